@@ -1,0 +1,1 @@
+"""The Jupyter side: magics, panel, curve."""

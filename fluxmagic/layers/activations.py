@@ -1,0 +1,59 @@
+"""Activations, element by element, and softmax over the last axis.
+
+All take an array of any shape, plain or tracked, float32 or float64, and keep shape and dtype; all are
+right for arguments as large as ±1e4.  Those with a gradient rule of their own are entries of the rule table
+(`fluxmagic.tracker.rules.neural`); the rest is composed of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fluxmagic.tracker.operation import RULES
+from fluxmagic.tracker.rules.neural import elu, leakyrelu, logsoftmax, logσ, relu, softmax, softplus, σ
+
+__all__ = [
+    "elu",
+    "gelu",
+    "identity",
+    "leakyrelu",
+    "logsoftmax",
+    "logσ",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "softplus",
+    "swish",
+    "tanh",
+    "σ",
+]
+
+sigmoid = σ
+tanh = RULES[np.tanh]
+
+
+def identity(x: Any) -> Any:
+    """x itself."""
+    return x
+
+
+def gelu(x: Any) -> Any:
+    """Gaussian error linear unit, in its tanh form: ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))).
+
+    References
+    ----------
+    Hendrycks, Gimpel: Gaussian error linear units.  https://arxiv.org/abs/1606.08415
+    """
+    return x * (0.5 * (1 + tanh(x * (0.7978845608028654 + 0.035677408136300125 * (x * x)))))
+
+
+def swish(x: Any) -> Any:
+    """x σ(x).
+
+    References
+    ----------
+    Ramachandran, Zoph, Le: Searching for activation functions.  https://arxiv.org/abs/1710.05941
+    """
+    return x * σ(x)

@@ -1,0 +1,133 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fluxmagic import random
+from fluxmagic.layers.activations import identity
+from fluxmagic.tracker import Param, Tracked, param
+from fluxmagic.tracker.operation import RULES, Op
+from fluxmagic.tracker.rules.neural import affine
+
+__all__ = ["Dense", "glorot_uniform"]
+
+
+def glorot_uniform(n_out: int, n_in: int, *, rng: np.random.Generator) -> np.ndarray:
+    """Weights drawn evenly from ±√(6 / (in + out)).
+
+    Parameters
+    ----------
+    n_out, n_in : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray
+        Of shape (n_out, n_in), float64.
+
+    References
+    ----------
+    Glorot, Bengio: Understanding the difficulty of training deep feedforward neural networks (2010).
+    """
+    bound = (6 / (n_in + n_out)) ** 0.5
+    return rng.uniform(-bound, bound, (n_out, n_in))
+
+
+class Dense:
+    """A fully connected layer: σ(x @ W.T + b).
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Widths of what goes in and comes out.
+    σ : callable
+        The activation; also as `sigma=`.
+    init : callable
+        `init(n_out, n_in, rng=...)` gives the first weights.
+    dtype : dtype
+        float32 or float64; input is cast to it.
+    rng : numpy.random.Generator or int, optional
+        What `init` draws from; default: the one that `fluxmagic.seed` seeds.
+
+    Attributes
+    ----------
+    W : Param
+        Of shape (out, in), as in Flux.
+    b : Param
+        Of shape (out,), zeros at first.
+
+    Notes
+    -----
+    Flux's `Dense(in, out, σ)`.  Input is batch-first, of shape (in,) or (..., in), where Flux has a batch in
+    columns; for a vector both are σ(W x + b).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import Dense, relu
+    >>> layer = Dense(3, 2, relu)
+    >>> layer
+    Dense(3, 2, relu)
+    >>> layer(np.ones((5, 3))).shape
+    (5, 2)
+    """
+
+    W: Param
+    b: Param
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        σ: Callable[[Any], Any] = identity,
+        *,
+        init: Callable[..., Any] = glorot_uniform,
+        dtype: Any = np.float32,
+        rng: np.random.Generator | int | None = None,
+        sigma: Callable[[Any], Any] | None = None,
+    ) -> None:
+        for n in (n_in, n_out):
+            if not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 1:
+                raise ValueError(f"Dense: widths are positive integers, not {n!r}")
+        if sigma is not None:
+            if σ is not identity:
+                raise TypeError("Dense: σ is given twice")
+            σ = sigma
+        if not callable(σ):
+            raise TypeError(f"Dense: σ is a function, not {σ!r}")
+        dtype = np.dtype(dtype)
+        weights = np.asarray(init(n_out, n_in, rng=random.generator(rng)))
+        if weights.shape != (n_out, n_in):
+            raise ValueError(f"Dense: init gave weights of shape {weights.shape}, not {(n_out, n_in)}")
+        self.W = param(weights.astype(dtype))
+        self.b = param(np.zeros(n_out, dtype))
+        self.σ = σ
+
+    def __call__(self, x: Any) -> Any:
+        W = self.W
+        if not isinstance(x, (np.ndarray, Tracked)):
+            x = np.asarray(x)
+        if x.dtype != W.dtype:
+            if x.dtype.kind not in "fiub":
+                raise TypeError(f"{self!r} takes numbers, not {x.dtype}")
+            x = x.astype(W.dtype)
+        if not x.ndim or x.shape[-1] != W.shape[1]:
+            raise ValueError(
+                f"{self!r} takes input of width {W.shape[1]}, shape (..., {W.shape[1]}), not of shape {x.shape}"
+            )
+        σ = self.σ
+        if σ is identity:
+            return affine(x, W, self.b)
+        op = σ if type(σ) is Op else RULES.get(σ)
+        if op is not None and op.of_output:
+            return affine(x, W, self.b, activation=op)
+        return σ(affine(x, W, self.b))
+
+    def __repr__(self) -> str:
+        n_out, n_in = self.W.shape
+        name = "" if self.σ is identity else f", {getattr(self.σ, 'name', None) or getattr(self.σ, '__name__', self.σ)}"
+        return f"Dense({n_in}, {n_out}{name})"

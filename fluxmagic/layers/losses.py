@@ -1,0 +1,271 @@
+"""Losses: functions of (prediction, target) to a scalar; and what goes with classification."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fluxmagic.layers.activations import logsoftmax, softplus
+from fluxmagic.tracker import Tracked, data
+from fluxmagic.tracker.rules.neural import softmax_crossentropy
+
+__all__ = [
+    "accuracy",
+    "binarycrossentropy",
+    "crossentropy",
+    "logitbinarycrossentropy",
+    "logitcrossentropy",
+    "mae",
+    "mse",
+    "onehot",
+]
+
+
+def _pair(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
+    """Both as arrays of the prediction's dtype and of one shape: (n,) against (n, 1) would silently give (n, n)."""
+    if not isinstance(prediction, (np.ndarray, Tracked)):
+        prediction = np.asarray(prediction, np.float64)
+    if not isinstance(target, (np.ndarray, Tracked)):
+        target = np.asarray(target)
+    if target.dtype != prediction.dtype:
+        if target.dtype.kind not in "fiub":
+            raise TypeError(f"{name}: targets are numbers, not {target.dtype}")
+        target = target.astype(prediction.dtype)
+    if target.shape != prediction.shape and target.shape != ():
+        raise ValueError(f"{name}: prediction of shape {prediction.shape} and target of shape {target.shape} differ")
+    return prediction, target
+
+
+def mse(prediction: Any, target: Any) -> Any:
+    """Mean squared error: mean((ŷ - y)²), over all entries, as in Flux.
+
+    Parameters
+    ----------
+    prediction, target : array
+        Of the same shape; the target is cast to the prediction's dtype.
+
+    Returns
+    -------
+    Tracked or float
+        Scalar.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    prediction, target = _pair("mse", prediction, target)
+    return np.mean(np.square(prediction - target))
+
+
+def mae(prediction: Any, target: Any) -> Any:
+    """Mean absolute error: mean(|ŷ - y|), over all entries.
+
+    Parameters, returns and errors are those of `mse`.
+    """
+    prediction, target = _pair("mae", prediction, target)
+    return np.mean(np.abs(prediction - target))
+
+
+def _classes(name: str, prediction: Any, target: Any) -> tuple[Any, Any, bool]:
+    """Prediction as rows, and either a checked label or a row of weights for each."""
+    if not isinstance(prediction, (np.ndarray, Tracked)):
+        prediction = np.asarray(prediction, np.float64)
+    if not isinstance(target, (np.ndarray, Tracked)):
+        target = np.asarray(target)
+    shape = prediction.shape
+    if not shape:
+        raise ValueError(f"{name}: the prediction is a scalar; it needs an axis of classes, its last")
+    if target.shape == shape[:-1]:
+        if target.dtype.kind not in "iu":
+            raise TypeError(f"{name}: labels are integers, not {target.dtype}")
+        check_labels(name, target, shape[-1])
+        labels = True
+    elif target.shape == shape:
+        if target.dtype != prediction.dtype:
+            if target.dtype.kind not in "fiub":
+                raise TypeError(f"{name}: targets are numbers, not {target.dtype}")
+            target = target.astype(prediction.dtype)
+        labels = False
+    else:
+        raise ValueError(
+            f"{name}: a prediction of shape {shape} takes labels of shape {shape[:-1]} or one-hot rows of shape "
+            f"{shape}, not a target of shape {target.shape}"
+        )
+    if prediction.ndim != 2:
+        prediction = prediction.reshape((-1, shape[-1]))
+        target = target.reshape(-1 if labels else (-1, shape[-1]))
+    return prediction, target, labels
+
+
+def check_labels(name: str, labels: np.ndarray, n: int) -> None:
+    """Refuse labels outside 0 … n-1."""
+    if labels.size:
+        # as unsigned integers, negative ones are large: one pass
+        unsigned = labels.view(f"u{labels.dtype.itemsize}") if labels.dtype.kind == "i" and labels.ndim else labels
+        if int(np.maximum.reduce(unsigned, None)) >= n or int(labels.flat[0]) < 0:
+            wrong = labels[(labels < 0) | (labels >= n)]
+            raise ValueError(f"{name}: label {wrong.flat[0]} is out of range: with {n} classes labels are 0 … {n - 1}")
+
+
+def logitcrossentropy(prediction: Any, target: Any) -> Any:
+    """Cross-entropy of softmax(prediction): the mean over the batch of -Σ y logsoftmax(ŷ).
+
+    Parameters
+    ----------
+    prediction : array
+        Of shape (..., classes), before softmax.
+    target : array
+        Integer labels of shape (...), or one-hot rows (or other weights) of the prediction's shape.
+
+    Returns
+    -------
+    Tracked or float
+        Scalar.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or a label is out of range.
+    TypeError
+        If labels are no integers.
+    """
+    prediction, target, labels = _classes("logitcrossentropy", prediction, target)
+    if isinstance(target, Tracked):
+        return -np.sum(target * logsoftmax(prediction)) / len(prediction)
+    return softmax_crossentropy(prediction, target)
+
+
+def crossentropy(prediction: Any, target: Any) -> Any:
+    """Cross-entropy of probabilities: the mean over the batch of -Σ y log(ŷ).
+
+    Parameters, returns and errors are those of `logitcrossentropy`, but that the prediction holds
+    probabilities (after softmax).  A probability of 0 for what is there makes it infinite;
+    `logitcrossentropy` never does.
+    """
+    prediction, target, labels = _classes("crossentropy", prediction, target)
+    n = len(prediction)
+    if labels:
+        return -np.sum(np.log(prediction[np.arange(n), target])) / n
+    seen = np.where(data(target) == 0, prediction.dtype.type(1), prediction)  # 0 log 0 is 0
+    return -np.sum(target * np.log(seen)) / n
+
+
+def _binary(name: str, prediction: Any, target: Any) -> tuple[Any, Any, int]:
+    prediction, target = _pair(name, prediction, target)
+    plain = data(target)
+    if plain.size and not ((plain >= 0) & (plain <= 1)).all():
+        raise ValueError(
+            f"{name}: targets lie between 0 and 1, and one is {plain[(plain < 0) | (plain > 1)].flat[0]:g}"
+        )
+    return prediction, target, prediction.shape[0] if prediction.ndim else 1
+
+
+def binarycrossentropy(prediction: Any, target: Any) -> Any:
+    """Binary cross-entropy of probabilities: the mean over the batch of -y log(ŷ) - (1-y) log(1-ŷ).
+
+    Parameters
+    ----------
+    prediction, target : array
+        Of the same shape, the batch first; between 0 and 1.  Several outputs of one sample are summed.
+
+    Returns
+    -------
+    Tracked or float
+        Scalar.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or a target is out of range.
+    """
+    prediction, y, n = _binary("binarycrossentropy", prediction, target)
+    one = prediction.dtype.type(1)
+    yes = np.log(np.where(data(y) == 0, one, prediction))  # 0 log 0 is 0
+    no = np.log(np.where(data(y) == 1, one, 1 - prediction))
+    return -np.sum(y * yes + (1 - y) * no) / n
+
+
+def logitbinarycrossentropy(prediction: Any, target: Any) -> Any:
+    """Binary cross-entropy of σ(prediction): the mean over the batch of softplus(ŷ) - y ŷ.
+
+    Parameters, returns and errors are those of `binarycrossentropy`, but that the prediction is taken
+    before σ, and may be any number.
+    """
+    prediction, y, n = _binary("logitbinarycrossentropy", prediction, target)
+    return np.sum(softplus(prediction) - y * prediction) / n
+
+
+def onehot(labels: Any, n: int) -> np.ndarray:
+    """Labels as rows with a single 1.
+
+    Parameters
+    ----------
+    labels : array_like of int
+        Of any shape, each from 0 to n - 1.
+    n : int
+        How many classes there are.
+
+    Returns
+    -------
+    ndarray
+        float32, of shape `labels.shape + (n,)`.
+
+    Raises
+    ------
+    ValueError
+        If a label is out of range.
+    TypeError
+        If labels are no integers.
+
+    Examples
+    --------
+    >>> from fluxmagic import onehot
+    >>> onehot([0, 2], 3)
+    array([[1., 0., 0.],
+           [0., 0., 1.]], dtype=float32)
+    """
+    labels = np.asarray(labels)
+    if labels.size and labels.dtype.kind not in "iu":
+        raise TypeError(f"onehot: labels are integers, not {labels.dtype}")
+    check_labels("onehot", labels, n)
+    return np.eye(n, dtype=np.float32)[labels.astype(np.intp)]
+
+
+def accuracy(prediction: Any, labels: Any) -> float:
+    """The share of rows whose largest entry is at the label.
+
+    Parameters
+    ----------
+    prediction : array
+        Of shape (..., classes): probabilities, or what goes into softmax.
+    labels : array_like
+        Integers of shape (...), or one-hot rows of the prediction's shape.
+
+    Returns
+    -------
+    float
+        Between 0 and 1; NaN of an empty batch.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
+    Examples
+    --------
+    >>> from fluxmagic import accuracy
+    >>> accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1])
+    0.5
+    """
+    prediction, labels = np.asarray(data(prediction)), np.asarray(data(labels))
+    if labels.shape == prediction.shape and prediction.ndim:
+        labels = labels.argmax(-1)
+    if not prediction.ndim or labels.shape != prediction.shape[:-1]:
+        raise ValueError(
+            f"accuracy: a prediction of shape {prediction.shape} does not go with labels of shape {labels.shape}"
+        )
+    if not labels.size:
+        return float("nan")
+    return float(np.mean(prediction.argmax(-1) == labels))

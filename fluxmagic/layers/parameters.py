@@ -1,0 +1,205 @@
+"""Finding what a model is made of: parameters, and all else that changes in training."""
+
+from __future__ import annotations
+
+import dataclasses
+import dis
+import functools
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from fluxmagic.tracker import Param, Tracked
+
+__all__ = ["loadparams", "named_params", "params", "state"]
+
+_LEAVES = (str, bytes, bytearray, int, float, complex, bool, type(None), type, types.ModuleType, np.ndarray, np.generic)
+# Their functions and objects hold no parameters of the user's, and are large to walk through.
+_FOREIGN = frozenset(sys.stdlib_module_names - {"__main__"}) | {
+    "IPython", "ipykernel", "ipywidgets", "matplotlib", "numpy", "pandas", "scipy", "sklearn", "tornado", "traitlets", "zmq",
+}  # fmt: skip
+
+
+def _root(x: Any) -> str:
+    return str(getattr(x, "__module__", None) or "").partition(".")[0]
+
+
+def _code_globals(code: types.CodeType) -> Iterator[str]:
+    """The globals that a function's code names, in the order in which it does; inner functions too."""
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            yield instruction.argval
+    for c in code.co_consts:
+        if isinstance(c, types.CodeType):
+            yield from _code_globals(c)
+
+
+def _children(x: Any) -> Iterator[tuple[str, Any]]:
+    """What x is made of, each with its place in x."""
+    if isinstance(x, functools.partial):
+        yield from ((".func", x.func), *((f".args[{i}]", a) for i, a in enumerate(x.args)))
+        yield from ((f".{k}", v) for k, v in x.keywords.items())
+        return
+    if isinstance(x, types.MethodType):
+        yield from (("", x.__self__), ("", x.__func__))
+        return
+    if isinstance(x, types.FunctionType):
+        if _root(x) in _FOREIGN or _root(x) == "fluxmagic":
+            return
+        for name, cell in zip(x.__code__.co_freevars, x.__closure__ or (), strict=True):
+            try:
+                yield name, cell.cell_contents
+            except ValueError:  # not bound yet
+                continue
+        for name in dict.fromkeys(_code_globals(x.__code__)):
+            if name in x.__globals__:
+                yield name, x.__globals__[name]
+        for i, v in enumerate(x.__defaults__ or ()):
+            yield f".__defaults__[{i}]", v
+        for k, v in (x.__kwdefaults__ or {}).items():
+            yield k, v
+        return
+    if isinstance(x, Mapping):
+        yield from ((f"[{k!r}]", v) for k, v in x.items())
+    elif isinstance(x, (list, tuple)) or (type(x).__module__ == "collections" and hasattr(x, "__iter__")):
+        yield from ((f"[{i}]", v) for i, v in enumerate(x))
+    elif isinstance(x, (set, frozenset)):
+        ordered = sorted(x, key=lambda v: v.serial if isinstance(v, Tracked) else -1)
+        yield from ((f"{{{i}}}", v) for i, v in enumerate(ordered))
+    if isinstance(x, types.SimpleNamespace) or _root(type(x)) not in _FOREIGN:
+        if dataclasses.is_dataclass(x):
+            names = [f.name for f in dataclasses.fields(x)]
+            yield from ((f".{k}", getattr(x, k)) for k in names if hasattr(x, k))
+        # a chain's layers are its items
+        attributes = getattr(x, "__dict__", {})
+        for k, v in attributes.items():
+            yield ("" if k == "layers" else f".{k}"), v
+        for base in type(x).__mro__:
+            slots = base.__dict__.get("__slots__", ())
+            for k in (slots,) if isinstance(slots, str) else slots:
+                if isinstance(base.__dict__.get(k), types.MemberDescriptorType) and hasattr(x, k):
+                    yield f".{k}", getattr(x, k)
+
+
+def walk(*roots: Any) -> Iterator[tuple[str, Any]]:
+    """All that is reachable, each once, with its place; depth first, in order of definition."""
+    seen: set[int] = set()
+    keep: list[Any] = []  # an id must not be given to another object meanwhile
+    stack: list[tuple[str, Any]] = [("", r) for r in reversed(roots)]
+    while stack:
+        path, x = stack.pop()
+        if (isinstance(x, _LEAVES) and not _has_state(x)) or id(x) in seen:
+            continue
+        seen.add(id(x))
+        keep.append(x)
+        yield path, x
+        if not isinstance(x, (Tracked, np.random.Generator)):
+            children = [(path + k, v) for k, v in _children(x)]
+            stack.extend(reversed(children))
+
+
+def _has_state(x: Any) -> bool:
+    return False
+
+
+def named_params(*ms: Any) -> Iterator[tuple[str, Param]]:
+    """Every parameter, with its place: ("[0].W", W)."""
+    return ((path, x) for path, x in walk(*ms) if isinstance(x, Param))
+
+
+def params(*ms: Any) -> list[Param]:
+    """Every parameter of models, functions and containers.
+
+    Parameters
+    ----------
+    *ms
+        Layers, chains, objects with attributes, dataclasses, containers, functions (what they close over,
+        and the globals that they name), parameters themselves.
+
+    Returns
+    -------
+    list of Param
+        Each once, in order of definition.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+
+    Notes
+    -----
+    Flux's `params(m)`.  Modules, classes, properties and plain arrays are not looked into.
+
+    Examples
+    --------
+    >>> from fluxmagic import Chain, Dense, params
+    >>> [p.shape for p in params(Chain(Dense(3, 2), Dense(2, 1)))]
+    [(2, 3), (2,), (1, 2), (1,)]
+    """
+    found = [p for _, p in named_params(*ms)]
+    if not found:
+        what = ", ".join(type(m).__name__ for m in ms) or "nothing"
+        raise ValueError(f"params() found no parameter in {what}: parameters are made by param(...) and by layers")
+    return found
+
+
+def state(*ms: Any) -> list[Any]:
+    """All that changes in training: parameters, running statistics, random generators.
+
+    Parameters
+    ----------
+    *ms
+        As for `params`.
+
+    Returns
+    -------
+    list
+        Of `Param`, ndarray (running statistics, live) and `numpy.random.Generator`, each once.
+    """
+    result: list[Any] = []
+    for _, x in walk(*ms):
+        if isinstance(x, (Param, np.random.Generator)):
+            result.append(x)
+        else:
+            result.extend((getattr(type(x), "statistics", None) and [getattr(x, k) for k in x.statistics]) or ())
+    return result
+
+
+def loadparams(m: Any, xs: Any) -> None:
+    """Assign values to the parameters of a model.  All is checked before anything is assigned.
+
+    Parameters
+    ----------
+    m
+        As for `params`.
+    xs : iterable of array_like
+        One for each of `params(m)`, in that order, of the same shape.
+
+    Raises
+    ------
+    ValueError
+        If there are too many or too few, or a shape differs; it lists all that do.
+    TypeError
+        If one is not made of real numbers.
+    """
+    found = list(named_params(m))
+    if not found:
+        params(m)
+    values = [np.asarray(x.data if isinstance(x, Tracked) else x) for x in xs]
+    if len(values) != len(found):
+        raise ValueError(f"loadparams: {len(values)} arrays for {len(found)} parameters")
+    wrong = [
+        f"{path or i}: {v.shape} for {p.shape}"
+        for i, ((path, p), v) in enumerate(zip(found, values, strict=True))
+        if v.shape != p.shape
+    ]
+    if wrong:
+        raise ValueError("loadparams: shapes differ: " + "; ".join(wrong))
+    for v in values:
+        if v.dtype.kind not in "fiub":
+            raise TypeError(f"loadparams: parameters are real numbers, not {v.dtype}")
+    for (_, p), v in zip(found, values, strict=True):
+        p.data = v

@@ -1,0 +1,24 @@
+"""Optimisers: functions that you call.
+
+`hyper` declares hyper-parameters, `rules` has the update rules, `optimiser` what they share, `flat` the
+memory that they work on, `train` the loop.
+"""
+
+from fluxmagic.optimise.hyper import Hyper
+from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
+from fluxmagic.optimise.rules import ADAM, SGD, Momentum, Nesterov
+from fluxmagic.optimise.train import NotFinite, stop, throttle, train
+
+__all__ = [
+    "ADAM",
+    "OPTIMISERS",
+    "SGD",
+    "Hyper",
+    "Momentum",
+    "Nesterov",
+    "NotFinite",
+    "Optimiser",
+    "stop",
+    "throttle",
+    "train",
+]

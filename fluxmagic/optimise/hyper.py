@@ -1,0 +1,104 @@
+"""Hyper-parameters, declared once: constructor, checks, magic options, sliders and docs follow from it."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+from fluxmagic.names import ascii_name, canonical
+
+__all__ = ["Hyper"]
+
+
+class Hyper:
+    """A hyper-parameter of an optimiser, declared in its class body.
+
+    Parameters
+    ----------
+    default : float
+    doc : str
+        One line.
+    low, high : float
+        The bounds.
+    low_open, high_open : bool
+        The bound itself is not allowed.
+    scale : {"linear", "log", "memory"}
+        How a dial for it moves: evenly, by factors, or evenly in the logarithm of 1 - value (a share that is
+        remembered: 0.9, 0.99, 0.999 are equally far apart).
+    off : float, optional
+        The value that switches it off; None is accepted for it.
+
+    Attributes
+    ----------
+    name, ascii : str
+        Its name in the class, and that name with Greek letters spelled out; both work wherever a user types one.
+    """
+
+    def __init__(
+        self,
+        default: float,
+        doc: str,
+        *,
+        low: float = 0.0,
+        high: float = math.inf,
+        low_open: bool = False,
+        high_open: bool = False,
+        scale: str = "linear",
+        off: float | None = None,
+    ) -> None:
+        if scale not in ("linear", "log", "memory"):
+            raise ValueError(f"scale is 'linear', 'log' or 'memory', not {scale!r}")
+        self.default = default
+        self.doc = doc
+        self.low = low
+        self.high = high
+        self.low_open = low_open
+        self.high_open = high_open
+        self.scale = scale
+        self.off = off
+        self.name = self.ascii = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = canonical(name)
+        self.ascii = ascii_name(name)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else instance._values[self.name]
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        instance._assign(self, value)
+
+    @property
+    def range(self) -> str:
+        """The bounds in words: "0 ≤ η"."""
+        low = "" if self.low == -math.inf else f"{self.low:g} {'<' if self.low_open else '≤'} "
+        high = "" if self.high == math.inf else f" {'<' if self.high_open else '≤'} {self.high:g}"
+        return f"{low}{self.name}{high}"
+
+    def check(self, value: Any) -> float:
+        """The value as a float.
+
+        Raises
+        ------
+        TypeError
+            If it is no real number.
+        ValueError
+            If it is out of bounds; the error names them.
+        """
+        if value is None and self.off is not None:
+            return self.off
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            try:
+                value = value.item()  # a 0-d array
+            except (AttributeError, ValueError):
+                raise TypeError(f"{self.name} is a number ({self.range}), not {value!r}") from None
+        value = float(value)
+        low = value > self.low if self.low_open else value >= self.low
+        high = value < self.high if self.high_open else value <= self.high
+        if not (low and high) or (math.isinf(value) and value != self.off):
+            raise ValueError(f"{self.name} = {value:g} is out of range: {self.range}")
+        return value
+
+    def __repr__(self) -> str:
+        return f"Hyper({self.name}={self.default:g}, {self.doc!r}, {self.range})"

@@ -1,0 +1,398 @@
+"""What all optimisers share: declared hyper-parameters, flat state, and the one update."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fluxmagic.names import canonical
+from fluxmagic.optimise.flat import Flat
+from fluxmagic.optimise.hyper import Hyper
+from fluxmagic.tracker import Param, Tracked
+
+__all__ = ["OPTIMISERS", "Optimiser"]
+
+OPTIMISERS: dict[str, type[Optimiser]] = {}
+"""Every optimiser by name; a class gets in by being defined."""
+
+BLOCK = 1 << 16  # elements: what an update works on at a time stays in the cache
+FLUSH = 128  # updates between two sweeps that keep denormal numbers out of the state
+
+
+class Optimiser:
+    """Base of all optimisers.  An optimiser of one's own is a small class:
+
+    ::
+
+        class SignSGD(Optimiser):
+            '''Steps of constant size against the sign of the gradient.'''
+
+            η = Hyper(0.01, "learning rate", scale="log")
+
+            def step(self, δ, s):
+                return self.η * np.sign(δ)
+
+    Parameters
+    ----------
+    params : iterable of Param
+        As from `fluxmagic.params(m)`.
+    **hypers : float or callable
+        The declared hyper-parameters, by their Greek or ASCII names; a function of the number of updates
+        done so far is a schedule.
+
+    Attributes
+    ----------
+    hypers : dict
+        The declared `Hyper`s by name, of the class.
+    state : tuple of str
+        Names of arrays of the parameters' shapes that the rule keeps; they start at 0.  Class attribute.
+    numbers : dict
+        Names and first values of numbers that the rule keeps.  Class attribute.
+    params : list of Param
+    n : int
+        Updates done.
+
+    Raises
+    ------
+    TypeError
+        If there is something that is no parameter, or a hyper-parameter that the optimiser lacks, or one twice.
+    ValueError
+        If a hyper-parameter is out of bounds.
+    """
+
+    hypers: ClassVar[dict[str, Hyper]] = {}
+    state: ClassVar[tuple[str, ...]] = ()
+    numbers: ClassVar[dict[str, float]] = {}
+    decays_gradient: ClassVar[bool] = False
+    """Whether `decay` acts on the gradient before the rule, or on the finished step."""
+    decoupled: ClassVar[bool] = False
+    """Whether the rule itself sees to `weightdecay`."""
+
+    decay = Hyper(0.0, "inverse decay γ of the step: 1 / (1 + γ n)")
+    clip = Hyper(math.inf, "bound on each element of the gradient", low_open=True, scale="log", off=math.inf)
+    clipnorm = Hyper(math.inf, "bound on the 2-norm of the whole gradient", low_open=True, scale="log", off=math.inf)
+    weightdecay = Hyper(0.0, "λ: adds λ p to the gradient", scale="log")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        hypers: dict[str, Hyper] = {}
+        for base in reversed(cls.__mro__):
+            hypers.update({h.name: h for h in vars(base).values() if isinstance(h, Hyper)})
+        common = ("decay", "clip", "clipnorm", "weightdecay")
+        own = {k: h for k, h in hypers.items() if k not in common}
+        cls.hypers = {**own, **{k: hypers[k] for k in common}}
+        for h in cls.hypers.values():
+            if h.ascii != h.name and not hasattr(cls, h.ascii):
+                setattr(cls, h.ascii, _alias(h.name))
+        first = [inspect.Parameter("params", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+        for h in cls.hypers.values():
+            kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if h.name == "η" else inspect.Parameter.KEYWORD_ONLY
+            first.append(inspect.Parameter(h.name, kind, default=h.default))
+        cls.__signature__ = inspect.Signature(sorted(first, key=lambda p: p.kind))  # type: ignore[attr-defined]
+        if not cls.__name__.startswith("_"):
+            OPTIMISERS[cls.__name__] = cls
+
+    def __init__(self, params: Iterable[Param], *η: Any, **hypers: Any) -> None:
+        given = self.named(hypers)
+        if η:
+            if len(η) > 1 or "η" not in self.hypers:
+                raise TypeError(f"{self.name} takes the parameters{', η' if 'η' in self.hypers else ''} and keywords")
+            if "η" in given:
+                raise TypeError(f"{self.name}: η is given twice")
+            given["η"] = η[0]
+        set_ = object.__setattr__
+        set_(self, "_values", {k: h.default for k, h in self.hypers.items()})
+        set_(self, "_schedules", {})
+        for name, value in given.items():
+            setattr(self, name, value)
+        set_(self, "params", _checked(params, self.name))
+        set_(self, "n", 0)
+        set_(self, "_numbers", SimpleNamespace(**self.numbers))
+        set_(self, "_flat", Flat(self.params))
+        set_(self, "_arrays", [{k: np.zeros_like(p) for k in self.state} for p, _ in self._flat.segments])
+        set_(self, "_blocks", self._cut())
+        set_(self, "_dtypes", sorted({b.p.dtype for b in self._blocks}, key=str))
+        set_(self, "_constants", {})
+
+    params: list[Param]
+    n: int
+    _values: dict[str, float]
+    _schedules: dict[str, Callable[[int], float]]
+    _numbers: SimpleNamespace
+    _flat: Flat
+    _arrays: list[dict[str, np.ndarray]]
+    _blocks: list[SimpleNamespace]
+    _dtypes: list[np.dtype[Any]]
+    _constants: dict[np.dtype[Any], list[np.ndarray]]
+
+    def _cut(self) -> list[SimpleNamespace]:
+        blocks = []
+        for (p, δ), arrays in zip(self._flat.segments, self._arrays, strict=True):
+            tmp = np.empty(min(p.size, BLOCK), p.dtype)
+            for start in range(0, p.size, BLOCK):
+                cut = slice(start, start + BLOCK)
+                kept = {k: a[cut] for k, a in arrays.items()}
+                blocks.append(SimpleNamespace(p=p[cut], δ=δ[cut], tmp=tmp[: p[cut].size], **kept))
+        return blocks
+
+    # -- hyper-parameters ------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The optimiser's name, that of its class."""
+        return type(self).__name__
+
+    @classmethod
+    def named(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Hyper-parameters under their own names, whichever way they were typed.
+
+        Raises
+        ------
+        TypeError
+            If the optimiser lacks one, or one is given twice.
+        """
+        by_name = {alias: h.name for h in cls.hypers.values() for alias in (h.name, h.ascii)}
+        result: dict[str, Any] = {}
+        for typed, value in given.items():
+            name = by_name.get(canonical(typed))
+            if name is None:
+                raise TypeError(f"{cls.__name__} has no {typed}; it has {', '.join(cls.hypers)}")
+            if name in result:
+                raise TypeError(f"{cls.__name__}: {name} is given twice")
+            result[name] = value
+        return result
+
+    def _assign(self, hyper: Hyper, value: Any) -> None:
+        """A number is set, and beats a schedule; a function of n becomes the schedule."""
+        if callable(value) and not isinstance(value, Tracked):
+            first = hyper.check(value(getattr(self, "n", 0)))
+            self._schedules[hyper.name] = value
+            self._values[hyper.name] = first
+        else:
+            self._values[hyper.name] = hyper.check(value)
+            self._schedules.pop(hyper.name, None)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        name = canonical(name)
+        if not name.startswith("_") and not hasattr(type(self), name):
+            raise AttributeError(f"{self.name} has no {name}; it has {', '.join(self.hypers)}")
+        if name in ("params", "n", "name", "hypers", "state", "numbers"):
+            raise AttributeError(f"{name} of an optimiser is not assigned")
+        object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        folded = canonical(name)
+        if folded != name:
+            return getattr(self, folded)
+        raise AttributeError(f"{self.name} has no {name}; it has {', '.join(self.hypers)}")
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The hyper-parameters in force, by name."""
+        return dict(self._values)
+
+    @property
+    def schedules(self) -> dict[str, Callable[[int], float]]:
+        """The hyper-parameters that follow a function of n, by name."""
+        return dict(self._schedules)
+
+    def __repr__(self) -> str:
+        changed = [f"{k}={v:g}" for k, v in self._values.items() if v != self.hypers[k].default or k == "η"]
+        return f"{self.name}({len(self.params)} parameters{''.join(', ' + c for c in changed)})"
+
+    # -- the update --------------------------------------------------------------------------------------
+
+    def begin(self) -> tuple[float, ...]:
+        """What `step` needs of numbers, once for each update; handed to it as 0-d arrays of the right dtype."""
+        return ()
+
+    def step(self, δ: np.ndarray, s: Any, *numbers: Any) -> np.ndarray:
+        """The rule: what is subtracted from the parameters.
+
+        Parameters
+        ----------
+        δ : ndarray
+            The gradient, flat, or a part of it; may be overwritten.
+        s : namespace
+            The state's arrays by name, `s.p` the parameters, `s.tmp` an array to scribble in; of δ's shape.
+        *numbers : 0-d ndarray
+            What `begin` returned.
+
+        Returns
+        -------
+        ndarray
+            Of δ's shape; may be δ, s.tmp or one of the state's arrays.
+        """
+        raise NotImplementedError(f"{self.name} defines no step(δ, s)")
+
+    def __call__(self) -> None:
+        """Update the parameters, and clear their gradients."""
+        values = self._values
+        n = self.n
+        if self._schedules:
+            for name, f in self._schedules.items():
+                values[name] = self.hypers[name].check(f(n))
+        flat = self._flat
+        flat.settle()
+        scale = 1.0
+        if values["clipnorm"] != math.inf:
+            norm = self._norm()
+            if norm > values["clipnorm"]:
+                scale = values["clipnorm"] / norm
+        bound = values["clip"]
+        weightdecay = 0.0 if self.decoupled else values["weightdecay"]
+        factor = 1 / (1 + values["decay"] * n) if values["decay"] else 1.0
+        numbers = self._as_arrays(self.begin())
+        for s in self._blocks:
+            δ = s.δ
+            if scale != 1:
+                δ *= scale
+            if bound != math.inf:
+                np.clip(δ, -bound, bound, out=δ)
+            if weightdecay:
+                δ += np.multiply(s.p, weightdecay, out=s.tmp)
+            if factor != 1 and self.decays_gradient:
+                δ *= factor
+            step = self.step(δ, s, *numbers[s.p.dtype])
+            if factor != 1 and not self.decays_gradient:
+                step = step * factor
+            np.subtract(s.p, step, s.p)
+        object.__setattr__(self, "n", n + 1)
+        flat.clear()
+        if self.state and n % FLUSH == FLUSH - 1:
+            self._flush()
+
+    def _as_arrays(self, numbers: tuple[float, ...]) -> dict[Any, list[np.ndarray]]:
+        """NumPy takes a 0-d array of the right dtype faster than a Python float."""
+        constants = self._constants
+        if not constants:
+            for dtype in self._dtypes:
+                constants[dtype] = [np.zeros((), dtype) for _ in numbers]
+        for arrays in constants.values():
+            for a, number in zip(arrays, numbers, strict=True):
+                a[()] = number
+        return constants
+
+    def _norm(self) -> float:
+        square = self._flat.square()
+        if math.isinf(square):  # of float32, perhaps only the square is too large
+            square = sum(float(np.square(δ, dtype=np.float64).sum()) for _, δ in self._flat.segments)
+        return math.sqrt(square)
+
+    def _flush(self) -> None:
+        # A gradient that stays 0 lets the state decay into denormal numbers, which are slow; what is taken for
+        # 0 here cannot get there before the next time.
+        for s in self._blocks:
+            tiny = np.finfo(s.p.dtype).tiny * 2.0**20
+            for k in self.state:
+                a = getattr(s, k)
+                a *= np.abs(a, out=s.tmp) >= tiny
+
+    # -- gradients ---------------------------------------------------------------------------------------
+
+    def clear(self) -> None:
+        """Set the gradients of the optimiser's parameters to zero."""
+        self._flat.clear()
+
+    def bad_gradient(self) -> Param | None:
+        """The first parameter whose gradient is not finite, if any."""
+        self._flat.settle()
+        if math.isfinite(self._flat.square()):
+            return None
+        return self._flat.bad()
+
+    # -- state in and out --------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the optimiser would need to go on from here, as copies.
+
+        Returns
+        -------
+        dict
+            `name`, `n`, `hypers` (name to value), `numbers` (name to value), `arrays` (name to a list with
+            one array for each parameter, of its shape and dtype).
+        """
+        return {
+            "name": self.name,
+            "n": self.n,
+            "hypers": dict(self._values),
+            "numbers": dict(vars(self._numbers)),
+            "arrays": {
+                k: [
+                    self._arrays[i][k][cut].reshape(p.shape).copy()
+                    for p, (i, cut) in zip(self.params, self._flat.places, strict=True)
+                ]
+                for k in self.state
+            },
+        }
+
+    def load_state_dict(self, d: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave.  All is checked before anything is assigned.
+
+        Raises
+        ------
+        ValueError
+            If it belongs to another optimiser or other parameters, or a value is out of bounds.
+        """
+        wrong = []
+        missing = {"name", "n", "hypers", "numbers", "arrays"} - set(d)
+        if missing:
+            raise ValueError(f"{self.name}: the state lacks {', '.join(sorted(missing))}")
+        if d["name"] != self.name:
+            wrong.append(f"it is of {d['name']}")
+        if not isinstance(d["n"], (int, np.integer)) or d["n"] < 0:
+            wrong.append(f"n is {d['n']!r}")
+        for what, keys in (("hypers", self.hypers), ("numbers", self.numbers), ("arrays", self.state)):
+            if set(d[what]) != set(keys):
+                wrong.append(f"its {what} are {', '.join(d[what]) or 'none'}, not {', '.join(keys) or 'none'}")
+        values = {}
+        for name, value in d["hypers"].items():
+            if name in self.hypers:
+                try:
+                    values[name] = self.hypers[name].check(value)
+                except (TypeError, ValueError) as error:
+                    wrong.append(str(error))
+        for k, arrays in d["arrays"].items():
+            if len(arrays) != len(self.params):
+                wrong.append(f"{k} is of {len(arrays)} parameters, not {len(self.params)}")
+                continue
+            for i, (a, p) in enumerate(zip(arrays, self.params, strict=True)):
+                a = np.asarray(a)
+                if a.shape != p.shape or a.dtype != p.dtype:
+                    wrong.append(f"{k}[{i}] is {a.dtype} of shape {a.shape}, the parameter {p.dtype} of {p.shape}")
+        if wrong:
+            raise ValueError(f"{self.name} cannot take this state: " + "; ".join(wrong))
+        self._values.update(values)
+        object.__setattr__(self, "n", int(d["n"]))
+        vars(self._numbers).update({k: float(v) for k, v in d["numbers"].items()})
+        for k, arrays in d["arrays"].items():
+            for a, (i, cut) in zip(arrays, self._flat.places, strict=True):
+                self._arrays[i][k][cut] = np.asarray(a).reshape(-1)
+
+
+def _alias(name: str) -> property:
+    return property(
+        lambda self: getattr(self, name), lambda self, value: setattr(self, name, value), doc=f"The same as {name}."
+    )
+
+
+def _checked(params: Any, name: str) -> list[Param]:
+    if isinstance(params, Tracked):
+        raise TypeError(f"{name} takes a list of parameters: [W], or params(m)")
+    try:
+        result = list(dict.fromkeys(params))
+    except TypeError:
+        raise TypeError(
+            f"{name} takes a list of parameters, such as params(m), not a {type(params).__name__}"
+        ) from None
+    for p in result:
+        if not isinstance(p, Param):
+            raise TypeError(f"{name} updates parameters, and this is a {type(p).__name__}: make it one with param(...)")
+    if not result:
+        raise TypeError(f"{name} was given no parameters")
+    return result

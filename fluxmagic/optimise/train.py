@@ -1,0 +1,314 @@
+"""The training loop: one checked step, and what goes around it."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable
+from functools import wraps
+from types import FrameType, TracebackType
+from typing import Any
+
+import numpy as np
+
+from fluxmagic.optimise.optimiser import Optimiser
+from fluxmagic.tracker import Param, Tracked, leaves
+from fluxmagic.tracker.gradients import outer_gradient
+from fluxmagic.tracker.reverse import backward
+
+__all__ = ["NotFinite", "Stop", "stop", "throttle", "train"]
+
+
+class NotFinite(ArithmeticError):
+    """A loss or a gradient was not finite; nothing was updated.
+
+    Attributes
+    ----------
+    step : int
+        The step that was refused, counted from 1.
+    loss : float
+    parameter : Param or None
+        The first parameter whose gradient was not finite; None if it was the loss.
+    name : str or None
+        That parameter's place in the model, where it is known.
+    """
+
+    def __init__(self, step: int, loss: float, parameter: Param | None = None, name: str | None = None) -> None:
+        self.step = step
+        self.loss = loss
+        self.parameter = parameter
+        self.name = name
+        super().__init__(step, loss, parameter, name)
+
+    def __str__(self) -> str:
+        where = f"step {self.step}: "
+        if self.parameter is None:
+            what = f"the loss is {self.loss}"
+        else:
+            what = f"the gradient of {self.name or f'a parameter of shape {self.parameter.shape}'} is not finite"
+            what += f" (loss {self.loss:.6g})"
+        return where + what + "; nothing was updated. A smaller η or clipnorm may help"
+
+
+class Stop(Exception):
+    """What `stop` raises."""
+
+
+def stop() -> None:
+    """End the training loop at once; to be called in a callback.
+
+    Examples
+    --------
+    >>> import fluxmagic
+    >>> from fluxmagic import param, SGD, train
+    >>> W = param(1.0)
+    >>> train(lambda x: (W - x) ** 2, [0.0] * 100, SGD([W], 0.1), cb=lambda l: l < 0.1 and fluxmagic.stop())
+    >>> f"{W:.2f}"
+    '0.26'
+    """
+    raise Stop("stop() ends a training loop, and none is running")
+
+
+def throttle(f: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+    """A function that calls f, but at most once in so many seconds; otherwise it does nothing.
+
+    Parameters
+    ----------
+    f : callable
+    seconds : float
+
+    Returns
+    -------
+    callable
+        Of f's arguments; hands back what f returns, or None.
+    """
+    last = -math.inf
+
+    @wraps(f)
+    def throttled(*args: Any, **options: Any) -> Any:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < seconds:
+            return None
+        last = now
+        return f(*args, **options)
+
+    return throttled
+
+
+class Interrupts:
+    """A guard around a loop: Ctrl-C (or ■) lets the batch end; a second one stops at once.
+
+    Costs nothing per step but a look at `pending`.  Outside the main thread it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.pending = False
+        self._before: Any = None
+
+    def __enter__(self) -> Interrupts:
+        self.pending = False
+        if threading.current_thread() is threading.main_thread():
+            before = signal.getsignal(signal.SIGINT)
+            if callable(before):  # somebody who ignores Ctrl-C, or handles it outside Python, goes on doing so
+                self._before = before
+                signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.pending:
+            raise KeyboardInterrupt
+        self.pending = True
+
+    def check(self) -> None:
+        """Raise what was put off."""
+        if self.pending:
+            self.pending = False
+            raise KeyboardInterrupt
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
+        if self.pending and kind is None:
+            self.check()
+
+
+def evaluate(loss: Callable[..., Any], d: Any) -> Any:
+    """The loss of one batch: loss(*d), or loss(d) for a single array."""
+    with outer_gradient():
+        return loss(*d) if type(d) is tuple else loss(d)
+
+
+def checked(l: Any, step: int) -> float:
+    """The loss as a float.
+
+    Raises
+    ------
+    TypeError
+        If it is not tracked: no parameter was reached.
+    ValueError
+        If it is no scalar.
+    NotFinite
+    """
+    if not isinstance(l, Tracked):
+        raise TypeError(
+            f"the loss reaches no parameter: it is a plain {type(l).__name__}. Is the model made of params, "
+            "and does the loss stay on the tape (no .data, float() or math functions)?"
+        )
+    if l.shape != ():
+        raise ValueError(f"the loss has shape {l.shape}, and has to be a scalar: reduce it with .sum() or .mean()")
+    value = float(l)
+    if not math.isfinite(value):
+        raise NotFinite(step, value)
+    return value
+
+
+def descend(l: Tracked, value: float, step: int, opts: list[Any], known: list[Param] | None = None) -> None:
+    """Reverse pass, check of the gradients, update.
+
+    With `known`, a parameter that is not among them is an error.
+    """
+    touched = backward(l)
+    if known is not None and touched > sum([not p.fresh for p in known]):
+        raise TypeError(
+            "the loss has come to depend on a parameter that it did not depend on in the first batch: "
+            "name all that are to be trained with --params"
+        )
+    for opt in opts:
+        bad = opt.bad_gradient() if isinstance(opt, Optimiser) else _bad_leaf(l)
+        if bad is not None:
+            raise NotFinite(step, value, bad)
+    for opt in opts:
+        opt()
+
+
+def _bad_leaf(l: Tracked) -> Param | None:
+    """For an optimiser that is a plain function, and says nothing of its parameters."""
+    return next((p for p in leaves(l) if not np.isfinite(p.grad).all()), None)
+
+
+def clear(opts: Iterable[Any], l: Any = None) -> None:
+    """Clear the gradients of a step that was refused or has failed."""
+    for opt in opts:
+        if isinstance(opt, Optimiser):
+            opt.clear()
+    for p in leaves(l):
+        p.clear()
+
+
+def as_list(x: Any) -> list[Any]:
+    """One or several, as a list."""
+    if x is None:
+        return []
+    return list(x) if isinstance(x, (list, tuple)) else [x]
+
+
+def callback(f: Callable[..., Any]) -> Callable[[float], Any]:
+    """A callback as a function of the loss, whether or not it takes one."""
+    try:
+        inspect.signature(f).bind(0.0)
+    except (TypeError, ValueError):
+        return lambda loss: f()
+    return f
+
+
+def take_step(
+    loss: Callable[..., Any],
+    d: Any,
+    opts: list[Any],
+    step: int,
+    *,
+    known: list[Param] | None = None,
+    look: Callable[[Tracked], None] | None = None,
+) -> float:
+    """One step, whole or not at all: the loss of a batch, checks, reverse pass, checks, update.
+
+    Parameters
+    ----------
+    loss : callable
+    d : tuple or array
+        The batch.
+    opts : list
+        Optimisers, and plain functions that stand for one.
+    step : int
+        Its number, from 1; for errors.
+    known : list of Param, optional
+        The only parameters that the loss may depend on.
+    look : callable, optional
+        Called with the loss before the reverse pass; may fill `opts` and `known`.
+
+    Returns
+    -------
+    float
+        The loss.
+    """
+    l = None
+    try:
+        l = evaluate(loss, d)
+        value = checked(l, step)
+        if look is not None:
+            look(l)
+        descend(l, value, step, opts, known)
+    except BaseException:
+        clear(opts, l)
+        raise
+    return value
+
+
+def train(loss: Callable[..., Any], data: Iterable[Any], opt: Any, *, cb: Any = None) -> None:
+    """For each d in data: compute loss(*d), check it, run the reverse pass, call opt, call cb.
+
+    Parameters
+    ----------
+    loss : callable
+        Of a batch, to a scalar.
+    data : iterable
+        Of tuples, the loss's arguments, or of single arrays.
+    opt : callable or list of them
+        An optimiser, or any function that updates the parameters and clears their gradients.
+    cb : callable or list of them, optional
+        Called after each update; one that takes an argument gets the loss as a float.
+
+    Raises
+    ------
+    NotFinite
+        If a loss or a gradient is not finite, before anything is updated.
+    TypeError, ValueError
+        If the loss reaches no parameter, or is no scalar.
+    KeyboardInterrupt
+        After an interrupt, when the batch is done.
+
+    Notes
+    -----
+    Flux's `Flux.train!(loss, data, opt; cb = () -> ())`.
+
+    Examples
+    --------
+    >>> from fluxmagic import param, SGD, train
+    >>> W = param(1.0)
+    >>> train(lambda x: (W - x) ** 2, [0.0] * 10, SGD([W], 0.1))
+    >>> f"{W:.3f}"
+    '0.107'
+    """
+    opts = as_list(opt)
+    for o in opts:
+        if not callable(o):
+            raise TypeError(f"opt is an optimiser or a function, not a {type(o).__name__}")
+    callbacks = [callback(f) for f in as_list(cb)]
+    clear(opts)
+    with Interrupts() as interrupts:
+        try:
+            for step, d in enumerate(data, 1):
+                value = take_step(loss, d, opts, step)
+                for f in callbacks:
+                    f(value)
+                if interrupts.pending:
+                    interrupts.check()
+        except Stop:
+            pass

@@ -1,0 +1,81 @@
+"""The generators that fluxmagic draws from: a default one, and how to draw the same again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+__all__ = ["generator", "seed"]
+
+_default = np.random.default_rng()
+
+
+def seed(n: int | None = None) -> None:
+    """Seed the default generator: initial weights, the order of batches and dropout follow from it.
+
+    Parameters
+    ----------
+    n : int, optional
+        Any non-negative integer; none takes fresh entropy from the system.
+
+    Examples
+    --------
+    >>> import fluxmagic
+    >>> fluxmagic.seed(0)
+    """
+    _default.bit_generator.state = np.random.default_rng(n).bit_generator.state
+
+
+def generator(rng: np.random.Generator | int | None = None) -> np.random.Generator:
+    """The generator to use: the default one, the one given, or a new one from an integer seed."""
+    if rng is None:
+        return _default
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool):
+        return np.random.default_rng(rng)
+    raise TypeError(f"rng is a numpy.random.Generator, an integer seed or None, not {type(rng).__name__}")
+
+
+class _Log(threading.local):
+    draws: list[tuple[np.random.Generator, Any]] | None = None
+
+
+_log = _Log()
+
+
+def drawing(rng: np.random.Generator) -> np.random.Generator:
+    """Announce a draw from rng, so that a checkpoint can repeat it.  To be called by layers that draw."""
+    if _log.draws is not None and all(r is not rng for r, _ in _log.draws):
+        _log.draws.append((rng, rng.bit_generator.state))
+    return rng
+
+
+@contextmanager
+def recorded() -> Iterator[list[tuple[np.random.Generator, Any]]]:
+    """Note the state that each generator was in before it was first drawn from."""
+    outer, draws = _log.draws, []  # type: ignore[var-annotated]
+    _log.draws = draws
+    try:
+        yield draws
+    finally:
+        _log.draws = outer
+        if outer is not None:
+            outer.extend(d for d in draws if all(d[0] is not r for r, _ in outer))
+
+
+@contextmanager
+def replayed(draws: list[tuple[np.random.Generator, Any]]) -> Iterator[None]:
+    """Put the generators back as `recorded` found them; afterwards as they were."""
+    now = [(rng, rng.bit_generator.state) for rng, _ in draws]
+    for rng, state in draws:
+        rng.bit_generator.state = state
+    try:
+        yield
+    finally:
+        for rng, state in now:
+            rng.bit_generator.state = state

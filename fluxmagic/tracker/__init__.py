@@ -1,0 +1,33 @@
+"""Reverse-mode differentiation over NumPy arrays.
+
+`array` is the tracked array, `operation` the table of operations, `rules` its entries by family, `reverse`
+the reverse pass, `gradients` what is built on it.
+"""
+
+from fluxmagic.tracker import rules as rules
+from fluxmagic.tracker.array import Param, Tracked, data, grad, istracked, param
+from fluxmagic.tracker.check import gradcheck, ngradient
+from fluxmagic.tracker.gradients import checkpoint, custom_gradient, forward, gradient, hessian, hook, jacobian
+from fluxmagic.tracker.graph import leaves
+from fluxmagic.tracker.reverse import back, update
+
+__all__ = [
+    "Param",
+    "Tracked",
+    "back",
+    "checkpoint",
+    "custom_gradient",
+    "data",
+    "forward",
+    "grad",
+    "gradcheck",
+    "gradient",
+    "hessian",
+    "hook",
+    "istracked",
+    "jacobian",
+    "leaves",
+    "ngradient",
+    "param",
+    "update",
+]

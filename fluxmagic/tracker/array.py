@@ -1,0 +1,359 @@
+"""Tracked arrays: a value, and how it came to be.
+
+A `Tracked` array is a NumPy citizen and, at the same time, a node of the graph: it holds the operation
+that made it, that operation's arguments, and a serial number.  Its methods and operators are not written
+here: they are put on the class by the rule table (`fluxmagic.tracker.rules`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from fluxmagic.tracker.operation import Op
+
+__all__ = ["Param", "Tracked", "data", "grad", "istracked", "param"]
+
+Array = Any  # an ndarray or a Tracked; NumPy's protocols make the two interchangeable
+
+serials = count()
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class Tracked:
+    """An array that remembers how it was computed.
+
+    Not made by hand: `param` makes the leaves, NumPy's operators and functions the rest.
+
+    Attributes
+    ----------
+    data : ndarray
+        The plain value.
+    grad : ndarray
+        The accumulated gradient; leaves only.
+    shape, dtype, ndim, size
+        As of an ndarray.
+    """
+
+    # value    what the array holds: an ndarray, or, inside a nested gradient, an array tracked by an outer one
+    # op       the table entry that made it; None for a leaf
+    # parents  its tracked arguments at this level, None in the place of each constant
+    # args     all arguments, as the operation saw them (parents' values, constants)
+    # options  keyword arguments, or None
+    # level    how many gradients deep it was made: parameters and what follows from them are at 0
+    __slots__ = ("__weakref__", "args", "level", "op", "options", "parents", "serial", "value")
+
+    __array_priority__ = 1000.0
+    __pandas_priority__ = 10000  # otherwise pandas goes through a Series element by element
+    __hash__ = object.__hash__
+
+    value: Any
+    op: Op | None
+    parents: tuple[Tracked | None, ...]
+    args: tuple[Any, ...]
+    options: dict[str, Any] | None
+    level: int
+    serial: int
+
+    def __init__(
+        self,
+        value: Array,
+        op: Op | None = None,
+        parents: tuple[Tracked | None, ...] = (),
+        args: tuple[Any, ...] = (),
+        options: dict[str, Any] | None = None,
+        level: int = 0,
+    ) -> None:
+        self.value = value
+        self.op = op
+        self.parents = parents
+        self.args = args
+        self.options = options
+        self.level = level
+        self.serial = next(serials)
+
+    # -- what it is ------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> np.ndarray:
+        """The plain value, an ndarray that shares memory with this array."""
+        value = self.value
+        while isinstance(value, Tracked):
+            value = value.value
+        return value if type(value) is np.ndarray else np.asarray(value)
+
+    @data.setter
+    def data(self, new: Any) -> None:
+        raise TypeError("only a parameter's data can be assigned; this array is computed, make a new one instead")
+
+    @property
+    def grad(self) -> np.ndarray:
+        raise TypeError(
+            "only a parameter collects a gradient; to see the gradient that passes through a computed "
+            "array, put `x = hook(f, x)` in its place: f is called with it in the reverse pass"
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+        return self.value.shape  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64."""
+        return self.value.dtype  # type: ignore[no-any-return]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.value.ndim  # type: ignore[no-any-return]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self.value.size  # type: ignore[no-any-return]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the value."""
+        return self.data.nbytes
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return self.data.itemsize
+
+    # -- Python's own protocols --------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        text = np.array2string(self.data, separator=", ", prefix="tracked(")
+        label = "" if self.op is None else f", op={self.op.name}"
+        return f"tracked({text}, dtype={self.dtype}{label})"
+
+    def __str__(self) -> str:
+        return str(self.data)
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        return format(self.item(f"format {spec!r}"), spec)
+
+    def item(self, what: str = "item()") -> float:
+        """The one element of a scalar, as a Python float."""
+        if self.size != 1:
+            raise TypeError(f"{what} needs a scalar, not an array of shape {self.shape}: use .data for the plain array")
+        return float(self.data.item())
+
+    def tolist(self) -> Any:
+        """The plain value as nested Python lists."""
+        return self.data.tolist()
+
+    def __float__(self) -> float:
+        if self.shape != ():
+            raise TypeError(
+                f"float() needs a scalar, not an array of shape {self.shape}: use .data for the plain array"
+            )
+        return float(self.data)
+
+    def __int__(self) -> int:
+        if self.shape != ():
+            raise TypeError(f"int() needs a scalar, not an array of shape {self.shape}: use .data for the plain array")
+        return int(self.data)
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[Tracked]:
+        if not self.shape:
+            raise TypeError("iteration over a 0-d tracked array")
+        return (self[i] for i in range(len(self)))  # type: ignore[index]
+
+    def __contains__(self, item: Any) -> bool:
+        return bool((self.data == data(item)).any())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        raise TypeError(
+            "a tracked array does not turn into a plain one by itself: use .data (or data(x)) to leave the tape, "
+            "or np.stack([a, b, ...]) and np.concatenate to join tracked arrays"
+        )
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError(
+            "a tracked array is not written in place: build a new one (np.where, np.concatenate), or, for a "
+            "parameter W, use update(W, Δ) or W.data[...] = value"
+        )
+
+    def __copy__(self) -> Tracked:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The graph goes out as one flat list: chained arrays would overflow pickle's (and deepcopy's) stack.
+        from fluxmagic.tracker.graph import flatten, rebuild
+
+        return rebuild, (flatten(self),)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        from fluxmagic.tracker.operation import call_ufunc
+
+        return call_ufunc(ufunc, method, inputs, options)
+
+    def __array_function__(self, func: Any, types: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        from fluxmagic.tracker.operation import call_function
+
+        return call_function(func, args, options)
+
+
+class Param(Tracked):
+    """A leaf of the graph: a parameter, which collects gradients.  Made by `param`."""
+
+    # gradient  the buffer behind .grad
+    # fresh     nothing was added since it was cleared: the first write overwrites
+    # shown     .grad was handed out, so that the buffer itself has to read zero when it is cleared
+    # home      the flat buffer that value and gradient are views of, and the place in it (see optimise.flat)
+    __slots__ = ("fresh", "gradient", "home", "shown")
+
+    def __init__(self, value: np.ndarray) -> None:
+        Tracked.__init__(self, value)
+        self.gradient = np.zeros_like(value)
+        self.fresh = True
+        self.shown = False
+        self.home: Any = None
+
+    @property
+    def data(self) -> np.ndarray:
+        """The plain value.  Assigning copies into place; an optimiser may move the storage, so hold the parameter."""
+        return self.value  # type: ignore[no-any-return]
+
+    @data.setter
+    def data(self, new: Any) -> None:
+        new = np.asarray(data(new))
+        if new.shape != self.value.shape:
+            raise ValueError(f"data of shape {new.shape} does not fit a parameter of shape {self.value.shape}")
+        if new.dtype.kind not in "fiub":
+            raise TypeError(f"data of dtype {new.dtype} does not fit a parameter of dtype {self.value.dtype}")
+        self.value[...] = new
+
+    @property
+    def grad(self) -> np.ndarray:
+        """The accumulated gradient: a live array of the parameter's shape and dtype, zeros at first."""
+        if not self.shown:
+            self.shown = True
+            if self.fresh:
+                self.gradient.fill(0)
+        return self.gradient
+
+    def add(self, δ: Array) -> bool:
+        """Add δ to the gradient; say whether it is the first since the gradient was cleared."""
+        if not self.fresh:
+            self.gradient += δ
+            return False
+        self.fresh = False
+        if self.shown:  # someone may have written into it meanwhile
+            self.gradient += δ
+        else:
+            self.gradient[...] = δ
+        return True
+
+    def clear(self) -> None:
+        """Set the gradient to zero."""
+        self.fresh = True
+        if self.shown:
+            self.gradient.fill(0)
+
+    def __repr__(self) -> str:
+        return f"param({np.array2string(self.value, separator=', ', prefix='param(')}, dtype={self.dtype})"
+
+    def __iadd__(self, other: Any) -> Any:
+        raise TypeError(
+            "a parameter is not changed by an in-place operator: use update(W, Δ), W.data[...] += Δ, "
+            "or write W + Δ for a new array"
+        )
+
+    __isub__ = __imul__ = __itruediv__ = __ipow__ = __imatmul__ = __ifloordiv__ = __imod__ = __iadd__
+
+    def __copy__(self) -> Param:
+        return self.__deepcopy__({})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Param:
+        new = Param(self.value.copy())
+        if not self.fresh or self.shown:
+            new.gradient[...] = self.gradient
+            new.fresh = self.fresh
+        memo[id(self)] = new
+        return new
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self.value.copy(), None if self.fresh else self.gradient.copy())
+
+
+def _restore(value: np.ndarray, gradient: np.ndarray | None) -> Param:
+    new = Param(value)
+    if gradient is not None:
+        new.add(gradient)
+    return new
+
+
+def param(x: Any) -> Param:
+    """Make a parameter: a leaf of the graph, which collects gradients.
+
+    Parameters
+    ----------
+    x : array_like
+        Any shape; it is copied.  float32 and float64 are kept, integers and bools become float64.
+
+    Returns
+    -------
+    Param
+        A tracked array of x's shape.
+
+    Raises
+    ------
+    TypeError
+        If x is tracked already, or of any other dtype.
+
+    Examples
+    --------
+    >>> from fluxmagic import param, back
+    >>> W = param([1.0, 2.0])
+    >>> back((W * W).sum())
+    >>> W.grad
+    array([2., 4.])
+    """
+    if isinstance(x, Tracked):
+        raise TypeError("param() makes a leaf of plain numbers, and this array is tracked already: pass x.data")
+    value = np.array(x, order="C")
+    if value.dtype not in _FLOATS:
+        if value.dtype.kind not in "iub":
+            raise TypeError(f"param() takes float32, float64, integers and bools, not {value.dtype}")
+        value = value.astype(np.float64)
+    return Param(value.astype(value.dtype.newbyteorder("="), copy=False))
+
+
+def istracked(x: Any) -> bool:
+    """Say whether x is a tracked array."""
+    return isinstance(x, Tracked)
+
+
+def data(x: Any) -> Any:
+    """The plain value of a tracked array; anything else is handed back as it is."""
+    return x.data if isinstance(x, Tracked) else x
+
+
+def grad(p: Tracked) -> np.ndarray:
+    """The accumulated gradient of a parameter: `p.grad`.
+
+    Raises
+    ------
+    TypeError
+        If p is no parameter.
+    """
+    if not isinstance(p, Tracked):
+        raise TypeError(f"grad() takes a parameter, not a {type(p).__name__}")
+    return p.grad

@@ -1,0 +1,385 @@
+"""Gradients of functions, to any order, and what bends the reverse pass: hooks, checkpoints, rules of one's own.
+
+Each `gradient` in progress has a level of its own.  Its arguments are wrapped in arrays of that level; what
+these hold may itself be tracked, one level further out, and that is how gradients nest.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from fluxmagic import random
+from fluxmagic.tracker.array import Array, Param, Tracked, data, serials
+from fluxmagic.tracker.operation import Op, define
+from fluxmagic.tracker.reverse import fit, sweep
+
+__all__ = ["checkpoint", "custom_gradient", "forward", "gradient", "hessian", "hook", "jacobian"]
+
+
+class _Depth(threading.local):
+    level = 0
+
+
+_depth = _Depth()
+
+
+@contextmanager
+def outer_gradient() -> Iterator[None]:
+    """Within it a `gradient` hands back tracked arrays: somebody is going to differentiate them."""
+    _depth.level += 1
+    try:
+        yield
+    finally:
+        _depth.level -= 1
+
+
+def _argument(x: Any) -> Any:
+    if isinstance(x, Tracked):
+        return x if _depth.level or not isinstance(x, Param) else x.value
+    value = np.asarray(x)
+    if value.dtype.kind in "iub":
+        value = value.astype(np.float64)
+    if value.dtype.kind != "f":
+        raise TypeError(f"a gradient is taken with respect to real numbers, not {value.dtype}")
+    return value
+
+
+def forward(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """Compute f(*args), and a function that carries a gradient back to the arguments.
+
+    Parameters
+    ----------
+    f : callable
+        Of arrays, to one array.
+    *args : array_like
+        Floating point; integers become float64.
+
+    Returns
+    -------
+    y : ndarray
+        The value, tracked where an outer gradient is being taken.
+    pullback : callable
+        `pullback(Δ)`, Δ of y's shape, is a tuple of gradients of the arguments' shapes.
+
+    Examples
+    --------
+    >>> from fluxmagic.tracker import forward
+    >>> y, pullback = forward(lambda x: x ** 2, [1.0, 3.0])
+    >>> y
+    array([1., 9.])
+    >>> pullback([1.0, 1.0])
+    (array([2., 6.]),)
+    """
+    values = [_argument(x) for x in args]
+    nested = _depth.level > 0 or any(isinstance(v, Tracked) for v in values)
+    with outer_gradient():
+        level = _depth.level
+        inputs = [Tracked(v, level=level) for v in values]
+        y = f(*inputs)
+    depends = isinstance(y, Tracked) and y.level == level
+    node = y
+    value = y.value if depends else y
+
+    def pullback(Δ: Any) -> tuple[Any, ...]:
+        if not isinstance(Δ, Tracked):
+            Δ = np.asarray(Δ, value.dtype if depends else None)
+        if np.shape(Δ) != np.shape(value):
+            raise ValueError(f"pullback: Δ of shape {np.shape(Δ)} does not fit a value of shape {np.shape(value)}")
+        found: dict[Tracked, Array] = sweep(node, Δ)[0] if depends else {}
+        return tuple(_finished(found.get(x), v, nested) for x, v in zip(inputs, values, strict=True))
+
+    return (value if nested else _plain(value)), pullback
+
+
+def _plain(x: Any) -> Any:
+    x = data(x)
+    return np.asarray(x) if isinstance(x, np.generic) else x
+
+
+def _finished(δ: Any, x: Array, nested: bool) -> Any:
+    if δ is None:
+        return np.zeros(x.shape, x.dtype)
+    if δ.shape != x.shape:
+        δ = fit(δ, x.shape)
+    if δ.dtype != x.dtype:
+        δ = δ.astype(x.dtype)
+    if nested:
+        return δ
+    δ = np.asarray(data(δ))
+    return δ if δ.flags.writeable and δ.base is None else δ.copy()
+
+
+def gradient(f: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
+    """Gradients of a scalar function with respect to each of its arguments.
+
+    Parameters
+    ----------
+    f : callable
+        Of arrays, to a scalar (shape `()`).
+    *args : array_like
+        Floating point of any shape; integers become float64.  A parameter is taken at its value.
+
+    Returns
+    -------
+    tuple
+        One array for each argument, of its shape and dtype: plain, or tracked inside an outer gradient.
+
+    Raises
+    ------
+    ValueError
+        If f's value is no scalar.
+
+    Examples
+    --------
+    >>> from fluxmagic import gradient
+    >>> gradient(lambda x: x ** 3, 2.0)
+    (array(12.),)
+    >>> gradient(lambda x: gradient(lambda x: x ** 3, x)[0], 2.0)
+    (array(12.),)
+    """
+    y, pullback = forward(f, *args)
+    if np.shape(y) != ():
+        raise ValueError(
+            f"gradient() is of a scalar function, and this one gave shape {np.shape(y)}: reduce it (sum, mean), "
+            "or use jacobian or forward"
+        )
+    return pullback(np.ones((), getattr(y, "dtype", None)))
+
+
+def jacobian(f: Callable[..., Any], x: Any) -> Any:
+    """The derivatives of each element of f(x) by each element of x.
+
+    Parameters
+    ----------
+    f : callable
+        Of one array, to one array.
+    x : array_like
+
+    Returns
+    -------
+    ndarray
+        Of shape `y.shape + x.shape`.
+
+    Examples
+    --------
+    >>> from fluxmagic.tracker import jacobian
+    >>> jacobian(lambda x: x ** 2, [1.0, 3.0])
+    array([[2., 0.],
+           [0., 6.]])
+    """
+    y, pullback = forward(f, x)
+    shape = np.shape(y)
+    rows = []
+    for i in range(int(np.prod(shape))):
+        Δ = np.zeros(shape, getattr(y, "dtype", None))
+        Δ.flat[i] = 1
+        rows.append(pullback(Δ)[0])
+    x_shape = np.shape(data(x))
+    if not rows:
+        return np.zeros(shape + x_shape)
+    return np.reshape(np.stack(rows), shape + x_shape)
+
+
+def hessian(f: Callable[..., Any], x: Any) -> Any:
+    """The second derivatives of a scalar function.
+
+    Parameters
+    ----------
+    f : callable
+        Of one array, to a scalar.
+    x : array_like
+
+    Returns
+    -------
+    ndarray
+        Of shape `x.shape + x.shape`.
+
+    Examples
+    --------
+    >>> from fluxmagic.tracker import hessian
+    >>> hessian(lambda x: x[0] ** 2 * x[1], [1.0, 3.0])
+    array([[6., 2.],
+           [2., 0.]])
+    """
+    return jacobian(lambda x: gradient(f, x)[0], x)
+
+
+# -- what bends the reverse pass -----------------------------------------------------------------------
+
+
+def _identity(x: Any, f: Any) -> Any:
+    return x
+
+
+HOOK = define(_identity, lambda Δ, y, x, f: f(Δ), None, name="hook")
+
+
+def hook(f: Callable[[Any], Any], x: Any) -> Any:
+    """Hand x through unchanged, and in the reverse pass its gradient through f.
+
+    Parameters
+    ----------
+    f : callable
+        Takes the gradient (an array of x's shape) and returns the one to go on with.
+    x : array_like or Tracked
+
+    Returns
+    -------
+    Tracked
+        With x's value; x itself if it is not tracked.
+
+    Examples
+    --------
+    >>> from fluxmagic import param, back
+    >>> from fluxmagic.tracker import hook
+    >>> W = param(3.0)
+    >>> back(hook(lambda Δ: -Δ, W) * 2)
+    >>> W.grad
+    array(-2.)
+    """
+    return HOOK(x, f) if isinstance(x, Tracked) else x
+
+
+def _checkpoint(*values: Any, f: Any, args: Any, inputs: Any, draws: Any) -> Any:
+    raise NotImplementedError  # a checkpoint is recorded by `checkpoint` itself
+
+
+def _d_checkpoint(
+    Δ: Array, y: Array, *values: Any, into: Any, f: Any, args: Any, inputs: tuple[Tracked, ...], draws: Any
+) -> list[Any]:
+    start = next(serials)
+    with random.replayed(draws):
+        again = f(*args)
+    found = sweep(again, Δ, stop=start)[0]
+    return [found.get(x) for x in inputs]
+
+
+CHECKPOINT = Op("checkpoint", _checkpoint, joint=_d_checkpoint)
+
+
+def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
+    """Compute f(*args), forget what is inside, and compute it again in the reverse pass.
+
+    Saves the memory of what f keeps for its gradient, at the price of a second forward pass.  Parameters
+    that f closes over get their gradients too; what fluxmagic drew at random inside is drawn again.
+
+    Parameters
+    ----------
+    f : callable
+        Of arrays, to one array.
+    *args : array_like or Tracked
+
+    Returns
+    -------
+    Tracked or ndarray
+        f's value.
+
+    Examples
+    --------
+    >>> from fluxmagic import param, back
+    >>> from fluxmagic.tracker import checkpoint
+    >>> W = param(3.0)
+    >>> back(checkpoint(lambda x: x * W, 2.0))
+    >>> W.grad
+    array(2.)
+    """
+    start = next(serials)
+    with random.recorded() as draws:
+        y = f(*args)
+    if not isinstance(y, Tracked) or y.serial < start:
+        return y
+    inputs = tuple(_entries(y, start))
+    return Tracked(
+        y.value,
+        CHECKPOINT,
+        inputs,
+        tuple(x.value for x in inputs),
+        {"f": f, "args": args, "inputs": inputs, "draws": draws},
+        y.level,
+    )
+
+
+def _entries(y: Tracked, start: int) -> list[Tracked]:
+    """What the graph of y since `start` takes from before."""
+    found = {y}
+    stack = [y]
+    entries = []
+    while stack:
+        for p in stack.pop().parents:
+            if p is not None and p not in found:
+                found.add(p)
+                (entries if p.serial < start else stack).append(p)
+    return entries
+
+
+def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a function a gradient rule of its own (a decorator).
+
+    Parameters
+    ----------
+    f : callable
+        Takes arrays and returns `(value, pullback)`; `pullback(Δ)` returns the gradient for each argument,
+        of its shape, None where there is none.  It is given plain arrays, or, inside a nested `gradient`,
+        arrays tracked by the outer one.  Keyword arguments are handed on as they are.
+
+    Returns
+    -------
+    callable
+        Of the same arguments, to the value alone: tracked where an argument is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import gradient
+    >>> from fluxmagic.tracker import custom_gradient
+    >>> @custom_gradient
+    ... def log1pexp(x):
+    ...     e = np.exp(x)
+    ...     return np.log(1 + e), lambda Δ: (Δ * e / (1 + e),)
+    >>> gradient(log1pexp, 0.0)
+    (array(0.5),)
+    """
+
+    @wraps(f)
+    def call(*args: Any, **options: Any) -> Any:
+        level = max((a.level for a in args if isinstance(a, Tracked)), default=-1)
+        if level < 0:
+            return f(*args, **options)[0]
+        parents = tuple(a if isinstance(a, Tracked) and a.level == level else None for a in args)
+        values = tuple(a if p is None else p.value for a, p in zip(args, parents, strict=True))
+        result = f(*values, **options)
+        if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
+            raise TypeError(f"{op.name}: a custom gradient's function returns (value, pullback)")
+        value, pullback = result
+        if not isinstance(value, Tracked):
+            value = np.asarray(value)
+        elif value.level >= level:
+            raise TypeError(f"{op.name} closes over a tracked array: hand it in as an argument, or take its .data")
+        return Tracked(value, op, parents, values, {"pullback": pullback}, level)
+
+    def joint(Δ: Array, y: Array, *args: Any, into: Any, pullback: Any) -> list[Any]:
+        δs = pullback(Δ)
+        if not isinstance(δs, (tuple, list)):
+            δs = (δs,)
+        if len(δs) != len(args):
+            raise ValueError(f"{op.name}: the pullback returned {len(δs)} gradients for {len(args)} arguments")
+        result: list[Any] = []
+        for i, (δ, x) in enumerate(zip(δs, args, strict=True)):
+            if δ is None or into[i] is False:
+                result.append(None)
+                continue
+            if not isinstance(δ, Tracked):
+                δ = np.asarray(δ)
+            if δ.shape != x.shape:
+                raise ValueError(f"{op.name}: the gradient of argument {i} has shape {δ.shape}, the argument {x.shape}")
+            result.append(δ)
+        return result
+
+    op = Op(getattr(f, "__name__", "custom"), f, joint=joint)
+    return call

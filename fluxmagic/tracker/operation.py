@@ -1,0 +1,395 @@
+"""The rule table: what an operation is, and how one is carried out and recorded.
+
+An operation is one entry, made by `define`: a forward function (NumPy's own, as a rule) and how its
+gradient is computed.  Operators, methods, ufuncs and functions all come from that entry.  A second table,
+filled by `plain`, lists the functions whose result has no gradient.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from fluxmagic.tracker.array import Array, Tracked, data
+
+__all__ = ["Op", "apply", "define", "plain"]
+
+Rule = Callable[..., Any]
+
+RULES: dict[Any, Op] = {}
+"""From NumPy's function or ufunc to the operation that stands for it."""
+NAMED: dict[str, Op] = {}
+"""Every operation by name."""
+PLAIN: set[Any] = set()
+"""NumPy's functions and ufuncs whose result is plain: no gradient passes."""
+_REDUCTIONS: dict[np.ufunc, Op] = {}
+
+_FLOAT_CHARS = "fde"
+_NUMBERS = (int, float, np.number, np.bool_)
+
+
+class Op:
+    """One operation: a name, a forward function, and a gradient.
+
+    Parameters
+    ----------
+    name : str
+        What the operation is called in errors and on the nodes of the graph.
+    forward : callable
+        Computes the value from plain arguments.
+    gradients : tuple of callable or None
+        For each argument a function `(Δ, y, *args, **options)` that gives its gradient: Δ is the gradient
+        of the result y.  None where there is none.  Written with NumPy functions, so that, given tracked
+        arrays, it is itself tracked: this is how gradients nest.  Broadcasting need not be undone here.
+    joint : callable, optional
+        Instead of `gradients`: one function `(Δ, y, *args, into, **options)` for all arguments, which
+        returns a tuple.  `into[i]` is False where no gradient is wanted, otherwise None, or a buffer
+        that the gradient of argument i may be written into and returned.
+    keeps : bool
+        `forward` returns `(value, kept)`, and the gradient gets `kept=`: what it would otherwise have to
+        compute again.  Inside a nested gradient kept is None, and the rule has to compute it.
+    bind : callable, optional
+        Where NumPy's way to call it is not (arrays..., options): takes a call's arguments, returns
+        the arrays and the options, `(args, options)`.
+    """
+
+    __slots__ = ("bind", "forward", "gradients", "joint", "keeps", "name", "of_output")
+
+    def __init__(
+        self,
+        name: str,
+        forward: Callable[..., Any],
+        gradients: tuple[Rule | None, ...] = (),
+        *,
+        joint: Rule | None = None,
+        bind: Rule | None = None,
+        of_output: bool = False,
+        keeps: bool = False,
+    ) -> None:
+        self.name = name
+        self.forward = forward
+        self.gradients = gradients
+        self.joint = joint
+        self.bind = bind
+        self.of_output = of_output
+        self.keeps = keeps
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return call(self, args, options)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        if NAMED.get(self.name) is not self:
+            raise TypeError(f"{self.name} is no entry of the table, and cannot be pickled or copied")
+        return named, (self.name,)
+
+
+def named(name: str) -> Op:
+    """The operation of that name."""
+    return NAMED[name]
+
+
+def define(
+    function: Any,
+    *gradients: Rule | None,
+    name: str | None = None,
+    forward: Callable[..., Any] | None = None,
+    joint: Rule | None = None,
+    bind: Rule | None = None,
+    of_output: bool = False,
+    keeps: bool = False,
+    operators: str = "",
+    methods: str = "",
+    also: Iterable[Any] = (),
+    reduces: np.ufunc | None = None,
+) -> Op:
+    """Enter an operation into the table.
+
+    Parameters
+    ----------
+    function : callable
+        NumPy's function or ufunc, or a function of one's own.
+    *gradients, joint, bind, keeps
+        See `Op`.
+    name : str, optional
+        Default: the function's name.
+    forward : callable, optional
+        What computes the value; default: `function`.
+    of_output : bool
+        The gradient needs the result y only, not the argument: such an activation is fused into `Dense`.
+    operators : str
+        The operator's special names, "add radd"; the reflected one is the one that starts with r.
+    methods : str
+        Names of methods of a tracked array that stand for this operation.
+    also : iterable
+        Other NumPy functions that mean the same (np.absolute, np.abs).
+    reduces : ufunc, optional
+        This operation is that ufunc's `reduce`.
+
+    Returns
+    -------
+    Op
+        Called with plain arrays it gives plain ones, with tracked ones tracked ones.
+    """
+    op = Op(
+        name or function.__name__,
+        forward or function,
+        gradients,
+        joint=joint,
+        bind=bind,
+        of_output=of_output,
+        keeps=keeps,
+    )
+    NAMED[op.name] = op
+    for f in (function, *also):
+        RULES[f] = op
+    if reduces is not None:
+        _REDUCTIONS[reduces] = op
+    for special in operators.split():
+        setattr(Tracked, f"__{special}__", _operator(op, special))
+    for method in methods.split():
+        setattr(Tracked, method, _method(op, method))
+    return op
+
+
+def plain(*functions: Any, operators: str = "", methods: str = "") -> None:
+    """Enter functions whose result is plain: their tracked arguments are taken as plain arrays."""
+    PLAIN.update(functions)
+    for special in operators.split():
+        setattr(Tracked, f"__{special}__", _plain_operator(special))
+    for method in methods.split():
+        setattr(Tracked, method, _plain_method(method))
+
+
+# -- carrying out ------------------------------------------------------------------------------------
+
+
+def apply(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None) -> Tracked:
+    """Carry out op on arguments of which at least one is tracked, and record it."""
+    level = -1
+    for a in args:
+        if isinstance(a, Tracked) and a.level > level:
+            level = a.level
+    parents: list[Tracked | None] = []
+    values: list[Any] = []
+    nested = False
+    for a in args:
+        if isinstance(a, Tracked):
+            if a.level == level:
+                parents.append(a)
+                a = a.value
+            else:
+                parents.append(None)
+            nested = nested or isinstance(a, Tracked)
+        else:
+            parents.append(None)
+            a = constant(op, a)
+        values.append(a)
+    kept = None
+    if nested:
+        value: Array = apply(op, tuple(values), options)
+    else:
+        try:
+            value = op.forward(*values, **options) if options else op.forward(*values)
+        except (ValueError, IndexError, TypeError, OverflowError) as error:
+            raise explained(op, values, error) from None
+        if op.keeps:
+            value, kept = value
+        check_dtype(op, value)
+    if op.keeps:
+        options = {**(options or {}), "kept": kept}
+    return Tracked(value, op, tuple(parents), tuple(values), options, level)
+
+
+def call(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None = None) -> Any:
+    """Carry out op on any arguments."""
+    for a in args:
+        if isinstance(a, Tracked):
+            return apply(op, args, options)
+    try:
+        value = op.forward(*args, **options) if options else op.forward(*args)
+    except (ValueError, IndexError) as error:
+        raise explained(op, args, error) from None
+    return value[0] if op.keeps else value
+
+
+def constant(op: Op, a: Any) -> Any:
+    """An argument that is not tracked, as NumPy sees it."""
+    if type(a) is np.ndarray or not hasattr(a, "__array__") or isinstance(a, np.generic):
+        return a
+    if isinstance(a, np.ma.MaskedArray):
+        raise TypeError(f"{op.name}: a masked array would lose its mask; fill it first (a.filled(...))")
+    return np.asarray(a)  # pandas, memory maps
+
+
+def check_dtype(op: Op, value: Any) -> None:
+    """Refuse what is not real floating point: no gradient is defined for it here."""
+    if value.dtype.char not in _FLOAT_CHARS:
+        raise TypeError(f"{op.name}: a tracked array goes with real numbers, and the result would be {value.dtype}")
+
+
+def explained(op: Op, values: Iterable[Any], error: Exception) -> Exception:
+    """NumPy's error, of its own kind, with the operation and the shapes."""
+    shapes = " and ".join(str(np.shape(data(v))) for v in values if isinstance(v, (np.ndarray, np.number, Tracked)))
+    text = f"{op.name} of shapes {shapes}: {error}"
+    try:
+        return type(error)(text)
+    except Exception:
+        return ValueError(text)
+
+
+# -- operators and methods ---------------------------------------------------------------------------
+
+_PLAIN_OPERANDS = frozenset({np.ndarray, float, int, np.float32, np.float64})
+
+
+def _operator(op: Op, special: str) -> Callable[..., Any]:
+    if special in ("neg", "pos", "abs"):
+        return lambda a: apply(op, (a,), None)
+    reflected = special[0] == "r"
+    f = getattr(operator, special[reflected:])
+    forward = getattr(op.forward, "operator", f)
+
+    def method(a: Tracked, b: Any) -> Any:
+        kind = type(b)
+        value: Any
+        parents: tuple[Tracked | None, ...]
+        if kind in _PLAIN_OPERANDS and type(a.value) is not Tracked:
+            if reflected:
+                parents, args = (None, a), (b, a.value)
+            else:
+                parents, args = (a, None), (a.value, b)
+        elif isinstance(b, Tracked) and a.level == 0 == b.level and not reflected:
+            parents, args = (a, b), (a.value, b.value)
+        else:
+            if isinstance(b, (str, bytes)) or b is None:
+                return NotImplemented
+            return apply(op, (b, a) if reflected else (a, b), None)
+        try:
+            value = forward(*args)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise explained(op, args, error) from None
+        if value.dtype.char not in _FLOAT_CHARS:
+            check_dtype(op, value)
+        return Tracked(value, op, parents, args, None, a.level)
+
+    method.__name__ = f"__{special}__"
+    method.__doc__ = f"{op.name}, recorded."
+    return method
+
+
+def _method(op: Op, name: str) -> Callable[..., Any]:
+    spread = name in ("reshape", "transpose")  # x.reshape(2, 3) beside x.reshape((2, 3))
+
+    def method(self: Tracked, *args: Any, **options: Any) -> Any:
+        if spread and len(args) > 1:
+            args = (args,)
+        if options:
+            refuse_out(op, options)
+        return apply(op, (self, *args), options or None)
+
+    method.__name__ = name
+    method.__doc__ = f"As the method of an ndarray; recorded as {op.name}."
+    return method
+
+
+def _plain_operator(special: str) -> Callable[..., Any]:
+    reflected = special == "rfloordiv"
+    f = getattr(operator, special[reflected:])
+
+    def method(a: Tracked, b: Any) -> Any:
+        return f(data(b), a.data) if reflected else f(a.data, data(b))
+
+    method.__name__ = f"__{special}__"
+    method.__doc__ = "Compares the plain values, element by element."
+    return method
+
+
+def _plain_method(name: str) -> Callable[..., Any]:
+    def method(self: Tracked, *args: Any, **options: Any) -> Any:
+        return getattr(self.data, name)(*args, **options)
+
+    method.__name__ = name
+    method.__doc__ = "As the method of an ndarray, of the plain value."
+    return method
+
+
+# -- NumPy's protocols -------------------------------------------------------------------------------
+
+
+def refuse_out(op: Any, options: dict[str, Any]) -> None:
+    """Refuse `out=`: an array that is written in place has no place in the graph."""
+    out = options.pop("out", None)
+    if out is not None and not (isinstance(out, tuple) and all(o is None for o in out)):
+        raise TypeError(
+            f"{op.name if isinstance(op, Op) else op.__name__}: out= does not go with tracked arrays; "
+            "take the result, and for a parameter W use update(W, Δ) or W.data[...] = value"
+        )
+
+
+def no_rule(what: str) -> TypeError:
+    return TypeError(
+        f"{what} has no gradient rule: give it one with fluxmagic.tracker.custom_gradient, "
+        "or leave the tape with .data if no gradient is wanted"
+    )
+
+
+def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """What np.add(W, 1), np.add.reduce(W) and the like come to."""
+    if options:
+        refuse_out(ufunc, options)
+        if options.get("where", True) is not True:
+            raise TypeError(f"{ufunc.__name__}: where= does not go with tracked arrays; use np.where on the result")
+        options.pop("where", None)
+    if ufunc in PLAIN:
+        return getattr(ufunc, method)(*map(data, inputs), **options)
+    if method == "reduce" and ufunc in _REDUCTIONS:
+        if len(inputs) == 1:
+            options.setdefault("axis", 0)
+        return call(_REDUCTIONS[ufunc], inputs, options)
+    if method != "__call__":
+        raise no_rule(f"{ufunc.__name__}.{method}")
+    op = RULES.get(ufunc)
+    if op is None:
+        raise no_rule(f"np.{ufunc.__name__}")
+    if options:
+        raise TypeError(f"{ufunc.__name__}: {', '.join(options)}= does not go with tracked arrays")
+    return call(op, inputs)
+
+
+def call_function(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """What np.sum(W) and the like come to."""
+    if function in PLAIN:
+        return function(*map(_plain_deep, args), **{k: _plain_deep(v) for k, v in options.items()})
+    op = RULES.get(function)
+    if op is None:
+        module = getattr(function, "__module__", "numpy").replace("numpy", "np", 1)
+        raise no_rule(f"{module}.{function.__name__}")
+    if options:
+        refuse_out(op, options)
+        if any(isinstance(v, Tracked) for v in options.values()):
+            bound = _signature(function).bind(*args, **options)
+            args, options = bound.args, bound.kwargs
+    if op.bind is not None:
+        args, options = op.bind(*args, **options)
+    return call(op, args, options or None)
+
+
+@cache
+def _signature(function: Any) -> inspect.Signature:
+    return inspect.signature(function)
+
+
+def _plain_deep(x: Any) -> Any:
+    if isinstance(x, Tracked):
+        return x.data
+    if type(x) in (list, tuple):
+        return type(x)(map(_plain_deep, x))
+    return x
