@@ -35,13 +35,15 @@ class Record:
         self.checks: list[tuple[int, dict[str, float]]] = []  # after how many steps: validation and metrics
         self.events: list[Event] = []
 
-    def cut(self, step: int) -> None:
-        """Forget all that came after a step."""
-        del self.loss[step:], self.seconds[step:]
-        self.refused = [s for s in self.refused if s <= step]
-        self.epochs = [e for e in self.epochs if e <= step] or [0]
-        self.checks = [c for c in self.checks if c[0] <= step]
-        self.events = [e for e in self.events if e.step <= step]
+    def copy(self, step: int, *, here: bool = False) -> Record:
+        """What was there after so many steps; with `here` also the turns made at that very moment."""
+        new = Record(self.opt, self.values)
+        new.loss, new.seconds = self.loss[:step], self.seconds[:step]
+        new.refused = [s for s in self.refused if s <= step]
+        new.epochs = [e for e in self.epochs if e <= step]
+        new.checks = [c for c in self.checks if c[0] <= step]
+        new.events = [e for e in self.events if e.step < step + here]
+        return new
 
 
 class History(Mapping[str, np.ndarray]):

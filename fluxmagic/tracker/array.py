@@ -217,7 +217,8 @@ class Param(Tracked):
     # fresh     nothing was added since it was cleared: the first write overwrites
     # shown     .grad was handed out, so that the buffer itself has to read zero when it is cleared
     # home      the flat buffer that value and gradient are views of, and the place in it (see optimise.flat)
-    __slots__ = ("fresh", "gradient", "home", "shown")
+    # owner     a weak reference to the run that trains it
+    __slots__ = ("fresh", "gradient", "home", "owner", "shown")
 
     def __init__(self, value: np.ndarray) -> None:
         Tracked.__init__(self, value)
@@ -225,6 +226,7 @@ class Param(Tracked):
         self.fresh = True
         self.shown = False
         self.home: Any = None
+        self.owner: Any = None
 
     @property
     def data(self) -> np.ndarray:

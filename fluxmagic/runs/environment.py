@@ -1,0 +1,33 @@
+"""What the last bits of a result depend on, beside the run itself."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+import numpy as np
+
+__all__ = ["environment"]
+
+
+def environment() -> dict[str, Any]:
+    """The machine, NumPy's build and its number of BLAS threads, as far as they show.
+
+    Returns
+    -------
+    dict
+        From what to its value; JSON can hold it.
+    """
+    blas = np.__config__.CONFIG.get("Build Dependencies", {}).get("blas", {})  # type: ignore[attr-defined]
+    threads = next(
+        (os.environ[k] for k in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS") if os.environ.get(k)),
+        None,
+    )
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "machine": f"{platform.system()} {platform.machine()}",
+        "NumPy": np.__version__,
+        "BLAS": f"{blas.get('name', '?')} {blas.get('version', '?')}",
+        "BLAS threads": int(threads) if threads and threads.isdigit() else cores,
+    }
