@@ -56,9 +56,9 @@ class Op:
     bind : callable, optional
         Where NumPy's way to call it is not (arrays..., options): takes a call's arguments, returns
         the arrays and the options, `(args, options)`.
+    doc : str, optional
+        The docstring of an operation that users call by its own name.
     """
-
-    __slots__ = ("bind", "forward", "gradients", "joint", "keeps", "name", "of_output")
 
     def __init__(
         self,
@@ -70,6 +70,7 @@ class Op:
         bind: Rule | None = None,
         of_output: bool = False,
         keeps: bool = False,
+        doc: str | None = None,
     ) -> None:
         self.name = name
         self.forward = forward
@@ -78,6 +79,9 @@ class Op:
         self.bind = bind
         self.of_output = of_output
         self.keeps = keeps
+        if doc is not None:
+            self.__doc__ = inspect.cleandoc(doc)
+            self.__signature__ = inspect.signature(forward)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         return call(self, args, options)
@@ -109,6 +113,7 @@ def define(
     methods: str = "",
     also: Iterable[Any] = (),
     reduces: np.ufunc | None = None,
+    doc: str | None = None,
 ) -> Op:
     """Enter an operation into the table.
 
@@ -116,7 +121,7 @@ def define(
     ----------
     function : callable
         NumPy's function or ufunc, or a function of one's own.
-    *gradients, joint, bind, keeps
+    *gradients, joint, bind, keeps, doc
         See `Op`.
     name : str, optional
         Default: the function's name.
@@ -146,6 +151,7 @@ def define(
         bind=bind,
         of_output=of_output,
         keeps=keeps,
+        doc=doc,
     )
     NAMED[op.name] = op
     for f in (function, *also):
