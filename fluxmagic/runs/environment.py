@@ -19,7 +19,7 @@ def environment() -> dict[str, Any]:
     dict
         From what to its value; JSON can hold it.
     """
-    blas = np.__config__.CONFIG.get("Build Dependencies", {}).get("blas", {})  # type: ignore[attr-defined]
+    blas = np.__config__.CONFIG.get("Build Dependencies", {}).get("blas", {})
     threads = next(
         (os.environ[k] for k in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS") if os.environ.get(k)),
         None,

@@ -448,7 +448,7 @@ class Run:
             return d
         if self._batches is None:
             self._epoch_start = generator_states(self._generators)
-            source = self.data() if callable(self.data) else self.data
+            source: Any = self.data() if callable(self.data) else self.data
             self._length = len(source) if hasattr(source, "__len__") else None
             self._batches = iter(source)
             self._place = 0
@@ -723,7 +723,7 @@ class Run:
     def _next_batch_at(self, place: int) -> None:
         """Begin the epoch anew, and go on to a place in it."""
         if place == 0:
-            source = self.data() if callable(self.data) else self.data
+            source: Any = self.data() if callable(self.data) else self.data
             self._batches = iter(source)
         for _ in range(place):
             self._next_batch()
@@ -762,7 +762,7 @@ class Run:
         """Around what goes back: if it fails, all is as before."""
         if self._shelf_of_snapshots.start is None:
             raise ValueError("the run has not taken a step yet: there is nothing to go back to")
-        if not callable(self.data) and iter(self.data) is self.data:
+        if isinstance(self.data, Iterator):
             raise ValueError("the data is a generator, which cannot be gone through again: the run cannot be repeated")
         with self._lock:
             self._own(self._trained)
@@ -865,7 +865,7 @@ class Run:
         """
         if self._shelf_of_snapshots.start is None:
             raise ValueError("the run has not taken a step yet: there is nothing to branch from")
-        if not callable(self.data) and iter(self.data) is self.data:
+        if isinstance(self.data, Iterator):
             raise ValueError("the data is a generator, which cannot be gone through twice: the run cannot be branched")
         epochs = hypers.pop("epochs", self.epochs)
         with self._lock:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fluxmagic import random
-from fluxmagic.layers import batches
+from fluxmagic.layers.batches import batches
 from fluxmagic.layers.mode import testing
 from fluxmagic.tracker import data
 
