@@ -33,7 +33,7 @@ def _ravel(x: Any, order: Any = "C") -> Any:
 def _d_transpose(Δ: Array, y: Array, x: Array, axes: Any = None) -> Array:
     if axes is None:
         return np.transpose(Δ)
-    return np.transpose(Δ, tuple(int(i) for i in np.argsort([a % x.ndim for a in axes])))
+    return np.transpose(Δ, tuple(int(i) for i in np.argsort([a % x.ndim for a in np.atleast_1d(axes)])))
 
 
 define(np.reshape, _d_reshape, methods="reshape")
