@@ -7,6 +7,7 @@ memory that they work on, `train` the loop.
 from fluxmagic.optimise.hyper import Hyper
 from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
 from fluxmagic.optimise.rules import ADAM, SGD, Momentum, Nesterov
+from fluxmagic.optimise.schedules import cosine, exponential, onecycle
 from fluxmagic.optimise.train import NotFinite, stop, throttle, train
 
 __all__ = [
@@ -18,6 +19,9 @@ __all__ = [
     "Nesterov",
     "NotFinite",
     "Optimiser",
+    "cosine",
+    "exponential",
+    "onecycle",
     "stop",
     "throttle",
     "train",

@@ -22,7 +22,9 @@ from fluxmagic import random
 from fluxmagic.layers import named_params, state
 from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
 from fluxmagic.optimise.train import Interrupts, NotFinite, Stop, as_list, callback, clear, take_step
+from fluxmagic.runs.code import Source, as_code
 from fluxmagic.runs.environment import environment
+from fluxmagic.runs.files import load, save
 from fluxmagic.runs.history import Event, History, Record
 from fluxmagic.runs.log import Log
 from fluxmagic.runs.snapshot import Shelf, Snapshot, copies, generator_states, restore_generators
@@ -138,6 +140,7 @@ class Run:
         self.patience = patience
         self.log = Log(log) if log is not None else None
         self.parent: Run | None = None  # the run that this one is a branch of
+        self.source: Source | None = None  # the text of the cell that the run was made from
         self.opt: Any = None
         self._strict = strict
         self._opts: list[Any] = []
@@ -147,11 +150,12 @@ class Run:
         self._trained: list[Param] = []
         self._statistics: list[np.ndarray] = []
         self._generators: list[np.random.Generator] = []
-        self._shelf_of_snapshots = Shelf(snapshot_bytes)
+        self._snapshots = Shelf(snapshot_bytes)
         self._at_start: tuple[list[Any], list[Any]] | None = None  # statistics and generators before the first step
         self._epoch_start: list[Any] = []
         self._parked: tuple[list[Any], list[Any], list[Any]] | None = None
         self._best: tuple[float, int, list[Any]] | None = None  # loss, after how many steps, weights and statistics
+        self._ending = False  # the best weights are to be put back
         self._again: Any = None  # a batch whose step was broken off by an error
         self._environment: dict[str, Any] = {}
         self._requests: deque[Callable[[], None]] = deque()
@@ -421,15 +425,19 @@ class Run:
         assert self._at_start is not None
         statistics, generators = self._at_start
         weights = copies(trained, [])[0]
-        self._shelf_of_snapshots.put(
-            Snapshot(0, weights, statistics, generators, self._opt_states(), self._opt_key(), -1, [])
-        )
+        self._snapshots.put(Snapshot(0, weights, statistics, generators, self._opt_states(), self._opt_key(), -1, []))
 
     def _begin(self) -> None:
         """Before the first step."""
         if self.seed is not None:
             random.seed(self.seed)
         clear(self._opts)
+        self._find_roots()
+        self._at_start = copies([], self._statistics)[1], generator_states(self._generators)
+        self._environment = environment()
+
+    def _find_roots(self) -> None:
+        """What changes in training beside the parameters: running statistics and generators."""
         roots = [self.loss if self.model is None else self.model]
         if not isinstance(self.data, (list, tuple)):
             roots.append(self.data)
@@ -438,8 +446,6 @@ class Run:
         self._generators = [x for x in found if isinstance(x, np.random.Generator)]
         if all(g is not random.generator() for g in self._generators):
             self._generators.append(random.generator())
-        self._at_start = copies([], self._statistics)[1], generator_states(self._generators)
-        self._environment = environment()
 
     def _next_batch(self) -> Any:
         """The next batch; `_END` where the epoch has ended."""
@@ -448,11 +454,16 @@ class Run:
             return d
         if self._batches is None:
             self._epoch_start = generator_states(self._generators)
-            source: Any = self.data() if callable(self.data) else self.data
-            self._length = len(source) if hasattr(source, "__len__") else None
-            self._batches = iter(source)
-            self._place = 0
+            self._open()
+        assert self._batches is not None
         return next(self._batches, _END)
+
+    def _open(self) -> None:
+        """Begin to go through the data."""
+        source: Any = self.data() if callable(self.data) else self.data
+        self._length = len(source) if hasattr(source, "__len__") else None
+        self._batches = iter(source)
+        self._place = 0
 
     def _end_epoch(self, old: Record | None = None) -> None:
         """Validate, and turn to the next epoch; with an old record what it says is taken over."""
@@ -495,10 +506,15 @@ class Run:
         if enough or (self.patience is not None and since >= self.patience):
             self._asked = "stop"
             self.state = "stopped"
-        if self._asked == "stop" or self.finished:
-            weights, statistics = self._best[2]
-            for place, value in [(p.value, v) for p, v in weights] + statistics:
-                place[...] = value
+        self._ending = self._asked == "stop" or self.finished
+
+    def _put_back(self) -> None:
+        """The weights of the best epoch, at the end of a run that looks for them."""
+        self._ending = False
+        assert self._best is not None
+        weights, statistics = self._best[2]
+        for place, value in [(p.value, v) for p, v in weights] + statistics:
+            place[...] = value
 
     def _one(self) -> float | None:
         """One step; None where the data has ended, and with it the run."""
@@ -516,11 +532,13 @@ class Run:
         d = self._next_batch()
         while d is _END:
             self._end_epoch(old)
-            if self.finished:
+            if self._ending:
+                self._put_back()
+            if self.finished or self.state == "stopped":
                 return None
             d = self._next_batch()
         step = self.steps + 1
-        look = self._look if self._shelf_of_snapshots.start is None else None
+        look = self._look if self._snapshots.start is None else None
         try:
             value = take_step(self.loss, d, self._opts, step, known=self._known, look=look)
         except NotFinite as error:
@@ -541,8 +559,10 @@ class Run:
         if self._place == self._length:
             self._end_epoch(old)
         self._tick(start)
-        if step % self._shelf_of_snapshots.every == 0:
-            self._shelf_of_snapshots.put(self._snapshot())
+        if step % self._snapshots.every == 0:
+            self._snapshots.put(self._snapshot())
+        if self._ending:
+            self._put_back()
         return value
 
     def _tick(self, start: float) -> None:
@@ -697,6 +717,13 @@ class Run:
 
     def _restore(self, s: Snapshot) -> None:
         """Put all back as it was at a snapshot, but for the record."""
+        self._again = None
+        self._batches = None
+        self._place = 0
+        if s.place >= 0:
+            restore_generators(s.epoch_start)
+            self._go_to(s.place)
+        self._epoch_start = s.epoch_start
         s.restore_arrays()
         for key in list(self._shelf):
             if key not in s.opts:
@@ -711,22 +738,14 @@ class Run:
             self._opts = [self.opt]
             self._seen = self.opt.values
         clear(self._opts)
-        self._again = None
-        self._batches = None
-        self._place = 0
-        if s.place >= 0:
-            restore_generators(s.epoch_start)
-            self._next_batch_at(s.place)
         restore_generators(s.generators)
-        self._epoch_start = s.epoch_start
 
-    def _next_batch_at(self, place: int) -> None:
+    def _go_to(self, place: int) -> None:
         """Begin the epoch anew, and go on to a place in it."""
-        if place == 0:
-            source: Any = self.data() if callable(self.data) else self.data
-            self._batches = iter(source)
+        self._open()
         for _ in range(place):
-            self._next_batch()
+            if self._next_batch() is _END:
+                raise ValueError(f"the data has come to an end before batch {place}, which the run has been at")
         self._place = place
 
     def _again_from(self, s: Snapshot, record: Record, until: int) -> None:
@@ -760,7 +779,7 @@ class Run:
     @contextmanager
     def _unless_it_fails(self) -> Iterator[Snapshot]:
         """Around what goes back: if it fails, all is as before."""
-        if self._shelf_of_snapshots.start is None:
+        if self._snapshots.start is None:
             raise ValueError("the run has not taken a step yet: there is nothing to go back to")
         if isinstance(self.data, Iterator):
             raise ValueError("the data is a generator, which cannot be gone through again: the run cannot be repeated")
@@ -799,8 +818,8 @@ class Run:
             raise ValueError(f"rewind({step!r}): the run has steps 0 … {self.steps}")
         with self._unless_it_fails():
             record = self._record
-            self._again_from(self._shelf_of_snapshots.before(step), record, int(step))
-            self._shelf_of_snapshots.cut(int(step))
+            self._again_from(self._snapshots.before(step), record, int(step))
+            self._snapshots.cut(int(step))
             if self._best is not None and self._best[1] > step:
                 self._best = None
         if self.state != "running":
@@ -830,7 +849,7 @@ class Run:
             warnings.warn("replay may differ in the last bits: " + "; ".join(changed), stacklevel=2)
         with self._unless_it_fails() as before:
             record = self._record
-            start = self._shelf_of_snapshots.start
+            start = self._snapshots.start
             assert start is not None
             self._again_from(start, record, len(record.loss))
             self._redo(record, len(record.loss))
@@ -863,7 +882,7 @@ class Run:
         Run
             With this run's history so far.
         """
-        if self._shelf_of_snapshots.start is None:
+        if self._snapshots.start is None:
             raise ValueError("the run has not taken a step yet: there is nothing to branch from")
         if isinstance(self.data, Iterator):
             raise ValueError("the data is a generator, which cannot be gone through twice: the run cannot be branched")
@@ -886,7 +905,7 @@ class Run:
             new._strict, new._known, new._trained = self._strict, self._known, self._trained
             new._statistics, new._generators = self._statistics, self._generators
             new._at_start, new._environment = self._at_start, self._environment
-            new._shelf_of_snapshots = self._shelf_of_snapshots.copy()
+            new._snapshots = self._snapshots.copy()
             new._length, new._last, new._best = self._length, self._last, self._best
             here = self._snapshot()
             new._record = self._record.copy(self.steps, here=True)
@@ -932,6 +951,103 @@ class Run:
         with self._lock:
             names = self._names()
             return {names.get(id(p), str(i)): p.value.copy() for i, p in enumerate(self.params)}
+
+    # -- files and code --------------------------------------------------------------------------------------
+
+    def save(self, path: Any) -> None:
+        """Write the run to a file: how it began, what was done, where it stands.
+
+        Parameters
+        ----------
+        path : path
+            Any suffix.  What is there is replaced only when the new file is whole and on the disk.
+
+        Raises
+        ------
+        ValueError
+            If no step was taken yet.
+        TypeError
+            If the optimiser is a plain function.
+        OSError
+            If it cannot be written: a folder, a full disk.
+        """
+        save(self, path)
+
+    @classmethod
+    def load(
+        cls,
+        path: Any,
+        loss: Callable[..., Any],
+        data: Any,
+        params: Iterable[Param],
+        schedules: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Run:
+        """The run that `save` wrote.  All is checked before a single weight is assigned.
+
+        Parameters
+        ----------
+        path : path
+        loss, data
+            As the run had them: code is not in the file.
+        params : iterable of Param
+            What it trains, of the same shapes and dtypes, in the same order.
+        schedules : dict, optional
+            Schedules that are functions of one's own, by hyper-parameter.
+        **options
+            As for `Run`: valid, metrics, model.
+
+        Returns
+        -------
+        Run
+            Where it stood; the parameters have the values that they had then.
+
+        Raises
+        ------
+        ArchiveError
+            A ValueError that lists all that does not fit.
+        """
+        return load(cls, path, loss, data, list(params), schedules, options)
+
+    def _take_up(
+        self,
+        record: Record,
+        params: list[Param],
+        start: Snapshot,
+        now: Snapshot,
+        *,
+        environment: dict[str, Any],
+        state: str,
+    ) -> None:
+        """Become a run that was saved."""
+        self._own(params)
+        self._wish = None
+        self._trained = params
+        self._record = record
+        self._seconds = self.seconds
+        self._environment = environment
+        self._at_start = start.statistics, start.generators
+        self._snapshots.put(start)
+        self._restore(now)
+        self._known = params if self._strict else None
+        self.state = state
+
+    def as_code(self, module: str = "experiment", path: Any = "run.npz") -> str:
+        """A script that does again what was done by hand, and ends in the same bits.
+
+        Parameters
+        ----------
+        module : str
+            The module that has `loss`, `data` and `model` (for a `%%train` run: what the cell names; the cell's
+            body is in the script).
+        path : path
+            Where the run is saved; see `save`.
+
+        Returns
+        -------
+        str
+        """
+        return as_code(self, module, path)
 
     def _names(self) -> dict[int, str]:
         return {id(p): path for path, p in named_params(self.loss if self.model is None else self.model)}

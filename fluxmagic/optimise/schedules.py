@@ -1,0 +1,113 @@
+"""Schedules: hyper-parameters as functions of the number of updates done.
+
+Any function of n will do, `ADAM(ps, lambda n: 0.01 * 0.99**n)`; these are the common ones.  A number that is
+assigned later beats the schedule.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+__all__ = ["cosine", "exponential", "onecycle"]
+
+
+@dataclass(frozen=True)
+class exponential:  # noqa: N801 - called like the function that it is
+    """first · factor^(n / every).
+
+    Parameters
+    ----------
+    first : float
+        The value at n = 0.
+    factor : float
+        What it is multiplied by, over `every` updates.
+    every : int
+        Updates.
+
+    Examples
+    --------
+    >>> from fluxmagic.optimise import exponential
+    >>> η = exponential(0.1, 0.5, every=100)
+    >>> η(0), η(100), η(200)
+    (0.1, 0.05, 0.025)
+    """
+
+    first: float
+    factor: float
+    every: int = 1
+
+    def __call__(self, n: int) -> float:
+        return self.first * self.factor ** (n / self.every)
+
+
+@dataclass(frozen=True)
+class cosine:  # noqa: N801
+    """From first to last along half a cosine, over so many updates; then last.
+
+    Parameters
+    ----------
+    first : float
+    steps : int
+        Updates that it takes.
+    last : float
+
+    References
+    ----------
+    Loshchilov, Hutter: SGDR.  https://arxiv.org/abs/1608.03983
+
+    Examples
+    --------
+    >>> from fluxmagic.optimise import cosine
+    >>> η = cosine(0.1, 100)
+    >>> η(0), round(η(50), 12), η(1000)
+    (0.1, 0.05, 0.0)
+    """
+
+    first: float
+    steps: int
+    last: float = 0.0
+
+    def __call__(self, n: int) -> float:
+        done = min(n / self.steps, 1.0)
+        return self.last + (self.first - self.last) * (1 + math.cos(math.pi * done)) / 2
+
+
+@dataclass(frozen=True)
+class onecycle:  # noqa: N801
+    """Up to a peak along half a cosine, then down to almost nothing.
+
+    Parameters
+    ----------
+    peak : float
+    steps : int
+        Updates in all.
+    rise : float
+        The share of them that goes up.
+    start, end : float
+        First and last value, as shares of the peak.
+
+    References
+    ----------
+    Smith, Topin: Super-convergence.  https://arxiv.org/abs/1708.07120
+
+    Examples
+    --------
+    >>> from fluxmagic.optimise import onecycle
+    >>> η = onecycle(1.0, 100)
+    >>> [round(η(n), 6) for n in (0, 30, 100)]
+    [0.04, 1.0, 4e-06]
+    """
+
+    peak: float
+    steps: int
+    rise: float = 0.3
+    start: float = 0.04
+    end: float = 4e-6
+
+    def __call__(self, n: int) -> float:
+        top = self.rise * self.steps
+        if n < top:
+            return self.peak * cosine(self.start, max(int(top), 1), 1.0)(n)
+        done = min((n - top) / max(self.steps - top, 1e-9), 1.0)
+        return self.peak * (self.end + (1 - self.end) * (1 + math.cos(math.pi * done)) / 2)

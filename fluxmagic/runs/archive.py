@@ -1,0 +1,198 @@
+"""Files that are whole or not there, and that are checked before they are believed.
+
+An archive is an uncompressed `.npz` (a zip of `.npy` members) with one member more, `meta.json`: the format's
+name and version, whatever describes the arrays, and a SHA-256 of it all.  No pickle, ever.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import io
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+__all__ = ["ArchiveError", "read", "write", "write_atomically"]
+
+VERSION = 1
+META = "meta.json"
+_MOST_META = 256_000_000  # bytes
+
+
+class ArchiveError(ValueError):
+    """A file cannot be taken: it is cut, damaged, foreign, from a newer version, or does not fit."""
+
+
+def digest(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of names, types, shapes and bytes."""
+    h = hashlib.sha256(json.dumps(meta, sort_keys=True, ensure_ascii=False).encode())
+    for name in sorted(arrays):
+        a = np.ascontiguousarray(arrays[name])
+        h.update(f"{name}\0{a.dtype.str}\0{a.shape}\0".encode())
+        h.update(a.tobytes())
+    return h.hexdigest()
+
+
+def write_atomically(path: Any, fill: Callable[[BinaryIO], None]) -> None:
+    """Write a file under another name, flush it to the disk, and rename it.
+
+    Raises
+    ------
+    IsADirectoryError
+        If the path is a folder.
+    OSError
+        If the disk is full, or the like; what was there under that name is untouched.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, not a file to write")
+    prefix = f".{path.name}."
+    for stale in glob.glob(glob.escape(str(path.parent / prefix)) + "*.tmp"):
+        if not _in_use(stale):
+            os.unlink(stale)
+    handle, temporary = tempfile.mkstemp(prefix=f"{prefix}{os.getpid()}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+    if hasattr(os, "O_DIRECTORY"):  # the renaming, too, has to reach the disk
+        folder = os.open(path.parent, os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _in_use(temporary: str) -> bool:
+    """Whether the process that a temporary file is named after is alive."""
+    pid = temporary.rsplit(".", 3)[-3]
+    if not pid.isdigit() or int(pid) == os.getpid():
+        return int(pid) == os.getpid() if pid.isdigit() else False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def write(path: Any, kind: str, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an archive.
+
+    Parameters
+    ----------
+    path : path
+        Any suffix.
+    kind : str
+        What it holds.
+    meta : dict
+        That JSON can hold.
+    arrays : dict of ndarray
+        Written in C order.
+    """
+    about: dict[str, Any] = json.loads(json.dumps(dict(meta, kind=kind, format="fluxmagic", version=VERSION)))
+    ordered = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+    about["sha256"] = digest(about, ordered)
+
+    def fill(file: BinaryIO) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as z:
+            z.writestr(META, json.dumps(about, ensure_ascii=False))
+            for name, a in ordered.items():
+                buffer = io.BytesIO()
+                np.lib.format.write_array(buffer, a, allow_pickle=False)
+                z.writestr(f"{name}.npy", buffer.getvalue())
+
+    write_atomically(path, fill)
+
+
+def read(path: Any, kind: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read an archive, and check it: format, version, sizes before memory is taken, hash.
+
+    Returns
+    -------
+    meta : dict
+    arrays : dict of ndarray
+
+    Raises
+    ------
+    ArchiveError
+        If it cannot be taken; the message says why.
+    OSError
+        If there is no such file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, not a file")
+    size = path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as z:
+            members = z.infolist()
+            names = [m.filename for m in members]
+            if META not in names:
+                raise ArchiveError(f"{path}: not a file of fluxmagic: it has no {META}")
+            if len(set(names)) != len(names):
+                raise ArchiveError(f"{path}: a name appears twice in it")
+            for m in members:
+                # stored, not compressed: what is claimed has to be there
+                if m.compress_type != zipfile.ZIP_STORED or m.file_size != m.compress_size or m.file_size > size:
+                    raise ArchiveError(f"{path}: {m.filename} is compressed, or claims to be larger than the file")
+            if z.getinfo(META).file_size > _MOST_META:
+                raise ArchiveError(f"{path}: {META} is too large")
+            meta = json.loads(z.read(META).decode())
+            _check_meta(path, meta, kind)
+            arrays = {}
+            for name in names:
+                if name != META:
+                    arrays[name.removesuffix(".npy")] = _array(path, name, z.read(name))
+    except ArchiveError:
+        raise
+    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
+        raise ArchiveError(f"{path}: cut, damaged, or not a file of fluxmagic ({error})") from None
+    except (ValueError, KeyError, TypeError, RuntimeError, RecursionError, MemoryError) as error:
+        raise ArchiveError(f"{path}: damaged ({error})") from None
+    claimed = meta.pop("sha256", None)
+    if claimed != digest(meta, arrays):
+        raise ArchiveError(f"{path}: damaged: its content does not have the hash that it claims")
+    return meta, arrays
+
+
+def _check_meta(path: Path, meta: Any, kind: str) -> None:
+    if not isinstance(meta, dict) or meta.get("format") != "fluxmagic":
+        raise ArchiveError(f"{path}: not a file of fluxmagic")
+    if not isinstance(meta.get("version"), int) or meta["version"] > VERSION:
+        raise ArchiveError(
+            f"{path}: written by a newer version of fluxmagic (format {meta.get('version')}, this one reads {VERSION})"
+        )
+    if meta.get("kind") != kind:
+        raise ArchiveError(f"{path}: holds a {meta.get('kind')}, not a {kind}")
+
+
+def _array(path: Path, name: str, raw: bytes) -> np.ndarray:
+    """One member, its header checked against its length before an array is made."""
+    buffer = io.BytesIO(raw)
+    version = np.lib.format.read_magic(buffer)
+    if version != (1, 0):
+        raise ArchiveError(f"{path}: {name} has an unknown header")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(buffer)
+    if dtype.hasobject or dtype.kind not in "fiub" or fortran:
+        raise ArchiveError(f"{path}: {name} holds {dtype}, which is not taken")
+    count = 1
+    for n in shape:
+        count *= int(n)
+    if count < 0 or count * dtype.itemsize != len(raw) - buffer.tell():
+        raise ArchiveError(f"{path}: {name} does not have the length that its header claims")
+    return np.frombuffer(raw, dtype, count, buffer.tell()).reshape(shape).copy()
