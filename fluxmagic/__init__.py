@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fluxmagic.layers import (
+    BatchNorm,
     Chain,
     Dense,
+    Diagonal,
+    Dropout,
+    LayerNorm,
     accuracy,
     batches,
     binarycrossentropy,
@@ -18,6 +22,7 @@ from fluxmagic.layers import (
     loadparams,
     logitbinarycrossentropy,
     logitcrossentropy,
+    logsigmoid,
     logsoftmax,
     logσ,
     mae,
@@ -30,10 +35,25 @@ from fluxmagic.layers import (
     softplus,
     swish,
     tanh,
+    testmode,
     σ,
 )
 from fluxmagic.layers import state as state
-from fluxmagic.optimise import ADAM, SGD, Momentum, Nesterov, NotFinite, train
+from fluxmagic.optimise import (
+    ADAM,
+    ADAMW,
+    NADAM,
+    SGD,
+    ADADelta,
+    ADAGrad,
+    AdaMax,
+    AMSGrad,
+    Momentum,
+    Nesterov,
+    NotFinite,
+    RMSProp,
+    train,
+)
 from fluxmagic.optimise import stop as stop
 from fluxmagic.optimise import throttle as throttle
 from fluxmagic.random import seed as seed
@@ -47,13 +67,24 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ADAM",
+    "ADAMW",
+    "NADAM",
     "SGD",
+    "ADADelta",
+    "ADAGrad",
+    "AMSGrad",
+    "AdaMax",
+    "BatchNorm",
     "Chain",
     "Dense",
+    "Diagonal",
+    "Dropout",
+    "LayerNorm",
     "Momentum",
     "Nesterov",
     "NotFinite",
     "Panel",
+    "RMSProp",
     "Run",
     "accuracy",
     "back",
@@ -68,6 +99,7 @@ __all__ = [
     "loadparams",
     "logitbinarycrossentropy",
     "logitcrossentropy",
+    "logsigmoid",
     "logsoftmax",
     "logσ",
     "mae",
@@ -81,6 +113,7 @@ __all__ = [
     "softplus",
     "swish",
     "tanh",
+    "testmode",
     "train",
     "σ",
 ]

@@ -43,6 +43,7 @@ def generator(rng: np.random.Generator | int | None = None) -> np.random.Generat
 
 class _Log(threading.local):
     draws: list[tuple[np.random.Generator, Any]] | None = None
+    again = False
 
 
 _log = _Log()
@@ -74,8 +75,15 @@ def replayed(draws: list[tuple[np.random.Generator, Any]]) -> Iterator[None]:
     now = [(rng, rng.bit_generator.state) for rng, _ in draws]
     for rng, state in draws:
         rng.bit_generator.state = state
+    outer, _log.again = _log.again, True
     try:
         yield
     finally:
+        _log.again = outer
         for rng, state in now:
             rng.bit_generator.state = state
+
+
+def replaying() -> bool:
+    """Whether this is within `replayed`: something is computed once more, and must leave no second trace."""
+    return _log.again

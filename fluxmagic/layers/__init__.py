@@ -5,6 +5,7 @@ from fluxmagic.layers.activations import (
     gelu,
     identity,
     leakyrelu,
+    logsigmoid,
     logsoftmax,
     logσ,
     relu,
@@ -18,6 +19,8 @@ from fluxmagic.layers.activations import (
 from fluxmagic.layers.batches import batches
 from fluxmagic.layers.chain import Chain
 from fluxmagic.layers.dense import Dense, glorot_uniform
+from fluxmagic.layers.diagonal import Diagonal
+from fluxmagic.layers.dropout import Dropout
 from fluxmagic.layers.losses import (
     accuracy,
     binarycrossentropy,
@@ -28,11 +31,17 @@ from fluxmagic.layers.losses import (
     mse,
     onehot,
 )
+from fluxmagic.layers.mode import testmode
+from fluxmagic.layers.norm import BatchNorm, LayerNorm
 from fluxmagic.layers.parameters import loadparams, named_params, params, state
 
 __all__ = [
+    "BatchNorm",
     "Chain",
     "Dense",
+    "Diagonal",
+    "Dropout",
+    "LayerNorm",
     "accuracy",
     "batches",
     "binarycrossentropy",
@@ -45,6 +54,7 @@ __all__ = [
     "loadparams",
     "logitbinarycrossentropy",
     "logitcrossentropy",
+    "logsigmoid",
     "logsoftmax",
     "logσ",
     "mae",
@@ -59,5 +69,6 @@ __all__ = [
     "state",
     "swish",
     "tanh",
+    "testmode",
     "σ",
 ]

@@ -19,6 +19,7 @@ __all__ = [
     "gelu",
     "identity",
     "leakyrelu",
+    "logsigmoid",
     "logsoftmax",
     "logσ",
     "relu",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 sigmoid = σ
+logsigmoid = logσ
 tanh = RULES[np.tanh]
 
 

@@ -60,13 +60,13 @@ class Chain:
 
     def _repr_html_(self) -> str:
         """A table of layers, parameters' shapes and counts."""
-        rows, total = [], 0
+        rows = []
         for i, layer in enumerate(self.layers):
             found = list(named_params(layer))
             shapes = ", ".join(f"{path.lstrip('.')} {p.shape}" for path, p in found)
             n = sum(p.size for _, p in found)
-            total += n
             rows.append(f"<tr><td>{i}</td><td>{escape(label(layer))}</td><td>{escape(shapes)}</td><td>{n:,}</td></tr>")
+        total = sum(p.size for _, p in named_params(self))  # a parameter that two layers share counts once
         head = "<tr><th></th><th>layer</th><th>parameters</th><th>count</th></tr>"
         foot = f"<tr><th></th><th>in all</th><th></th><th>{total:,}</th></tr>"
         return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody><tfoot>{foot}</tfoot></table>"

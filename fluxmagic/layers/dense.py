@@ -9,6 +9,7 @@ import numpy as np
 
 from fluxmagic import random
 from fluxmagic.layers.activations import identity
+from fluxmagic.layers.features import as_features, check_dtype, check_width
 from fluxmagic.tracker import Param, Tracked, param
 from fluxmagic.tracker.operation import RULES, Op
 from fluxmagic.tracker.rules.neural import affine
@@ -78,6 +79,7 @@ class Dense:
 
     W: Param
     b: Param
+    sigma = property(lambda self: self.σ, doc="The same as σ.")
 
     def __init__(
         self,
@@ -90,16 +92,14 @@ class Dense:
         rng: np.random.Generator | int | None = None,
         sigma: Callable[[Any], Any] | None = None,
     ) -> None:
-        for n in (n_in, n_out):
-            if not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 1:
-                raise ValueError(f"Dense: widths are positive integers, not {n!r}")
+        n_in, n_out = check_width("Dense", n_in), check_width("Dense", n_out)
         if sigma is not None:
             if σ is not identity:
                 raise TypeError("Dense: σ is given twice")
             σ = sigma
         if not callable(σ):
             raise TypeError(f"Dense: σ is a function, not {σ!r}")
-        dtype = np.dtype(dtype)
+        dtype = check_dtype("Dense", dtype)
         weights = np.asarray(init(n_out, n_in, rng=random.generator(rng)))
         if weights.shape != (n_out, n_in):
             raise ValueError(f"Dense: init gave weights of shape {weights.shape}, not {(n_out, n_in)}")
@@ -109,20 +109,12 @@ class Dense:
 
     def __call__(self, x: Any) -> Any:
         W = self.W
-        if not isinstance(x, (np.ndarray, Tracked)):
-            x = np.asarray(x)
-        if x.dtype != W.dtype:
-            if x.dtype.kind not in "fiub":
-                raise TypeError(f"{self!r} takes numbers, not {x.dtype}")
-            x = x.astype(W.dtype)
-        if not x.ndim or x.shape[-1] != W.shape[1]:
-            raise ValueError(
-                f"{self!r} takes input of width {W.shape[1]}, shape (..., {W.shape[1]}), not of shape {x.shape}"
-            )
+        if not isinstance(x, (np.ndarray, Tracked)) or x.dtype != W.dtype or not x.ndim or x.shape[-1] != W.shape[1]:
+            x = as_features(self, x, W.shape[1], W.dtype)
         σ = self.σ
         if σ is identity:
             return affine(x, W, self.b)
-        op = σ if type(σ) is Op else RULES.get(σ)
+        op = σ if type(σ) is Op else RULES.get(σ) if type(σ) is np.ufunc else None
         if op is not None and op.of_output:
             return affine(x, W, self.b, activation=op)
         return σ(affine(x, W, self.b))

@@ -22,10 +22,20 @@ __all__ = [
 ]
 
 
+def _floats(name: str, prediction: Any) -> np.ndarray:
+    """A plain prediction as an array of floating point."""
+    prediction = np.asarray(prediction)
+    if prediction.dtype.kind != "f":
+        if prediction.dtype.kind not in "iub":
+            raise TypeError(f"{name}: predictions are numbers, not {prediction.dtype}")
+        prediction = prediction.astype(np.float64)
+    return prediction
+
+
 def _pair(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
     """Both as arrays of the prediction's dtype and of one shape: (n,) against (n, 1) would silently give (n, n)."""
-    if not isinstance(prediction, (np.ndarray, Tracked)):
-        prediction = np.asarray(prediction, np.float64)
+    if not isinstance(prediction, Tracked):
+        prediction = _floats(name, prediction)
     if not isinstance(target, (np.ndarray, Tracked)):
         target = np.asarray(target)
     if target.dtype != prediction.dtype:
@@ -70,8 +80,8 @@ def mae(prediction: Any, target: Any) -> Any:
 
 def _classes(name: str, prediction: Any, target: Any) -> tuple[Any, Any, bool]:
     """Prediction as rows, and either a checked label or a row of weights for each."""
-    if not isinstance(prediction, (np.ndarray, Tracked)):
-        prediction = np.asarray(prediction, np.float64)
+    if not isinstance(prediction, Tracked):
+        prediction = _floats(name, prediction)
     if not isinstance(target, (np.ndarray, Tracked)):
         target = np.asarray(target)
     shape = prediction.shape
@@ -81,6 +91,8 @@ def _classes(name: str, prediction: Any, target: Any) -> tuple[Any, Any, bool]:
         if target.dtype.kind not in "iu":
             raise TypeError(f"{name}: labels are integers, not {target.dtype}")
         check_labels(name, target, shape[-1])
+        if target.dtype.kind == "u":
+            target = target.astype(np.intp)  # together with signed integers uint64 would become float64
         labels = True
     elif target.shape == shape:
         if target.dtype != prediction.dtype:
@@ -99,14 +111,22 @@ def _classes(name: str, prediction: Any, target: Any) -> tuple[Any, Any, bool]:
     return prediction, target, labels
 
 
+_UNSIGNED = {np.dtype(f"i{n}"): (np.dtype(f"u{n}"), 1 << (8 * n - 1)) for n in (1, 2, 4, 8)}
+
+
 def check_labels(name: str, labels: np.ndarray, n: int) -> None:
     """Refuse labels outside 0 … n-1."""
-    if labels.size:
-        # as unsigned integers, negative ones are large: one pass
-        unsigned = labels.view(f"u{labels.dtype.itemsize}") if labels.dtype.kind == "i" and labels.ndim else labels
-        if int(np.maximum.reduce(unsigned, None)) >= n or int(labels.flat[0]) < 0:
-            wrong = labels[(labels < 0) | (labels >= n)]
-            raise ValueError(f"{name}: label {wrong.flat[0]} is out of range: with {n} classes labels are 0 … {n - 1}")
+    if not labels.size:
+        return
+    unsigned, top = _UNSIGNED.get(labels.dtype, (None, 0))
+    if unsigned is not None and labels.ndim:  # as unsigned integers, negative ones are large: one pass
+        right = int(np.maximum.reduce(labels.view(unsigned), None)) < min(n, top)
+    else:
+        right = int(labels.min()) >= 0 and int(labels.max()) < n
+    if not right:
+        wrong = labels[(labels < 0) | (labels >= n)]
+        allowed = f"with {n} classes labels are 0 … {n - 1}" if n > 0 else "there are no classes"
+        raise ValueError(f"{name}: label {wrong.flat[0]} is out of range: {allowed}")
 
 
 def logitcrossentropy(prediction: Any, target: Any) -> Any:
@@ -131,7 +151,7 @@ def logitcrossentropy(prediction: Any, target: Any) -> Any:
     TypeError
         If labels are no integers.
     """
-    prediction, target, labels = _classes("logitcrossentropy", prediction, target)
+    prediction, target, _ = _classes("logitcrossentropy", prediction, target)
     if isinstance(target, Tracked):
         return -np.sum(target * logsoftmax(prediction)) / len(prediction)
     return softmax_crossentropy(prediction, target)
@@ -148,17 +168,20 @@ def crossentropy(prediction: Any, target: Any) -> Any:
     n = len(prediction)
     if labels:
         return -np.sum(np.log(prediction[np.arange(n), target])) / n
-    seen = np.where(data(target) == 0, prediction.dtype.type(1), prediction)  # 0 log 0 is 0
-    return -np.sum(target * np.log(seen)) / n
+    return -np.sum(target * _log(prediction, target)) / n
+
+
+def _log(x: Any, weight: Any) -> Any:
+    """log(x), but 0 where the weight that it gets is: 0 log 0 is 0.  Unless the weight wants a gradient itself."""
+    return np.log(x if isinstance(weight, Tracked) else np.where(weight == 0, x.dtype.type(1), x))
 
 
 def _binary(name: str, prediction: Any, target: Any) -> tuple[Any, Any, int]:
     prediction, target = _pair(name, prediction, target)
     plain = data(target)
-    if plain.size and not ((plain >= 0) & (plain <= 1)).all():
-        raise ValueError(
-            f"{name}: targets lie between 0 and 1, and one is {plain[(plain < 0) | (plain > 1)].flat[0]:g}"
-        )
+    right = (plain >= 0) & (plain <= 1)
+    if not right.all():
+        raise ValueError(f"{name}: targets lie between 0 and 1, and one is {plain[~right].flat[0]:g}")
     return prediction, target, prediction.shape[0] if prediction.ndim else 1
 
 
@@ -181,10 +204,8 @@ def binarycrossentropy(prediction: Any, target: Any) -> Any:
         If the shapes differ, or a target is out of range.
     """
     prediction, y, n = _binary("binarycrossentropy", prediction, target)
-    one = prediction.dtype.type(1)
-    yes = np.log(np.where(data(y) == 0, one, prediction))  # 0 log 0 is 0
-    no = np.log(np.where(data(y) == 1, one, 1 - prediction))
-    return -np.sum(y * yes + (1 - y) * no) / n
+    no = 1 - y
+    return -np.sum(y * _log(prediction, y) + no * _log(1 - prediction, no)) / n
 
 
 def logitbinarycrossentropy(prediction: Any, target: Any) -> Any:
@@ -251,7 +272,7 @@ def accuracy(prediction: Any, labels: Any) -> float:
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes do not fit, or a label is out of range.
 
     Examples
     --------
@@ -262,6 +283,8 @@ def accuracy(prediction: Any, labels: Any) -> float:
     prediction, labels = np.asarray(data(prediction)), np.asarray(data(labels))
     if labels.shape == prediction.shape and prediction.ndim:
         labels = labels.argmax(-1)
+    elif labels.dtype.kind in "iu" and labels.shape == prediction.shape[:-1] and prediction.ndim:
+        check_labels("accuracy", labels, prediction.shape[-1])
     if not prediction.ndim or labels.shape != prediction.shape[:-1]:
         raise ValueError(
             f"accuracy: a prediction of shape {prediction.shape} does not go with labels of shape {labels.shape}"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-__all__ = ["testing"]
+from fluxmagic.layers.parameters import walk
+
+__all__ = ["TwoModes", "testing", "testmode"]
 
 
 class _Mode(threading.local):
@@ -29,3 +32,58 @@ def testing() -> Iterator[None]:
 def is_testing() -> bool:
     """Whether this thread is within `testing`."""
     return _mode.testing
+
+
+class TwoModes:
+    """A layer that does one thing in training and another in testing."""
+
+    in_testmode = False
+    """What `testmode` sets."""
+
+    @property
+    def training(self) -> bool:
+        """Whether to do what is done in training."""
+        return not (self.in_testmode or _mode.testing)
+
+
+class testmode:  # noqa: N801 - called like a function, and read like one
+    """Put the layers of a model into test mode: `Dropout` hands its input through, `BatchNorm` uses its
+    running statistics, and nothing changes.
+
+    Parameters
+    ----------
+    m
+        A layer, chain, function or container, as for `params`.
+    on : bool
+        False puts them back into training mode, in which layers are made.
+
+    Notes
+    -----
+    Flux's `testmode!(m)`.  It acts at once and for good; as a context (`with testmode(m): ...`) until the end
+    of the block, when each layer returns to the mode it was in.  Validation by a `Run` needs neither.
+
+    Examples
+    --------
+    >>> from fluxmagic import Dropout, testmode
+    >>> m = Dropout(0.5)
+    >>> with testmode(m):
+    ...     m([1.0, 2.0])
+    array([1., 2.])
+    """
+
+    def __init__(self, m: Any, on: bool = True) -> None:
+        self._before = [(x, x.in_testmode) for _, x in walk(m) if isinstance(x, TwoModes)]
+        self._on = bool(on)
+        for x, _ in self._before:
+            x.in_testmode = self._on
+
+    def __enter__(self) -> testmode:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for x, before in self._before:
+            x.in_testmode = before
+
+    def __repr__(self) -> str:
+        layers = ", ".join(repr(x) for x, _ in self._before) or "no layer"
+        return f"{layers}: in {'test' if self._on else 'training'} mode"

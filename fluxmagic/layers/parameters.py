@@ -12,15 +12,27 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker import Param, Tracked
+from fluxmagic.tracker import Param, Tracked, data
 
 __all__ = ["loadparams", "named_params", "params", "state"]
 
 _LEAVES = (str, bytes, bytearray, int, float, complex, bool, type(None), type, types.ModuleType, np.ndarray, np.generic)
 # Their functions and objects hold no parameters of the user's, and are large to walk through.
-_FOREIGN = frozenset(sys.stdlib_module_names - {"__main__"}) | {
-    "IPython", "ipykernel", "ipywidgets", "matplotlib", "numpy", "pandas", "scipy", "sklearn", "tornado", "traitlets", "zmq",
-}  # fmt: skip
+_FOREIGN = (sys.stdlib_module_names - {"__main__"}).union(
+    [
+        "IPython",
+        "ipykernel",
+        "ipywidgets",
+        "matplotlib",
+        "numpy",
+        "pandas",
+        "scipy",
+        "sklearn",
+        "tornado",
+        "traitlets",
+        "zmq",
+    ]
+)
 
 
 def _root(x: Any) -> str:
@@ -59,8 +71,7 @@ def _children(x: Any) -> Iterator[tuple[str, Any]]:
                 yield name, x.__globals__[name]
         for i, v in enumerate(x.__defaults__ or ()):
             yield f".__defaults__[{i}]", v
-        for k, v in (x.__kwdefaults__ or {}).items():
-            yield k, v
+        yield from ((f".{k}", v) for k, v in {**(x.__kwdefaults__ or {}), **x.__dict__}.items())
         return
     if isinstance(x, Mapping):
         yield from ((f"[{k!r}]", v) for k, v in x.items())
@@ -91,7 +102,7 @@ def walk(*roots: Any) -> Iterator[tuple[str, Any]]:
     stack: list[tuple[str, Any]] = [("", r) for r in reversed(roots)]
     while stack:
         path, x = stack.pop()
-        if (isinstance(x, _LEAVES) and not _has_state(x)) or id(x) in seen:
+        if isinstance(x, _LEAVES) or id(x) in seen:
             continue
         seen.add(id(x))
         keep.append(x)
@@ -99,10 +110,6 @@ def walk(*roots: Any) -> Iterator[tuple[str, Any]]:
         if not isinstance(x, (Tracked, np.random.Generator)):
             children = [(path + k, v) for k, v in _children(x)]
             stack.extend(reversed(children))
-
-
-def _has_state(x: Any) -> bool:
-    return False
 
 
 def named_params(*ms: Any) -> Iterator[tuple[str, Param]]:
@@ -164,7 +171,8 @@ def state(*ms: Any) -> list[Any]:
         if isinstance(x, (Param, np.random.Generator)):
             result.append(x)
         else:
-            result.extend((getattr(type(x), "statistics", None) and [getattr(x, k) for k in x.statistics]) or ())
+            names = getattr(type(x), "statistics", ())
+            result.extend(getattr(x, k) for k in (names if isinstance(names, tuple) else ()))
     return result
 
 
@@ -188,7 +196,7 @@ def loadparams(m: Any, xs: Any) -> None:
     found = list(named_params(m))
     if not found:
         params(m)
-    values = [np.asarray(x.data if isinstance(x, Tracked) else x) for x in xs]
+    values = [np.array(data(x)) for x in xs]  # copies: they may be the parameters themselves, in another order
     if len(values) != len(found):
         raise ValueError(f"loadparams: {len(values)} arrays for {len(found)} parameters")
     wrong = [

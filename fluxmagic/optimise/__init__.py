@@ -6,19 +6,38 @@ memory that they work on, `train` the loop.
 
 from fluxmagic.optimise.hyper import Hyper
 from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
-from fluxmagic.optimise.rules import ADAM, SGD, Momentum, Nesterov
+from fluxmagic.optimise.rules import (
+    ADAM,
+    ADAMW,
+    NADAM,
+    SGD,
+    ADADelta,
+    ADAGrad,
+    AdaMax,
+    AMSGrad,
+    Momentum,
+    Nesterov,
+    RMSProp,
+)
 from fluxmagic.optimise.schedules import cosine, exponential, onecycle
 from fluxmagic.optimise.train import NotFinite, stop, throttle, train
 
 __all__ = [
     "ADAM",
+    "ADAMW",
+    "NADAM",
     "OPTIMISERS",
     "SGD",
+    "ADADelta",
+    "ADAGrad",
+    "AMSGrad",
+    "AdaMax",
     "Hyper",
     "Momentum",
     "Nesterov",
     "NotFinite",
     "Optimiser",
+    "RMSProp",
     "cosine",
     "exponential",
     "onecycle",

@@ -88,12 +88,12 @@ class Hyper:
         """
         if value is None and self.off is not None:
             return self.off
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            try:
-                value = value.item()  # a 0-d array
-            except (AttributeError, ValueError):
-                raise TypeError(f"{self.name} is a number ({self.range}), not {value!r}") from None
-        value = float(value)
+        if type(value) is not float:
+            if getattr(value, "shape", None) == ():
+                value = value.item()
+            if isinstance(value, bool) or not isinstance(value, numbers.Real):
+                raise TypeError(f"{self.name} is a number ({self.range}), not {value!r}")
+            value = float(value)
         low = value > self.low if self.low_open else value >= self.low
         high = value < self.high if self.high_open else value <= self.high
         if not (low and high) or (math.isinf(value) and value != self.off):

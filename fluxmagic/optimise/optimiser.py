@@ -83,6 +83,12 @@ class Optimiser:
         hypers: dict[str, Hyper] = {}
         for base in reversed(cls.__mro__):
             hypers.update({h.name: h for h in vars(base).values() if isinstance(h, Hyper)})
+        typed = [t for h in hypers.values() for t in {h.name, h.ascii}]
+        taken = [t for t in typed if typed.count(t) > 1 or t in _RESERVED]
+        if taken:
+            raise TypeError(f"{cls.__name__}: {taken[0]} is taken, the hyper-parameter needs another name")
+        cls.state = tuple(map(canonical, (cls.state,) if isinstance(cls.state, str) else cls.state))
+        cls.numbers = {canonical(k): v for k, v in cls.numbers.items()}
         common = ("decay", "clip", "clipnorm", "weightdecay")
         own = {k: h for k, h in hypers.items() if k not in common}
         cls.hypers = {**own, **{k: hypers[k] for k in common}}
@@ -280,9 +286,13 @@ class Optimiser:
 
     def _norm(self) -> float:
         square = self._flat.square()
-        if math.isinf(square):  # of float32, perhaps only the square is too large
-            square = sum(float(np.square(δ, dtype=np.float64).sum()) for _, δ in self._flat.segments)
-        return math.sqrt(square)
+        if not math.isinf(square):
+            return math.sqrt(square)
+        # perhaps only the square is too large
+        largest = max(float(np.max(np.abs(δ), initial=0)) for _, δ in self._flat.segments)
+        if math.isinf(largest):
+            return largest
+        return largest * math.sqrt(sum(float(np.square(δ / largest).sum()) for _, δ in self._flat.segments))
 
     def _flush(self) -> None:
         # A gradient that stays 0 lets the state decay into denormal numbers, which are slow; what is taken for
@@ -307,6 +317,10 @@ class Optimiser:
         return self._flat.bad()
 
     # -- state in and out --------------------------------------------------------------------------------
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a copy gets flat memory of its own: the state's arrays and blocks are views
+        return _restored, (type(self), self.params, self.state_dict(), self.schedules)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the optimiser would need to go on from here, as copies.
@@ -351,6 +365,9 @@ class Optimiser:
             if set(d[what]) != set(keys):
                 wrong.append(f"its {what} are {', '.join(d[what]) or 'none'}, not {', '.join(keys) or 'none'}")
         values = {}
+        for name, value in d["numbers"].items():
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+                wrong.append(f"{name} is {value!r}")
         for name, value in d["hypers"].items():
             if name in self.hypers:
                 try:
@@ -385,14 +402,31 @@ def _checked(params: Any, name: str) -> list[Param]:
     if isinstance(params, Tracked):
         raise TypeError(f"{name} takes a list of parameters: [W], or params(m)")
     try:
-        result = list(dict.fromkeys(params))
+        result = list(params)
     except TypeError:
         raise TypeError(
             f"{name} takes a list of parameters, such as params(m), not a {type(params).__name__}"
         ) from None
     for p in result:
         if not isinstance(p, Param):
-            raise TypeError(f"{name} updates parameters, and this is a {type(p).__name__}: make it one with param(...)")
+            raise TypeError(
+                f"{name} updates parameters, and this is a {type(p).__name__}: param(...) makes one, params(m) finds "
+                "those of a model"
+            )
     if not result:
         raise TypeError(f"{name} was given no parameters")
-    return result
+    return list(dict.fromkeys(result))
+
+
+def _restored(
+    cls: type[Optimiser],
+    params: list[Param],
+    state: dict[str, Any],
+    schedules: dict[str, Callable[[int], float]],
+) -> Optimiser:
+    opt = cls(params, **schedules)
+    opt.load_state_dict(state)
+    return opt
+
+
+_RESERVED = frozenset(k for k in (*dir(Optimiser), "params", "n") if not isinstance(vars(Optimiser).get(k), Hyper))

@@ -301,11 +301,14 @@ def train(loss: Callable[..., Any], data: Iterable[Any], opt: Any, *, cb: Any = 
         if not callable(o):
             raise TypeError(f"opt is an optimiser or a function, not a {type(o).__name__}")
     callbacks = [callback(f) for f in as_list(cb)]
-    clear(opts)
+
+    def start(l: Tracked) -> None:
+        clear(opts, l)  # what was collected before is not of this batch
+
     with Interrupts() as interrupts:
         try:
             for step, d in enumerate(data, 1):
-                value = take_step(loss, d, opts, step)
+                value = take_step(loss, d, opts, step, look=start if step == 1 else None)
                 for f in callbacks:
                     f(value)
                 if interrupts.pending:

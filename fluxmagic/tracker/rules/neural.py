@@ -106,7 +106,8 @@ affine = define(_affine, name="affine", joint=_d_affine)
 def _softmax_crossentropy(x: Any, target: Any) -> tuple[Any, Any]:
     """Mean over the rows of -Σ target·logsoftmax(x); target holds a label, or a row of weights, for each row."""
     n = len(x)
-    p = x - np.maximum.reduce(x, 1, None, None, True)
+    # row after row, however x lies in memory: labels are picked, and written to, in the flat array
+    p = np.subtract(x, np.maximum.reduce(x, 1, None, None, True), order="C")
     if target.ndim == 1:
         at = target + np.arange(0, x.size, x.shape[1])
         picked = p.reshape(-1).take(at)
