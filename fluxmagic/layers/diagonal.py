@@ -1,0 +1,59 @@
+"""The layer that scales and shifts each feature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fluxmagic.layers.features import as_features, check_dtype, check_width
+from fluxmagic.tracker import Param, param
+
+__all__ = ["Diagonal"]
+
+
+class Diagonal:
+    """Scale and shift each feature: α * x + β.
+
+    Parameters
+    ----------
+    n : int
+        How many features: the length of the last axis.
+    dtype : dtype
+        float32 or float64; input is cast to it.
+
+    Attributes
+    ----------
+    α, β : Param
+        Of shape (n,), ones and zeros at first; also as `alpha` and `beta`.
+
+    Raises
+    ------
+    ValueError
+        If input has another width.
+
+    Notes
+    -----
+    Flux's `Diagonal(n)`.
+
+    Examples
+    --------
+    >>> from fluxmagic import Diagonal
+    >>> layer = Diagonal(3)
+    >>> layer([1, 2, 3]).data
+    array([1., 2., 3.], dtype=float32)
+    """
+
+    alpha = property(lambda self: self.α, doc="The same as α.")
+    beta = property(lambda self: self.β, doc="The same as β.")
+
+    def __init__(self, n: int, *, dtype: Any = np.float32) -> None:
+        n, dtype = check_width("Diagonal", n), check_dtype("Diagonal", dtype)
+        self.α: Param = param(np.ones(n, dtype))
+        self.β: Param = param(np.zeros(n, dtype))
+
+    def __call__(self, x: Any) -> Any:
+        return self.α * as_features(self, x, self.α.shape[0], self.α.dtype) + self.β
+
+    def __repr__(self) -> str:
+        return f"Diagonal({self.α.shape[0]})"

@@ -1,0 +1,77 @@
+"""The layer that leaves out entries at random."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+
+from fluxmagic import random
+from fluxmagic.layers.mode import TwoModes
+from fluxmagic.tracker import Tracked
+
+__all__ = ["Dropout"]
+
+
+class Dropout(TwoModes):
+    """Set each entry to 0 with probability p, and divide the others by 1 - p; in test mode, do nothing.
+
+    Parameters
+    ----------
+    p : float
+        From 0 up to, but not including, 1.
+    rng : numpy.random.Generator or int, optional
+        What is drawn from; default: the generator that `fluxmagic.seed` seeds.
+
+    Raises
+    ------
+    ValueError
+        If p is out of range.
+
+    Notes
+    -----
+    Flux's `Dropout(p)`.  Input of any shape keeps shape and dtype (integers become float64).  See `testmode`.
+
+    References
+    ----------
+    Srivastava and others: Dropout: a simple way to prevent neural networks from overfitting (2014).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import Dropout
+    >>> layer = Dropout(0.5, rng=0)
+    >>> layer(np.ones(6))
+    array([2., 0., 2., 2., 0., 0.])
+    """
+
+    def __init__(self, p: float, *, rng: np.random.Generator | int | None = None) -> None:
+        self._p = 0.0
+        self.p = p
+        # the default generator is looked up when it is needed: a copy of this layer must not take a copy of it along
+        self.rng = None if rng is None else random.generator(rng)
+
+    @property
+    def p(self) -> float:
+        """The probability of leaving an entry out."""
+        return self._p
+
+    @p.setter
+    def p(self, p: float) -> None:
+        if isinstance(p, bool) or not isinstance(p, numbers.Real) or not 0 <= p < 1:
+            raise ValueError(f"Dropout: p is a probability, 0 ≤ p < 1, not {p!r}")
+        self._p = float(p)
+
+    def __call__(self, x: Any) -> Any:
+        if not isinstance(x, (np.ndarray, Tracked)):
+            x = np.asarray(x)
+        if not (self._p and self.training):
+            return x
+        dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)
+        rng = random.drawing(random.generator(self.rng))
+        kept = rng.random(x.shape, np.float32) >= self._p
+        return x * (kept * dtype.type(1 / (1 - self._p)))
+
+    def __repr__(self) -> str:
+        return f"Dropout({self._p:g})"

@@ -1,0 +1,39 @@
+"""What layers of a fixed width take as input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fluxmagic.tracker import Tracked
+
+__all__ = ["as_features", "check_dtype", "check_width"]
+
+
+def as_features(layer: Any, x: Any, n: int, dtype: np.dtype[Any]) -> Any:
+    """Input as an array of the layer's dtype, with n entries along its last axis."""
+    if not isinstance(x, (np.ndarray, Tracked)):
+        x = np.asarray(x)
+    if x.dtype != dtype:
+        if x.dtype.kind not in "fiub":
+            raise TypeError(f"{layer!r} takes numbers, not {x.dtype}")
+        x = x.astype(dtype)
+    if not x.ndim or x.shape[-1] != n:
+        raise ValueError(f"{layer!r} takes input of width {n}, shape (..., {n}), not of shape {x.shape}")
+    return x
+
+
+def check_width(name: str, n: Any) -> int:
+    """Refuse a width that is no positive integer."""
+    if not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 1:
+        raise ValueError(f"{name}: widths are positive integers, not {n!r}")
+    return int(n)
+
+
+def check_dtype(name: str, dtype: Any) -> np.dtype[Any]:
+    """Refuse what parameters cannot be made of."""
+    dtype = np.dtype(dtype)
+    if dtype not in (np.float32, np.float64):
+        raise TypeError(f"{name}: dtype is float32 or float64, not {dtype}")
+    return dtype

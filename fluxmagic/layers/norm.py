@@ -1,0 +1,194 @@
+"""Layers that bring features to mean 0 and variance 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fluxmagic import random
+from fluxmagic.layers.activations import identity
+from fluxmagic.layers.features import as_features, check_dtype, check_width
+from fluxmagic.layers.mode import TwoModes
+from fluxmagic.tracker import Param, data, param
+
+__all__ = ["BatchNorm", "LayerNorm"]
+
+
+class _Norm:
+    """What the two share: γ * (x - mean) / √(variance + ϵ) + β."""
+
+    gamma = property(lambda self: self.γ, doc="The same as γ.")
+    beta = property(lambda self: self.β, doc="The same as β.")
+    epsilon = property(lambda self: self.ϵ, doc="The same as ϵ.")
+
+    def __init__(self, n: int, ϵ: float, dtype: Any) -> None:
+        name = type(self).__name__
+        n, dtype = check_width(name, n), check_dtype(name, dtype)
+        if not 0 < ϵ < np.inf:
+            raise ValueError(f"{name}: ϵ = {ϵ!r} is out of range: 0 < ϵ")
+        self.γ: Param = param(np.ones(n, dtype))
+        self.β: Param = param(np.zeros(n, dtype))
+        self.ϵ = float(ϵ)
+
+    def _scaled(self, away: Any, variance: Any) -> Any:
+        return away / np.sqrt(variance + self.ϵ) * self.γ + self.β
+
+
+class LayerNorm(_Norm):
+    """Bring each sample to mean 0 and variance 1 over its features, then scale and shift them.
+
+    γ * (x - mean(x)) / √(var(x) + ϵ) + β, with mean and variance over the last axis.
+
+    Parameters
+    ----------
+    n : int
+        How many features: the length of the last axis.
+    ϵ : float
+        Keeps the division from 0; also as `epsilon=`.
+    dtype : dtype
+        float32 or float64; input is cast to it.
+
+    Attributes
+    ----------
+    γ, β : Param
+        Of shape (n,), ones and zeros at first; also as `gamma` and `beta`.
+
+    Raises
+    ------
+    ValueError
+        If input has another width, or ϵ is not positive.
+
+    Notes
+    -----
+    Flux's `LayerNorm(n)`, but that the variance is divided by n, as in the paper and PyTorch, where Flux 0.6
+    divides by n - 1 and has no ϵ.
+
+    References
+    ----------
+    Ba, Kiros, Hinton: Layer normalization.  https://arxiv.org/abs/1607.06450
+
+    Examples
+    --------
+    >>> from fluxmagic import LayerNorm
+    >>> LayerNorm(2)([[1, 3], [10, 30]]).data.round(3)
+    array([[-1.,  1.],
+           [-1.,  1.]], dtype=float32)
+    """
+
+    def __init__(self, n: int, *, ϵ: float = 1e-5, dtype: Any = np.float32, epsilon: float | None = None) -> None:
+        super().__init__(n, ϵ if epsilon is None else epsilon, dtype)
+
+    def __call__(self, x: Any) -> Any:
+        x = as_features(self, x, self.γ.shape[0], self.γ.dtype)
+        away = x - np.mean(x, axis=-1, keepdims=True)
+        return self._scaled(away, np.mean(np.square(away), axis=-1, keepdims=True))
+
+    def __repr__(self) -> str:
+        return f"LayerNorm({self.γ.shape[0]})"
+
+
+class BatchNorm(_Norm, TwoModes):
+    """Bring each feature to mean 0 and variance 1 over the batch, then scale and shift it.
+
+    σ(γ * (x - mean) / √(var + ϵ) + β).  In training mean and variance are those of the batch, over all axes
+    but the last; in test mode the running statistics, and nothing changes.
+
+    Parameters
+    ----------
+    n : int
+        How many features: the length of the last axis.
+    σ : callable
+        The activation; also as `sigma=`.
+    ϵ : float
+        Keeps the division from 0; also as `epsilon=`.
+    momentum : float
+        How much of the running statistics each batch replaces, 0 to 1.
+    dtype : dtype
+        float32 or float64; input is cast to it.
+
+    Attributes
+    ----------
+    γ, β : Param
+        Of shape (n,), ones and zeros at first; also as `gamma` and `beta`.
+    mean, var : ndarray
+        The running statistics, of shape (n,), zeros and ones at first; `fluxmagic.state` finds them.
+
+    Raises
+    ------
+    ValueError
+        If input has another width, a batch to train on has less than two samples, or ϵ or momentum is out
+        of range.
+
+    Notes
+    -----
+    Flux's `BatchNorm(n, σ)` and `torch.nn.BatchNorm1d`: the batch is divided by the root of its biased
+    variance, the running variance is the unbiased one.  Flux 0.6 has ϵ = 1e-8, and keeps a running standard
+    deviation.  A batch that is not finite leaves the running statistics alone; see `testmode` for the modes.
+
+    References
+    ----------
+    Ioffe, Szegedy: Batch normalization.  https://arxiv.org/abs/1502.03167
+
+    Examples
+    --------
+    >>> from fluxmagic import BatchNorm
+    >>> layer = BatchNorm(2)
+    >>> layer([[1, 10], [3, 30]]).data.round(3)
+    array([[-1., -1.],
+           [ 1.,  1.]], dtype=float32)
+    >>> layer.mean
+    array([0.2, 2. ], dtype=float32)
+    """
+
+    statistics = ("mean", "var")
+
+    def __init__(
+        self,
+        n: int,
+        σ: Callable[[Any], Any] = identity,
+        *,
+        ϵ: float = 1e-5,
+        momentum: float = 0.1,
+        dtype: Any = np.float32,
+        sigma: Callable[[Any], Any] | None = None,
+        epsilon: float | None = None,
+    ) -> None:
+        super().__init__(n, ϵ if epsilon is None else epsilon, dtype)
+        σ = σ if sigma is None else sigma
+        if not callable(σ):
+            raise TypeError(f"BatchNorm: σ is a function, not {σ!r}")
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"BatchNorm: momentum = {momentum!r} is out of range: 0 ≤ momentum ≤ 1")
+        self.σ = σ
+        self.momentum = float(momentum)
+        self.mean = np.zeros_like(self.γ.data)
+        self.var = np.ones_like(self.γ.data)
+
+    def __call__(self, x: Any) -> Any:
+        x = as_features(self, x, self.γ.shape[0], self.γ.dtype)
+        if not self.training:
+            return self.σ(self._scaled(x - self.mean, self.var))
+        rows = x.size // x.shape[-1]
+        if rows < 2:
+            raise ValueError(
+                f"{self!r} takes its statistics from a batch, and shape {x.shape} is less than two samples: "
+                "use larger batches (drop_last=True leaves a short last one out), or testmode"
+            )
+        axes = tuple(range(x.ndim - 1))
+        mean = np.mean(x, axis=axes)
+        away = x - mean
+        variance = np.mean(np.square(away), axis=axes)
+        if not random.replaying():
+            self._follow(data(mean), data(variance) * (rows / (rows - 1)))
+        return self.σ(self._scaled(away, variance))
+
+    def _follow(self, mean: np.ndarray, variance: np.ndarray) -> None:
+        if np.isfinite(mean).all() and np.isfinite(variance).all():
+            self.mean += self.momentum * (mean - self.mean)
+            self.var += self.momentum * (variance - self.var)
+
+    def __repr__(self) -> str:
+        name = "" if self.σ is identity else f", {getattr(self.σ, 'name', None) or getattr(self.σ, '__name__', self.σ)}"
+        return f"BatchNorm({self.γ.shape[0]}{name})"
