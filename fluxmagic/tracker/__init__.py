@@ -10,6 +10,7 @@ from fluxmagic.tracker.check import gradcheck, ngradient
 from fluxmagic.tracker.gradients import checkpoint, custom_gradient, forward, gradient, hessian, hook, jacobian
 from fluxmagic.tracker.graph import leaves
 from fluxmagic.tracker.reverse import back, update
+from fluxmagic.tracker.rules.reductions import logsumexp
 
 __all__ = [
     "Param",
@@ -27,6 +28,7 @@ __all__ = [
     "istracked",
     "jacobian",
     "leaves",
+    "logsumexp",
     "ngradient",
     "param",
     "update",

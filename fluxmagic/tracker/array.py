@@ -140,13 +140,16 @@ class Tracked:
     def __format__(self, spec: str) -> str:
         if not spec:
             return str(self)
-        return format(self.item(f"format {spec!r}"), spec)
+        return format(self._scalar(f"format {spec!r}"), spec)
 
-    def item(self, what: str = "item()") -> float:
-        """The one element of a scalar, as a Python float."""
+    def _scalar(self, what: str) -> float:
         if self.size != 1:
             raise TypeError(f"{what} needs a scalar, not an array of shape {self.shape}: use .data for the plain array")
         return float(self.data.item())
+
+    def item(self, *index: Any) -> float:
+        """One element as a Python float; without an index, that of an array of size 1."""
+        return float(self.data.item(*index)) if index else self._scalar("item()")
 
     def tolist(self) -> Any:
         """The plain value as nested Python lists."""
@@ -189,6 +192,15 @@ class Tracked:
             "a tracked array is not written in place: build a new one (np.where, np.concatenate), or, for a "
             "parameter W, use update(W, Δ) or W.data[...] = value"
         )
+
+    def __round__(self, digits: int | None = None) -> float:
+        return round(self._scalar("round()"), digits)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> Any:
+        text = f"a tracked array has no attribute {name!r}"
+        if hasattr(np.ndarray, name):
+            text += f"; the plain array has: .data.{name} (to change a parameter: update(W, Δ) or W.data[...] = value)"
+        raise AttributeError(text, name=name, obj=self)
 
     def __copy__(self) -> Tracked:
         return self

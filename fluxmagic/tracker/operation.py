@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+import sys
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 
 from fluxmagic.tracker.array import Array, Tracked, data
 
-__all__ = ["Op", "apply", "define", "plain"]
+__all__ = ["Op", "apply", "composed", "define", "plain", "refused"]
 
 Rule = Callable[..., Any]
 
@@ -25,9 +26,13 @@ RULES: dict[Any, Op] = {}
 """From NumPy's function or ufunc to the operation that stands for it."""
 NAMED: dict[str, Op] = {}
 """Every operation by name."""
+COMPOSED: dict[Any, Callable[..., Any]] = {}
+"""From NumPy's function to one that does the same by way of other operations, and so needs no rule."""
 PLAIN: set[Any] = set()
 """NumPy's functions and ufuncs whose result is plain: no gradient passes."""
-_REDUCTIONS: dict[np.ufunc, Op] = {}
+REFUSED: dict[Any, str] = {}
+"""NumPy's functions that cannot work with tracked arrays, and what to do instead."""
+_UFUNC_METHODS: dict[tuple[np.ufunc, str], Op] = {}
 
 _FLOAT_CHARS = "fde"
 _NUMBERS = (int, float, np.number, np.bool_)
@@ -113,6 +118,7 @@ def define(
     methods: str = "",
     also: Iterable[Any] = (),
     reduces: np.ufunc | None = None,
+    accumulates: np.ufunc | None = None,
     doc: str | None = None,
 ) -> Op:
     """Enter an operation into the table.
@@ -135,8 +141,8 @@ def define(
         Names of methods of a tracked array that stand for this operation.
     also : iterable
         Other NumPy functions that mean the same (np.absolute, np.abs).
-    reduces : ufunc, optional
-        This operation is that ufunc's `reduce`.
+    reduces, accumulates : ufunc, optional
+        This operation is that ufunc's `reduce` or `accumulate`.
 
     Returns
     -------
@@ -157,12 +163,38 @@ def define(
     for f in (function, *also):
         RULES[f] = op
     if reduces is not None:
-        _REDUCTIONS[reduces] = op
+        _UFUNC_METHODS[reduces, "reduce"] = op
+    if accumulates is not None:
+        _UFUNC_METHODS[accumulates, "accumulate"] = op
     for special in operators.split():
         setattr(Tracked, f"__{special}__", _operator(op, special))
     for method in methods.split():
-        setattr(Tracked, method, _method(op, method))
+        setattr(Tracked, method, _method(op, function, method))
     return op
+
+
+def composed(*functions: Any, methods: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter a function that does what NumPy's does by way of other operations (a decorator).
+
+    For what returns several arrays, or is a short formula; the parameters are named as NumPy's.
+    """
+    name = functions[0].__name__
+
+    def enter(f: Callable[..., Any]) -> Callable[..., Any]:
+        def call_composed(*args: Any, **options: Any) -> Any:
+            refuse_out(name, options)
+            try:
+                return f(*args, **options)
+            except (ValueError, IndexError, TypeError) as error:
+                text = str(error)
+                raise error if text.startswith(name) else renamed(error, f"{name}: {text}") from None
+
+        COMPOSED.update(dict.fromkeys(functions, call_composed))
+        for method in methods.split():
+            setattr(Tracked, method, _composed_method(call_composed, method))
+        return f
+
+    return enter
 
 
 def plain(*functions: Any, operators: str = "", methods: str = "") -> None:
@@ -172,6 +204,11 @@ def plain(*functions: Any, operators: str = "", methods: str = "") -> None:
         setattr(Tracked, f"__{special}__", _plain_operator(special))
     for method in methods.split():
         setattr(Tracked, method, _plain_method(method))
+
+
+def refused(*functions: Any, instead: str) -> None:
+    """Enter functions that are refused, with what to do instead."""
+    REFUSED.update(dict.fromkeys(functions, instead))
 
 
 # -- carrying out ------------------------------------------------------------------------------------
@@ -195,8 +232,11 @@ def apply(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None) -> Trac
                 parents.append(None)
             nested = nested or isinstance(a, Tracked)
         else:
+            if (type(a) is list or type(a) is tuple) and (op.joint is not None or len(values) < len(op.gradients)):
+                a = np.asarray(a)
+            else:
+                a = constant(op, a)
             parents.append(None)
-            a = constant(op, a)
         values.append(a)
     kept = None
     if nested:
@@ -244,7 +284,11 @@ def check_dtype(op: Op, value: Any) -> None:
 def explained(op: Op, values: Iterable[Any], error: Exception) -> Exception:
     """NumPy's error, of its own kind, with the operation and the shapes."""
     shapes = " and ".join(str(np.shape(data(v))) for v in values if isinstance(v, (np.ndarray, np.number, Tracked)))
-    text = f"{op.name} of shapes {shapes}: {error}"
+    return renamed(error, f"{op.name} of shapes {shapes}: {error}")
+
+
+def renamed(error: Exception, text: str) -> Exception:
+    """An error of the same kind, with another text."""
     try:
         return type(error)(text)
     except Exception:
@@ -291,18 +335,27 @@ def _operator(op: Op, special: str) -> Callable[..., Any]:
     return method
 
 
-def _method(op: Op, name: str) -> Callable[..., Any]:
+def _method(op: Op, function: Any, name: str) -> Callable[..., Any]:
     spread = name in ("reshape", "transpose")  # x.reshape(2, 3) beside x.reshape((2, 3))
 
     def method(self: Tracked, *args: Any, **options: Any) -> Any:
         if spread and len(args) > 1:
             args = (args,)
-        if options:
-            refuse_out(op, options)
-        return apply(op, (self, *args), options or None)
+        if options or len(args) > 1:
+            return call_with_options(op, function, (self, *args), options)
+        return apply(op, (self, *args), None)
 
     method.__name__ = name
     method.__doc__ = f"As the method of an ndarray; recorded as {op.name}."
+    return method
+
+
+def _composed_method(f: Callable[..., Any], name: str) -> Callable[..., Any]:
+    def method(self: Tracked, *args: Any, **options: Any) -> Any:
+        return f(self, *args, **options)
+
+    method.__name__ = name
+    method.__doc__ = "As the method of an ndarray; recorded."
     return method
 
 
@@ -330,12 +383,12 @@ def _plain_method(name: str) -> Callable[..., Any]:
 # -- NumPy's protocols -------------------------------------------------------------------------------
 
 
-def refuse_out(op: Any, options: dict[str, Any]) -> None:
+def refuse_out(name: str, options: dict[str, Any]) -> None:
     """Refuse `out=`: an array that is written in place has no place in the graph."""
     out = options.pop("out", None)
     if out is not None and not (isinstance(out, tuple) and all(o is None for o in out)):
         raise TypeError(
-            f"{op.name if isinstance(op, Op) else op.__name__}: out= does not go with tracked arrays; "
+            f"{name}: out= does not go with tracked arrays; "
             "take the result, and for a parameter W use update(W, Δ) or W.data[...] = value"
         )
 
@@ -349,25 +402,44 @@ def no_rule(what: str) -> TypeError:
 
 def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """What np.add(W, 1), np.add.reduce(W) and the like come to."""
+    name = ufunc.__name__
+    if method == "at":
+        raise TypeError(
+            f"{name}.at writes in place, which has no gradient: build a new array (np.where, np.concatenate), "
+            f"or, for a parameter W, use update(W, Δ) or write to W.data[...]"
+        )
     if options:
-        refuse_out(ufunc, options)
-        if options.get("where", True) is not True:
-            raise TypeError(f"{ufunc.__name__}: where= does not go with tracked arrays; use np.where on the result")
-        options.pop("where", None)
+        refuse_out(name, options)
+        if options.get("where", True) is not True and method == "__call__":
+            raise TypeError(f"{name}: where= does not go with tracked arrays; use np.where on the result")
     if ufunc in PLAIN:
         return getattr(ufunc, method)(*map(data, inputs), **options)
-    if method == "reduce" and ufunc in _REDUCTIONS:
-        if len(inputs) == 1:
-            options.setdefault("axis", 0)
-        return call(_REDUCTIONS[ufunc], inputs, options)
-    if method != "__call__":
-        raise no_rule(f"{ufunc.__name__}.{method}")
-    op = RULES.get(ufunc)
-    if op is None:
-        raise no_rule(f"np.{ufunc.__name__}")
+    op = _UFUNC_METHODS.get((ufunc, method))
+    if op is not None:
+        options.setdefault("axis", 0)
+        return call(op, inputs, options)
+    if method == "outer" and len(inputs) == 2:
+        a, b = (x if isinstance(x, Tracked) else np.asarray(x) for x in inputs)
+        inputs = (np.reshape(a, a.shape + (1,) * b.ndim), b)
+    elif method != "__call__":
+        raise no_rule(f"{name}.{method}")
+    rule = _ufunc_rule(ufunc)
+    options.pop("where", None)
     if options:
-        raise TypeError(f"{ufunc.__name__}: {', '.join(options)}= does not go with tracked arrays")
-    return call(op, inputs)
+        raise TypeError(f"{name}: {', '.join(options)}= does not go with tracked arrays")
+    return rule(*(np.asarray(x) if type(x) in (list, tuple) else x for x in inputs))
+
+
+def _ufunc_rule(ufunc: np.ufunc) -> Callable[..., Any]:
+    rule = RULES.get(ufunc) or COMPOSED.get(ufunc)
+    if rule is None and "scipy.special" in sys.modules:  # SciPy is not required, nor loaded for its own sake
+        import fluxmagic.tracker.rules.special
+
+        rule = RULES.get(ufunc)
+    if rule is None:
+        in_numpy = getattr(np, ufunc.__name__, None) is ufunc
+        raise no_rule(f"np.{ufunc.__name__}" if in_numpy else f"the ufunc {ufunc.__name__}")
+    return rule
 
 
 def call_function(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -375,17 +447,46 @@ def call_function(function: Any, args: tuple[Any, ...], options: dict[str, Any])
     if function in PLAIN:
         return function(*map(_plain_deep, args), **{k: _plain_deep(v) for k, v in options.items()})
     op = RULES.get(function)
-    if op is None:
-        module = getattr(function, "__module__", "numpy").replace("numpy", "np", 1)
-        raise no_rule(f"{module}.{function.__name__}")
-    if options:
-        refuse_out(op, options)
-        if any(isinstance(v, Tracked) for v in options.values()):
-            bound = _signature(function).bind(*args, **options)
-            args, options = bound.args, bound.kwargs
+    if op is not None:
+        if options or len(args) > 1 or op.bind is not None:
+            return call_with_options(op, function, args, options)
+        return apply(op, args, None)
+    if function in COMPOSED:
+        return COMPOSED[function](*args, **options)
+    name = f"{function.__module__.replace('numpy', 'np', 1)}.{function.__name__}"
+    if function in REFUSED:
+        raise TypeError(f"{name} does not go with tracked arrays: {REFUSED[function]}")
+    raise no_rule(name)
+
+
+def call_with_options(op: Op, function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Carry out op on a call's arguments, which NumPy lets one write by place or by name."""
     if op.bind is not None:
+        refuse_out(op.name, options)
         args, options = op.bind(*args, **options)
+    else:
+        out = _place_of_out(function)
+        if len(args) > out:
+            named = list(_signature(function).parameters)[out : len(args)]
+            args, options = args[:out], {**dict(zip(named, args[out:], strict=True)), **options}
+        if options:
+            refuse_out(op.name, options)
+            if any(isinstance(v, Tracked) for v in options.values()):
+                bound = _signature(function).bind(*args, **options)
+                args, options = bound.args, bound.kwargs
+    for k, v in options.items():
+        if isinstance(v, Tracked):
+            raise TypeError(f"{op.name}: no gradient passes through {k}=; give it as a plain array (.data)")
     return call(op, args, options or None)
+
+
+@cache
+def _place_of_out(function: Any) -> int:
+    try:
+        names = list(_signature(function).parameters)
+    except ValueError:  # written in C, without a signature
+        return sys.maxsize
+    return names.index("out") if "out" in names else sys.maxsize
 
 
 @cache

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.array import Array
-from fluxmagic.tracker.operation import define
+from fluxmagic.tracker.array import Array, Tracked, data
+from fluxmagic.tracker.operation import composed, define
 
 # -- arithmetic --------------------------------------------------------------------------------------
 
@@ -44,47 +45,150 @@ def _power_exponent(Δ: Array, y: Array, a: Array, b: Array) -> Array:
 
 
 define(np.power, _power_base, _power_exponent, operators="pow rpow")
+define(np.float_power, _power_base, _power_exponent)
+define(np.reciprocal, lambda Δ, y, x: -Δ * y * y)
+define(np.fabs, lambda Δ, y, x: Δ * np.sign(x))
+define(
+    np.remainder,
+    lambda Δ, y, a, b: Δ,
+    lambda Δ, y, a, b: -Δ * np.floor_divide(a, b),
+    operators="mod rmod",
+    also=[np.mod],
+)
+define(np.fmod, lambda Δ, y, a, b: Δ, lambda Δ, y, a, b: -Δ * np.trunc(a / b))
+
+
+@composed(np.divmod)
+def _divmod(a: Any, b: Any) -> tuple[Any, Any]:
+    return np.floor_divide(a, b), np.remainder(a, b)
+
+
+FRACTION = define(lambda x: np.modf(x)[0], lambda Δ, y, x: Δ, name="modf")
+
+
+@composed(np.modf)
+def _modf(x: Any) -> tuple[Any, Any]:
+    return FRACTION(x), np.trunc(x)
+
+
+Tracked.__divmod__ = lambda a, b: _divmod(a, b)  # type: ignore[attr-defined]
+Tracked.__rdivmod__ = lambda a, b: _divmod(b, a)  # type: ignore[attr-defined]
 
 # -- exponentials, roots, trigonometry ---------------------------------------------------------------
 
 define(np.square, lambda Δ, y, x: Δ * (x + x))
 define(np.sqrt, lambda Δ, y, x: Δ / (y + y), of_output=True)
 define(np.exp, lambda Δ, y, x: Δ * y, of_output=True)
+define(np.cbrt, lambda Δ, y, x: Δ / (3 * y * y), of_output=True)
+define(np.exp2, lambda Δ, y, x: Δ * y * math.log(2), of_output=True)
 define(np.log, lambda Δ, y, x: Δ / x)
+define(np.log2, lambda Δ, y, x: Δ / (x * math.log(2)))
+define(np.log10, lambda Δ, y, x: Δ / (x * math.log(10)))
 define(np.expm1, lambda Δ, y, x: Δ * (y + 1), of_output=True)
 define(np.log1p, lambda Δ, y, x: Δ / (1 + x))
 define(np.tanh, lambda Δ, y, x: Δ * (1 - y * y), of_output=True)
 define(np.sin, lambda Δ, y, x: Δ * np.cos(x))
 define(np.cos, lambda Δ, y, x: Δ * -np.sin(x))
+define(np.tan, lambda Δ, y, x: Δ * (1 + y * y), of_output=True)
+define(np.arcsin, lambda Δ, y, x: Δ / np.sqrt(1 - x * x), also=[np.asin])
+define(np.arccos, lambda Δ, y, x: -Δ / np.sqrt(1 - x * x), also=[np.acos])
+define(np.arctan, lambda Δ, y, x: Δ / (1 + x * x), also=[np.atan])
+define(np.sinh, lambda Δ, y, x: Δ * np.cosh(x))
+define(np.cosh, lambda Δ, y, x: Δ * np.sinh(x))
+define(np.arcsinh, lambda Δ, y, x: Δ / np.sqrt(x * x + 1), also=[np.asinh])
+define(np.arccosh, lambda Δ, y, x: Δ / (np.sqrt(x - 1) * np.sqrt(x + 1)), also=[np.acosh])
+define(np.arctanh, lambda Δ, y, x: Δ / (1 - x * x), also=[np.atanh])
+define(np.deg2rad, lambda Δ, y, x: Δ * (math.pi / 180), also=[np.radians])
+define(np.rad2deg, lambda Δ, y, x: Δ * (180 / math.pi), also=[np.degrees])
+define(
+    np.arctan2,
+    lambda Δ, y, a, b: Δ * b / (a * a + b * b),
+    lambda Δ, y, a, b: -Δ * a / (a * a + b * b),
+    also=[np.atan2],
+)
+
+
+def _leg(Δ: Array, y: Array, a: Array) -> Array:
+    return Δ * a / np.where(np.equal(y, 0), 1.0, y)  # at the tip of the cone: 0
+
+
+define(np.hypot, lambda Δ, y, a, b: _leg(Δ, y, a), lambda Δ, y, a, b: _leg(Δ, y, b))
+
+
+def _d_sinc(Δ: Array, y: Array, x: Array) -> Array:
+    near = np.less(np.abs(x), 0.2)
+    # around 0, where (cos πx - sinc x) / x would cancel, the series, to any order of derivative
+    z = np.square(np.where(near, x, 0.0) * math.pi)
+    series: Any = 0.0
+    for k in range(10, 0, -1):
+        series = series * z + (-1) ** k * 2 * k / math.factorial(2 * k + 1)
+    far = np.where(near, 1.0, x)
+    return Δ * np.where(near, x * series * math.pi**2, (np.cos(far * math.pi) - np.sinc(far)) / far)
+
+
+define(np.sinc, _d_sinc)
+
+
+def _share(Δ: Array, y: Array, a: Array, unit: float = 1.0) -> Array:
+    """Of a sum of exponentials, the part that a has; an infinite sum is shared by what is infinite."""
+    infinite = np.isinf(y)
+    return Δ * np.where(infinite, np.equal(a, y), np.exp(np.where(infinite, 0.0, a - np.where(infinite, 0.0, y)) * unit))
+
+
+define(np.logaddexp, lambda Δ, y, a, b: _share(Δ, y, a), lambda Δ, y, a, b: _share(Δ, y, b))
+define(
+    np.logaddexp2,
+    lambda Δ, y, a, b: _share(Δ, y, a, math.log(2)),
+    lambda Δ, y, a, b: _share(Δ, y, b, math.log(2)),
+)
 
 # -- choices -----------------------------------------------------------------------------------------
 
 
 def _chosen(Δ: Array, y: Array, a: Array, b: Array) -> Array:
     """Δ where a was taken, half of it on ties; NaN passes from where it came."""
-    return Δ * (np.not_equal(b, y) * 0.5 + 0.5) * (np.equal(a, y) | np.isnan(a))
+    return Δ * np.where(np.equal(a, b), y.dtype.type(0.5), (np.equal(a, y) | np.isnan(a)))
 
 
 define(np.maximum, _chosen, lambda Δ, y, a, b: _chosen(Δ, y, b, a))
 define(np.minimum, _chosen, lambda Δ, y, a, b: _chosen(Δ, y, b, a))
+
+
+def _fchosen(Δ: Array, y: Array, a: Array, b: Array) -> Array:
+    return Δ * np.where(np.equal(a, b), y.dtype.type(0.5), np.equal(a, y))  # NaN is passed over
+
+
+define(np.fmax, _fchosen, lambda Δ, y, a, b: _fchosen(Δ, y, b, a))
+define(np.fmin, _fchosen, lambda Δ, y, a, b: _fchosen(Δ, y, b, a))
+define(np.copysign, lambda Δ, y, a, b: Δ * (np.sign(a) * np.copysign(1.0, b)), None)
+
+def _bind_where(condition: Any, *choices: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if len(choices) != 2:
+        raise TypeError("where takes a condition and two choices; where an array is not zero says np.nonzero")
+    return (data(condition), *choices), {}
+
+
 define(
     np.where,
     None,
     lambda Δ, y, c, a, b: np.where(c, Δ, 0.0),
     lambda Δ, y, c, a, b: np.where(c, 0.0, Δ),
+    bind=_bind_where,
 )
 
 
-def _clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
-    low, high = a_min if min is None else min, a_max if max is None else max
+def _bind_clip(
+    a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return (a, a_min if min is None else min, a_max if max is None else max), {}
+
+
+def _clip(x: Any, low: Any = None, high: Any = None) -> Any:
     return np.clip(x, low, high)
 
 
-def _clip_x(
-    Δ: Array, y: Array, x: Array, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None
-) -> Array:
-    low, high = a_min if min is None else min, a_max if max is None else max
-    inside: Any = True
+def _clip_x(Δ: Array, y: Array, x: Array, low: Any = None, high: Any = None) -> Array:
+    inside: Any = True  # at a bound the gradient passes, as in PyTorch
     if low is not None:
         inside = np.greater_equal(x, low)
     if high is not None:
@@ -92,15 +196,28 @@ def _clip_x(
     return Δ * inside
 
 
-# at a bound the gradient passes, as in PyTorch
-define(
-    np.clip,
-    _clip_x,
-    lambda Δ, y, x, low=None, high=None: Δ * (x < low),
-    lambda Δ, y, x, low=None, high=None: Δ * (x > high),
-    forward=_clip,
-    methods="clip",
-)
+def _clip_low(Δ: Array, y: Array, x: Array, low: Any, high: Any = None) -> Array:
+    return Δ * (np.less(x, low) if high is None else np.less(x, low) & np.less_equal(low, high))
+
+
+def _clip_high(Δ: Array, y: Array, x: Array, low: Any, high: Any) -> Array:
+    return Δ * np.greater(x if low is None else np.maximum(x, low), high)
+
+
+define(np.clip, _clip_x, _clip_low, _clip_high, forward=_clip, methods="clip", bind=_bind_clip)
+
+
+@composed(np.select)
+def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
+    if len(condlist) != len(choicelist):
+        raise ValueError(f"{len(condlist)} conditions for {len(choicelist)} choices")
+    y = default
+    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+        y = np.where(condition, choice, y)
+    return y
+
+
+define(np.nan_to_num, lambda Δ, y, x, *_, **__: Δ * np.isfinite(x))
 
 
 def _astype(x: Any, dtype: Any, *, copy: bool = True) -> Any:
@@ -108,4 +225,12 @@ def _astype(x: Any, dtype: Any, *, copy: bool = True) -> Any:
 
 
 define(_astype, lambda Δ, y, x, dtype, copy=True: Δ.astype(x.dtype), name="astype", methods="astype")
+define(np.astype, lambda Δ, y, x, dtype, copy=True: Δ.astype(x.dtype), forward=_astype, name="np.astype")
 define(np.copy, lambda Δ, y, x, **_: Δ, methods="copy")
+
+# -- real numbers are their own real part and conjugate ------------------------------------------------
+
+define(np.conjugate, lambda Δ, y, x: Δ, methods="conjugate conj", also=[np.conj])
+composed(np.real)(lambda val: val)
+composed(np.real_if_close)(lambda a, tol=100: a)
+Tracked.real = property(lambda x: x, doc="The array itself: tracked arrays are real.")  # type: ignore[attr-defined]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
-from fluxmagic.tracker.array import Array
-from fluxmagic.tracker.operation import define
+from fluxmagic.tracker.array import Array, Tracked, data
+from fluxmagic.tracker.operation import composed, define
 
 Axis = int | tuple[int, ...] | None
 
@@ -29,30 +31,56 @@ def count(x: Array, axis: Axis) -> int:
     return n
 
 
-def spread(Δ: Array, x: Array, axis: Axis, keepdims: bool = False) -> Array:
+def spread(Δ: Array, x: Array, axis: Axis, keepdims: bool = False, where: Any = True) -> Array:
     """Give each element of x the gradient of the element that it was reduced to."""
-    if axis is None and not keepdims:
+    if axis is None and not keepdims and where is True:
         return Δ  # a scalar is spread by the reverse pass itself
-    return np.broadcast_to(restore(Δ, x, axis, keepdims), x.shape)
+    Δ = np.broadcast_to(restore(Δ, x, axis, keepdims), x.shape)
+    return Δ if where is True else np.where(where, Δ, 0.0)
+
+
+def counted(x: Array, axis: Axis, where: Any) -> Any:
+    """`count`, of those elements alone that `where` lets in; with the reduced axes."""
+    if where is True:
+        return count(x, axis)
+    return np.sum(np.broadcast_to(where, x.shape), axis=axis, keepdims=True, dtype=x.dtype)
 
 
 # NumPy's own functions, but that the way there through its Python wrappers is shorter
 
 
-def _sum(x: Any, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False) -> Any:
-    return np.add.reduce(x, axis, dtype, None, keepdims)
+def _sum(x: Any, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, **options: Any) -> Any:
+    return np.add.reduce(x, axis, dtype, None, keepdims, **options)
 
 
-def _d_sum(Δ: Array, y: Array, x: Array, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False) -> Array:
-    return spread(Δ, x, axis, keepdims)
+def _d_sum(
+    Δ: Array, y: Array, x: Array, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True, **_: Any
+) -> Array:
+    return spread(Δ, x, axis, keepdims, where)
 
 
-def _d_mean(Δ: Array, y: Array, x: Array, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False) -> Array:
-    return spread(Δ / max(count(x, axis), 1), x, axis, keepdims)
+def _d_mean(
+    Δ: Array, y: Array, x: Array, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True
+) -> Array:
+    if where is True:
+        return spread(Δ / max(count(x, axis), 1), x, axis, keepdims)
+    return np.where(where, restore(Δ, x, axis, keepdims) / np.maximum(counted(x, axis, where), 1), 0.0)
 
 
 define(np.sum, _d_sum, forward=_sum, methods="sum", reduces=np.add)
 define(np.mean, _d_mean, methods="mean")
+
+
+def _var(x: Any, axis: Axis = None, dtype: Any = None, **options: Any) -> Any:
+    if "mean" in options:
+        raise TypeError("a mean that is given is not looked into; leave mean= away")
+    return np.var(x, axis, dtype, **options)
+
+
+def _std(x: Any, axis: Axis = None, dtype: Any = None, **options: Any) -> Any:
+    if "mean" in options:
+        raise TypeError("a mean that is given is not looked into; leave mean= away")
+    return np.std(x, axis, dtype, **options)
 
 
 def _d_var(
@@ -65,24 +93,30 @@ def _d_var(
     ddof: float = 0,
     keepdims: bool = False,
     correction: float | None = None,
+    where: Any = True,
 ) -> Array:
-    n = count(x, axis) - (ddof if correction is None else correction)
-    away = x - np.mean(x, axis=axis, keepdims=True)
-    return restore(Δ, x, axis, keepdims) * (away * (2 / n))
+    n = counted(x, axis, where) - (ddof if correction is None else correction)
+    if where is not True:
+        x = np.where(where, x, 0.0)
+    δ = restore(Δ, x, axis, keepdims) * ((x - np.mean(x, axis=axis, keepdims=True, where=where)) * (2 / n))
+    return δ if where is True else np.where(where, δ, 0.0)
 
 
 def _d_std(Δ: Array, y: Array, x: Array, axis: Axis = None, dtype: Any = None, **options: Any) -> Array:
-    return _d_var(Δ / (y + y), y, x, axis, dtype, **options)
+    flat = np.equal(y, 0)  # where nothing is spread there is no slope: 0, as in PyTorch
+    return _d_var(np.where(flat, 0.0, Δ / np.where(flat, 1.0, y + y)), y, x, axis, dtype, **options)
 
 
-define(np.var, _d_var, methods="var")
-define(np.std, _d_std, methods="std")
+define(np.var, _d_var, forward=_var, methods="var")
+define(np.std, _d_std, forward=_std, methods="std")
 
 
-def _d_extreme(Δ: Array, y: Array, x: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
+def _d_extreme(
+    Δ: Array, y: Array, x: Array, axis: Axis = None, *, keepdims: bool = False, where: Any = True, **_: Any
+) -> Array:
     """Ties share the gradient equally; NaN passes from where it came."""
     y = restore(y, x, axis, keepdims)
-    at = np.equal(x, y) | np.isnan(x)
+    at = (np.equal(x, y) | (np.isnan(x) & np.isnan(y))) & where
     return restore(Δ, x, axis, keepdims) * (at / np.maximum(at.sum(axis=axis, keepdims=True), 1)).astype(x.dtype)
 
 
@@ -90,20 +124,213 @@ define(np.max, _d_extreme, methods="max", also=[np.amax], reduces=np.maximum)
 define(np.min, _d_extreme, methods="min", also=[np.amin], reduces=np.minimum)
 
 
-def _d_prod(Δ: Array, y: Array, x: Array, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False) -> Array:
-    Δ, y = restore(Δ, x, axis, keepdims), restore(y, x, axis, keepdims)
-    if np.all(x != 0):
-        return Δ * y / x
-    # The product of the others, one by one: also right where elements are zero, and to any order.
-    axes = tuple(range(x.ndim)) if axis is None else tuple(a % x.ndim for a in np.atleast_1d(axis))
+@composed(np.ptp)
+def _ptp(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    return np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims)
+
+
+def lines(x: Array, axis: Axis) -> Array:
+    """x with the axes that are reduced joined into one, the last."""
+    if axis is None:
+        return np.ravel(x)
+    axes = tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
     kept = tuple(a for a in range(x.ndim) if a not in axes)
     front = np.transpose(x, kept + axes)
-    shape = front.shape
-    flat = np.reshape(front, (*shape[: len(kept)], -1))
-    n = flat.shape[-1]
-    others = np.prod(np.where(np.eye(n, dtype=bool), x.dtype.type(1), np.expand_dims(flat, -2)), axis=-1)
-    others = np.reshape(others, shape)
-    return Δ * np.transpose(others, tuple(int(i) for i in np.argsort(kept + axes)))
+    return np.reshape(front, (*front.shape[: len(kept)], math.prod(front.shape[len(kept) :])))
+
+
+def unlines(flat: Array, x: Array, axis: Axis) -> Array:
+    """What `lines` made of x's shape, as x again."""
+    if axis is None:
+        return np.reshape(flat, x.shape)
+    axes = tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
+    order = tuple(a for a in range(x.ndim) if a not in axes) + axes
+    shaped = np.reshape(flat, tuple(x.shape[a] for a in order))
+    return np.transpose(shaped, tuple(int(i) for i in np.argsort(order)))
+
+
+def _d_prod(
+    Δ: Array,
+    y: Array,
+    x: Array,
+    axis: Axis = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    where: Any = True,
+    initial: Any = 1,
+) -> Array:
+    Δ, y = restore(Δ, x, axis, keepdims), restore(y, x, axis, keepdims)
+    if where is not True:
+        x, Δ = np.where(where, x, 1.0), np.where(where, Δ, 0.0)
+    if np.all(np.not_equal(x, 0)):
+        return Δ * y / x
+    # The product of the others, one by one: also right where elements are zero, and to any order.
+    flat = lines(x, axis)
+    ones = np.eye(flat.shape[-1], dtype=bool)
+    others = np.prod(np.where(ones, 1.0, np.expand_dims(flat, -2)), axis=-1)
+    return Δ * unlines(others, x, axis) * initial
 
 
 define(np.prod, _d_prod, methods="prod", reduces=np.multiply)
+
+# -- passing over NaN --------------------------------------------------------------------------------
+
+
+def _but_nan(rule: Any) -> Any:
+    return lambda Δ, y, x, *args, **options: rule(Δ, y, x, *args, where=~np.isnan(x), **options)
+
+
+for function, rule in (
+    (np.nansum, _d_sum),
+    (np.nanmean, _d_mean),
+    (np.nanprod, _d_prod),
+    (np.nanvar, _d_var),
+    (np.nanstd, _d_std),
+    (np.nanmax, _d_extreme),
+    (np.nanmin, _d_extreme),
+):
+    define(function, _but_nan(rule))
+
+# -- averages ----------------------------------------------------------------------------------------
+
+
+@composed(np.average)
+def _average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False) -> Any:
+    if weights is None:
+        y: Any = np.mean(a, axis=axis, keepdims=keepdims)
+        total: Any = y.dtype.type(a.size / max(y.size, 1))
+    else:
+        w = weights if isinstance(weights, Tracked) else np.asarray(weights)
+        if w.shape != a.shape:
+            if axis is None:
+                raise TypeError(f"weights of shape {w.shape} for an array of shape {a.shape} need an axis")
+            axes = tuple(i % a.ndim for i in (axis if isinstance(axis, tuple) else (axis,)))
+            if w.shape != tuple(a.shape[i] for i in axes):
+                raise ValueError(f"weights of shape {w.shape} do not fit axis {axis} of an array of shape {a.shape}")
+            order = tuple(int(i) for i in np.argsort(axes))
+            w = np.reshape(np.transpose(w, order), tuple(n if i in axes else 1 for i, n in enumerate(a.shape)))
+        total = np.sum(w, axis=axis, keepdims=keepdims, dtype=np.result_type(data(a), data(w)))
+        if np.any(np.equal(total, 0)):
+            raise ZeroDivisionError("average: weights sum to zero, so that nothing can be averaged")
+        y = np.sum(np.multiply(a, w), axis=axis, keepdims=keepdims) / total
+    return (y, np.broadcast_to(total, y.shape)) if returned else y
+
+
+def _median(x: Any, axis: Axis = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
+    return np.median(x, axis, keepdims=keepdims)  # the input is never overwritten
+
+
+def _d_median(
+    Δ: Array, y: Array, x: Array, axis: Axis = None, overwrite_input: bool = False, keepdims: bool = False
+) -> Array:
+    """The one or two in the middle share the gradient; NaN passes from where it came."""
+    flat = lines(np.asarray(data(x)), axis)
+    n = flat.shape[-1]
+    missing = np.isnan(flat)
+    weights = np.zeros_like(flat)
+    middle = np.argsort(flat, axis=-1, kind="stable")[..., (n - 1) // 2 : n // 2 + 1]
+    np.put_along_axis(weights, middle, 1.0 / (1 + (n % 2 == 0)), -1)
+    some = missing.any(axis=-1, keepdims=True)
+    weights = np.where(some, missing / np.maximum(missing.sum(axis=-1, keepdims=True), 1), weights)
+    return restore(Δ, x, axis, keepdims) * unlines(weights.astype(flat.dtype), x, axis)
+
+
+define(np.median, _d_median, forward=_median)
+
+
+def _logsumexp(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+    top = np.max(x, axis=axis, keepdims=True)
+    top = np.where(np.isfinite(top), top, top.dtype.type(0))
+    with np.errstate(divide="ignore", over="ignore"):  # log 0 is -∞
+        y = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+    return y if keepdims else np.squeeze(y, axis=axis)
+
+
+def _d_logsumexp(Δ: Array, y: Array, x: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
+    Δ, y = restore(Δ, x, axis, keepdims), restore(y, x, axis, keepdims)
+    infinite = np.isinf(y)
+    at = np.isinf(y) & np.equal(x, y)  # an infinite sum is shared by what is infinite
+    share = (at / np.maximum(np.sum(at, axis=axis, keepdims=True), 1)).astype(x.dtype)
+    return Δ * np.where(infinite, share, np.exp(np.where(infinite, 0.0, x - np.where(infinite, 0.0, y))))
+
+
+logsumexp = define(
+    _logsumexp,
+    _d_logsumexp,
+    name="logsumexp",
+    doc="""
+    Logarithm of the sum of exponentials, log Σ exp(x); right for ±1e4.
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, float32 or float64, plain or tracked.
+    axis : int or tuple of int, optional
+        Default: all.
+    keepdims : bool
+        Keep the axes, with length 1.
+
+    Returns
+    -------
+    array
+        Of x's dtype.
+
+    Examples
+    --------
+    >>> from fluxmagic.tracker import logsumexp
+    >>> logsumexp([1000.0, 1000.0]).round(3)
+    np.float64(1000.693)
+    """,
+)
+
+# -- running sums and products -----------------------------------------------------------------------
+
+
+def _reversed_cumsum(Δ: Array, axis: int) -> Array:
+    return np.flip(np.cumsum(np.flip(Δ, axis), axis), axis)
+
+
+def _d_cumsum(Δ: Array, y: Array, x: Array, axis: int | None = None, dtype: Any = None) -> Array:
+    return np.reshape(_reversed_cumsum(Δ, -1 if axis is None else axis), x.shape)
+
+
+def _d_cumprod(Δ: Array, y: Array, x: Array, axis: int | None = None, dtype: Any = None) -> Array:
+    if axis is None:
+        return np.reshape(_d_cumprod(Δ, y, np.ravel(x), 0), x.shape)
+    if np.all(np.not_equal(x, 0)):
+        return _reversed_cumsum(Δ * y, axis) / x
+    # With a 1 in its place, the products that an element is part of are its derivatives: also right at zeros.
+    x, Δ = np.moveaxis(x, axis, -1), np.moveaxis(Δ, axis, -1)
+    n = x.shape[-1]
+    products = np.cumprod(np.where(np.eye(n, dtype=bool), 1.0, np.expand_dims(x, -2)), axis=-1)
+    return np.moveaxis(np.sum(np.triu(products) * np.expand_dims(Δ, -2), axis=-1), -1, axis)
+
+
+define(np.cumsum, _d_cumsum, methods="cumsum", accumulates=np.add)
+define(np.cumprod, _d_cumprod, methods="cumprod", accumulates=np.multiply)
+
+
+@composed(np.diff)
+def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
+    if n < 0:
+        raise ValueError(f"n is the number of differences, at least 0, not {n}")
+    axis = normalize_axis_index(axis, np.ndim(a))
+    ends = [e if np.ndim(e) else np.broadcast_to(e, a.shape[:axis] + (1,) + a.shape[axis + 1 :]) for e in (prepend, append) if e is not None]
+    if ends:
+        a = np.concatenate([*ends[: prepend is not None], a, *ends[prepend is not None :]], axis)
+    before = (slice(None),) * axis
+    for _ in range(n):
+        a = a[(*before, slice(1, None))] - a[(*before, slice(None, -1))]
+    return a
+
+
+@composed(np.trapezoid)
+def _trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
+    axis = normalize_axis_index(axis, np.ndim(y))
+    if x is not None:
+        dx = np.diff(x) if np.ndim(x) == 1 else np.diff(x, axis=axis)
+        if np.ndim(x) == 1:
+            dx = np.reshape(dx, (-1,) + (1,) * (np.ndim(y) - axis - 1))
+    before = (slice(None),) * axis
+    return np.sum(dx * (y[(*before, slice(1, None))] + y[(*before, slice(None, -1))]) / 2.0, axis=axis)

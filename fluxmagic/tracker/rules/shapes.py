@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from fluxmagic.tracker.array import Array, Tracked, data
-from fluxmagic.tracker.operation import apply, define
+from fluxmagic.tracker.operation import apply, composed, define
 
 # -- shapes and axes ---------------------------------------------------------------------------------
 
@@ -45,6 +48,63 @@ TRANSPOSE = define(
 )
 Tracked.T = property(lambda x: apply(TRANSPOSE, (x,), None), doc="The transposed array; recorded.")  # type: ignore[attr-defined]
 define(np.broadcast_to, lambda Δ, y, x, shape, subok=False: Δ)  # the reverse pass undoes broadcasting
+
+define(np.swapaxes, lambda Δ, y, x, axis1, axis2: np.swapaxes(Δ, axis1, axis2), methods="swapaxes")
+define(np.moveaxis, lambda Δ, y, x, source, destination: np.moveaxis(Δ, destination, source))
+define(
+    np.matrix_transpose,
+    lambda Δ, y, x: np.swapaxes(Δ, -1, -2),
+    also=[np.linalg.matrix_transpose],
+)
+Tracked.mT = property(np.matrix_transpose, doc="Each matrix of the stack transposed; recorded.")  # type: ignore[attr-defined]
+
+
+@composed(np.rollaxis)
+def _rollaxis(a: Any, axis: int, start: int = 0) -> Any:
+    axis = normalize_axis_index(axis, a.ndim)
+    order = [i for i in range(a.ndim) if i != axis]
+    start = start + a.ndim if start < 0 else start
+    order.insert(start - (axis < start), axis)
+    return np.transpose(a, order)
+
+
+def _at_least(function: Any, n: int) -> None:
+    def reshaped(*arys: Any) -> Any:
+        whole = tuple(x if np.ndim(x) >= n else np.reshape(x, function(np.empty(np.shape(x))).shape) for x in arys)
+        return whole[0] if len(whole) == 1 else whole
+
+    composed(function)(reshaped)
+
+
+_at_least(np.atleast_1d, 1)
+_at_least(np.atleast_2d, 2)
+_at_least(np.atleast_3d, 3)
+
+
+@composed(np.broadcast_arrays)
+def _broadcast_arrays(*args: Any, subok: bool = False) -> tuple[Any, ...]:
+    shape = np.broadcast_shapes(*map(np.shape, args))
+    return tuple(np.broadcast_to(x, shape) for x in args)
+
+
+@composed(np.meshgrid)
+def _meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> tuple[Any, ...]:
+    if indexing not in ("xy", "ij"):
+        raise ValueError("indexing is 'xy' or 'ij'")
+    grids = [np.reshape(x, (1,) * i + (-1,) + (1,) * (len(xi) - i - 1)) for i, x in enumerate(xi)]
+    if indexing == "xy" and len(xi) > 1:
+        grids = [np.swapaxes(g, 0, 1) for g in grids]
+    return tuple(grids) if sparse else np.broadcast_arrays(*grids)
+
+
+@composed(np.full_like)
+def _full_like(a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None) -> Any:
+    a = data(a)
+    dtype = a.dtype if dtype is None else dtype
+    if not isinstance(fill_value, Tracked):
+        return np.full_like(a, fill_value, dtype, shape=shape)
+    return np.broadcast_to(fill_value, a.shape if shape is None else shape).astype(dtype)
+
 
 # -- indexing ----------------------------------------------------------------------------------------
 
@@ -85,6 +145,111 @@ def _getitem(self: Tracked, index: Any) -> Tracked:
 
 
 Tracked.__getitem__ = _getitem  # type: ignore[attr-defined]
+
+# -- moving elements about ---------------------------------------------------------------------------
+
+define(np.flip, lambda Δ, y, x, axis=None: np.flip(Δ, axis))
+define(np.fliplr, lambda Δ, y, x: np.fliplr(Δ))
+define(np.flipud, lambda Δ, y, x: np.flipud(Δ))
+define(np.rot90, lambda Δ, y, x, k=1, axes=(0, 1): np.rot90(Δ, -k, axes))
+define(
+    np.roll,
+    lambda Δ, y, x, shift, axis=None: np.roll(Δ, tuple(-s for s in shift) if np.ndim(shift) else -shift, axis),
+)
+define(np.tril, lambda Δ, y, x, k=0: np.tril(Δ, k))
+define(np.triu, lambda Δ, y, x, k=0: np.triu(Δ, k))
+
+
+def _moved(f: Callable[..., Any]) -> Callable[..., Any]:
+    """The gradient rule of f, which moves elements about, repeats or drops some, and fills up with zeros.
+
+    f is asked where it takes each element from, by giving it numbers to move: 1, 2, … for the elements.
+    """
+
+    def rule(Δ: Array, y: Array, x: Array, *args: Any, **options: Any) -> Array:
+        source = f(np.arange(1, x.size + 1).reshape(x.shape), *args, **options)
+        return np.reshape(SCATTER(Δ, index=source, shape=(x.size + 1,))[1:], x.shape)
+
+    return rule
+
+
+def _pad(x: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Any:
+    odd = options.get("reflect_type") == "odd"
+    if odd or mode not in ("constant", "edge", "reflect", "symmetric", "wrap"):
+        raise TypeError(
+            f"no gradient for mode {mode!r}{' with reflect_type odd' if odd else ''}; "
+            "constant, edge, reflect, symmetric and wrap have one"
+        )
+    return np.pad(x, pad_width, mode, **options)
+
+
+def _pad_numbers(x: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Any:
+    if mode == "constant":
+        return np.pad(x, pad_width)
+    return np.pad(x, pad_width, mode, **options)
+
+
+define(np.pad, _moved(_pad_numbers), forward=_pad)
+define(np.tile, _moved(np.tile))
+define(np.repeat, _moved(np.repeat), methods="repeat")
+define(np.diag, _moved(np.diag))
+define(np.diagflat, _moved(np.diagflat))
+define(np.diagonal, _moved(np.diagonal), methods="diagonal")
+define(np.linalg.diagonal, _moved(np.linalg.diagonal), name="linalg.diagonal")
+define(np.take, _moved(np.take), methods="take")
+define(np.take_along_axis, _moved(np.take_along_axis))
+define(np.delete, _moved(np.delete))
+define(np.resize, _moved(np.resize))
+
+
+@composed(np.compress)
+def _compress(condition: Any, a: Any, axis: int | None = None) -> Any:
+    return np.take(a, np.flatnonzero(data(condition)), axis=axis)
+
+
+@composed(np.extract)
+def _extract(condition: Any, arr: Any) -> Any:
+    return np.take(arr, np.flatnonzero(data(condition)))
+
+
+@composed(np.trace, methods="trace")
+def _trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Any:
+    return np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype)
+
+
+@composed(np.linalg.trace)
+def _linalg_trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Any:
+    return np.trace(x, offset, -2, -1, dtype)
+
+
+def _d_permuted(Δ: Array, y: Array, x: Array, *args: Any, axis: int | None = -1, **_: Any) -> Array:
+    """Of a function that orders elements along an axis: both sides are matched in their sorted order."""
+    if args:
+        axis = args[-1]
+    if axis is None:
+        return np.reshape(_d_permuted(Δ, y, np.ravel(x)), x.shape)
+    if not x.ndim:
+        return Δ
+    here, there = (np.argsort(data(a), axis=axis, kind="stable") for a in (x, y))
+    back = np.empty_like(here)
+    np.put_along_axis(back, here, there, axis)
+    return np.take_along_axis(Δ, back, axis)
+
+
+def _sort(x: Any, axis: int | None = -1, **options: Any) -> Any:
+    return np.sort(x, axis, **options)
+
+
+def _partition(x: Any, kth: Any, axis: int | None = -1, **options: Any) -> Any:
+    return np.partition(x, kth, axis, **options)
+
+
+define(np.sort, _d_permuted, forward=_sort)
+define(
+    np.partition,
+    lambda Δ, y, x, kth, axis=-1, **_: _d_permuted(Δ, y, x, axis=axis),
+    forward=_partition,
+)
 
 # -- joining -----------------------------------------------------------------------------------------
 
@@ -128,3 +293,73 @@ def _d_stack(Δ: Array, y: Array, *xs: Any, into: Any, axis: int, **_: Any) -> l
 
 define(np.concatenate, forward=_concatenate, joint=_d_concatenate, bind=_bind_concatenate)
 define(np.stack, forward=_stack, joint=_d_stack, bind=_bind_stack)
+
+
+def _joined(function: Any, prepare: Callable[[Any], Any], axis: Callable[[Any], int]) -> None:
+    def join(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
+        arrays = [prepare(x) for x in tup]
+        return np.concatenate(arrays, axis=axis(arrays), dtype=dtype, casting=casting)
+
+    composed(function)(join)
+
+
+_joined(np.vstack, np.atleast_2d, lambda arrays: 0)
+_joined(np.hstack, np.atleast_1d, lambda arrays: 0 if arrays and arrays[0].ndim == 1 else 1)
+_joined(np.dstack, np.atleast_3d, lambda arrays: 2)
+
+
+@composed(np.column_stack)
+def _column_stack(tup: Any) -> Any:
+    return np.concatenate([x if np.ndim(x) > 1 else np.reshape(x, (-1, 1)) for x in tup], axis=1)
+
+
+@composed(np.append)
+def _append(arr: Any, values: Any, axis: int | None = None) -> Any:
+    return np.concatenate((arr, values), axis=axis)
+
+
+@composed(np.block)
+def _block(arrays: Any) -> Any:
+    def depth(x: Any) -> int:
+        return 1 + max(map(depth, x), default=0) if isinstance(x, list) else 0
+
+    def join(x: Any, level: int) -> Any:
+        if isinstance(x, list):
+            return np.concatenate([join(part, level - 1) for part in x], axis=-level)
+        return np.reshape(x, (1,) * (ndim - np.ndim(x)) + np.shape(x))
+
+    def most(x: Any) -> int:
+        return max(map(most, x)) if isinstance(x, list) else np.ndim(x)
+
+    levels = depth(arrays)
+    ndim = max(levels, most(arrays))
+    return join(arrays, levels)
+
+
+# -- splitting ---------------------------------------------------------------------------------------
+
+
+def _cut(function: Any, axis_of: Callable[[Any], int] | None = None) -> None:
+    def cut(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+        pieces = function(data(ary), indices_or_sections, *([axis] if axis_of is None else []))
+        axis = axis if axis_of is None else axis_of(ary)
+        before = (slice(None),) * normalize_axis_index(axis, ary.ndim)
+        if np.ndim(indices_or_sections):
+            cuts = [0, *indices_or_sections, ary.shape[axis]]
+        else:
+            cuts = [0, *np.cumsum([p.shape[axis] for p in pieces]).tolist()]
+        return [ary[(*before, slice(a, b))] for a, b in itertools.pairwise(cuts)]
+
+    composed(function)(cut)
+
+
+_cut(np.split)
+_cut(np.array_split)
+_cut(np.vsplit, lambda x: 0)
+_cut(np.hsplit, lambda x: 1 if x.ndim > 1 else 0)
+_cut(np.dsplit, lambda x: 2)
+if hasattr(np, "unstack"):  # NumPy 2.1
+
+    @composed(np.unstack)
+    def _unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
+        return tuple(np.moveaxis(x, axis, 0))
