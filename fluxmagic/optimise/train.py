@@ -141,7 +141,7 @@ class Interrupts:
 
 def evaluate(loss: Callable[..., Any], d: Any) -> Any:
     """The loss of one batch: loss(*d), or loss(d) for a single array."""
-    with outer_gradient():
+    with outer_gradient:
         return loss(*d) if type(d) is tuple else loss(d)
 
 

@@ -7,8 +7,7 @@ these hold may itself be tracked, one level further out, and that is how gradien
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -29,14 +28,17 @@ class _Depth(threading.local):
 _depth = _Depth()
 
 
-@contextmanager
-def outer_gradient() -> Iterator[None]:
+class _OuterGradient:
     """Within it a `gradient` hands back tracked arrays: somebody is going to differentiate them."""
-    _depth.level += 1
-    try:
-        yield
-    finally:
+
+    def __enter__(self) -> None:
+        _depth.level += 1
+
+    def __exit__(self, *error: object) -> None:
         _depth.level -= 1
+
+
+outer_gradient = _OuterGradient()  # holds nothing itself: one is enough for all threads
 
 
 def _argument(x: Any) -> Any:
@@ -78,7 +80,7 @@ def forward(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tup
     """
     values = [_argument(x) for x in args]
     nested = _depth.level > 0 or any(isinstance(v, Tracked) for v in values)
-    with outer_gradient():
+    with outer_gradient:
         level = _depth.level
         inputs = [Tracked(v, level=level) for v in values]
         y = f(*inputs)

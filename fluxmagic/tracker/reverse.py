@@ -48,10 +48,10 @@ def sweep(y: Tracked, Δ: Array, stop: int = -1) -> tuple[dict[Tracked, Array], 
         assert op is not None
         parents = node.parents
         args = node.args
-        options = node.options or _NO_OPTIONS
+        options = node.options
         δs = None
         if op.joint is not None:
-            δs = op.joint(Δ, node.value, *args, into=_offers(parents, stop), **options)
+            δs = op.joint(Δ, node.value, *args, into=_offers(parents, stop), **(options or _NO_OPTIONS))
         for i, p in enumerate(parents):
             if p is None:
                 continue
@@ -67,7 +67,7 @@ def sweep(y: Tracked, Δ: Array, stop: int = -1) -> tuple[dict[Tracked, Array], 
                 rule = op.gradients[i]
                 if rule is None:
                     continue
-                δ = rule(Δ, node.value, *args, **options)
+                δ = rule(Δ, node.value, *args, **options) if options else rule(Δ, node.value, *args)
             if δ.shape != p.value.shape:
                 δ = fit(δ, p.value.shape)
             if type(p) is Param and p.serial > stop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,27 @@ from fluxmagic.tracker.rules.products import can_write
 # -- activations -------------------------------------------------------------------------------------
 
 
-def _σ(x: Any) -> Any:
+# 0-d arrays: NumPy takes them faster than Python's numbers, and they do not widen float32
+_ZERO = {np.dtype(t): np.zeros((), t) for t in (np.float32, np.float64)}
+_ONE = {np.dtype(t): np.ones((), t) for t in (np.float32, np.float64)}
+
+
+def _σ(x: Any, out: Any = None) -> Any:
     with np.errstate(over="ignore"):  # 1 / ∞ is the right answer
-        return 1 / (1 + np.exp(-x))
+        if type(x) is not np.ndarray or x.dtype not in _ONE:
+            return 1 / (1 + np.exp(-x))
+        out = np.negative(x, out)
+        np.exp(out, out)
+        out += _ONE[x.dtype]
+        return np.reciprocal(out, out)
 
 
-def _relu(x: Any) -> Any:
-    return np.maximum(x, 0)
+def _relu(x: Any, out: Any = None) -> Any:
+    return np.maximum(x, _ZERO.get(getattr(x, "dtype", None), 0), out=out)
+
+
+def _d_relu(Δ: Array, y: Array, x: Any) -> Array:
+    return Δ * np.sign(y)  # a mask of floats: twice as fast as one of truth values
 
 
 def _leakyrelu(x: Any, a: float = 0.01) -> Any:
@@ -39,7 +54,7 @@ def _logσ(x: Any) -> Any:
 
 
 σ = define(_σ, lambda Δ, y, x: Δ * (y * (1 - y)), name="σ", of_output=True)
-relu = define(_relu, lambda Δ, y, x: Δ * (y > 0), name="relu", of_output=True)
+relu = define(_relu, _d_relu, name="relu", of_output=True)
 leakyrelu = define(
     _leakyrelu, lambda Δ, y, x, a=0.01: Δ * np.where(x > 0, x.dtype.type(1), x.dtype.type(a)), name="leakyrelu"
 )
@@ -71,13 +86,17 @@ logsoftmax = define(
     name="logsoftmax",
 )
 
+_IN_PLACE = {_σ, _relu, np.tanh, np.exp}  # what can write its result over its argument
+
 # -- fused: affine + activation ----------------------------------------------------------------------
 
 
 def _affine(x: Any, W: Any, b: Any, activation: Op | None = None) -> Any:
     y = x.dot(W.T)
     y += b
-    return y if activation is None else activation.forward(y)
+    if activation is None:
+        return y
+    return activation.forward(y, y) if activation.forward in _IN_PLACE else activation.forward(y)
 
 
 def _d_affine(Δ: Array, y: Array, x: Array, W: Array, b: Array, into: Any, activation: Op | None = None) -> Any:
@@ -95,7 +114,21 @@ def _d_affine(Δ: Array, y: Array, x: Array, W: Array, b: Array, into: Any, acti
         δW = np.dot(Δ.T, x, out=into[1])
     else:
         δW = np.matmul(Δ.T, x)
-    return δx, δW, None if into[2] is False else Δ.sum(axis=0)
+    return δx, δW, None if into[2] is False else _column_sums(Δ, into[2])
+
+
+def _column_sums(Δ: Array, buffer: Any) -> Array:
+    if type(Δ) is not np.ndarray:
+        return np.sum(Δ, axis=0)
+    ones = _ones(len(Δ), Δ.dtype)
+    if buffer is not None and buffer.dtype == Δ.dtype:
+        return ones.dot(Δ, buffer)  # a product with ones is several times faster than a sum
+    return ones.dot(Δ)
+
+
+@lru_cache(maxsize=64)
+def _ones(n: int, dtype: Any) -> np.ndarray:
+    return np.ones(n, dtype)
 
 
 affine = define(_affine, name="affine", joint=_d_affine)
@@ -104,37 +137,38 @@ affine = define(_affine, name="affine", joint=_d_affine)
 
 
 def _softmax_crossentropy(x: Any, target: Any) -> tuple[Any, Any]:
-    """Mean over the rows of -Σ target·logsoftmax(x); target holds a label, or a row of weights, for each row."""
-    n = len(x)
-    # row after row, however x lies in memory: labels are picked, and written to, in the flat array
-    p = np.subtract(x, np.maximum.reduce(x, 1, None, None, True), order="C")
+    """Mean over the rows of -Σ target·logsoftmax(x); target holds a label, or a row of weights, for each row.
+
+    Keeps d and s with gradient d/s: the exponentials less what the target takes, and their sums.
+    """
+    n, k = x.shape
+    flat = x.reshape(-1)
+    if not flat.dot(flat) < 6400:  # for |x| < 80 exp neither overflows nor vanishes; else a row's largest is taken off
+        x = x - np.maximum.reduce(x, 1, None, None, True)
+        flat = x.reshape(-1)
+    e = np.exp(x, order="C")
+    total = e.dot(_ones(k, x.dtype))
     if target.ndim == 1:
-        at = target + np.arange(0, x.size, x.shape[1])
-        picked = p.reshape(-1).take(at)
-        np.exp(p, p)
-        total = np.add.reduce(p, 1, None, None, True)
-        p /= total
-        loss = np.add.reduce(np.log(total.reshape(-1)) - picked) / n
-        return x.dtype.type(loss), (p, at)
-    picked = np.einsum("ij,ij->", p, target)
-    np.exp(p, p)
-    total = np.add.reduce(p, 1, None, None, True)
-    p /= total
-    weights = np.add.reduce(target, 1)
-    return x.dtype.type((weights.dot(np.log(total.reshape(-1))) - picked) / n), (p, weights)
+        at = _row_starts(n, k) + target
+        loss = (np.log(total) - flat.take(at)).dot(_ones(n, x.dtype)) / n
+        d = e.reshape(-1)
+        d[at] = d.take(at) - total
+        return loss, (e, total)
+    weights = target.dot(_ones(k, x.dtype))
+    loss = (weights.dot(np.log(total)) - flat.dot(target.reshape(-1))) / n
+    return loss, (e * weights[:, None] - target * total[:, None], total)
+
+
+@lru_cache(maxsize=64)
+def _row_starts(n: int, k: int) -> np.ndarray:
+    return np.arange(0, n * k, k)
 
 
 def _d_softmax_crossentropy(Δ: Array, y: Array, x: Array, target: Any, kept: Any = None) -> Array:
     each = Δ / max(len(x), 1)
     if kept is not None and not isinstance(Δ, Tracked):
-        p, extra = kept
-        δ = p * each
-        if target.ndim == 1:
-            δ.reshape(-1)[extra] -= each
-        else:
-            δ *= extra[:, None]
-            δ -= target * each
-        return δ
+        d, total = kept
+        return d * (each / total)[:, None]
     p = softmax(x)
     if target.ndim == 1:
         target = np.equal.outer(target, np.arange(x.shape[1])).astype(x.dtype)
