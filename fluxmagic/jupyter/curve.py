@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import matplotlib
@@ -37,6 +37,8 @@ METRICS = ("#2f9e62", "#a45fd0", "#c2992b", "#d6568a")
 TURN = "#c2569e"
 BAD = "#e0443e"
 
+Values = Callable[[slice], np.ndarray]
+
 
 class Decimated:
     """A growing series as few bins: smallest, largest and mean value of each.
@@ -64,7 +66,7 @@ class Decimated:
         self.mean = np.empty(0)
         self.count = np.empty(0)
 
-    def update(self, n: int, values: Any, places: Any = None) -> None:
+    def update(self, n: int, values: Values, places: Values | None = None) -> None:
         """Take in what has come.
 
         Parameters
@@ -152,11 +154,14 @@ class _Track:
         self._last = record.seconds[n - 1] if n else math.nan
         checks = record.checks
 
-        def column(name: str) -> Any:
-            return lambda rows: np.array([c[1].get(name, math.nan) for c in checks[rows]], np.float64)
-
         def steps(rows: slice) -> np.ndarray:
-            return np.array([c[0] for c in checks[rows]], np.float64)
+            return np.array([step for step, _ in checks[rows]], np.float64)
+
+        def column(name: str) -> Callable[[slice], np.ndarray]:
+            def values(rows: slice) -> np.ndarray:
+                return np.array([found.get(name, math.nan) for _, found in checks[rows]], np.float64)
+
+            return values
 
         for name, d in self.checks.items():
             d.update(len(checks), column(name), steps)

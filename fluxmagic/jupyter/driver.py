@@ -5,18 +5,22 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 from IPython import display as _ipython
 
 from fluxmagic.jupyter import text
+from fluxmagic.jupyter.board import Board
 from fluxmagic.jupyter.curve import SHOWN, Curve
+from fluxmagic.jupyter.pump import Pump
+from fluxmagic.optimise.train import Interrupts
 from fluxmagic.runs import Run
 
 _display: Any = _ipython.display
 
-__all__ = ["Budget", "Page", "Terminal", "drive", "frontend"]
+__all__ = ["Budget", "Live", "Page", "Terminal", "drive", "follow", "frontend", "remember"]
 
 LOOK = 0.05  # seconds between two looks at dials and budget
 IDLE = 0.02  # seconds that a paused run sleeps
@@ -77,7 +81,7 @@ class Terminal:
 
     EVERY = 1.0  # seconds; where lines cannot be overwritten they come ever more seldom
 
-    def __init__(self, run: Run, earlier: Any = ()) -> None:
+    def __init__(self, run: Run) -> None:
         self.run = run
         self.overwrite = bool(getattr(sys.stdout, "isatty", lambda: False)())
         self._width = 0
@@ -106,18 +110,24 @@ class Terminal:
 
 
 class Page:
-    """A page that shows pictures: the curve and a line of text, updated in place."""
+    """A page that shows pictures: two places, for the curve and for words, updated in place."""
 
-    def __init__(self, run: Run, earlier: Any = ()) -> None:
+    def __init__(self, run: Run, earlier: Iterable[Run] = ()) -> None:
         self.run = run
         self.curve = Curve(run, earlier)
-        first = self.curve.frame()  # drawing the first takes as long as thirty others: not on the run's time
-        self.picture = _display(self._image(first), raw=True, display_id=True, metadata=_METADATA)
-        self.words = _display({"text/plain": text.progress(run)}, raw=True, display_id=True)
+        self.first = self.curve.frame()  # drawing the first takes as long as ten others: not on the run's time
+        self.open()
         self.budget = Budget()
 
-    def _image(self, png: bytes) -> dict[str, Any]:
-        return {"image/png": png, "text/plain": f"curve of {self.run!r}"}
+    def open(self) -> None:
+        """Show it in the cell that is executed."""
+        self.picture = _display(_image(self.run, self.first), raw=True, display_id=True, metadata=METADATA)
+        self.words = _display(_words(text.progress(self.run)), raw=True, display_id=True)
+
+    def open_again(self) -> None:
+        """Show it in another cell as well."""
+        self.picture.display(_image(self.run, self.curve.frame()), raw=True, metadata=METADATA)
+        self.words.display(_words(text.progress(self.run)), raw=True)
 
     def look(self) -> None:
         """Show where the run is, if there is time."""
@@ -127,17 +137,65 @@ class Page:
     def draw(self) -> None:
         """Show where the run is."""
         start = time.perf_counter()
-        self.picture.update(self._image(self.curve.frame()), raw=True, metadata=_METADATA)
-        self.words.update({"text/plain": text.progress(self.run)}, raw=True)
+        self.picture.update(_image(self.run, self.curve.frame()), raw=True, metadata=METADATA)
+        self.show()
         self.budget.spend(time.perf_counter() - start)
+
+    def show(self) -> None:
+        """Say where the run is."""
+        self.words.update(_words(text.progress(self.run)), raw=True)
 
     def close(self) -> None:
         """Leave the last frame and the summary."""
-        self.picture.update(self._image(self.curve.picture()), raw=True, metadata=_METADATA)
-        self.words.update({"text/plain": text.summary(self.run)}, raw=True)
+        self.picture.update(_image(self.run, self.curve.picture()), raw=True, metadata=METADATA)
+        self.words.update(_words(text.summary(self.run)), raw=True)
 
 
-_METADATA = {"image/png": SHOWN}
+class Live(Page):
+    """A page with dials above the curve."""
+
+    def __init__(self, run: Run, earlier: Iterable[Run] = (), board: Board | None = None) -> None:
+        self.board = Board(run, playing=True) if board is None else board
+        super().__init__(run, earlier)
+
+    def open(self) -> None:
+        # at the end the picture takes the place of the dials, which are of no more use, and words that of the picture
+        self.dials = _display(self.board.box, display_id=True)
+        self.picture = _display(_image(self.run, self.first), raw=True, display_id=True, metadata=METADATA)
+
+    def open_again(self) -> None:
+        self.dials.display(self.board.box)
+        self.picture.display(_image(self.run, self.curve.frame()), raw=True, metadata=METADATA)
+
+    def look(self) -> None:
+        board = self.board
+        if board.serve():
+            self.budget.moved()
+            self.settle()
+        super().look()
+
+    def settle(self) -> None:
+        """Let the curve be shown as the board says."""
+        self.curve.log, self.curve.smoothing = self.board.log, self.board.smoothing
+
+    def show(self) -> None:
+        self.board.show(self.budget.share)
+
+    def close(self) -> None:
+        self.dials.update(_image(self.run, self.curve.picture()), raw=True, metadata=METADATA)
+        self.picture.update(_words(text.summary(self.run)), raw=True)
+        self.board.close()
+
+
+METADATA = {"image/png": SHOWN}
+
+
+def _image(run: Run, png: bytes) -> dict[str, Any]:
+    return {"image/png": png, "text/plain": f"curve of {run!r}"}
+
+
+def _words(words: str) -> dict[str, Any]:
+    return {"text/plain": words}
 
 
 def frontend(ip: Any) -> str:
@@ -152,8 +210,8 @@ def frontend(ip: Any) -> str:
 _earlier: deque[Run] = deque(maxlen=3)
 
 
-def _remember(run: Run) -> list[Run]:
-    """Earlier runs of the same name, which are drawn in grey."""
+def remember(run: Run) -> list[Run]:
+    """The earlier runs of the same name, which are drawn in grey; this one is among them the next time."""
     same = [r for r in _earlier if r is not run and r.name == run.name]
     if run not in _earlier:
         _earlier.append(run)
@@ -176,20 +234,68 @@ def drive(run: Run, ip: Any, *, panel: bool = True) -> None:
         And whatever the loss raises, when the last frame and the summary are there.
     """
     kind = frontend(ip)
-    view: Any = Terminal(run) if kind == "terminal" else Page(run, _remember(run))
-    _drive(run, view)
+    if kind == "terminal":
+        follow(run, Terminal(run))
+    elif kind == "widgets" and panel:
+        follow(run, Live(run, remember(run)), ip.kernel)
+    else:
+        follow(run, Page(run, remember(run)))
 
 
-def _drive(run: Run, view: Any) -> None:
-    next_look = time.perf_counter() + LOOK
+def follow(run: Run, view: Any, kernel: Any = None) -> None:
+    """Drive a run to its end, and let a view look at it now and then.
 
-    def after_step() -> None:
-        nonlocal next_look
-        if time.perf_counter() >= next_look:
+    Parameters
+    ----------
+    run : Run
+    view : Terminal, Page or Live
+    kernel : ipykernel.kernelbase.Kernel, optional
+        Whose messages for the view's dials are let in.
+    """
+    board = getattr(view, "board", None)
+    pump = None
+    if board is not None:
+        board.playing = True
+        pump = Pump(kernel, board.owns)
+        if not pump.works:
+            board.say("this kernel is not known: dials act when the cell ends")
+    due = time.perf_counter() + LOOK
+
+    def look() -> None:
+        nonlocal due
+        if time.perf_counter() >= due:
+            if pump is not None:
+                pump()
             view.look()
-            next_look = time.perf_counter() + LOOK
+            due = time.perf_counter() + LOOK
 
-    try:
-        run.train(cb=after_step)
-    finally:
-        view.close()
+    with pump or nullcontext():
+        try:
+            going = True
+            while going:
+                run.train(cb=look)
+                going = board is not None and run.state == "paused" and _rest(run, view, pump)
+        finally:
+            view.close()
+
+
+def _rest(run: Run, view: Live, pump: Pump | None) -> bool:
+    """Wait, taking single steps, until it is known whether the run is to go on."""
+    board = view.board
+    board.playing = False
+    with Interrupts() as interrupts:
+        view.draw()
+        while not (board.playing or board.stopped or board.closed or run.finished):
+            if board.single:
+                board.single -= 1
+                run.step()
+                view.draw()
+                continue
+            time.sleep(IDLE)
+            interrupts.check()
+            if pump is not None:
+                pump()
+            if board.serve():
+                view.settle()
+                view.draw()
+    return board.playing

@@ -1,0 +1,399 @@
+"""The panel's widgets, made from what optimisers declare.
+
+A widget's callback may come on any thread: it only queues a request.  Whoever drives the run serves the queue
+between two batches, and shows on the widgets what the run made of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from html import escape
+from typing import Any
+
+import ipywidgets as w
+
+from fluxmagic.jupyter import text
+from fluxmagic.optimise import OPTIMISERS, Hyper
+from fluxmagic.runs import Run
+
+__all__ = ["Board", "Dial"]
+
+GRID = sorted(
+    {round(1 - 10 ** (-k / 10), 3 + k // 10) for k in range(1, 41)}
+    | {0.0, 0.5, 0.8, 0.95, 0.98, 0.995, 0.998, 0.9995, 0.9998}
+)
+"""Where a dial for a memory can stand: evenly in the logarithm of 1 - value."""
+
+STEPS = [float(f"{m}e{p}") for p in range(-6, 3) for m in (1, 2, 5)]
+"""Where a dial can stand that can also be off."""
+
+
+class Dial:
+    """A slider for a hyper-parameter.
+
+    Parameters
+    ----------
+    hyper : Hyper
+    value : float
+    turned : callable
+        Of the name and the new value; called when the user moves it.
+    """
+
+    def __init__(self, hyper: Hyper, value: float, turned: Callable[[str, float], None]) -> None:
+        self.hyper = hyper
+        self.turned = turned
+        self.off = hyper.off if hyper.off is not None else (0.0 if hyper.default == 0 == hyper.low else None)
+        self.slider = self._slider(value)
+        self._value = value
+        self.slider.observe(self._moved, "value")
+        self.box: Any = self.slider
+        if hyper.scale == "log" and self.off is None:
+            buttons = []
+            for sign, factor in (("÷2", 0.5), ("×2", 2.0)):
+                b = w.Button(
+                    description=sign, tooltip=f"{hyper.name} {sign}", layout=w.Layout(width="2.6em", margin="2px 1px")
+                )
+                b.style.padding = "0"
+                b.on_click(lambda _, factor=factor: self._scale(factor))
+                buttons.append(b)
+            self.box = w.HBox([self.slider, *buttons])
+
+    def _slider(self, value: float) -> Any:
+        h = self.hyper
+        common: dict[str, Any] = {
+            "description": h.name,
+            "tooltip": f"{h.name}: {h.doc}",
+            "style": {"description_width": "6.2em" if len(h.name) > 6 else "4.6em"},
+            "layout": w.Layout(width="20em", flex="0 0 auto"),
+        }
+        if h.scale == "memory" or self.off is not None:
+            return w.SelectionSlider(options=self._options(value), value=value, **common)
+        if h.scale == "log":
+            exponent = math.log10(h.default)
+            return w.FloatLogSlider(
+                value=value,
+                min=math.floor(min(exponent - 3, math.log10(max(value, 1e-300)))),
+                max=math.ceil(max(exponent + 2, math.log10(max(value, 1e-300)))),
+                step=0.05,
+                readout_format=".3g",
+                **common,
+            )
+        low = h.low if math.isfinite(h.low) else h.default - 4 * max(abs(h.default), 1)
+        high = h.high if math.isfinite(h.high) else h.default + 4 * max(abs(h.default), 1)
+        low, high = min(low, value), max(high, value)
+        return w.FloatSlider(value=value, min=low, max=high, step=(high - low) / 200, readout_format=".3g", **common)
+
+    def _options(self, value: float) -> list[tuple[str, float]]:
+        h = self.hyper
+        if h.scale == "memory":
+            values = {v for v in GRID if h.low <= v < h.high}
+        else:
+            assert self.off is not None
+            values = {v for v in STEPS if h.low <= v <= h.high} | {self.off}
+        if math.isinf(self.off or 0.0):  # a bound grows until it is off
+            return [(text.dial(v), v) for v in sorted(values | {value, h.default})]
+        names = {v: text.dial(v) for v in values | {value, h.default}}
+        if self.off == 0:
+            names[0.0] = "off"
+        return [(name, v) for v, name in sorted(names.items())]
+
+    def _moved(self, change: Any) -> None:
+        if change["new"] != self._value:
+            self._value = change["new"]
+            self.turned(self.hyper.name, change["new"])
+
+    def _scale(self, factor: float) -> None:
+        value = self.slider.value * factor
+        self.show(value)  # two clicks are two factors, also if nobody served the first one yet
+        self.turned(self.hyper.name, value)
+
+    def show(self, value: float) -> None:
+        """Stand where the run's value is."""
+        if value == self._value == self.slider.value or value != value:
+            return
+        self._value = value
+        slider = self.slider
+        if isinstance(slider, w.SelectionSlider):
+            if value not in [v for _, v in slider.options]:
+                _offer(slider, self._options(value), value, self._moved)
+        elif isinstance(slider, w.FloatLogSlider):
+            if value <= 0:
+                return
+            slider.min = min(slider.min, math.floor(math.log10(value)))
+            slider.max = max(slider.max, math.ceil(math.log10(value)))
+        else:
+            slider.min, slider.max = min(slider.min, value), max(slider.max, value)
+        slider.value = value
+
+
+class Board:
+    """Buttons, dials, progress and messages of a run.
+
+    Parameters
+    ----------
+    run : Run
+    playing : bool
+        Whether the run is on its way already.
+    closable : bool
+        Whether there is a button to close it.
+    wake : callable, optional
+        Called after a request was queued, on whatever thread that was.
+
+    Attributes
+    ----------
+    box : ipywidgets.VBox
+    playing : bool
+        Whether the run is to go on by itself.
+    single : int
+        Steps asked for one by one.
+    stopped, closed : bool
+        Whether Stop or Close was pressed.
+    log : bool
+    smoothing : float
+        How the curve is to be shown.
+    """
+
+    def __init__(
+        self, run: Run, *, playing: bool = False, closable: bool = False, wake: Callable[[], None] | None = None
+    ) -> None:
+        self.run = run
+        self.playing = playing
+        self.single = 0
+        self.stopped = self.closed = False
+        self.log = False
+        self.smoothing = 0.9
+        self._wake = wake or (lambda: None)
+        self._requests: deque[Callable[[], bool]] = deque()
+        self._dials: dict[type, tuple[dict[str, Dial], Any]] = {}
+        self._buttons = {
+            name: self._button(name, icon, tip, act)
+            for name, icon, tip, act in (
+                ("Play", "play", "go on", self._play),
+                ("Pause", "pause", "stop after this batch, and be able to go on", self._pause),
+                ("Step", "step-forward", "take one step", self._step),
+                ("Stop", "stop", "end the training", self._stop),
+                *((("Close", "times", "leave the last frame and a summary", self._close),) if closable else ()),
+            )
+        }
+        self._bar = w.FloatProgress(min=0.0, max=1.0, layout=w.Layout(width="8em", height="1.1em", margin="auto 6px"))
+        self._where = w.Label()
+        self._cost = w.Label(layout=w.Layout(margin="0 0 0 auto"))
+        self._choice = w.Dropdown(
+            description="optimiser",
+            tooltip="which optimiser updates the parameters",
+            options=self._names(),
+            value=run.opt_name,
+            style={"description_width": "4.6em"},
+            layout=w.Layout(width="16em"),
+            disabled=run.opt_class is None,
+        )
+        self._chosen = run.opt_name
+        self._choice.observe(self._choose, "value")
+        self._effective = w.Label()
+        self._logy = w.Checkbox(
+            description="log-y", indent=False, layout=w.Layout(width="5em", margin="2px 4px 2px 12px")
+        )
+        self._logy.observe(lambda c: self._queue(lambda: self._look(log=c["new"])), "value")
+        self._smoothing = w.SelectionSlider(
+            description="smoothing",
+            tooltip="share of the smoothed loss that is kept from step to step",
+            options=[(f"{v:g}", v) for v in (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)],
+            value=self.smoothing,
+            style={"description_width": "5.2em"},
+            layout=w.Layout(width="15em"),
+        )
+        self._smoothing.observe(lambda c: self._queue(lambda: self._look(smoothing=c["new"])), "value")
+        self._place = w.VBox()
+        self._message = w.HTML(layout=w.Layout(display="none"))
+        wrap = w.Layout(flex_flow="row wrap", align_items="center", width="100%")
+        self.box = w.VBox(
+            [
+                w.Box([*self._buttons.values(), self._bar, self._where], layout=wrap),
+                w.Box([self._choice, self._effective, self._logy, self._smoothing, self._cost], layout=wrap),
+                self._place,
+                self._message,
+            ],
+            layout=w.Layout(width="100%", overflow="hidden"),
+        )
+        if run.opt_class is None:
+            self.say(f"{run.opt_name} is a plain function: it has no dials")
+        self.show()
+
+    def _names(self) -> list[str]:
+        names = list(OPTIMISERS)
+        return names if self.run.opt_name in names else [self.run.opt_name, *names]
+
+    @staticmethod
+    def _button(name: str, icon: str, tip: str, act: Callable[[], None]) -> Any:
+        button = w.Button(description=name, icon=icon, tooltip=tip, layout=w.Layout(width="5.6em"))
+        button.on_click(lambda _: act())
+        return button
+
+    # -- what the user does: on any thread -----------------------------------------------------------------
+
+    def _queue(self, request: Callable[[], bool]) -> None:
+        self._requests.append(request)
+        self._wake()
+
+    def _play(self) -> None:
+        def go() -> bool:
+            self.playing = True
+            self.say("")
+            return False
+
+        self._queue(go)
+
+    def _pause(self) -> None:
+        def halt() -> bool:
+            self.playing = False
+            self.run.pause()
+            return False
+
+        self._queue(halt)
+
+    def _step(self) -> None:
+        def once() -> bool:
+            if self.playing:
+                self.playing = False
+                self.run.pause()
+            else:
+                self.single += 1
+            return False
+
+        self._queue(once)
+
+    def _stop(self) -> None:
+        def end() -> bool:
+            self.playing, self.stopped = False, True
+            self.run.stop()
+            return False
+
+        self._queue(end)
+
+    def _close(self) -> None:
+        def leave() -> bool:
+            self.closed = True
+            self.run.pause()
+            return False
+
+        self._queue(leave)
+
+    def _choose(self, change: Any) -> None:
+        new = change["new"]
+        if new != self._chosen:
+            self._chosen = new
+            self._queue(lambda: self._swap(new))
+
+    def _turned(self, name: str, value: float) -> None:
+        self._queue(lambda: self._turn(name, value))
+
+    # -- what comes of it: between two batches -------------------------------------------------------------
+
+    def _turn(self, name: str, value: float) -> bool:
+        schedules = getattr(self.run.opt, "schedules", {})
+        self.run.set(**{name: value})
+        self.say(f"{name} was turned by hand: its schedule is off" if name in schedules else "")
+        return True
+
+    def _swap(self, name: str) -> bool:
+        self.run.swap(name)
+        self.say("")
+        return True
+
+    def _look(self, **settings: Any) -> bool:
+        vars(self).update(settings)
+        return True
+
+    def serve(self) -> bool:
+        """Do what was asked for.
+
+        Returns
+        -------
+        bool
+            Whether something changed that the curve is to answer.
+        """
+        moved = False
+        while self._requests:
+            request = self._requests.popleft()
+            try:
+                moved |= request()
+            except Exception as error:  # a dial that cannot be turned so does not end the training
+                self.say(f"{type(error).__name__}: {error}")
+                self.show()
+        if self.box.comm is None:
+            self.closed = True
+        return moved
+
+    # -- what is shown -------------------------------------------------------------------------------------
+
+    def say(self, words: str) -> None:
+        """Show a message; "" removes it."""
+        self._message.value = f'<span role="alert" style="color: var(--jp-error-color1, #c33)">{escape(words)}</span>'
+        self._message.layout.display = None if words else "none"
+
+    def show(self, share: float | None = None) -> None:
+        """Show where the run is, and what its dials are set to.
+
+        Parameters
+        ----------
+        share : float, optional
+            Of the time, that was spent drawing.
+        """
+        run = self.run
+        total = run.epochs * (run.steps_per_epoch or 0)
+        self._bar.value = 1.0 if run.finished else (run.steps / total if total else 0.0)
+        self._where.value = text.progress(run)
+        if share is not None and run.rate:
+            self._cost.value = f"{text.number(1000 / run.rate)} ms/step · drawing {100 * share:.1f} %"
+        over = run.finished or self.stopped
+        for name, disabled in (
+            ("Play", self.playing or over),
+            ("Pause", not self.playing or over),
+            ("Step", over),
+            ("Stop", over),
+        ):
+            self._buttons[name].disabled = disabled
+        cls = run.opt_class
+        if cls is None or self._requests:
+            return
+        if run.opt_name != self._choice.value:
+            self._chosen = run.opt_name
+            _offer(self._choice, self._names(), run.opt_name, self._choose)
+        if cls not in self._dials:
+            dials = {k: Dial(h, run.values[k], self._turned) for k, h in cls.hypers.items()}
+            boxes = [d.box for d in dials.values()]
+            self._dials[cls] = dials, w.Box(boxes, layout=w.Layout(flex_flow="row wrap", width="100%"))
+        dials, box = self._dials[cls]
+        if self._place.children != (box,):
+            self._place.children = (box,)
+        values = run.values
+        for k, dial in dials.items():
+            dial.show(values[k])
+        ρ = values.get("ρ")
+        self._effective.value = (
+            "" if ρ is None or "η" not in values else f"η/(1−ρ) = {text.number(values['η'] / (1 - ρ))}"
+        )
+
+    def owns(self, comm: str) -> bool:
+        """Whether a comm is that of one of the widgets."""
+        return any(x.model_id == comm for x in self._widgets(self.box))
+
+    def _widgets(self, top: Any) -> Iterator[Any]:
+        yield top
+        for child in getattr(top, "children", ()):
+            yield from self._widgets(child)
+
+    def close(self) -> None:
+        """Take the widgets off the page."""
+        for x in [*self._widgets(self.box), *(x for _, box in self._dials.values() for x in self._widgets(box))]:
+            x.close()
+
+
+def _offer(widget: Any, options: Any, value: Any, observer: Callable[[Any], None]) -> None:
+    """Give a selection other options: which, on the way, selects the first."""
+    widget.unobserve(observer, "value")
+    widget.options = options
+    widget.value = value
+    widget.observe(observer, "value")

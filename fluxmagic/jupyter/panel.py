@@ -1,0 +1,243 @@
+"""A panel of its own: the cell returns at once, and buttons drive the training."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from IPython.core.getipython import get_ipython
+
+from fluxmagic.jupyter.board import Board
+from fluxmagic.jupyter.driver import Live, Page, drive, follow, frontend, remember
+from fluxmagic.optimise import OPTIMISERS, Optimiser
+from fluxmagic.runs import Run
+from fluxmagic.runs.run import TURN
+
+__all__ = ["Panel"]
+
+
+class Panel:
+    """Pick an optimiser, turn the dials, watch the loss.
+
+    A notebook shows it.  Training is a task on the kernel's event loop: other cells can be executed meanwhile.
+
+    Parameters
+    ----------
+    loss : callable or Run
+        Of a batch, to a scalar; or a run, and nothing else.
+    data : iterable, or function without arguments
+        Gives the batches of an epoch.
+    params : list of Param
+        What is trained.
+    opt : str or type, default "ADAM"
+        The optimiser to begin with.
+    epochs : int, default 100
+    valid, metrics, model, seed, name : optional
+        As of a `Run`.
+    **hypers : float or callable
+        Dials of the optimiser to begin with.
+
+    Attributes
+    ----------
+    run : Run
+
+    Raises
+    ------
+    TypeError
+        If a run is given together with what only a new one needs, or data and params are missing.
+    ValueError
+        If there is no such optimiser, or a hyper-parameter is out of bounds.
+
+    Examples
+    --------
+    >>> from fluxmagic import Panel, param
+    >>> W = param(1.0)
+    >>> panel = Panel(lambda x: (W - x) ** 2, [0.0] * 10, [W], opt="SGD", epochs=5)
+    >>> panel.run
+    Run(SGD, ready, epoch 1/5, 0 steps)
+    """
+
+    def __init__(
+        self,
+        loss: Callable[..., Any] | Run,
+        data: Iterable[Any] | Callable[[], Iterable[Any]] | None = None,
+        params: Iterable[Any] | None = None,
+        *,
+        opt: str | type[Optimiser] | None = None,
+        epochs: int | None = None,
+        valid: Any = None,
+        metrics: Any = None,
+        model: Any = None,
+        seed: int | None = None,
+        name: str | None = None,
+        **hypers: Any,
+    ) -> None:
+        if isinstance(loss, Run):
+            given = (data, params, opt, epochs, valid, metrics, model, seed, name, hypers or None)
+            if any(x is not None for x in given):
+                raise TypeError("Panel(run) takes nothing beside the run: give the rest to Run(...)")
+            self.run = loss
+        else:
+            if data is None or params is None:
+                raise TypeError("Panel takes a run, or loss, data and params: Panel(loss, data, params(m))")
+            cls = OPTIMISERS.get(opt or "ADAM") if opt is None or isinstance(opt, str) else opt
+            if not (isinstance(cls, type) and issubclass(cls, Optimiser)):
+                raise ValueError(f"there is no optimiser {opt}; there are {', '.join(OPTIMISERS)}")
+            self.run = Run(
+                loss,
+                data,
+                cls(params, **hypers),
+                epochs=100 if epochs is None else epochs,
+                valid=valid,
+                metrics=metrics,
+                model=model,
+                seed=seed,
+                name=name,
+            )
+        self._view: Page | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._blocking = False  # a cell drives the run, and serves the dials
+        self._error: Exception | None = None
+        self.run._driver = self
+
+    def __repr__(self) -> str:
+        return f"Panel({self.run!r})"
+
+    # -- showing -------------------------------------------------------------------------------------------
+
+    def _ipython_display_(self) -> None:
+        ip = get_ipython()
+        kind = frontend(ip)
+        if self._view is not None:
+            self._view.open_again()
+        elif kind == "terminal":
+            print(f"{self!r}: there is nothing here to click on; run.wait() trains")
+        elif kind == "page":
+            self._view = Page(self.run, remember(self.run))
+        else:
+            self._loop = asyncio.get_running_loop()
+            self._view = Live(self.run, remember(self.run), Board(self.run, closable=True, wake=self._wake))
+
+    def close(self) -> None:
+        """Leave the last frame and a summary; the run is paused, and can go on elsewhere."""
+        if self._task is not None:
+            self.run.pause()
+            self.run.advance(0.0)
+        self._leave()
+
+    def _leave(self) -> None:
+        view, self._view, self._task = self._view, None, None
+        if self.run._driver is self:
+            self.run._driver = None
+        if view is not None:
+            view.close()
+
+    # -- driving: on the event loop ------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        """A request was queued, on whatever thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._serve)
+
+    def _serve(self) -> None:
+        view = self._view
+        if self._blocking or self._task is not None or not isinstance(view, Live):
+            return  # who drives the run serves
+        board = view.board
+        if board.serve():
+            view.settle()
+        with self._told():
+            while board.single and not self.run.finished:
+                board.single -= 1
+                self.run.step()
+        if board.closed:
+            self.close()
+        elif board.playing:
+            self._play()
+        else:
+            view.draw()
+
+    def _play(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._error = None
+        self._task = loop.create_task(self._go())
+
+    async def _go(self) -> None:
+        """Train in short turns, between which the kernel does its other work."""
+        run, view, task = self.run, self._view, asyncio.current_task()
+        board = view.board if isinstance(view, Live) else None
+        with self._told():
+            while self._task is task:
+                run.advance(TURN)
+                if view is not None:
+                    view.look()
+                if run.state != "running" or (board is not None and board.closed):
+                    break
+                await asyncio.sleep(0)
+        if self._task is not task:  # somebody else has taken over
+            return
+        closed = board is not None and board.closed
+        if closed:
+            self.close()
+            return
+        self._task = None
+        if board is not None:
+            board.playing = False
+        if view is not None:
+            view.draw()
+
+    @contextlib.contextmanager
+    def _told(self) -> Any:
+        """What goes wrong is a message in the panel: there is no cell that it could leave through."""
+        try:
+            yield
+        except Exception as error:
+            self._error = error
+            if isinstance(self._view, Live):
+                self._view.board.playing = False
+                self._view.board.say(f"{type(error).__name__}: {error}")
+
+    # -- joining -------------------------------------------------------------------------------------------
+
+    def wait(self) -> None:
+        """Drive the run to its end in the calling cell, as `%%train` does, and leave the last frame there."""
+        self._task = None
+        ip = get_ipython()
+        view = self._view
+        if view is None:
+            self._leave()
+            drive(self.run, ip)
+            return
+        self._blocking = True
+        try:
+            view.open_again()
+            follow(self.run, view, getattr(ip, "kernel", None))
+        finally:
+            self._blocking = False
+            self._view = None
+            self._leave()
+
+    async def join(self) -> None:
+        """Let the run go on to its end, and leave the last frame in the calling cell; what `await run` does."""
+        if self._view is None:
+            self._ipython_display_()
+        else:
+            self._view.open_again()
+        view = self._view
+        if isinstance(view, Live):
+            view.board.playing = True
+        if self._task is None and not self.run.finished:
+            self._play()
+        while self._view is not None and self._error is None:
+            if self.run.finished or self.run.state == "stopped":
+                break
+            if self._task is None and not isinstance(view, Live):
+                break
+            await asyncio.sleep(TURN)
+        error = self._error
+        self.close()
+        if error is not None:
+            raise error
