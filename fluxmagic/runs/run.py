@@ -5,6 +5,7 @@ It knows nothing of Jupyter.  Drivers call `step`, `train` or `advance`; viewers
 
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
 import time
@@ -12,7 +13,7 @@ import warnings
 import weakref
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,6 +33,8 @@ from fluxmagic.runs.validation import validate
 from fluxmagic.tracker import Param, Tracked, leaves
 
 __all__ = ["NotRepeated", "Run"]
+
+TURN = 0.02  # seconds that a run keeps an event loop for itself
 
 
 class NotRepeated(RuntimeError):
@@ -167,6 +170,7 @@ class Run:
         self._seconds = 0.0
         self._last: Any = None  # the last batch, for metrics without validation data
         self._moves = False
+        self._driver: Any = None  # who waits for it in place of `wait` and `await`
         self._seen: dict[str, float] = {}  # hyper-parameters as they were when last written down
         opt = OPTIMISERS.get(opt, opt) if isinstance(opt, str) else opt
         if isinstance(opt, str):
@@ -677,13 +681,32 @@ class Run:
 
         The state stays "running" but after `pause`, `stop` or the end, which end it early.
         """
-        self._asked = ""
+        if self.state != "running":  # between two calls it may have been asked to pause
+            self._asked = ""
         with self._moving():
             until = time.perf_counter() + seconds
             while not self.finished and not self._asked and time.perf_counter() < until:
                 self._one()
         if self.finished or self._asked:
             self._rest()
+
+    def wait(self) -> None:
+        """Train to the end in the calling cell, taking over from whatever drives the run."""
+        if self._driver is not None:
+            self._driver.wait()
+        else:
+            self.train()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Train to the end, with the event loop free for others."""
+        return (self._alone() if self._driver is None else self._driver.join()).__await__()
+
+    async def _alone(self) -> None:
+        while not self.finished:
+            self.advance(TURN)
+            if self.state != "running":
+                break
+            await asyncio.sleep(0)
 
     def _rest(self) -> None:
         if self.finished:
