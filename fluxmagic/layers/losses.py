@@ -8,7 +8,7 @@ import numpy as np
 
 from fluxmagic.layers.activations import logsoftmax, softplus
 from fluxmagic.tracker import Tracked, data
-from fluxmagic.tracker.rules.neural import softmax_crossentropy
+from fluxmagic.tracker.rules.neural import mean_square, softmax_crossentropy
 
 __all__ = [
     "accuracy",
@@ -66,7 +66,7 @@ def mse(prediction: Any, target: Any) -> Any:
         If the shapes differ.
     """
     prediction, target = _pair("mse", prediction, target)
-    return np.mean(np.square(prediction - target))
+    return mean_square(prediction, target)
 
 
 def mae(prediction: Any, target: Any) -> Any:

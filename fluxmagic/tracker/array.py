@@ -211,16 +211,6 @@ class Tracked:
 
         return rebuild, (flatten(self),)
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        from fluxmagic.tracker.operation import call_ufunc
-
-        return call_ufunc(ufunc, method, inputs, options)
-
-    def __array_function__(self, func: Any, types: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        from fluxmagic.tracker.operation import call_function
-
-        return call_function(func, args, options)
-
 
 class Param(Tracked):
     """A leaf of the graph: a parameter, which collects gradients.  Made by `param`."""

@@ -66,8 +66,8 @@ logσ = define(_logσ, lambda Δ, y, x: Δ * -np.expm1(y), name="logσ", of_outp
 
 
 def _softmax(x: Any, axis: int = -1) -> Any:
-    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
-    return e / np.sum(e, axis=axis, keepdims=True)
+    e = np.exp(x - np.maximum.reduce(x, axis, keepdims=True))
+    return e / np.add.reduce(e, axis, keepdims=True)
 
 
 def _logsoftmax(x: Any, axis: int = -1) -> Any:
@@ -77,7 +77,7 @@ def _logsoftmax(x: Any, axis: int = -1) -> Any:
 
 softmax = define(
     _softmax,
-    lambda Δ, y, x, axis=-1: y * (Δ - np.sum(Δ * y, axis=axis, keepdims=True)),
+    lambda Δ, y, x, axis=-1: y * (Δ - np.add.reduce(Δ * y, axis=axis, keepdims=True)),
     name="softmax",
 )
 logsoftmax = define(
@@ -133,7 +133,7 @@ def _ones(n: int, dtype: Any) -> np.ndarray:
 
 affine = define(_affine, name="affine", joint=_d_affine)
 
-# -- fused: softmax + cross-entropy ------------------------------------------------------------------
+# -- fused: losses ------------------------------------------------------------------------------------
 
 
 def _softmax_crossentropy(x: Any, target: Any) -> tuple[Any, Any]:
@@ -175,6 +175,24 @@ def _d_softmax_crossentropy(Δ: Array, y: Array, x: Array, target: Any, kept: An
     return (p * target.sum(axis=1, keepdims=True) - target) * each
 
 
+def _mean_square(a: Any, b: Any) -> tuple[Any, Any]:
+    """Mean of (a - b)²; keeps a - b."""
+    d = a - b
+    flat = d.reshape(-1)
+    return flat.dot(flat) / d.size, d
+
+
+def _d_mean_square(Δ: Array, y: Array, a: Array, b: Array, kept: Any = None) -> Array:
+    return (a - b if kept is None else kept) * (Δ * (2 / max(a.size, 1)))
+
+
+mean_square = define(
+    _mean_square,
+    _d_mean_square,
+    lambda *args, **options: -_d_mean_square(*args, **options),
+    name="mean_square",
+    keeps=True,
+)
 softmax_crossentropy = define(
     _softmax_crossentropy, _d_softmax_crossentropy, None, name="softmax_crossentropy", keeps=True
 )
