@@ -95,7 +95,7 @@ class Flat:
         """Sum of the squares of all gradients; not finite if one of them is not."""
         total = 0.0
         for _, δ in self.segments:
-            total += float(δ.dot(δ))
+            total += float(np.vdot(δ, δ))  # which, unlike dot, does not warn of an overflow
         return total
 
     def bad(self) -> Param | None:

@@ -322,7 +322,7 @@ class AdaMax(Optimiser):
         m *= β1
         m += np.multiply(δ, new, tmp)
         u *= β2
-        np.maximum(u, np.abs(δ, δ), u)
+        np.maximum(u, np.abs(δ, δ), out=u)
         np.add(u, ϵ, tmp)
         np.divide(m, tmp, tmp)
         tmp *= η
@@ -367,7 +367,7 @@ class AMSGrad(_Moments):
 
     def step(self, δ: Array, s: Any, β1: Any, new1: Any, β2: Any, new2: Any, ϵ: Any, η: Any) -> Array:
         self.follow(δ, s, β1, new1, β2, new2)
-        np.maximum(s.w, s.u, s.w)
+        np.maximum(s.w, s.u, out=s.w)
         np.sqrt(s.w, s.tmp)
         s.tmp += ϵ
         np.divide(s.m, s.tmp, δ)

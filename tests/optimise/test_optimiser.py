@@ -1,0 +1,512 @@
+"""What all optimisers share: declared dials, the parameters they hold, state in and out, a class of one's own."""
+
+import copy
+import inspect
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fluxmagic import ADAM, SGD, Chain, Dense, Momentum, Nesterov, back, mse, param, params, relu
+from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
+from fluxmagic.optimise.flat import ALIGNMENT
+
+ALL = [o for o in OPTIMISERS.values() if o.__module__ == "fluxmagic.optimise.rules"]
+
+
+@pytest.fixture
+def registry():
+    before = dict(OPTIMISERS)
+    yield OPTIMISERS
+    OPTIMISERS.clear()
+    OPTIMISERS.update(before)
+
+
+# -- dials: names --------------------------------------------------------------------------------------
+
+
+def test_eta_may_come_by_position_by_its_greek_or_its_ascii_name():
+    assert [SGD([param(1.0)], *a, **k).η for a, k in (((0.3,), {}), ((), {"η": 0.3}), ((), {"eta": 0.3}))] == [0.3] * 3
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_every_dial_has_an_ascii_name_that_reads_and_sets_the_same(cls):
+    opt = cls([param(1.0)])
+    for h in cls.hypers.values():
+        assert h.ascii.isascii()
+        setattr(opt, h.ascii, 0.5)
+        assert getattr(opt, h.name) == getattr(opt, h.ascii) == opt.values[h.name] == 0.5
+
+
+def test_epsilon_is_one_name_however_it_is_spelled():
+    opt = ADAM([param(1.0)], **{"ϵ": 1e-3})
+    assert opt.ϵ == opt.epsilon == getattr(opt, "ϵ") == getattr(opt, "ε") == 1e-3  # noqa: B009
+    setattr(opt, "ϵ", 1e-4)  # noqa: B010
+    assert opt.ϵ == 1e-4
+    assert ADAM([param(1.0)], epsilon=1e-5).ϵ == 1e-5
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda p: SGD([p], 0.1, η=0.1),
+        lambda p: SGD([p], 0.1, eta=0.1),
+        lambda p: SGD([p], η=0.1, eta=0.1),
+        lambda p: ADAM([p], β1=0.1, beta1=0.1),
+        lambda p: ADAM([p], **{"ϵ": 0.1, "ε": 0.1}),
+    ],
+)
+def test_the_same_dial_twice_is_an_error(call):
+    with pytest.raises(TypeError, match="is given twice"):
+        call(param(1.0))
+
+
+def test_a_dial_that_the_optimiser_lacks_is_an_error_that_lists_those_it_has():
+    with pytest.raises(TypeError, match="SGD has no rho; it has η, decay, clip, clipnorm, weightdecay"):
+        SGD([param(1.0)], rho=0.9)
+    with pytest.raises(TypeError, match="takes the parameters, η and keywords"):
+        SGD([param(1.0)], 0.1, 0.9)
+    opt = SGD([param(1.0)])
+    with pytest.raises(AttributeError, match="SGD has no lr; it has η"):
+        opt.lr = 0.1
+    with pytest.raises(AttributeError, match="SGD has no ρ; it has η"):
+        opt.ρ
+    with pytest.raises(AttributeError, match="SGD has no rho; it has η"):
+        opt.rho = 0.9
+
+
+@pytest.mark.parametrize("name", ["params", "n", "hypers", "state", "numbers", "name"])
+def test_what_is_no_dial_cannot_be_assigned(name):
+    with pytest.raises(AttributeError):
+        setattr(SGD([param(1.0)]), name, None)
+
+
+# -- dials: bounds -------------------------------------------------------------------------------------
+
+BOUNDS = {"η": "0 ≤ η", "ρ": "0 ≤ ρ < 1", "β1": "0 ≤ β1 < 1", "β2": "0 ≤ β2 < 1", "ε": "0 < ε"}
+BOUNDS |= {"decay": "0 ≤ decay", "clip": "0 < clip", "clipnorm": "0 < clipnorm", "weightdecay": "0 ≤ weightdecay"}
+WRONG = {"η": [-1e-9], "ρ": [-0.1, 1.0, 1.5], "β1": [-0.1, 1.0], "β2": [-0.1, 1.0], "ε": [0.0, -1.0]}
+WRONG |= {"decay": [-1.0], "clip": [0.0, -1.0], "clipnorm": [0.0, -1.0], "weightdecay": [-1.0]}
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_values_out_of_bounds_are_refused_with_the_bound_and_nothing_changes(cls):
+    opt = cls([param(1.0)])
+    before = opt.values
+    for k in cls.hypers:
+        for wrong in [*WRONG[k], np.nan, -np.inf]:
+            with pytest.raises(ValueError, match=BOUNDS[k]):
+                setattr(opt, k, wrong)
+            with pytest.raises(ValueError, match=BOUNDS[k]):
+                cls([param(1.0)], **{k: wrong})
+    with pytest.raises(ValueError):
+        opt.decay = np.inf
+    assert opt.values == before
+
+
+@pytest.mark.parametrize("wrong", ["0.1", None, True, np.True_, 1j, [0.1], np.ones(1), object()])
+def test_a_dial_takes_nothing_but_a_real_number(wrong):
+    opt = SGD([param(1.0)], 0.3)
+    with pytest.raises(TypeError, match=r"η is a number \(0 ≤ η\)"):
+        opt.η = wrong
+    assert opt.η == 0.3
+
+
+@pytest.mark.parametrize("right", [1, np.float32(1), np.int8(1), np.array(1.0), np.array(1)])
+def test_a_dial_takes_any_kind_of_real_number_and_keeps_a_float(right):
+    opt = SGD([param(1.0)], right)
+    assert type(opt.η) is float
+    assert opt.η == 1.0
+
+
+def test_bounds_themselves_are_allowed_where_they_are_said_to_be():
+    ADAM([param(1.0)], 0, β1=0, β2=0, decay=0, weightdecay=0, clip=None, clipnorm=np.inf)
+
+
+def test_the_declaration_says_all_that_a_dial_needs():
+    h = Momentum.ρ
+    assert (h.name, h.ascii, h.default, h.low, h.high, h.high_open, h.scale) == ("ρ", "rho", 0.9, 0, 1, True, "memory")
+    assert SGD.η.scale == "log"
+    assert all(h.doc and "\n" not in h.doc for cls in ALL for h in cls.hypers.values())
+    with pytest.raises(ValueError, match="scale is"):
+        Hyper(1.0, "what", scale="square")
+
+
+def test_the_signature_is_made_from_the_declaration():
+    assert str(inspect.signature(Momentum)) == (
+        "(params, η=0.01, *, ρ=0.9, decay=0.0, clip=inf, clipnorm=inf, weightdecay=0.0)"
+    )
+
+
+# -- schedules -----------------------------------------------------------------------------------------
+
+
+def test_a_function_of_the_updates_done_is_a_schedule():
+    p = param(0.0)
+    opt = SGD([p], lambda n: 1 / (n + 1))
+    seen = []
+    for _ in range(3):
+        back(p * 1.0)
+        opt()
+        seen.append(opt.η)
+    assert seen == [1, 1 / 2, 1 / 3]
+    assert p.data == pytest.approx(-(1 + 1 / 2 + 1 / 3))
+
+
+def test_a_value_set_by_hand_beats_a_schedule_and_a_schedule_replaces_a_value():
+    opt = SGD([param(0.0)], lambda n: 0.5)
+    opt.η = 0.1
+    opt()
+    assert (opt.η, opt.schedules) == (0.1, {})
+    opt.eta = lambda n: 0.25 + n
+    opt()
+    assert opt.η == 1.25
+
+
+def test_a_schedule_that_leaves_the_bounds_is_refused_before_anything_is_updated():
+    p = param(1.0)
+    opt = SGD([p], lambda n: 1.0 - n)
+    back(p * 1.0)
+    opt()
+    back(p * 1.0)
+    opt()
+    back(p * 1.0)
+    with pytest.raises(ValueError, match="0 ≤ η"):
+        opt()
+    assert p.data == 0.0
+    assert opt.n == 2
+    with pytest.raises(ValueError, match="0 ≤ η"):
+        opt.η = lambda n: -1.0
+
+
+# -- parameters ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: param(1.0), r"list of parameters: \[W\], or params\(m\)"),
+        (lambda: [np.ones(3)], r"this is a ndarray: param\(...\) makes one"),
+        (lambda: [param(1.0) * 2], "this is a Tracked"),
+        (lambda: Chain(Dense(2, 2)), r"this is a Dense: .*params\(m\) finds those of a model"),
+        (lambda: 3, "not a int"),
+        (lambda: np.array(3.0), "not a ndarray"),
+        (lambda: ["W"], "this is a str"),
+        (lambda: [], "given no parameters"),
+    ],
+)
+def test_what_is_no_parameter_is_refused(wrong, message):
+    with pytest.raises(TypeError, match=message):
+        SGD(wrong(), 0.1)
+
+
+def test_parameters_may_come_from_any_iterable_and_count_once():
+    p, q = param(1.0), param(1.0)
+    opt = SGD((x for x in (p, q, p)), 0.1)
+    assert opt.params == [p, q]
+    back(p + q)
+    opt()
+    assert p.data == q.data == pytest.approx(0.9)
+
+
+def test_an_update_clears_its_own_gradients_and_no_others():
+    p, q = param([1.0, 2.0]), param(3.0)
+    opt = SGD([p], 0.1)
+    back((p * q).sum())
+    opt()
+    assert p.grad.tolist() == [0, 0]
+    assert q.grad == 3.0
+
+
+def test_gradients_of_several_passes_add_up_until_the_update():
+    p = param(1.0)
+    opt = SGD([p], 0.1)
+    back(p * 2.0)
+    back(p * 3.0)
+    opt()
+    assert p.data == pytest.approx(0.5)
+
+
+def test_a_gradient_from_before_the_optimiser_was_made_counts():
+    p = param(1.0)
+    back(p * 2.0)
+    opt = SGD([p], 0.1)
+    assert p.grad == 2.0
+    opt()
+    assert p.data == pytest.approx(0.8)
+
+
+def test_a_gradient_that_was_written_by_hand_counts():
+    p = param([1.0, 1.0])
+    opt = SGD([p], 0.1)
+    p.grad[...] = [1, 2]
+    back(p.sum())
+    opt()
+    np.testing.assert_allclose(p.data, [0.8, 0.7])
+
+
+def test_moving_the_storage_keeps_values_and_gradients():
+    p, q = param(np.arange(6.0).reshape(2, 3)), param(np.float32(7))
+    back(p.sum())
+    before = p.data.copy()
+    opt = Momentum([p, q], 0.1)
+    assert (p.data == before).all()
+    assert (p.grad == 1).all()
+    assert p.data.shape == (2, 3)
+    assert q.data == 7
+    assert q.dtype == np.float32
+    assert p.data.ctypes.data % ALIGNMENT == 0
+    opt()
+    np.testing.assert_allclose(p.data, before - 0.1)
+
+
+def test_assigned_data_is_what_the_next_update_starts_from():
+    p = param([1.0, 2.0])
+    opt = SGD([p], 0.1)
+    p.data = [5.0, 6.0]
+    back(p.sum())
+    opt()
+    np.testing.assert_allclose(p.data, [4.9, 5.9])
+
+
+@pytest.mark.parametrize("empty", [np.zeros((0, 3)), np.zeros(0, np.float32)])
+def test_empty_parameters_do_no_harm(empty):
+    p, q = param(empty), param([1.0])
+    for opt in (ADAM([p], 0.1), Nesterov([p, q], 0.1, clipnorm=1.0)):
+        back(q.sum())
+        opt()
+    assert p.data.shape == empty.shape
+
+
+def test_more_parameters_than_a_block_holds_are_all_updated():
+    p = param(np.zeros(200_000, np.float32))
+    opt = Momentum([p], 1.0)
+    back((p * np.float32(2)).sum())
+    opt()
+    assert (p.data == -2).all()
+
+
+def four():
+    return [param(np.arange(n, dtype=float) + i) for i, n in enumerate((3, 2, 5, 1))]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_optimisers_over_overlapping_lists_all_stay_right(data):
+    """Several optimisers, each over some of the parameters, do what they would do with memory of their own."""
+    lists = data.draw(st.lists(st.permutations(range(4)).flatmap(st.permutations), min_size=1, max_size=3))
+    lists = [order[: data.draw(st.integers(1, 4))] for order in lists]
+    rules = [data.draw(st.sampled_from([SGD, Momentum, ADAM])) for _ in lists]
+    shared, alone = four(), [four() for _ in lists]
+    opts = [cls([shared[i] for i in order], 0.1) for cls, order in zip(rules, lists, strict=True)]
+    own = [cls([ps[i] for i in order], 0.1) for cls, order, ps in zip(rules, lists, alone, strict=True)]
+    for k in data.draw(st.lists(st.integers(0, len(lists) - 1), max_size=6)):
+        back(sum((p * p * (i + 1)).sum() for i, p in enumerate(shared)))
+        back(sum((p * p * (i + 1)).sum() for i, p in enumerate(alone[k])))
+        opts[k]()
+        own[k]()
+        for i in range(4):
+            np.testing.assert_array_equal(shared[i].data, alone[k][i].data)
+            if i in lists[k]:
+                assert not shared[i].grad.any()
+            for other in alone:
+                other[i].data = shared[i].data
+                other[i].clear()
+            shared[i].clear()
+
+
+def test_the_same_list_keeps_its_storage():
+    ps = params(Chain(Dense(3, 2), Dense(2, 1)))
+    SGD(ps, 0.1)
+    where = [p.data.ctypes.data for p in ps]
+    Momentum(ps, 0.1)
+    assert [p.data.ctypes.data for p in ps] == where
+
+
+# -- state in and out ----------------------------------------------------------------------------------
+
+
+def model(cls, seed=0, **dials):
+    m = Chain(Dense(3, 4, relu, rng=seed), Dense(4, 2, rng=seed, dtype=np.float64))
+    return m, cls(params(m), **dials)
+
+
+def train_on(m, opt, steps, seed=1):
+    rng = np.random.default_rng(seed)
+    for _ in range(steps):
+        back(mse(m(rng.normal(size=(5, 3))), rng.normal(size=(5, 2))))
+        opt()
+
+
+def values(m):
+    return [p.data.copy() for p in params(m)]
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_state_dict_is_all_that_another_needs_to_go_on(cls):
+    m, opt = model(cls, decay=0.1, clip=0.5)
+    train_on(m, opt, 5)
+    other, again = model(cls)
+    for p, v in zip(params(other), values(m), strict=True):
+        p.data = v
+    again.load_state_dict(opt.state_dict())
+    assert again.n == 5
+    assert again.values == opt.values
+    train_on(m, opt, 5, seed=2)
+    train_on(other, again, 5, seed=2)
+    for a, b in zip(values(m), values(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_state_dict_holds_copies_in_the_parameters_shapes():
+    m, opt = model(ADAM)
+    train_on(m, opt, 2)
+    state = opt.state_dict()
+    for arrays in state["arrays"].values():
+        assert [(a.shape, a.dtype) for a in arrays] == [(p.shape, p.dtype) for p in params(m)]
+    state["arrays"]["m"][0][...] = 1e9
+    state["hypers"]["η"] = 1e9
+    assert opt.state_dict()["arrays"]["m"][0].max() < 1e9
+    assert opt.η == 0.001
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda s: s.pop("n"), "lacks n"),
+        (lambda s: s.update(name="SGD"), "it is of SGD"),
+        (lambda s: s.update(n=-1), "n is -1"),
+        (lambda s: s["hypers"].update(η=-1.0), "0 ≤ η"),
+        (lambda s: s["hypers"].pop("β1"), "its hypers are"),
+        (lambda s: s["numbers"].clear(), "its numbers are none"),
+        (lambda s: s["numbers"].update({"Πβ1": "one"}), "Πβ1 is 'one'"),
+        (lambda s: s["arrays"].pop("u"), "its arrays are m, not m, u"),
+        (lambda s: s["arrays"]["u"].pop(), "u is of 3 parameters, not 4"),
+        (lambda s: s["arrays"]["u"].reverse(), r"u\[0\] is float64 of shape \(2,\)"),
+        (lambda s: s["arrays"].update(m=[a.astype(np.float16) for a in s["arrays"]["m"]]), r"m\[0\] is float16"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused_and_nothing_changes(spoil, message):
+    m, opt = model(ADAM)
+    train_on(m, opt, 3)
+    state = copy.deepcopy(opt.state_dict())
+    state["n"] = 77
+    state["hypers"]["η"] = 0.7
+    spoil(state)
+    before = opt.state_dict()
+    with pytest.raises(ValueError, match=message):
+        opt.load_state_dict(state)
+    after = opt.state_dict()
+    assert (after["n"], after["hypers"], after["numbers"]) == (before["n"], before["hypers"], before["numbers"])
+    for k in before["arrays"]:
+        for a, b in zip(before["arrays"][k], after["arrays"][k], strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+@pytest.mark.parametrize("cls", [SGD, ADAM])
+def test_a_model_copied_with_its_optimiser_goes_on_alone(cls, copied):
+    m, opt = model(cls, η=0.05)
+    train_on(m, opt, 3)
+    other, again = copied((m, opt))
+    assert again.params == params(other)
+    before = values(m)
+    train_on(other, again, 3, seed=2)
+    for a, b in zip(before, values(m), strict=True):
+        np.testing.assert_array_equal(a, b)
+    train_on(m, opt, 3, seed=2)
+    for a, b in zip(values(m), values(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_repr_says_what_differs_from_the_defaults():
+    assert repr(Momentum([param(1.0)], 0.5, decay=0.1)) == "Momentum(1 parameters, η=0.5, decay=0.1)"
+
+
+# -- an optimiser of one's own ---------------------------------------------------------------------------
+
+
+def test_an_optimiser_of_ones_own_is_a_dozen_lines_and_gets_everything(registry):
+    class Lion(Optimiser):
+        """Steps of constant size along the sign of a momentum.  https://arxiv.org/abs/2302.06675"""
+
+        η = Hyper(1e-2, "learning rate", scale="log")
+        β1 = Hyper(0.9, "memory of the direction", high=1, high_open=True, scale="memory")
+        β2 = Hyper(0.99, "memory of the momentum", high=1, high_open=True, scale="memory")
+        state = ("m",)
+
+        def step(self, δ, s):
+            step = self.η * np.sign(self.β1 * s.m + (1 - self.β1) * δ)
+            s.m += (1 - self.β2) * (δ - s.m)
+            return step
+
+    assert registry["Lion"] is Lion
+    assert str(inspect.signature(Lion)).startswith("(params, η=0.01, *, β1=0.9, β2=0.99, decay=0.0")
+    p, m, x = param([1.0, -2.0, 0.5]), np.zeros(3), np.array([1.0, -2.0, 0.5])
+    opt = Lion([p], eta=0.1, weightdecay=0.01)
+    for n in range(6):
+        if n == 3:
+            opt.beta1 = 0.5
+        back((p * p).sum())
+        opt()
+        δ = 2 * x + 0.01 * x
+        β1 = 0.9 if n < 3 else 0.5
+        x, m = x - 0.1 * np.sign(β1 * m + (1 - β1) * δ), 0.99 * m + 0.01 * δ
+        np.testing.assert_allclose(p.data, x)
+    again = Lion([param(np.zeros(3))])
+    again.load_state_dict(opt.state_dict())
+    np.testing.assert_allclose(again.state_dict()["arrays"]["m"][0], m)
+    with pytest.raises(ValueError, match="0 ≤ β2 < 1"):
+        opt.β2 = 1.0
+
+
+def test_a_class_that_inherits_keeps_the_dials_and_may_change_a_default(registry):
+    class Careful(ADAM):
+        η = Hyper(1e-5, "learning rate", scale="log")
+
+    assert Careful([param(1.0)]).values == {**ADAM([param(1.0)]).values, "η": 1e-5}
+    assert Careful([param(1.0)], beta2=0.5).β2 == 0.5
+
+
+def test_a_class_with_an_underscore_is_not_offered(registry):
+    class _Base(Optimiser):
+        pass
+
+    assert "_Base" not in registry
+
+
+@pytest.mark.parametrize("name", ["n", "params", "state", "step", "clear", "values"])
+def test_a_dial_whose_name_is_taken_is_refused_and_the_class_not_offered(name, registry):
+    with pytest.raises(TypeError, match=f"Wrong: {name} is taken"):
+        type("Wrong", (Optimiser,), {name: Hyper(1.0, "what")})
+    assert "Wrong" not in registry
+
+
+def test_a_greek_and_an_ascii_dial_of_the_same_name_are_refused(registry):
+    with pytest.raises(TypeError, match="eta is taken"):
+        type("Wrong", (Optimiser,), {"η": Hyper(1.0, "rate"), "eta": Hyper(1.0, "rate")})
+
+
+def test_names_of_state_may_be_greek_as_typed(registry):
+    class Own(Optimiser):
+        state = ("ϵ",)
+
+        def step(self, δ, s):
+            s.ϵ += δ
+            return s.ϵ
+
+    p = param(0.0)
+    opt = Own([p])
+    back(p * 1.0)
+    opt()
+    assert p.data == -1.0
+
+
+def test_a_class_without_a_step_says_so(registry):
+    class Nothing(Optimiser):
+        pass
+
+    with pytest.raises(NotImplementedError, match=r"Nothing defines no step\(δ, s\)"):
+        Nothing([param(1.0)])()

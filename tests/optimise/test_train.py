@@ -1,0 +1,343 @@
+"""The training loop: one checked step, whole or not at all, and what goes around it."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+import fluxmagic
+from fluxmagic import SGD, Chain, Dense, Momentum, NotFinite, Run, back, gradient, mse, param, params, train
+from fluxmagic.optimise import throttle
+from fluxmagic.tracker import grad, hook, update
+
+
+def test_train_is_loss_back_update_callback_for_each_batch():
+    W, seen = param(1.0), []
+    train(lambda x: (W - x) ** 2, [0.0, 1.0, 2.0], SGD([W], 0.25), cb=lambda: seen.append(float(W)))
+    expected, w = [], 1.0
+    for x in (0.0, 1.0, 2.0):
+        w -= 0.25 * 2 * (w - x)
+        expected.append(w)
+    assert seen == pytest.approx(expected)
+
+
+def test_a_batch_is_a_tuple_of_arguments_or_a_single_array():
+    W, seen = param(1.0), []
+
+    def loss(*args):
+        seen.append(args)
+        return W * 1.0
+
+    a = np.ones(2)
+    train(loss, [(1, 2), a, (a,), 3.0], SGD([W], 0.1))
+    assert seen[0] == (1, 2)
+    assert seen[1][0] is a
+    assert seen[2][0] is a
+    assert seen[3] == (3.0,)
+
+
+def test_data_may_be_a_generator():
+    W = param(1.0)
+    train(lambda x: W * x, (x for x in (1.0, 2.0)), SGD([W], 0.1))
+    assert W.data == pytest.approx(0.7)
+
+
+def test_a_plain_function_can_stand_for_an_optimiser():
+    W, b = param([[1.0, 2.0]]), param([0.5])
+
+    def sgd(η=0.1):
+        for p in (W, b):
+            update(p, -η * grad(p))
+
+    x, y = np.array([1.0, 1.0]), np.array([2.0])
+    train(lambda x, y: ((W @ x + b - y) ** 2).sum(), [(x, y)] * 100, sgd)
+    assert mse(W @ x + b, y) < 1e-9
+
+
+def test_opt_and_cb_may_be_lists():
+    W, b, seen = param(1.0), param(1.0), []
+    train(
+        lambda x: W * x + b * x,
+        [1.0, 1.0],
+        [SGD([W], 0.1), Momentum([b], 0.2)],
+        cb=[lambda: seen.append("no argument"), lambda l: seen.append(l)],
+    )
+    assert W.data == pytest.approx(0.8)
+    assert b.data == pytest.approx(1 - 0.2 - 0.38)
+    assert seen == ["no argument", 2.0, "no argument", pytest.approx(1.7)]
+
+
+def test_a_callback_that_takes_an_argument_gets_the_loss_as_a_float():
+    W, seen = param(np.float32(2)), []
+    train(lambda x: W * x, [1.0], SGD([W], 0.1), cb=lambda l: seen.append(l))
+    assert seen == [2.0]
+    assert type(seen[0]) is float
+
+
+@pytest.mark.parametrize("opt", [lambda W: SGD([W], 0.1), lambda W: lambda: update(W, -0.1 * grad(W))])
+def test_gradients_from_before_do_not_count(opt):
+    W = param(1.0)
+    back(W * 100.0)
+    train(lambda x: W * x, [1.0], opt(W))
+    assert W.data == pytest.approx(0.9)
+
+
+def test_the_loss_may_hold_a_gradient_itself():
+    m = Chain(Dense(1, 8, np.tanh, rng=0, dtype=np.float64), Dense(8, 1, rng=1, dtype=np.float64))
+    x = np.linspace(0, 1, 5)[:, None]
+
+    def loss(x):
+        slope = gradient(lambda x: m(x).sum(), x)[0]
+        return ((slope - 1) ** 2).mean()
+
+    first = float(loss(x))
+    train(loss, [x] * 100, SGD(params(m), 0.05))
+    assert float(loss(x)) < first / 10
+
+
+@pytest.mark.parametrize("opt", [3, "SGD", np.ones(2), [SGD([param(1.0)]), None]])
+def test_what_cannot_be_called_is_no_optimiser(opt):
+    with pytest.raises(TypeError, match="opt is an optimiser or a function, not a"):
+        train(lambda x: x, [1.0], opt)
+
+
+# -- refused before anything is updated ------------------------------------------------------------------
+
+
+def spoiled(W, kind):
+    """A loss that goes wrong in the third batch."""
+    if kind == "loss":
+        return lambda x: W.sum() * x * (np.inf if x == 3 else 1)
+    if kind == "nan":
+        return lambda x: W.sum() * x * (np.nan if x == 3 else 1)
+    if kind == "gradient":
+        return lambda x: hook(lambda Δ: Δ * (np.nan if x == 3 else 1), W).sum() * x
+    if kind == "shape":
+        return lambda x: W * x if x == 3 else W.sum() * x
+    if kind == "plain":
+        return lambda x: 1.0 if x == 3 else W.sum() * x
+    return lambda x: W.sum() * x if x != 3 else 1 / 0
+
+
+ERRORS = {
+    "loss": (NotFinite, "step 3: the loss is inf; nothing was updated"),
+    "nan": (NotFinite, "step 3: the loss is nan; nothing was updated"),
+    "gradient": (NotFinite, r"step 3: the gradient of a parameter of shape \(2,\) is not finite \(loss"),
+    "shape": (ValueError, r"the loss has shape \(2,\), and has to be a scalar: reduce it"),
+    "plain": (TypeError, "the loss reaches no parameter: it is a plain float"),
+    "error": (ZeroDivisionError, "division by zero"),
+}
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["optimiser", "function"])
+@pytest.mark.parametrize("kind", ERRORS)
+def test_a_step_that_is_refused_updates_nothing_and_clears_the_gradients(kind, own):
+    W, other, calls = param([1.0, 2.0]), param(1.0), []
+    opt = Momentum([W], 0.1)
+
+    def by_hand():
+        update(W, -0.1 * W.grad)
+
+    error, message = ERRORS[kind]
+    with pytest.raises(error, match=message) as caught:
+        train(spoiled(W, kind), [1.0, 2.0, 3.0, 4.0], by_hand if own else opt, cb=lambda: calls.append(W.data.copy()))
+    assert len(calls) == 2
+    assert (W.data == calls[-1]).all()
+    assert not W.grad.any()
+    assert other.data == 1.0
+    if not own:
+        assert opt.n == 2
+    if error is NotFinite:
+        assert caught.value.step == 3
+        assert (caught.value.parameter is W) == (kind == "gradient")
+        assert np.isfinite(caught.value.loss) == (kind == "gradient")
+
+
+def test_a_gradient_too_large_to_square_is_finite_all_the_same():
+    W = param(np.zeros(3, np.float32))
+    train(lambda x: (W * x).sum(), [np.float32(1e30)], SGD([W], 1e-30))
+    np.testing.assert_allclose(W.data, -1, rtol=1e-5)
+
+
+def test_of_several_optimisers_none_is_called_when_one_gradient_is_bad():
+    W, b = param(1.0), param(1.0)
+    loss = lambda x: W * x + hook(lambda Δ: Δ * np.inf, b)
+    with pytest.raises(NotFinite) as caught:
+        train(loss, [1.0], [SGD([W], 0.1), SGD([b], 0.1)])
+    assert caught.value.parameter is b
+    assert W.data == b.data == 1.0
+    assert W.grad == b.grad == 0.0
+
+
+def test_an_update_that_fails_leaves_no_gradient():
+    W = param(1.0)
+
+    def broken():
+        raise RuntimeError("no disk")
+
+    with pytest.raises(RuntimeError, match="no disk"):
+        train(lambda x: W * x, [1.0], broken)
+    assert W.grad == 0
+
+
+def test_an_error_of_a_callback_comes_after_the_update():
+    W = param(1.0)
+    with pytest.raises(ZeroDivisionError):
+        train(lambda x: W * x, [1.0, 1.0], SGD([W], 0.1), cb=lambda: 1 / 0)
+    assert W.data == pytest.approx(0.9)
+
+
+def test_train_and_a_run_take_the_same_steps():
+    def made():
+        m = Chain(Dense(3, 4, np.tanh, rng=0), Dense(4, 1, rng=1))
+        rng = np.random.default_rng(2)
+        data = [(rng.normal(size=(4, 3)), rng.normal(size=(4, 1))) for _ in range(10)]
+        return m, lambda x, y: mse(m(x), y), data
+
+    m, loss, data = made()
+    train(loss, data, Momentum(params(m), 0.05))
+    other, loss, data = made()
+    Run(loss, data, Momentum(params(other), 0.05)).train()
+    for p, q in zip(params(m), params(other), strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+
+
+def test_not_finite_survives_pickling():
+    error = pickle.loads(pickle.dumps(NotFinite(3, 0.5, param([1.0]), "[0].W")))
+    assert (error.step, error.loss, error.name) == (3, 0.5, "[0].W")
+    assert str(error).startswith("step 3: the gradient of [0].W is not finite (loss 0.5)")
+
+
+# -- stop, throttle --------------------------------------------------------------------------------------
+
+
+def test_stop_in_a_callback_ends_the_loop_at_once_after_the_update():
+    W, later = param(1.0), []
+    train(
+        lambda x: W * x,
+        [1.0] * 5,
+        SGD([W], 0.1),
+        cb=[lambda l: l < 0.85 and fluxmagic.stop(), lambda: later.append(float(W))],
+    )
+    assert W.data == pytest.approx(0.7)
+    assert later == pytest.approx([0.9, 0.8])
+
+
+def test_stop_outside_a_loop_says_so():
+    with pytest.raises(Exception, match="none is running"):
+        fluxmagic.stop()
+
+
+def test_throttle_calls_at_most_once_in_its_seconds(monkeypatch):
+    now, calls = [100.0], []
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+
+    @lambda f: throttle(f, 5)
+    def show(l, *, and_then=""):
+        """Show it."""
+        calls.append((l, and_then))
+        return "shown"
+
+    assert show(1, and_then="x") == "shown"
+    for t, expected in ((104.9, None), (105.0, "shown"), (109.0, None), (120.0, "shown")):
+        now[0] = t
+        assert show(t) == expected
+    assert calls == [(1, "x"), (105.0, ""), (120.0, "")]
+    assert show.__doc__ == "Show it."
+
+
+def test_a_throttled_callback_still_gets_the_loss():
+    W, seen = param(1.0), []
+    train(lambda x: W * x, [1.0] * 3, SGD([W], 0.1), cb=throttle(lambda l: seen.append(l), 1000))
+    assert seen == [1.0]
+
+
+# -- interrupts --------------------------------------------------------------------------------------------
+
+
+def test_an_interrupt_lets_the_batch_end_and_then_leaves_train():
+    W, before = param(1.0), signal.getsignal(signal.SIGINT)
+
+    def loss(x):
+        if x == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return W * 1.0
+
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        train(loss, [1, 2, 3], SGD([W], 0.1), cb=lambda: seen.append(float(W)))
+    assert seen == pytest.approx([0.9, 0.8])
+    assert W.grad == 0
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_interrupt_stops_at_once_and_clears_the_gradients():
+    W = param(1.0)
+
+    def loss(x):
+        l = W * 1.0
+        if x == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return l
+
+    with pytest.raises(KeyboardInterrupt):
+        train(loss, [1, 2, 3], SGD([W], 0.1))
+    assert W.data == pytest.approx(0.9)
+    assert W.grad == 0
+
+
+def test_an_interrupt_in_the_last_batch_is_not_lost():
+    W = param(1.0)
+
+    def loss(x):
+        os.kill(os.getpid(), signal.SIGINT)
+        return W * 1.0
+
+    with pytest.raises(KeyboardInterrupt):
+        train(loss, [1], SGD([W], 0.1))
+    assert W.data == pytest.approx(0.9)
+
+
+def test_train_in_another_thread_leaves_signals_alone():
+    from concurrent.futures import ThreadPoolExecutor
+
+    W = param(1.0)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(train, lambda x: W * x, [1.0], SGD([W], 0.1)).result()
+    assert W.data == pytest.approx(0.9)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals between processes")
+def test_ctrl_c_from_outside_never_leaves_an_update_half_done():
+    """Every element gets the same gradient: after an update that was whole all are equal."""
+    script = """
+        import sys
+        import numpy as np
+        from fluxmagic import ADAM, param, train
+        W = param(np.ones(300_000))
+        def data():
+            print("going", flush=True)
+            while True:
+                yield 1.0
+        try:
+            train(lambda x: (W * x).sum(), data(), ADAM([W], 0.001))
+        except KeyboardInterrupt:
+            print("interrupted", len(np.unique(W.data)), W.grad.any(), W.data[0] < 1)
+            sys.exit(0)
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout.readline() == "going\n"
+        try:
+            child.wait(0.5)
+        except subprocess.TimeoutExpired:
+            child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+    assert out == "interrupted 1 False True\n", err
