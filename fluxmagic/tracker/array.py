@@ -76,6 +76,10 @@ class Tracked:
         self.level = level
         self.serial = next(serials)
 
+    if TYPE_CHECKING:  # the rule table enters it, with the operators and the other methods
+
+        def __getitem__(self, index: Any) -> Tracked: ...
+
     # -- what it is ------------------------------------------------------------------------------
 
     @property
@@ -100,22 +104,22 @@ class Tracked:
     @property
     def shape(self) -> tuple[int, ...]:
         """Lengths of the axes."""
-        return self.value.shape  # type: ignore[no-any-return]
+        return self.value.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """float32 or float64."""
-        return self.value.dtype  # type: ignore[no-any-return]
+        return self.value.dtype
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return self.value.ndim  # type: ignore[no-any-return]
+        return self.value.ndim
 
     @property
     def size(self) -> int:
         """Number of elements."""
-        return self.value.size  # type: ignore[no-any-return]
+        return self.value.size
 
     @property
     def nbytes(self) -> int:
@@ -176,7 +180,7 @@ class Tracked:
     def __iter__(self) -> Iterator[Tracked]:
         if not self.shape:
             raise TypeError("iteration over a 0-d tracked array")
-        return (self[i] for i in range(len(self)))  # type: ignore[index]
+        return (self[i] for i in range(len(self)))
 
     def __contains__(self, item: Any) -> bool:
         return bool((self.data == data(item)).any())
@@ -233,7 +237,7 @@ class Param(Tracked):
     @property
     def data(self) -> np.ndarray:
         """The plain value.  Assigning copies into place; an optimiser may move the storage, so hold the parameter."""
-        return self.value  # type: ignore[no-any-return]
+        return self.value
 
     @data.setter
     def data(self, new: Any) -> None:

@@ -46,7 +46,7 @@ def ngradient(f: Callable[..., Any], *xs: Any, step: float = 6e-6) -> tuple[np.n
     for x in arrays:
         δ = np.zeros_like(x)
         for i in np.ndindex(*x.shape):
-            at = x[i]
+            at = float(x[i])
             h = step * max(1.0, abs(at))
             x[i] = at + h
             up = _value(f, arrays)

@@ -311,7 +311,7 @@ def _entries(y: Tracked, start: int) -> list[Tracked]:
     """What the graph of y since `start` takes from before."""
     found = {y}
     stack = [y]
-    entries = []
+    entries: list[Tracked] = []
     while stack:
         for p in stack.pop().parents:
             if p is not None and p not in found:

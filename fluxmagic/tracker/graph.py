@@ -13,7 +13,7 @@ __all__ = ["leaves", "nodes"]
 class _Place(NamedTuple):
     """Stands for a node: its place in the list."""
 
-    index: int
+    number: int
 
 
 def nodes(*ys: Any) -> list[Tracked]:
@@ -55,7 +55,7 @@ def rebuild(flat: list[Any]) -> Tracked:
     built: list[Tracked] = []
 
     def get(x: Any) -> Any:
-        return built[x.index] if isinstance(x, _Place) else x
+        return built[x.number] if isinstance(x, _Place) else x
 
     for entry in flat:
         if isinstance(entry, Param):

@@ -12,11 +12,12 @@ import operator
 import sys
 from collections.abc import Callable, Iterable
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.array import Array, Tracked, data
+from fluxmagic.tracker.array import Param, Tracked, data
 
 __all__ = ["Op", "apply", "composed", "define", "plain", "refused"]
 
@@ -216,10 +217,24 @@ def refused(*functions: Any, instead: str) -> None:
 
 def apply(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None) -> Tracked:
     """Carry out op on arguments of which at least one is tracked, and record it."""
-    level = -1
+    parents: list[Tracked | None] = []
+    values: list[Any] = []
     for a in args:
-        if isinstance(a, Tracked) and a.level > level:
-            level = a.level
+        kind = type(a)
+        if (kind is Tracked or kind is Param) and a.level == 0:
+            parents.append(a)
+            values.append(a.value)
+        elif kind is np.ndarray:
+            parents.append(None)
+            values.append(a)
+        else:
+            return _apply_to_any(op, args, options)
+    return _record(op, parents, values, options, 0, False)
+
+
+def _apply_to_any(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None) -> Tracked:
+    """`apply`, for arguments of several levels, numbers, lists and whatever else NumPy takes."""
+    level = max(a.level for a in args if isinstance(a, Tracked))
     parents: list[Tracked | None] = []
     values: list[Any] = []
     nested = False
@@ -238,9 +253,21 @@ def apply(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None) -> Trac
                 a = constant(op, a)
             parents.append(None)
         values.append(a)
-    kept = None
+    return _record(op, parents, values, options, level, nested)
+
+
+def _record(
+    op: Op,
+    parents: list[Tracked | None],
+    values: list[Any],
+    options: dict[str, Any] | None,
+    level: int,
+    nested: bool,
+) -> Tracked:
     if nested:
-        value: Array = apply(op, tuple(values), options)
+        value: Any = apply(op, tuple(values), options)
+        if op.keeps:
+            options = {**(options or {}), "kept": None}
     else:
         try:
             value = op.forward(*values, **options) if options else op.forward(*values)
@@ -248,9 +275,9 @@ def apply(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None) -> Trac
             raise explained(op, values, error) from None
         if op.keeps:
             value, kept = value
-        check_dtype(op, value)
-    if op.keeps:
-        options = {**(options or {}), "kept": kept}
+            options = {**options, "kept": kept} if options else {"kept": kept}
+        if value.dtype.char not in _FLOAT_CHARS:
+            check_dtype(op, value)
     return Tracked(value, op, tuple(parents), tuple(values), options, level)
 
 
@@ -423,6 +450,8 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: d
         inputs = (np.reshape(a, a.shape + (1,) * b.ndim), b)
     elif method != "__call__":
         raise no_rule(f"{name}.{method}")
+    if ufunc in COMPOSED:
+        return COMPOSED[ufunc](*inputs, **options)
     rule = _ufunc_rule(ufunc)
     options.pop("where", None)
     if options:
@@ -431,10 +460,9 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: d
 
 
 def _ufunc_rule(ufunc: np.ufunc) -> Callable[..., Any]:
-    rule = RULES.get(ufunc) or COMPOSED.get(ufunc)
+    rule = RULES.get(ufunc)
     if rule is None and "scipy.special" in sys.modules:  # SciPy is not required, nor loaded for its own sake
-        import fluxmagic.tracker.rules.special
-
+        import_module("fluxmagic.tracker.rules.special")
         rule = RULES.get(ufunc)
     if rule is None:
         in_numpy = getattr(np, ufunc.__name__, None) is ufunc
@@ -500,3 +528,15 @@ def _plain_deep(x: Any) -> Any:
     if type(x) in (list, tuple):
         return type(x)(map(_plain_deep, x))
     return x
+
+
+def _array_ufunc(self: Tracked, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+    return call_ufunc(ufunc, method, inputs, options)
+
+
+def _array_function(self: Tracked, func: Any, types: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    return call_function(func, args, options)
+
+
+Tracked.__array_ufunc__ = _array_ufunc  # type: ignore[attr-defined]
+Tracked.__array_function__ = _array_function  # type: ignore[attr-defined]

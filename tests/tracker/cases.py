@@ -12,7 +12,21 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-DOMAINS = {"real": (-2.0, 2.0), "positive": (0.3, 2.0), "unit": (-0.9, 0.9), "above 1": (1.2, 3.0), "(0, 1)": (0.1, 0.9)}
+from fluxmagic.layers import logsoftmax, logσ, softmax, softplus, σ
+from fluxmagic.tracker import logsumexp
+
+try:
+    from scipy import special
+except ImportError:
+    special = None
+
+DOMAINS = {
+    "real": (-2.0, 2.0),
+    "positive": (0.3, 2.0),
+    "unit": (-0.9, 0.9),
+    "above 1": (1.2, 3.0),
+    "(0, 1)": (0.1, 0.9),
+}
 
 
 class Case(NamedTuple):
@@ -56,7 +70,9 @@ def broadcasting(draw: Any, *domains: str, **options: Any) -> Any:
 
 
 @st.composite
-def reducing(draw: Any, *, many: bool = True, keepdims: bool = True, side: int = 1, least: int = 0, **options: Any) -> Any:
+def reducing(
+    draw: Any, *, many: bool = True, keepdims: bool = True, side: int = 1, least: int = 0, **options: Any
+) -> Any:
     """An array, and an axis of it: None, one, negative, or (many) a tuple."""
     shape = draw(shapes(least=least, side=side))
     x = draw(array(shape))
@@ -165,16 +181,24 @@ for name in ("sum", "prod"):
     case(f"{name} of empty", getattr(np, name), reducing(side=0))
 case("sum, positional axis", lambda x: x.sum(0) + np.sum(x, -1)[0], one((3, 2)))
 for name in ("var", "std"):
-    case(name, getattr(np, name), reducing(ddof=0).filter(lambda c: getattr(np, "var")(c[0][0], c[1]["axis"]).min() > 0))
-    case(f".{name}, ddof", lambda x, n=name, **o: getattr(x, n)(ddof=1, **o), of((4, 3), axis=st.sampled_from([None, 0, -1, (0, 1)])))
+    case(name, getattr(np, name), reducing(ddof=0).filter(lambda c: np.var(c[0][0], c[1]["axis"]).min() > 0))
+    case(
+        f".{name}, ddof",
+        lambda x, n=name, **o: getattr(x, n)(ddof=1, **o),
+        of((4, 3), axis=st.sampled_from([None, 0, -1, (0, 1)])),
+    )
 case("add.reduce", np.add.reduce, one(shapes(1)))
 case("maximum.reduce", lambda x: np.maximum.reduce(x, axis=0), one(shapes(1, side=1)))
 
 # -- shapes and axes
 
 case("reshape", lambda x: np.reshape(x, (3, -1)), of((2, 3)))
-case(".reshape", lambda x, order: x.reshape(3, 2, order=order) * x.reshape((3, 2)), of((2, 3), order=st.sampled_from("CFA")))
-case("ravel", np.ravel, one(order=st.sampled_from("CFA")))
+case(
+    ".reshape",
+    lambda x, order: x.reshape(3, 2, order=order) * x.reshape((3, 2)),
+    of((2, 3), order=st.sampled_from("CF")),
+)
+case("ravel", np.ravel, one(order=st.sampled_from("CF")))
 case(".ravel, .flatten", lambda x: x.ravel() * x.flatten(), one())
 case("transpose", np.transpose, permuted())
 case(".transpose", lambda x, axes: x.transpose(*axes) * x.transpose(axes), permuted())
@@ -201,3 +225,291 @@ for subscripts in ("i,i", "i,j->ij", "ij,jk", "ij,jk->ki", "ij->ji", "ii", "ii->
     case(f"einsum {subscripts}", lambda *xs, s=subscripts: np.einsum(s, *xs), of(*[(3,) * len(o) for o in operands]))
 case("einsum, broadcasting", lambda a, b: np.einsum("...ij,jk", a, b), of((2, 3, 1), (1, 2)))
 case("einsum, three", lambda a, b, c: np.einsum("ij,jk,ik->k", a, b, c, optimize=True), of((2, 3), (3, 2), (2, 2)))
+
+# -- more element by element
+
+unary("real", np.exp2, np.cbrt, np.sinh, np.cosh, np.arctan, np.arcsinh, np.sinc, np.fabs, np.deg2rad)
+unary("real", np.nan_to_num, np.conjugate, np.real, np.radians)
+for f in (np.rad2deg, np.degrees):
+    case(f.__name__, lambda x, f=f: f(x) / 50, one())
+unary("positive", np.log2, np.log10, np.reciprocal)
+unary("unit", np.arcsin, np.arccos, np.arctanh, np.tan)
+unary("above 1", np.arccosh)
+case("sinc around 0", lambda x: np.sinc(x * 0.1), one())
+binary("real", "real", np.logaddexp, np.logaddexp2, np.hypot, np.fmax, np.fmin, np.arctan2, np.copysign)
+binary("positive", "real", np.float_power)
+binary("real", "positive", np.mod, np.remainder, np.fmod)
+case("%", lambda a, b: a % b + 5 % b + a % 2, broadcasting("real", "above 1"))
+case("divmod", lambda a, b: divmod(a, b)[1] + divmod(5, b)[1], broadcasting("real", "above 1"))
+case("modf", lambda a: np.modf(a)[0], one())
+case("select", lambda a: np.select([a > 1, a > 0], [a, a * a], 0.5), one(shapes(1)))
+case("clip by a keyword", lambda x, low: np.clip(x, max=low), broadcasting("real", "(0, 1)"))
+case("astype", lambda x: x.astype(x.dtype) * np.astype(x, x.dtype), one())
+case("full_like", lambda x: np.full_like(x, x.sum()), one(shapes(1, side=1)))
+
+# -- more reductions
+
+WHERE = np.array([[True, False, True], [False, False, True]])
+for name in ("sum", "mean", "prod", "var", "std"):
+    case(
+        f"{name}, where",
+        getattr(np, name),
+        of((2, 3), axis=st.sampled_from([None, -1, (0, 1)]) if name[1] in "ure" else None, where=WHERE),
+    )
+case("max, where", lambda x: np.max(x, axis=1, initial=-3, where=WHERE) - x.min(1, initial=9, where=WHERE), of((2, 3)))
+case("sum, prod, initial", lambda x: x.sum(initial=2) + np.prod(x * 1, axis=0, initial=3)[0], of((2, 3)))
+for name in ("nansum", "nanmean", "nanprod", "nanvar", "nanstd", "nanmax", "nanmin"):
+    case(
+        name,
+        lambda x, n=name, **o: getattr(np, n)(np.where(np.eye(2, 3) > 0, np.nan, x), **o),
+        of((2, 3), axis=st.sampled_from([None, 1, -1, (0, 1)])),
+    )
+case("ptp", np.ptp, reducing())
+case("median", np.median, reducing())
+case("average", np.average, reducing())
+case("average, weights", lambda x, w: np.average(x, weights=w), of((2, 3), (2, 3), domain="positive"))
+case("average along an axis", lambda x, w: np.average(x, 1, w, keepdims=True), of((2, 3), (3,), domain="positive"))
+case("average, returned", lambda x, w: np.average(x, 0, w, True), of((2, 3), (2, 3), domain="positive"))
+case("prod with a zero", lambda x: np.prod(x * np.array([1.0, 0, 1]), axis=-1), one((2, 3)))
+case("prod with zeros", lambda x: np.prod(x * np.array([0.0, 0, 1]), axis=-1), one((2, 3)))
+case(
+    "prod of columns with zeros",
+    lambda x: np.prod(x * np.array([[0.0, 1], [1, 0], [1, 1]]), axis=0, keepdims=True),
+    one((3, 2)),
+)
+case("cumsum", np.cumsum, reducing(many=False, keepdims=False, side=0))
+case("cumprod", np.cumprod, reducing(many=False, keepdims=False, side=0))
+case(".cumsum, .cumprod", lambda x, axis: x.cumsum(axis) + x.cumprod(axis=axis), along())
+case("cumprod with a zero", lambda x: np.cumprod(x * np.array([1.0, 0, 1]), axis=-1), one((2, 3)))
+case("cumprod with zeros, flat", lambda x: np.cumprod(x * np.array([1.0, 0, 0])), one((2, 3)))
+case("accumulate", lambda x: np.add.accumulate(x) * np.multiply.accumulate(x, axis=1), one((2, 3)))
+case("multiply.reduce, minimum.reduce", lambda x: np.multiply.reduce(x) + np.minimum.reduce(x, axis=0), one((2, 3)))
+case("outer of ufuncs", lambda a, b: np.subtract.outer(a, b) * np.multiply.outer(a, b), of((2,), (2, 3)))
+case("diff", np.diff, along())
+case("diff, twice", np.diff, along(n=2, side=2))
+case("diff, ends", lambda a, b: np.diff(a, axis=0, prepend=b, append=0), of((2, 3), (1, 3)))
+case(
+    "trapezoid",
+    lambda y, x: np.trapezoid(y, x.cumsum()) + np.trapezoid(y, dx=2)[0],
+    of((2, 3), (3,), domain="positive"),
+)
+case("logsumexp", lambda x, **o: logsumexp(x, **o), reducing())
+for f in (softmax, logsoftmax):
+    case(f.name, lambda x, axis, f=f: f(x, axis=axis), along(side=1))
+for f in (σ, logσ, softplus):
+    case(f.name, lambda x, f=f: f(x), one())
+
+# -- order
+
+case("sort", np.sort, along())
+case("sort, flat", lambda x: np.sort(x, None), one(shapes(1)))
+case("sort, positional, kind", lambda x: np.sort(x, 0, kind="stable"), one((3, 2)))
+case("partition", np.partition, along(kth=0, side=1))
+case("partition, several", lambda x: np.partition(x, [1, 3], 0) + np.partition(x, 2, axis=None)[:1], one((5, 2)))
+
+# -- more shapes
+
+case("permute_dims", np.permute_dims, permuted())
+case("matrix_transpose", np.matrix_transpose, one(shapes(2)))
+case(".mT", lambda x: x.mT, one(shapes(2)))
+case("swapaxes", lambda x: np.swapaxes(x, 0, -1) * x.swapaxes(-1, 0), one(shapes(1)))
+case("moveaxis", lambda x: np.moveaxis(x, 0, -1), one(shapes(1)))
+case("moveaxis, several", lambda x: np.moveaxis(x, (0, -1), (1, 0)), one((2, 1, 3)))
+case("rollaxis", lambda x: np.rollaxis(x, 2) + np.rollaxis(x, -1, 0), one((2, 1, 3)))
+for f in (np.atleast_1d, np.atleast_2d, np.atleast_3d):
+    case(f.__name__, f, one())
+case("atleast_2d of several", lambda a, b: np.atleast_2d(a, b), of((3,), ()))
+case("broadcast_arrays", lambda a, b: np.broadcast_arrays(a, b), broadcasting("real", "real"))
+for options in ({}, {"indexing": "ij"}, {"sparse": True}):
+    case(f"meshgrid {options}", lambda a, b, o=options: np.meshgrid(a, b, **o), of((2,), (3,)))
+case("meshgrid of three", lambda a, b, c: np.meshgrid(a, b, c), of((2,), (3,), ()))
+case("flip", np.flip, reducing(keepdims=False, side=0))
+for f in (np.fliplr, np.rot90):
+    case(f.__name__, f, one(shapes(2)))
+case("flipud", np.flipud, one(shapes(1)))
+case("rot90, k, axes", np.rot90, of((2, 3, 1), k=st.integers(-2, 5), axes=st.sampled_from([(0, 1), (2, 0), (1, -1)])))
+case("roll", np.roll, reducing(many=False, keepdims=False, side=0, shift=st.integers(-4, 4)))
+case("roll, several", np.roll, of((2, 3), shift=st.just((1, -2)), axis=st.just((0, 1))))
+case("tril", np.tril, of((2, 3, 3), k=st.integers(-2, 2)))
+case("triu", np.triu, of((3, 2), k=st.integers(-2, 2)))
+for options in (
+    {},
+    {"mode": "constant", "constant_values": 3},
+    {"mode": "edge"},
+    {"mode": "reflect"},
+    {"mode": "symmetric"},
+    {"mode": "wrap"},
+):
+    case(f"pad {options}", lambda x, o=options: np.pad(x, ((1, 2), (0, 1)), **o) * 2, of((2, 3)))
+case("tile", np.tile, one(reps=st.sampled_from([2, (2, 1), (1, 0), (2, 1, 2)])))
+case("repeat", np.repeat, reducing(many=False, keepdims=False, repeats=st.integers(0, 2)))
+case(".repeat", lambda x: x.repeat([2, 0, 1], axis=1), of((2, 3)))
+case("diag", np.diag, one(shapes(1, 2), k=st.integers(-1, 1)))
+case("diagflat", np.diagflat, one(shapes(1, 2)))
+case(
+    "diagonal", np.diagonal, of((3, 2, 3), offset=st.integers(-1, 1), axis1=st.just(-1), axis2=st.sampled_from([0, 1]))
+)
+case(".diagonal, linalg.diagonal", lambda x: x.diagonal(1) + np.linalg.diagonal(x)[:2], of((3, 3)))
+case("trace", np.trace, of((3, 2, 3), offset=st.integers(-1, 1), axis1=st.just(2), axis2=st.sampled_from([0, 1])))
+case(".trace, linalg.trace", lambda x: x.trace(0, 1, 2) + np.linalg.trace(x), of((2, 3, 3)))
+case("take", lambda x: np.take(x, [0, 2, 0], 1)[0] + x.take([1, 4, 1]), of((2, 3)))
+case("take_along_axis", lambda x: np.take_along_axis(x, np.array([[0, 0, 2]]), 1), of((2, 3)))
+case("delete", lambda x: np.delete(x, [0, 2], axis=1), of((2, 3)))
+case("resize", lambda x: np.resize(x, (3, 4)), of((2, 3)))
+case(
+    "compress, extract",
+    lambda x: np.compress([True, False, True], x, axis=1)[0] + np.extract(np.arange(6) % 3 < 1, x),
+    of((2, 3)),
+)
+
+# -- more joining, and splitting
+
+for f in (np.vstack, np.hstack, np.dstack, np.column_stack):
+    case(f.__name__, lambda a, b, f=f: f([a, b, a]), of((2, 3), (2, 3)))
+    case(f"{f.__name__} of vectors", lambda a, b, f=f: f((a, b)), of((3,), (3,)))
+case("hstack of scalars", lambda a, b: np.hstack([a, b, 1.5]), of((), ()))
+case("append", lambda a, b: np.append(a, b)[0] + np.append(a, b[None], axis=0), of((2, 3), (3,)))
+case("block", lambda a, b: np.block([[a, b], [b.T, 2 * a]]), of((2, 2), (2, 2)))
+case("block of vectors", lambda a, b: np.block([a, b, 1.0]), of((2,), (3,)))
+case("split", lambda x, axis: np.split(x, [1, 2], axis), along(side=2))
+case("split into equal parts", lambda x: np.split(x, 2, 1), of((3, 4)))
+case("array_split", lambda x, axis: np.array_split(x, 2, axis=axis), along())
+case("array_split, overlapping", lambda x: np.array_split(x, [3, 1]), of((4, 2)))
+case("vsplit, hsplit", lambda x: np.vsplit(x, 2) + np.hsplit(x, [1]), of((2, 3)))
+case("dsplit, hsplit", lambda x: np.dsplit(x, 2) + np.hsplit(x[0, 0], 2), of((2, 1, 4)))
+if hasattr(np, "unstack"):
+    case("unstack", lambda x: np.unstack(x, axis=1), of((2, 3)))
+
+# -- more products
+
+for shape_a, shape_b in (
+    ((3,), (3,)),
+    ((2, 3), (3,)),
+    ((3,), (3, 2)),
+    ((2, 3), (3, 2)),
+    ((2, 1, 3), (2, 3, 2)),
+    ((), (2, 3)),
+    ((3,), ()),
+    ((0, 2), (2, 3)),
+):
+    case(f"dot {shape_a} {shape_b}", np.dot, of(shape_a, shape_b))
+for shape_a, shape_b in (((3,), (3,)), ((2, 3), (3,)), ((2, 3), (4, 3)), ((2, 1, 3), (2, 3)), ((), (2, 3)), ((2,), ())):
+    case(f"inner {shape_a} {shape_b}", np.inner, of(shape_a, shape_b))
+case(".dot", lambda a, b: a.dot(b) + a.dot(2), of((2, 2), (2, 2)))
+case("vdot", lambda a, b: np.vdot(a, b), of((2, 3), (3, 2)))
+case("outer", np.outer, of(shapes(0, 2), shapes(0, 2)))
+case("linalg.outer", np.linalg.outer, of((2,), (3,)))
+for axes in (0, 1, 2, ((0, 2), (2, 1)), ([2], [-2]), ((1, 0), (0, 2)), ((), ())):
+    case(
+        f"tensordot {axes}",
+        np.tensordot,
+        of(
+            (2, 3, 2),
+            (3, 2, 2)
+            if axes in (((0, 2), (2, 1)), ((1, 0), (0, 2)))
+            else (2, 2, 3)
+            if axes == ([2], [-2])
+            else (2, 3)
+            if axes == 1
+            else (3, 2)
+            if axes == 2
+            else (2,),
+            axes=axes,
+        ),
+    )
+case("linalg.tensordot", lambda a, b: np.linalg.tensordot(a, b, axes=1), of((2, 3), (3, 2)))
+case(
+    "vecdot",
+    np.vecdot,
+    broadcasting("real", "real").filter(lambda c: all(x.ndim for x in c[0]) and c[0][0].shape[-1] == c[0][1].shape[-1]),
+)
+case("linalg.vecdot", lambda a, b: np.linalg.vecdot(a, b, axis=0) + np.vecdot(a, b, axis=-2), of((3, 2), (3, 2)))
+if hasattr(np, "matvec"):
+    case("matvec", lambda a, b: np.matvec(a, b), of((2, 2, 3), (3,)))
+    case("vecmat", lambda a, b: np.vecmat(b, a), of((2, 3, 2), (3,)))
+case("linalg.matmul", np.linalg.matmul, of((2, 3), (3, 2)))
+for shape_a, shape_b in (((2,), (3,)), ((2, 3), (3, 2)), ((2, 1, 2), (2,)), ((), (2, 2))):
+    case(f"kron {shape_a} {shape_b}", np.kron, of(shape_a, shape_b))
+case("cross", np.cross, of((3,), (2, 3)))
+case("cross, axes", lambda a, b: np.cross(a, b, axisa=0, axisb=1, axisc=0), of((3, 2), (2, 3)))
+case("cross, axis", lambda a, b: np.cross(a, b, axis=0) + np.linalg.cross(a, b, axis=0), of((3, 2), (3, 2)))
+for mode in ("full", "same", "valid"):
+    case(f"convolve {mode}", np.convolve, of((5,), (3,), mode=mode))
+case("convolve, the longer last", lambda a, b: np.convolve(a, b, "same"), of((2,), (5,)))
+
+# -- linear algebra
+
+
+def _definite(x: Any) -> Any:
+    return np.matmul(x, np.swapaxes(x, -1, -2)) + 2 * np.eye(3, dtype=x.dtype)
+
+
+def _regular(x: Any) -> Any:
+    return x * 0.1 + np.array([[2, 0, 1], [0, 3, 0], [0, 1, -1]], x.dtype)
+
+
+def _spread(x: Any) -> Any:
+    """Of well separated singular values."""
+    return x * 0.2 + np.eye(*x.shape[-2:], dtype=x.dtype) * np.arange(1, x.shape[-1] + 1, dtype=x.dtype)
+
+
+stacks = st.sampled_from([(3, 3), (2, 3, 3), (0, 3, 3)])
+case("linalg.inv", lambda x: np.linalg.inv(_regular(x)), one(stacks))
+case("linalg.solve", lambda a, b: np.linalg.solve(_regular(a), b), of(stacks, (3, 2)))
+case("linalg.solve for a vector", lambda a, b: np.linalg.solve(_regular(a), b), of(stacks, (3,)))
+case("linalg.solve of a plain matrix", lambda b: np.linalg.solve(np.eye(3, dtype=b.dtype) * 2, b), of((3,)))
+case("linalg.det", lambda x: np.linalg.det(_regular(x)), one(stacks))
+case("linalg.det of empty and 1×1", lambda x, y: np.linalg.det(x) + np.linalg.det(y), of((0, 0), (1, 1)))
+case("linalg.slogdet", lambda x: np.linalg.slogdet(_regular(x)).logabsdet, one(stacks))
+case("linalg.cholesky", lambda x: np.linalg.cholesky(_definite(x)), one(stacks))
+case("linalg.cholesky, upper", lambda x: np.linalg.cholesky(_definite(x), upper=True), one((3, 3)))
+case("linalg.pinv, tall", lambda x: np.linalg.pinv(_spread(x)), of((4, 2)))
+case("linalg.pinv, wide", lambda x: np.linalg.pinv(_spread(x)), of((2, 2, 3)))
+case(
+    "linalg.eigh",
+    lambda x: np.abs(np.linalg.eigh(_spread(x + x.T)).eigenvectors) + np.linalg.eigh(_spread(x + x.T))[0],
+    of((3, 3)),
+)
+case("linalg.eigvalsh", lambda x: np.linalg.eigvalsh(_spread(x + np.swapaxes(x, -1, -2))), one(stacks))
+for shape in ((3, 3), (4, 2), (2, 4)):
+    case(
+        f"linalg.svd {shape}", lambda x: [np.abs(p) for p in np.linalg.svd(_spread(x), full_matrices=False)], of(shape)
+    )
+    case(
+        f"linalg.svdvals {shape}",
+        lambda x: np.linalg.svd(_spread(x), compute_uv=False) + np.linalg.svdvals(_spread(x)),
+        of(shape),
+    )
+for n in (-2, -1, 1, 2, 3, 5):
+    case(f"linalg.matrix_power {n}", lambda x, n=n: np.linalg.matrix_power(_regular(x), n) / 4**n, one(stacks))
+case("linalg.multi_dot", lambda *xs: np.linalg.multi_dot(xs), of((2, 3), (3, 2), (2, 4), (4, 1)))
+case("linalg.multi_dot with vectors", lambda *xs: np.linalg.multi_dot(xs), of((3,), (3, 2), (2,)))
+case("linalg.norm", lambda x: np.linalg.norm(x + 3), one(shapes(side=1)))
+for order in (None, 1, 2, 3, 2.5, -1, np.inf, -np.inf, 0):
+    case(
+        f"linalg.norm {order}",
+        lambda x, o=order, **k: np.linalg.norm(x + 3, o, **k),
+        of((2, 3), axis=st.sampled_from([0, -1, (1,)]), keepdims=st.booleans()),
+    )
+for order in (None, "fro", 1, -1, 2, -2, np.inf, -np.inf, "nuc"):
+    case(
+        f"linalg.norm {order} of matrices",
+        lambda x, o=order, **k: np.linalg.norm(_spread(x), o, **k),
+        of((2, 3, 3), axis=st.sampled_from([(1, 2), (-1, -2)]), keepdims=st.booleans()),
+    )
+    case(f"linalg.norm {order} of a matrix", lambda x, o=order: np.linalg.norm(_spread(x), o), of((2, 3)))
+case("linalg.vector_norm", lambda x, **k: np.linalg.vector_norm(x + 3, **k), reducing(ord=st.sampled_from([2, 1, 3])))
+case(
+    "linalg.matrix_norm",
+    lambda x, **k: np.linalg.matrix_norm(_spread(x), **k),
+    one((2, 3, 3), ord=st.sampled_from(["fro", "nuc"]), keepdims=st.booleans()),
+)
+
+# -- scipy.special, where it is installed
+
+if special is not None:
+    unary("real", special.expit, special.log_expit, special.erf, special.erfc, special.ndtr)
+    unary("positive", special.gamma, special.gammaln, special.digamma, special.entr)
+    unary("(0, 1)", special.logit, special.erfinv)
+    binary("real", "positive", special.xlogy, special.xlog1py)
+    binary("positive", "positive", special.betaln, special.rel_entr)

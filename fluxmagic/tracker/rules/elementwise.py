@@ -40,6 +40,8 @@ def _power_base(Δ: Array, y: Array, a: Array, b: Any) -> Array:
 
 def _power_exponent(Δ: Array, y: Array, a: Array, b: Array) -> Array:
     # 0ᵇ is constant for b > 0; of a negative base the logarithm is NaN, as it should be
+    if type(a) in (int, float) and a > 0:
+        return Δ * y * math.log(a)
     zero = np.equal(a, 0)
     return Δ * np.where(zero, 0.0, y * np.log(np.where(zero, 1.0, a)))
 
@@ -58,7 +60,7 @@ define(
 define(np.fmod, lambda Δ, y, a, b: Δ, lambda Δ, y, a, b: -Δ * np.trunc(a / b))
 
 
-@composed(np.divmod)
+@composed(np.divmod, methods="__divmod__")
 def _divmod(a: Any, b: Any) -> tuple[Any, Any]:
     return np.floor_divide(a, b), np.remainder(a, b)
 
@@ -71,8 +73,7 @@ def _modf(x: Any) -> tuple[Any, Any]:
     return FRACTION(x), np.trunc(x)
 
 
-Tracked.__divmod__ = lambda a, b: _divmod(a, b)  # type: ignore[attr-defined]
-Tracked.__rdivmod__ = lambda a, b: _divmod(b, a)  # type: ignore[attr-defined]
+Tracked.__rdivmod__ = lambda a, b: _divmod(b, a)  # type: ignore[operator]
 
 # -- exponentials, roots, trigonometry ---------------------------------------------------------------
 
@@ -132,7 +133,9 @@ define(np.sinc, _d_sinc)
 def _share(Δ: Array, y: Array, a: Array, unit: float = 1.0) -> Array:
     """Of a sum of exponentials, the part that a has; an infinite sum is shared by what is infinite."""
     infinite = np.isinf(y)
-    return Δ * np.where(infinite, np.equal(a, y), np.exp(np.where(infinite, 0.0, a - np.where(infinite, 0.0, y)) * unit))
+    return Δ * np.where(
+        infinite, np.equal(a, y), np.exp(np.where(infinite, 0.0, a - np.where(infinite, 0.0, y)) * unit)
+    )
 
 
 define(np.logaddexp, lambda Δ, y, a, b: _share(Δ, y, a), lambda Δ, y, a, b: _share(Δ, y, b))
@@ -161,6 +164,7 @@ def _fchosen(Δ: Array, y: Array, a: Array, b: Array) -> Array:
 define(np.fmax, _fchosen, lambda Δ, y, a, b: _fchosen(Δ, y, b, a))
 define(np.fmin, _fchosen, lambda Δ, y, a, b: _fchosen(Δ, y, b, a))
 define(np.copysign, lambda Δ, y, a, b: Δ * (np.sign(a) * np.copysign(1.0, b)), None)
+
 
 def _bind_where(condition: Any, *choices: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if len(choices) != 2:

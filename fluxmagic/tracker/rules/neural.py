@@ -21,7 +21,7 @@ _ONE = {np.dtype(t): np.ones((), t) for t in (np.float32, np.float64)}
 
 def _σ(x: Any, out: Any = None) -> Any:
     with np.errstate(over="ignore"):  # 1 / ∞ is the right answer
-        if type(x) is not np.ndarray or x.dtype not in _ONE:
+        if type(x) is not np.ndarray or not x.ndim or x.dtype not in _ONE:
             return 1 / (1 + np.exp(-x))
         out = np.negative(x, out)
         np.exp(out, out)

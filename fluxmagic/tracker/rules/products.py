@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.array import Array
-from fluxmagic.tracker.operation import define
+from fluxmagic.tracker.array import Array, Tracked
+from fluxmagic.tracker.operation import Op, composed, define
+
+Axes = tuple[int, ...]
 
 
 def _swap(x: Array) -> Array:
@@ -45,7 +47,165 @@ def _d_matmul(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Any, 
     return δa, δb
 
 
-define(np.matmul, joint=_d_matmul, operators="matmul rmatmul")
+define(np.matmul, joint=_d_matmul, operators="matmul rmatmul", also=[np.linalg.matmul])
+
+# -- products that sum over axes -----------------------------------------------------------------------
+
+
+def _d_contracted(Δ: Array, a: Array, b: Array, over_a: Axes, over_b: Axes, into: Any) -> tuple[Any, Any]:
+    """Of a product that sums over axes of a and b, in pairs, and leaves the free axes of a, then those of b."""
+    free_a = tuple(i for i in range(a.ndim) if i not in over_a)
+    free_b = tuple(i for i in range(b.ndim) if i not in over_b)
+    n = len(free_a)
+    δa = δb = None
+    if into[0] is not False:  # axes of a: the free ones, then those summed over, in the order in which b has them
+        δ = np.tensordot(Δ, b, (tuple(range(n, Δ.ndim)), free_b))
+        δa = np.transpose(δ, _inverse(free_a + tuple(over_a[over_b.index(i)] for i in sorted(over_b))))
+    if into[1] is not False:
+        δ = np.tensordot(a, Δ, (free_a, tuple(range(n))))
+        δb = np.transpose(δ, _inverse(tuple(over_b[over_a.index(i)] for i in sorted(over_a)) + free_b))
+    return δa, δb
+
+
+def _inverse(order: Axes) -> Axes:
+    return tuple(int(i) for i in np.argsort(order))
+
+
+def _scaled(Δ: Array, a: Array, b: Array, into: Any) -> tuple[Any, Any]:
+    return (None if into[0] is False else Δ * b), (None if into[1] is False else Δ * a)
+
+
+def _arrays(*xs: Any) -> tuple[Any, ...]:
+    return tuple(x if isinstance(x, Tracked) else np.asarray(x) for x in xs)
+
+
+def _bind_tensordot(a: Any, b: Any, axes: Any = 2) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    a, b = _arrays(a, b)
+    if np.ndim(axes):
+        over_a, over_b = (tuple(map(int, np.atleast_1d(i))) for i in axes)
+    else:
+        over_a, over_b = tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes))
+    return (a, b), {"axes": (over_a, over_b)}
+
+
+def _d_tensordot(Δ: Array, y: Array, a: Array, b: Array, into: Any, axes: tuple[Axes, Axes]) -> tuple[Any, Any]:
+    over_a, over_b = tuple(i % a.ndim for i in axes[0]), tuple(i % b.ndim for i in axes[1])
+    return _d_contracted(Δ, a, b, over_a, over_b, into)
+
+
+define(np.tensordot, joint=_d_tensordot, bind=_bind_tensordot, also=[np.linalg.tensordot])
+
+
+def _d_dot(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Any, Any]:
+    if not np.ndim(a) or not np.ndim(b):
+        return _scaled(Δ, a, b, into)
+    return _d_contracted(Δ, a, b, (a.ndim - 1,), (max(b.ndim - 2, 0),), into)
+
+
+def _d_inner(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Any, Any]:
+    if not np.ndim(a) or not np.ndim(b):
+        return _scaled(Δ, a, b, into)
+    return _d_contracted(Δ, a, b, (a.ndim - 1,), (b.ndim - 1,), into)
+
+
+def _d_outer(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Any, Any]:
+    flat_a, flat_b = np.ravel(a), np.ravel(b)
+    return (
+        None if into[0] is False else np.reshape(np.matmul(Δ, flat_b), np.shape(a)),
+        None if into[1] is False else np.reshape(np.matmul(flat_a, Δ), np.shape(b)),
+    )
+
+
+def _d_vdot(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Any, Any]:
+    return (
+        None if into[0] is False else Δ * np.reshape(b, np.shape(a)),
+        None if into[1] is False else Δ * np.reshape(a, np.shape(b)),
+    )
+
+
+def _bind_pair(a: Any, b: Any, out: Any = None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return _arrays(a, b), {} if out is None else {"out": out}
+
+
+define(np.dot, joint=_d_dot, bind=_bind_pair, methods="dot")
+define(np.inner, joint=_d_inner, bind=_bind_pair)
+define(np.outer, joint=_d_outer, bind=_bind_pair, also=[np.linalg.outer])
+define(np.vdot, joint=_d_vdot, bind=_bind_pair)
+
+
+VECDOT = define(
+    lambda a, b: np.vecdot(a, b),
+    lambda Δ, y, a, b: Δ[..., None] * b,
+    lambda Δ, y, a, b: Δ[..., None] * a,
+    name="vecdot",
+)
+
+
+@composed(np.vecdot, np.linalg.vecdot)
+def _vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
+    x1, x2 = _arrays(x1, x2)
+    if axis != -1:
+        x1, x2 = np.moveaxis(x1, axis, -1), np.moveaxis(x2, axis, -1)
+    return VECDOT(x1, x2)
+
+
+if hasattr(np, "matvec"):  # NumPy 2.2
+    define(
+        np.matvec,
+        lambda Δ, y, a, b: Δ[..., None] * b[..., None, :],
+        lambda Δ, y, a, b: np.vecmat(Δ, a),
+    )
+    define(
+        np.vecmat,
+        lambda Δ, y, a, b: np.matvec(b, Δ),
+        lambda Δ, y, a, b: a[..., None] * Δ[..., None, :],
+    )
+
+
+@composed(np.kron)
+def _kron(a: Any, b: Any) -> Any:
+    a, b = _arrays(a, b)
+    n = max(a.ndim, b.ndim)
+    a, b = (np.reshape(x, (1,) * (n - x.ndim) + x.shape) for x in (a, b))
+    product = np.expand_dims(a, tuple(range(1, 2 * n, 2))) * np.expand_dims(b, tuple(range(0, 2 * n, 2)))
+    return np.reshape(product, tuple(i * j for i, j in zip(a.shape, b.shape, strict=True)))
+
+
+CROSS: Op = define(
+    lambda a, b: np.cross(a, b),
+    lambda Δ, y, a, b: CROSS(b, Δ),
+    lambda Δ, y, a, b: CROSS(Δ, a),
+    name="cross",
+)
+
+
+@composed(np.cross, np.linalg.cross)
+def _cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Any:
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = _arrays(a, b)
+    a, b = np.moveaxis(a, axisa, -1), np.moveaxis(b, axisb, -1)
+    if a.shape[-1] != 3 or b.shape[-1] != 3:
+        raise ValueError(f"vectors of length 3, not {a.shape[-1]} and {b.shape[-1]}")
+    return np.moveaxis(CROSS(a, b), -1, axisc)
+
+
+@composed(np.convolve)
+def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
+    return CONVOLVE(*_arrays(a, v), mode=mode) if np.size(a) >= np.size(v) else CONVOLVE(*_arrays(v, a), mode=mode)
+
+
+def _d_convolve(Δ: Array, y: Array, a: Array, v: Array, into: Any, mode: str = "full") -> tuple[Any, Any]:
+    n, m = len(a), len(v)
+    start = {"full": 0, "same": (m - 1) // 2, "valid": m - 1}[mode]
+    Δ = np.pad(Δ, (start, n + m - 1 - start - len(Δ)))  # as if the mode had been full
+    return (
+        None if into[0] is False else CONVOLVE(Δ, np.flip(v), mode="valid"),
+        None if into[1] is False else CONVOLVE(Δ, np.flip(a), mode="valid"),
+    )
+
+
+CONVOLVE: Op = define(lambda a, v, mode="full": np.convolve(a, v, mode), joint=_d_convolve, name="convolve")
 
 # -- einsum ------------------------------------------------------------------------------------------
 

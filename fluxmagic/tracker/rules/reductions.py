@@ -49,14 +49,28 @@ def counted(x: Array, axis: Axis, where: Any) -> Any:
 # NumPy's own functions, but that the way there through its Python wrappers is shorter
 
 
-def _sum(x: Any, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, **options: Any) -> Any:
-    return np.add.reduce(x, axis, dtype, None, keepdims, **options)
+def _sum(x: Any, axis: Axis = None, dtype: Any = None, *, keepdims: Any = False, **options: Any) -> Any:
+    return np.add.reduce(x, axis, dtype, None, keepdims, **options)  # type: ignore[call-overload]
 
 
 def _d_sum(
-    Δ: Array, y: Array, x: Array, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True, **_: Any
+    Δ: Array,
+    y: Array,
+    x: Array,
+    axis: Axis = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    where: Any = True,
+    **_: Any,
 ) -> Array:
     return spread(Δ, x, axis, keepdims, where)
+
+
+def _mean(x: Any, axis: Axis = None, dtype: Any = None, **options: Any) -> Any:
+    if axis is not None or dtype is not None or options or not x.size:
+        return np.mean(x, axis, dtype, **options)
+    return np.add.reduce(x, None) / x.size
 
 
 def _d_mean(
@@ -68,7 +82,7 @@ def _d_mean(
 
 
 define(np.sum, _d_sum, forward=_sum, methods="sum", reduces=np.add)
-define(np.mean, _d_mean, methods="mean")
+define(np.mean, _d_mean, forward=_mean, methods="mean")
 
 
 def _var(x: Any, axis: Axis = None, dtype: Any = None, **options: Any) -> Any:
@@ -111,7 +125,7 @@ define(np.var, _d_var, forward=_var, methods="var")
 define(np.std, _d_std, forward=_std, methods="std")
 
 
-def _d_extreme(
+def d_extreme(
     Δ: Array, y: Array, x: Array, axis: Axis = None, *, keepdims: bool = False, where: Any = True, **_: Any
 ) -> Array:
     """Ties share the gradient equally; NaN passes from where it came."""
@@ -120,8 +134,8 @@ def _d_extreme(
     return restore(Δ, x, axis, keepdims) * (at / np.maximum(at.sum(axis=axis, keepdims=True), 1)).astype(x.dtype)
 
 
-define(np.max, _d_extreme, methods="max", also=[np.amax], reduces=np.maximum)
-define(np.min, _d_extreme, methods="min", also=[np.amin], reduces=np.minimum)
+define(np.max, d_extreme, methods="max", also=[np.amax], reduces=np.maximum)
+define(np.min, d_extreme, methods="min", also=[np.amin], reduces=np.minimum)
 
 
 @composed(np.ptp)
@@ -187,8 +201,8 @@ for function, rule in (
     (np.nanprod, _d_prod),
     (np.nanvar, _d_var),
     (np.nanstd, _d_std),
-    (np.nanmax, _d_extreme),
-    (np.nanmin, _d_extreme),
+    (np.nanmax, d_extreme),
+    (np.nanmin, d_extreme),
 ):
     define(function, _but_nan(rule))
 
@@ -316,7 +330,11 @@ def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any =
     if n < 0:
         raise ValueError(f"n is the number of differences, at least 0, not {n}")
     axis = normalize_axis_index(axis, np.ndim(a))
-    ends = [e if np.ndim(e) else np.broadcast_to(e, a.shape[:axis] + (1,) + a.shape[axis + 1 :]) for e in (prepend, append) if e is not None]
+    ends = [
+        e if np.ndim(e) else np.broadcast_to(e, (*a.shape[:axis], 1, *a.shape[axis + 1 :]))
+        for e in (prepend, append)
+        if e is not None
+    ]
     if ends:
         a = np.concatenate([*ends[: prepend is not None], a, *ends[prepend is not None :]], axis)
     before = (slice(None),) * axis

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from fluxmagic.tracker.array import Array, Tracked, data
-from fluxmagic.tracker.operation import apply, composed, define
+from fluxmagic.tracker.operation import Op, apply, composed, define
 
 # -- shapes and axes ---------------------------------------------------------------------------------
 
@@ -98,7 +98,9 @@ def _meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str =
 
 
 @composed(np.full_like)
-def _full_like(a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None) -> Any:
+def _full_like(
+    a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
+) -> Any:
     a = data(a)
     dtype = a.dtype if dtype is None else dtype
     if not isinstance(fill_value, Tracked):
@@ -132,7 +134,7 @@ def _basic(index: Any) -> bool:
 
 
 TAKE = define(_take, lambda Δ, y, x, index: SCATTER(Δ, index=index, shape=x.shape), name="getitem")
-SCATTER = define(_scatter, lambda Δ, y, x, index, shape: TAKE(Δ, index=index), name="scatter")
+SCATTER: Op = define(_scatter, lambda Δ, y, x, index, shape: TAKE(Δ, index=index), name="scatter")
 
 
 def _getitem(self: Tracked, index: Any) -> Tracked:
@@ -144,7 +146,7 @@ def _getitem(self: Tracked, index: Any) -> Tracked:
     return apply(TAKE, (self,), {"index": index})
 
 
-Tracked.__getitem__ = _getitem  # type: ignore[attr-defined]
+Tracked.__getitem__ = _getitem  # type: ignore[method-assign]
 
 # -- moving elements about ---------------------------------------------------------------------------
 
@@ -298,7 +300,7 @@ define(np.stack, forward=_stack, joint=_d_stack, bind=_bind_stack)
 def _joined(function: Any, prepare: Callable[[Any], Any], axis: Callable[[Any], int]) -> None:
     def join(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
         arrays = [prepare(x) for x in tup]
-        return np.concatenate(arrays, axis=axis(arrays), dtype=dtype, casting=casting)
+        return np.concatenate(arrays, axis=axis(arrays), dtype=dtype, casting=casting)  # type: ignore[call-overload]
 
     composed(function)(join)
 

@@ -1,0 +1,271 @@
+"""Linear algebra: np.linalg, on matrices and on stacks of them."""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from typing import Any
+
+import numpy as np
+from numpy import linalg
+
+from fluxmagic.tracker.array import Array, data
+from fluxmagic.tracker.operation import composed, define, plain
+from fluxmagic.tracker.rules.reductions import d_extreme, lines, restore
+
+EighResult: Any = type(linalg.eigh(np.eye(1)))
+SVDResult: Any = type(linalg.svd(np.eye(1)))
+
+
+def _t(x: Array) -> Array:
+    return np.swapaxes(x, -1, -2)
+
+
+# -- inverses ----------------------------------------------------------------------------------------
+
+
+def _d_solve(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Any, Any]:
+    if b.ndim == 1:
+        Δ, y = Δ[..., None], y[..., None]
+    δb = linalg.solve(_t(a), Δ)
+    return None if into[0] is False else -np.matmul(δb, _t(y)), δb[..., 0] if b.ndim == 1 else δb
+
+
+def _d_pinv(Δ: Array, y: Array, a: Array, *_: Any, **__: Any) -> Array:
+    """Golub, Pereyra: The differentiation of pseudo-inverses.  https://doi.org/10.1137/0710036"""
+    Δt, yt = _t(Δ), _t(y)
+    outside = np.matmul(Δt - np.matmul(a, np.matmul(y, Δt)), np.matmul(y, yt))
+    inside = np.matmul(np.matmul(yt, y), Δt - np.matmul(Δt, np.matmul(y, a)))
+    return outside + inside - np.matmul(yt, np.matmul(Δ, yt))
+
+
+define(linalg.inv, lambda Δ, y, x: -np.matmul(_t(y), np.matmul(Δ, _t(y))), name="linalg.inv")
+define(linalg.solve, joint=_d_solve, name="linalg.solve")
+define(linalg.pinv, _d_pinv, name="linalg.pinv")
+
+# -- determinants ------------------------------------------------------------------------------------
+
+
+def _cofactors(x: Array) -> Array:
+    """The derivatives of det x, minor by minor: also where x is singular, and to any order."""
+    n = x.shape[-1]
+    others = np.array([[j for j in range(n) if j != i] for i in range(n)], int).reshape(n, n - 1)
+    minors = x[..., others[:, None, :, None], others[None, :, None, :]]
+    return linalg.det(minors) * (1 - 2 * (np.indices((n, n)).sum(axis=0) % 2)).astype(x.dtype)
+
+
+def _d_det(Δ: Array, y: Array, x: Array) -> Array:
+    if np.all(np.not_equal(y, 0)):
+        return (Δ * y)[..., None, None] * _t(linalg.inv(x))
+    return Δ[..., None, None] * (_cofactors(x) if x.shape[-1] else np.zeros(x.shape, x.dtype))
+
+
+define(linalg.det, _d_det, name="linalg.det")
+LOGDET = define(
+    lambda x: linalg.slogdet(x)[1],
+    lambda Δ, y, x: Δ[..., None, None] * _t(linalg.inv(x)),
+    name="linalg.slogdet",
+)
+
+
+@composed(linalg.slogdet)
+def _slogdet(a: Any) -> Any:
+    plain_result = linalg.slogdet(data(a))
+    return type(plain_result)(plain_result.sign, LOGDET(a))
+
+
+# -- factors -----------------------------------------------------------------------------------------
+
+
+def _d_cholesky(Δ: Array, y: Array, x: Array, *, upper: bool = False) -> Array:
+    """Symmetric, as the matrix is.  Murray: Differentiation of the Cholesky decomposition.  arXiv:1602.07527"""
+    L, Δ = (_t(y), _t(Δ)) if upper else (y, Δ)
+    inner = np.matmul(_t(L), Δ)
+    inner = np.tril(inner) - inner * (0.5 * np.eye(L.shape[-1], dtype=L.dtype))
+    inverse = linalg.inv(L)
+    δ = np.matmul(_t(inverse), np.matmul(inner, inverse))
+    return (δ + _t(δ)) / 2
+
+
+define(linalg.cholesky, _d_cholesky, name="linalg.cholesky")
+
+
+def _gaps(values: Array) -> Array:
+    """1 / (λⱼ - λᵢ), and 0 on the diagonal."""
+    eye = np.eye(values.shape[-1], dtype=values.dtype)
+    return (1 - eye) / (values[..., None, :] - values[..., :, None] + eye)
+
+
+# An operation has one result: several factors are stacked on top of each other, and cut apart again.
+
+
+def _eigh(x: Any, UPLO: Any) -> Any:
+    values, vectors = linalg.eigh(x, UPLO)
+    return np.concatenate([values[..., None, :], vectors], axis=-2)
+
+
+def _d_eigh(Δ: Array, y: Array, x: Array, UPLO: Any) -> Array:
+    values, vectors = y[..., 0, :], y[..., 1:, :]
+    inner = _gaps(values) * np.matmul(_t(vectors), Δ[..., 1:, :])
+    inner = inner + Δ[..., :1, :] * np.eye(x.shape[-1], dtype=x.dtype)
+    δ = np.matmul(vectors, np.matmul(inner, _t(vectors)))
+    return (δ + _t(δ)) / 2  # symmetric, as the matrix is
+
+
+def _d_eigvalsh(Δ: Array, y: Array, x: Array, UPLO: Any = "L") -> Array:
+    vectors = linalg.eigh(x, UPLO)[1]
+    return np.matmul(vectors * Δ[..., None, :], _t(vectors))
+
+
+EIGH = define(_eigh, _d_eigh, name="linalg.eigh")
+define(linalg.eigvalsh, _d_eigvalsh, name="linalg.eigvalsh")
+
+
+@composed(linalg.eigh)
+def _eigh_result(a: Any, UPLO: Any = "L") -> Any:
+    y = EIGH(a, UPLO=UPLO)
+    return EighResult(y[..., 0, :], y[..., 1:, :])
+
+
+def _svd(x: Any) -> Any:
+    u, s, vh = linalg.svd(x, full_matrices=False)
+    return np.concatenate([s[..., None, :], u, _t(vh)], axis=-2)
+
+
+def _d_svd(Δ: Array, y: Array, x: Array) -> Array:
+    """Townsend: Differentiating the singular value decomposition.  https://j-towns.github.io/papers/svd-derivative.pdf"""
+    m = x.shape[-2]
+    s, u, v = y[..., :1, :], y[..., 1 : m + 1, :], y[..., m + 1 :, :]
+    δs, δu, δv = Δ[..., :1, :], Δ[..., 1 : m + 1, :], Δ[..., m + 1 :, :]
+    gaps = _gaps(np.square(s[..., 0, :]))
+    uδu, vδv = np.matmul(_t(u), δu), np.matmul(_t(v), δv)
+    inner = (gaps * (uδu - _t(uδu))) * s + _t(s) * (gaps * (vδv - _t(vδv))) + δs * np.eye(s.shape[-1], dtype=x.dtype)
+    δ = np.matmul(u, np.matmul(inner, _t(v)))
+    if m > s.shape[-1]:
+        δ = δ + np.matmul((δu - np.matmul(u, uδu)) / s, _t(v))
+    if x.shape[-1] > s.shape[-1]:
+        δ = δ + np.matmul(u, _t((δv - np.matmul(v, vδv)) / s))
+    return δ
+
+
+def _d_svdvals(Δ: Array, y: Array, x: Array) -> Array:
+    u, _, vh = linalg.svd(x, full_matrices=False)
+    return np.matmul(u * Δ[..., None, :], vh)
+
+
+SVD = define(_svd, _d_svd, name="linalg.svd")
+SVDVALS = define(linalg.svdvals, _d_svdvals, forward=lambda x: linalg.svd(x, compute_uv=False), name="linalg.svdvals")
+
+
+@composed(linalg.svd)
+def _svd_result(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
+    if not compute_uv:
+        return SVDVALS(a)
+    m, n = a.shape[-2:]
+    if full_matrices and m != n:
+        raise TypeError("svd: the full matrices have no gradient where they are not square; pass full_matrices=False")
+    y = SVD(a)
+    return SVDResult(y[..., 1 : m + 1, :], y[..., 0, :], _t(y[..., m + 1 :, :]))
+
+
+# -- powers and chains -------------------------------------------------------------------------------
+
+
+@composed(linalg.matrix_power)
+def _matrix_power(a: Any, n: int) -> Any:
+    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
+        raise linalg.LinAlgError(f"an array of shape {a.shape} holds no square matrices")
+    n = operator.index(n)
+    if n < 0:
+        a, n = linalg.inv(a), -n
+    if n == 0:
+        return np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape).copy()
+    if n == 3:  # NumPy's own order of products, to the bit
+        return np.matmul(np.matmul(a, a), a)
+    square = result = None
+    while n > 0:
+        square = a if square is None else np.matmul(square, square)
+        n, odd = divmod(n, 2)
+        if odd:
+            result = square if result is None else np.matmul(result, square)
+    return result
+
+
+def _multi_dot(*xs: Any) -> Any:
+    return linalg.multi_dot(xs)
+
+
+def _d_multi_dot(Δ: Array, y: Array, *xs: Array, into: Any) -> list[Any]:
+    matrices = list(xs)
+    if xs[0].ndim == 1:
+        matrices[0] = xs[0][None]
+    if xs[-1].ndim == 1:
+        matrices[-1] = xs[-1][:, None]
+    Δ = np.reshape(Δ, (matrices[0].shape[0], matrices[-1].shape[1]))
+    result: list[Any] = []
+    for k, x in enumerate(xs):
+        δ = Δ
+        if k:
+            δ = np.matmul(_t(functools.reduce(np.matmul, matrices[:k])), δ)
+        if k < len(xs) - 1:
+            δ = np.matmul(δ, _t(functools.reduce(np.matmul, matrices[k + 1 :])))
+        result.append(None if into[k] is False else np.reshape(δ, x.shape))
+    return result
+
+
+define(
+    linalg.multi_dot,
+    forward=_multi_dot,
+    joint=_d_multi_dot,
+    bind=lambda arrays: (tuple(arrays), {}),
+    name="linalg.multi_dot",
+)
+
+# -- norms -------------------------------------------------------------------------------------------
+
+
+def _d_norm(Δ: Array, y: Array, x: Array, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Array:
+    axes = axis if isinstance(axis, tuple) else tuple(range(x.ndim)) if axis is None else (int(axis),)
+    Δ, y = restore(Δ, x, axes, keepdims), restore(y, x, axes, keepdims)
+    zero = np.equal(y, 0)
+    if ord is None or ord in ("fro", "f") or (ord == 2 and len(axes) == 1):
+        return Δ * x / np.where(zero, 1.0, y)  # at the origin 0
+    if len(axes) == 1:
+        if ord == 0:
+            return Δ * np.zeros(x.shape, x.dtype)
+        if ord in (math.inf, -math.inf):
+            return d_extreme(Δ, y, np.abs(x), axes, keepdims=True) * np.sign(x)
+        if ord == 1:
+            return Δ * np.sign(x)
+        ratio = np.abs(x) / np.where(zero, 1.0, y)
+        origin = np.equal(x, 0)
+        return Δ * np.sign(x) * np.power(np.where(origin, 1.0, ratio), ord - 1)
+    if ord in (1, -1, math.inf, -math.inf):
+        summed, chosen = axes if ord in (1, -1) else reversed(axes)
+        sums = np.sum(np.abs(x), axis=summed, keepdims=True)
+        return d_extreme(Δ, y, sums, chosen, keepdims=True) * np.sign(x)
+    x = np.moveaxis(x, axes, (-2, -1))
+    u, s, vh = linalg.svd(x, full_matrices=False)
+    weights = np.ones(s.shape, s.dtype)
+    if ord != "nuc":
+        top = np.max(s, axis=-1, keepdims=True) if ord == 2 else np.min(s, axis=-1, keepdims=True)
+        weights = d_extreme(np.ones(top.shape, s.dtype), top, s, -1, keepdims=True)
+    return Δ * np.moveaxis(np.matmul(u * weights[..., None, :], vh), (-2, -1), axes)
+
+
+define(linalg.norm, _d_norm, name="linalg.norm")
+
+
+@composed(linalg.vector_norm)
+def _vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
+    y = linalg.norm(lines(x, axis), ord, axis=-1)
+    return restore(y, x, tuple(range(x.ndim)) if axis is None else axis) if keepdims else y
+
+
+@composed(linalg.matrix_norm)
+def _matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
+    return linalg.norm(x, ord, axis=(-2, -1), keepdims=keepdims)
+
+
+plain(linalg.matrix_rank)
