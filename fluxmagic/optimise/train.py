@@ -161,9 +161,9 @@ def checked(l: Any, step: int) -> float:
             f"the loss reaches no parameter: it is a plain {type(l).__name__}. Is the model made of params, "
             "and does the loss stay on the tape (no .data, float() or math functions)?"
         )
-    if l.shape != ():
+    if l.value.shape != ():
         raise ValueError(f"the loss has shape {l.shape}, and has to be a scalar: reduce it with .sum() or .mean()")
-    value = float(l)
+    value = float(l.value)
     if not math.isfinite(value):
         raise NotFinite(step, value)
     return value

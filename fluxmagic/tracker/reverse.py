@@ -11,7 +11,6 @@ from fluxmagic.tracker.array import Array, Param, Tracked, data
 
 __all__ = ["back", "update"]
 
-_NO_OPTIONS: dict[str, Any] = {}
 _ONE = {np.dtype(t): np.ones((), t) for t in (np.float16, np.float32, np.float64)}
 
 
@@ -44,34 +43,36 @@ def sweep(y: Tracked, Δ: Array, stop: int = -1) -> tuple[dict[Tracked, Array], 
         return {y: Δ}, 0
     node = y
     while True:
-        op = node.op
-        assert op is not None
+        op: Any = node.op
         parents = node.parents
-        args = node.args
         options = node.options
-        δs = None
-        if op.joint is not None:
-            δs = op.joint(Δ, node.value, *args, into=_offers(parents, stop), **(options or _NO_OPTIONS))
-        for i, p in enumerate(parents):
-            if p is None:
-                continue
-            if δs is not None:
-                δ = δs[i]
-                if δ is None:
-                    continue
-                if type(p) is Param and δ is p.gradient:  # the rule has written it there
-                    p.fresh = False
-                    touched += 1
-                    continue
+        joint = op.joint
+        if joint is not None:
+            into = _offers(parents, stop)
+            if options:
+                δs = joint(Δ, node.value, *node.args, into=into, **options)
             else:
-                rule = op.gradients[i]
-                if rule is None:
-                    continue
-                δ = rule(Δ, node.value, *args, **options) if options else rule(Δ, node.value, *args)
+                δs = joint(Δ, node.value, *node.args, into=into)
+        else:
+            δs = op.gradients  # each is called when its turn comes
+        for p, δ in zip(parents, δs):  # noqa: B905 - an operation may have more rules than it was given arguments
+            if p is None or δ is None:
+                continue
+            if joint is None:
+                δ = δ(Δ, node.value, *node.args, **options) if options else δ(Δ, node.value, *node.args)
+            elif type(p) is Param and δ is p.gradient:  # the rule has written it there
+                p.fresh = False
+                touched += 1
+                continue
             if δ.shape != p.value.shape:
                 δ = fit(δ, p.value.shape)
             if type(p) is Param and p.serial > stop:
-                touched += p.add(δ)
+                if p.fresh and not p.shown:  # as p.add does
+                    p.fresh = False
+                    p.gradient[...] = δ
+                    touched += 1
+                else:
+                    touched += p.add(δ)
             elif p in gradients:
                 gradients[p] = gradients[p] + δ
             else:
@@ -90,12 +91,14 @@ def _offers(parents: tuple[Tracked | None, ...], stop: int) -> list[Any]:
     for p in parents:
         if p is None:
             into.append(False)
-            continue
-        buffer = p.gradient if type(p) is Param and p.fresh and not p.shown and p.serial > stop else None
-        for other in into:
-            if other is buffer:  # the same parameter twice: the second gradient is added
-                buffer = None
-        into.append(buffer)
+        elif type(p) is Param and p.fresh and not p.shown and p.serial > stop:
+            buffer = p.gradient
+            for other in into:
+                if other is buffer:  # the same parameter twice: the second gradient is added
+                    buffer = None
+            into.append(buffer)
+        else:
+            into.append(None)
     return into
 
 

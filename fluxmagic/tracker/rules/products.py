@@ -28,7 +28,10 @@ def _d_matmul(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Any, 
         return (None if into[0] is False else Δ * b), (None if into[1] is False else Δ * a)
     if into[0] is not False:
         if b.ndim == 1:
-            δa = np.multiply(Δ[..., None], b)
+            if type(Δ) is np.ndarray is type(into[0]) and b.dtype == Δ.dtype == into[0].dtype:
+                δa = np.multiply(Δ[:, None], b, out=into[0])
+            else:
+                δa = np.multiply(Δ[..., None], b)
         elif a.ndim == 1:
             δa = (np.matmul(b, Δ[..., None]))[..., 0]
         elif can_write(into[0], Δ, b):
