@@ -850,6 +850,17 @@ class Run:
         if self.log:
             self.log.write(rewind=int(step))
 
+    def reset_weights(self) -> None:
+        """Put back the weights and running statistics that the run started from, for another run to begin with.
+
+        This run is parked with its own, which come back when it goes on.
+        """
+        start = self._snapshots.start
+        if start is not None:
+            self._own(self._trained)
+            self._park()
+            start.restore_arrays()
+
     def replay(self) -> None:
         """Go through the whole run again, from the start, with its recorded turns; ends in the same bits.
 
