@@ -69,6 +69,8 @@ class batches:  # noqa: N801 - called like a function, and read like one
             raise TypeError("batches(X, Y, size): no array was given")
         self.arrays = tuple(a if isinstance(a, np.ndarray) else np.asarray(data(a)) for a in arrays)
         for a in self.arrays:
+            if isinstance(a, np.ma.MaskedArray):
+                raise TypeError("batches: a masked array would lose its mask; fill it first (a.filled(...))")
             if not a.ndim:
                 raise TypeError("batches: a scalar has no rows")
         lengths = [len(a) for a in self.arrays]

@@ -1,0 +1,302 @@
+"""Finding parameters and state in whatever a model is, and loading them."""
+
+import collections
+import dataclasses
+import functools
+import types
+
+import numpy as np
+import pytest
+
+from fluxmagic import SGD, BatchNorm, Chain, Dense, Dropout, batches, loadparams, param, params, state, train
+from fluxmagic.layers import named_params
+
+A, B, C, D = (param(float(i)) for i in range(4))  # globals that functions name
+TABLE = {"inner": [C, (D,)]}
+
+
+class Attributes:
+    def __init__(self):
+        self.second, self.first, self.name, self.plain = B, A, "x", np.ones(3)
+
+    def __call__(self, x):
+        return x * self.first + self.second
+
+    @property
+    def secret(self):
+        raise AssertionError("a property was looked at")
+
+
+class Slots:
+    __slots__ = ("missing", "p", "q")
+
+    def __init__(self):
+        self.p, self.q = A, B
+
+
+class MoreSlots(Slots):
+    __slots__ = ("r",)
+
+    def __init__(self):
+        super().__init__()
+        self.r = C
+
+
+@dataclasses.dataclass
+class Data:
+    w: object
+    scale: float = 1.0
+    rest: object = None
+
+
+Named = collections.namedtuple("Named", "u v")
+
+
+def uses_globals(x):
+    return B * x + A
+
+
+def nested_use(x):
+    def inner(y):
+        return y * C
+
+    return inner(x) + sum(D for _ in range(1))
+
+
+def with_defaults(x, w=A, *, b=B):
+    return w * x + b
+
+
+def attribute_holder(x):
+    return x * attribute_holder.W
+
+
+attribute_holder.W = D
+
+
+def closure():
+    w, b, unused = param(1.0), param(2.0), param(3.0)
+    return (lambda x: w * x + b), [w, b], unused
+
+
+def wrapped(f):
+    @functools.wraps(f)
+    def call(*args):
+        return f(*args)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("found_in", "expected"),
+    [
+        (lambda: A, [A]),
+        (lambda: [B, A, B], [B, A]),
+        (lambda: (A, [B, {"k": C}], collections.deque([D])), [A, B, C, D]),
+        (lambda: {"z": A, "a": B}, [A, B]),
+        (lambda: collections.OrderedDict(b=B, a=A), [B, A]),
+        (lambda: {D, C, B}, [B, C, D]),
+        (lambda: frozenset([B, A]), [A, B]),
+        (lambda: Named(B, A), [B, A]),
+        (lambda: Attributes(), [B, A]),
+        (lambda: types.SimpleNamespace(x=A, y=[B]), [A, B]),
+        (lambda: Slots(), [A, B]),
+        (lambda: MoreSlots(), [C, A, B]),
+        (lambda: Data([A], rest=Data(B)), [A, B]),
+        (lambda: uses_globals, [B, A]),
+        (lambda: nested_use, [C, D]),
+        (lambda: with_defaults, [A, B]),
+        (lambda: attribute_holder, [D]),
+        (lambda: wrapped(uses_globals), [B, A]),
+        (lambda: functools.partial(with_defaults, w=C), [A, B, C]),
+        (lambda: functools.partial(pow, D), [D]),
+        (lambda: Attributes().__call__, [B, A]),
+        (lambda: lambda x: TABLE["inner"], [C, D]),
+        (lambda: Chain(uses_globals, Attributes()), [B, A]),
+    ],
+)
+def test_params_are_found_once_each_in_order_of_definition(found_in, expected):
+    found = params(found_in())
+    assert len(found) == len(expected)
+    assert all(p is q for p, q in zip(found, expected, strict=True))
+
+
+def test_what_a_closure_names_is_found_and_nothing_else():
+    f, named, _ = closure()
+    assert set(map(id, params(f))) == set(map(id, named))
+
+
+def test_several_roots_are_gone_through_in_order():
+    assert [id(p) for p in params([B], A, [B, C])] == [id(p) for p in (B, A, C)]
+
+
+def test_layers_give_weights_before_biases_in_the_order_of_the_chain():
+    m = Chain(Dense(3, 4), np.tanh, Chain(Dense(4, 2)))
+    expected = [m[0].W, m[0].b, m[2][0].W, m[2][0].b]
+    assert [id(p) for p in params(m)] == [id(p) for p in expected]
+    assert [path for path, _ in named_params(m)] == ["[0].W", "[0].b", "[2][0].W", "[2][0].b"]
+    assert [id(p) for p in params(m[:-1])] == [id(p) for p in expected[:2]]
+
+
+def test_a_loss_leads_to_its_model():
+    m = Chain(Dense(2, 2))
+    loss = lambda x, y: ((m(x) - y) ** 2).sum()
+    assert [id(p) for p in params(loss)] == [id(m[0].W), id(m[0].b)]
+
+
+def test_equal_parameters_are_two_and_the_same_one_is_one():
+    p, q = param([1.0]), param([1.0])
+    assert len(params([p, q, p])) == 2
+    shared = Dense(2, 2)
+    assert len(params(Chain(shared, shared))) == 2
+
+
+def test_cycles_end():
+    a, b = types.SimpleNamespace(w=A), types.SimpleNamespace(w=B)
+    a.other, b.other = b, a
+    loop = [a]
+    loop.append(loop)
+    assert [id(p) for p in params(loop)] == [id(A), id(B)]
+
+
+def test_deep_nesting_needs_no_recursion():
+    deep = A
+    for _ in range(20_000):
+        deep = [deep]
+    assert params(deep)[0] is A
+
+
+class Holder:
+    W = param(1.0)  # of the class
+
+
+OBJECTS = np.empty(1, object)
+OBJECTS[0] = A
+
+
+@pytest.mark.parametrize("nothing", [Holder, Holder(), np, types, OBJECTS, "W", 3, None, [], abs, np.tanh, lambda x: x])
+def test_modules_classes_and_arrays_are_not_looked_into_and_finding_nothing_is_an_error(nothing):
+    with pytest.raises(ValueError, match=r"params\(\) found no parameter in"):
+        params(nothing)
+
+
+def test_nothing_at_all_is_an_error():
+    with pytest.raises(ValueError, match="found no parameter in nothing"):
+        params()
+
+
+def test_a_name_that_is_not_bound_yet_does_no_harm():
+    def f(x):
+        return later * x  # noqa: F821
+
+    def outer():
+        def g(x):
+            return later * x + A
+
+        found = params(g)
+        later = B
+        return found, later
+
+    assert outer()[0] == [A]
+    with pytest.raises(ValueError, match="found no parameter"):
+        params(f)
+
+
+def test_part_of_a_model_is_frozen_by_training_the_parameters_of_the_rest():
+    m = Chain(Dense(2, 3, np.tanh), Dense(3, 1))
+    frozen = [p.data.copy() for p in params(m[0])]
+    last = m[1].W.data.copy()
+    rng = np.random.default_rng(0)
+    data = [(rng.normal(size=(4, 2)), rng.normal(size=(4, 1))) for _ in range(5)]
+    train(lambda x, y: ((m(x) - y) ** 2).sum(), data, SGD(params(m[1:]), 0.01))
+    for p, before in zip(params(m[0]), frozen, strict=True):
+        np.testing.assert_array_equal(p.data, before)
+    assert (m[1].W.data != last).all()
+
+
+# -- state -------------------------------------------------------------------------------------------------
+
+
+def test_state_is_all_that_changes_in_training_in_order():
+    rng = np.random.default_rng(0)
+    m = Chain(Dense(2, 3), BatchNorm(3), Dropout(0.5, rng=rng), Dropout(0.1))
+    found = state(m)
+    bn = m[1]
+    expected = [m[0].W, m[0].b, bn.mean, bn.var, bn.γ, bn.β, rng]
+    assert [id(x) for x in found] == [id(x) for x in expected]
+
+
+def test_state_has_generators_of_the_data_that_a_function_names():
+    data = batches(np.arange(4), 2, rng=0)
+    f = lambda: (A, data)
+    assert {id(x) for x in state(f)} == {id(A), id(data.rng)}
+
+
+def test_a_layer_of_ones_own_may_name_its_statistics():
+    class Counter:
+        statistics = ("seen",)
+
+        def __init__(self):
+            self.seen = np.zeros(2)
+
+    class Unrelated:
+        def statistics(self):
+            return 1
+
+    c = Counter()
+    found = state([c, Unrelated()])
+    assert len(found) == 1
+    assert found[0] is c.seen
+
+
+# -- loadparams --------------------------------------------------------------------------------------------
+
+
+def model():
+    return Chain(Dense(2, 3, rng=0), Dense(3, 1, rng=1))
+
+
+def test_loadparams_assigns_in_the_order_of_params():
+    m, other = model(), Chain(Dense(2, 3, rng=5), Dense(3, 1, rng=6))
+    loadparams(m, params(other))
+    for p, q in zip(params(m), params(other), strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+        assert p is not q
+        assert not np.shares_memory(p.data, q.data)
+    loadparams(m, (np.full(p.shape, i) for i, p in enumerate(params(m))))
+    assert [float(p.data.flat[0]) for p in params(m)] == [0, 1, 2, 3]
+    assert all(p.dtype == np.float32 for p in params(m))
+
+
+def test_parameters_may_be_loaded_from_each_other():
+    p, q = param([1.0, 2.0]), param([3.0, 4.0])
+    loadparams([p, q], [q, p])
+    assert (p.data.tolist(), q.data.tolist()) == ([3, 4], [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (lambda xs: xs[:-1], ValueError, "3 arrays for 4 parameters"),
+        (lambda xs: [*xs, np.ones(1)], ValueError, "5 arrays for 4 parameters"),
+        (
+            lambda xs: [xs[0], np.ones(4), xs[2], np.ones((1, 1))],
+            ValueError,
+            r"shapes differ: \[0\].b: \(4,\) for \(3,\); \[1\].b: \(1, 1\) for \(1,\)",
+        ),
+        (lambda xs: [*xs[:3], np.array(["a"])], TypeError, "real numbers, not <U1"),
+        (lambda xs: [*xs[:3], np.array([1j])], TypeError, "real numbers, not complex128"),
+    ],
+)
+def test_loadparams_checks_everything_before_it_assigns_anything(spoil, error, message):
+    m = model()
+    before = [p.data.copy() for p in params(m)]
+    with pytest.raises(error, match=message):
+        loadparams(m, spoil([np.zeros(p.shape) for p in params(m)]))
+    for p, old in zip(params(m), before, strict=True):
+        np.testing.assert_array_equal(p.data, old)
+
+
+def test_loadparams_into_nothing_is_an_error():
+    with pytest.raises(ValueError, match="found no parameter"):
+        loadparams([], [])
