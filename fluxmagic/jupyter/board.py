@@ -20,11 +20,8 @@ from fluxmagic.runs import Run
 
 __all__ = ["Board", "Dial"]
 
-GRID = sorted(
-    {round(1 - 10 ** (-k / 10), 3 + k // 10) for k in range(1, 41)}
-    | {0.0, 0.5, 0.8, 0.95, 0.98, 0.995, 0.998, 0.9995, 0.9998}
-)
-"""Where a dial for a memory can stand: evenly in the logarithm of 1 - value."""
+GRID = [round(1 - m * 10.0 ** -(p + 1), p + 3) for p in range(4) for m in (10, 8, 7, 6, 5, 4, 3, 2.5, 2, 1.5, 1.2)]
+"""Where a dial for a memory can stand: about evenly in the logarithm of 1 - value, at numbers that people use."""
 
 STEPS = [float(f"{m}e{p}") for p in range(-6, 3) for m in (1, 2, 5)]
 """Where a dial can stand that can also be off."""
@@ -52,10 +49,8 @@ class Dial:
         if hyper.scale == "log" and self.off is None:
             buttons = []
             for sign, factor in (("÷2", 0.5), ("×2", 2.0)):
-                b = w.Button(
-                    description=sign, tooltip=f"{hyper.name} {sign}", layout=w.Layout(width="2.6em", margin="2px 1px")
-                )
-                b.style.padding = "0"
+                layout = w.Layout(width="2.4em", padding="0", margin="2px 1px")
+                b = w.Button(description=sign, tooltip=f"{hyper.name} {sign}", layout=layout)
                 b.on_click(lambda _, factor=factor: self._scale(factor))
                 buttons.append(b)
             self.box = w.HBox([self.slider, *buttons])
@@ -65,8 +60,8 @@ class Dial:
         common: dict[str, Any] = {
             "description": h.name,
             "tooltip": f"{h.name}: {h.doc}",
-            "style": {"description_width": "6.2em" if len(h.name) > 6 else "4.6em"},
-            "layout": w.Layout(width="20em", flex="0 0 auto"),
+            "style": {"description_width": "7em"},
+            "layout": w.Layout(width="21.5em", flex="0 0 auto"),
         }
         if h.scale == "memory" or self.off is not None:
             return w.SelectionSlider(options=self._options(value), value=value, **common)
@@ -77,13 +72,13 @@ class Dial:
                 min=math.floor(min(exponent - 3, math.log10(max(value, 1e-300)))),
                 max=math.ceil(max(exponent + 2, math.log10(max(value, 1e-300)))),
                 step=0.05,
-                readout_format=".3g",
+                readout_format=".3",
                 **common,
             )
         low = h.low if math.isfinite(h.low) else h.default - 4 * max(abs(h.default), 1)
         high = h.high if math.isfinite(h.high) else h.default + 4 * max(abs(h.default), 1)
         low, high = min(low, value), max(high, value)
-        return w.FloatSlider(value=value, min=low, max=high, step=(high - low) / 200, readout_format=".3g", **common)
+        return w.FloatSlider(value=value, min=low, max=high, step=(high - low) / 200, readout_format=".3", **common)
 
     def _options(self, value: float) -> list[tuple[str, float]]:
         h = self.hyper
@@ -178,14 +173,14 @@ class Board:
             )
         }
         self._bar = w.FloatProgress(min=0.0, max=1.0, layout=w.Layout(width="8em", height="1.1em", margin="auto 6px"))
-        self._where = w.Label()
+        self._where = w.HTML(layout=w.Layout(margin="2px 6px"))
         self._cost = w.Label(layout=w.Layout(margin="0 0 0 auto"))
         self._choice = w.Dropdown(
             description="optimiser",
             tooltip="which optimiser updates the parameters",
             options=self._names(),
             value=run.opt_name,
-            style={"description_width": "4.6em"},
+            style={"description_width": "6em"},
             layout=w.Layout(width="16em"),
             disabled=run.opt_class is None,
         )
@@ -193,7 +188,7 @@ class Board:
         self._choice.observe(self._choose, "value")
         self._effective = w.Label()
         self._logy = w.Checkbox(
-            description="log-y", indent=False, layout=w.Layout(width="5em", margin="2px 4px 2px 12px")
+            description="log-y", indent=False, layout=w.Layout(width="5em", margin="2px 4px 2px 1.5em")
         )
         self._logy.observe(lambda c: self._queue(lambda: self._look(log=c["new"])), "value")
         self._smoothing = w.SelectionSlider(
@@ -201,8 +196,8 @@ class Board:
             tooltip="share of the smoothed loss that is kept from step to step",
             options=[(f"{v:g}", v) for v in (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)],
             value=self.smoothing,
-            style={"description_width": "5.2em"},
-            layout=w.Layout(width="15em"),
+            style={"description_width": "6em"},
+            layout=w.Layout(width="19em"),
         )
         self._smoothing.observe(lambda c: self._queue(lambda: self._look(smoothing=c["new"])), "value")
         self._place = w.VBox()
@@ -227,7 +222,7 @@ class Board:
 
     @staticmethod
     def _button(name: str, icon: str, tip: str, act: Callable[[], None]) -> Any:
-        button = w.Button(description=name, icon=icon, tooltip=tip, layout=w.Layout(width="5.6em"))
+        button = w.Button(description=name, icon=icon, tooltip=tip, layout=w.Layout(width="6em", padding="0"))
         button.on_click(lambda _: act())
         return button
 
@@ -344,7 +339,7 @@ class Board:
         run = self.run
         total = run.epochs * (run.steps_per_epoch or 0)
         self._bar.value = 1.0 if run.finished else (run.steps / total if total else 0.0)
-        self._where.value = text.progress(run)
+        self._where.value = escape(text.progress(run))
         if share is not None and run.rate:
             self._cost.value = f"{text.number(1000 / run.rate)} ms/step · drawing {100 * share:.1f} %"
         over = run.finished or self.stopped
@@ -364,7 +359,10 @@ class Board:
         if cls not in self._dials:
             dials = {k: Dial(h, run.values[k], self._turned) for k, h in cls.hypers.items()}
             boxes = [d.box for d in dials.values()]
-            self._dials[cls] = dials, w.Box(boxes, layout=w.Layout(flex_flow="row wrap", width="100%"))
+            self._dials[cls] = (
+                dials,
+                w.Box(boxes, layout=w.Layout(flex_flow="row wrap", align_items="center", width="100%")),
+            )
         dials, box = self._dials[cls]
         if self._place.children != (box,):
             self._place.children = (box,)
@@ -387,8 +385,12 @@ class Board:
 
     def close(self) -> None:
         """Take the widgets off the page."""
-        for x in [*self._widgets(self.box), *(x for _, box in self._dials.values() for x in self._widgets(box))]:
-            x.close()
+        tops = [self.box, *(box for _, box in self._dials.values())]
+        widgets = [x for top in tops for x in self._widgets(top)]
+        for x in widgets:
+            for part in (x.layout, getattr(x, "style", None), x):
+                if part is not None:
+                    part.close()
 
 
 def _offer(widget: Any, options: Any, value: Any, observer: Callable[[Any], None]) -> None:

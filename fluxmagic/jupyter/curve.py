@@ -27,6 +27,7 @@ POINTS = 1000  # drawn of a line, at most
 SIZE = (8.6, 3.6)  # inches
 DPI = 100
 LABEL = 46  # characters that fit beside a mark
+DOTS = 60  # epochs until which each has a dot
 SHARP = 160  # dots an inch of the picture that stays
 
 # On white and on black alike: nothing lighter or darker than this is used, and the background is transparent.
@@ -258,6 +259,7 @@ class Curve:
         self._smooth.set_data(*track.loss.smooth(self.smoothing))
         for k, d in track.checks.items():
             self._checks[k].set_data(*d.line())
+            self._checks[k].set_marker("." if d.n <= DOTS else "")
 
     def _wanted(self) -> tuple[float, float, float, float, float]:
         """Right end of the steps; bottom and top of the loss, and of the metrics."""
@@ -478,7 +480,7 @@ def _axes() -> tuple[Figure, Any]:
     ax = figure.add_axes((0.075, 0.13, 0.86, 0.77))
     _plain(ax)
     ax.grid(color=INK, alpha=0.22, lw=0.6)
-    ax.set_xlabel("step", color=INK, fontsize=9, loc="right", labelpad=1)
+    ax.set_xlabel("step", color=INK, fontsize=9, loc="right", labelpad=3)
     return figure, ax
 
 

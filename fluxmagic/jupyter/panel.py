@@ -11,6 +11,7 @@ from IPython.core.getipython import get_ipython
 
 from fluxmagic.jupyter.board import Board
 from fluxmagic.jupyter.driver import Live, Page, drive, follow, frontend, remember
+from fluxmagic.jupyter.pump import Pump
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run
 from fluxmagic.runs.run import TURN
@@ -109,8 +110,7 @@ class Panel:
     # -- showing -------------------------------------------------------------------------------------------
 
     def _ipython_display_(self) -> None:
-        ip = get_ipython()
-        kind = frontend(ip)
+        kind = frontend(get_ipython())
         if self._view is not None:
             self._view.open_again()
         elif kind == "terminal":
@@ -205,16 +205,15 @@ class Panel:
     def wait(self) -> None:
         """Drive the run to its end in the calling cell, as `%%train` does, and leave the last frame there."""
         self._task = None
-        ip = get_ipython()
         view = self._view
         if view is None:
             self._leave()
-            drive(self.run, ip)
+            drive(self.run, get_ipython())
             return
         self._blocking = True
         try:
             view.open_again()
-            follow(self.run, view, getattr(ip, "kernel", None))
+            follow(self.run, view, _kernel())
         finally:
             self._blocking = False
             self._view = None
@@ -231,13 +230,18 @@ class Panel:
             view.board.playing = True
         if self._task is None and not self.run.finished:
             self._play()
-        while self._view is not None and self._error is None:
-            if self.run.finished or self.run.state == "stopped":
-                break
-            if self._task is None and not isinstance(view, Live):
-                break
-            await asyncio.sleep(TURN)
+        with Pump(_kernel(), view.board.owns).beside() if isinstance(view, Live) else contextlib.nullcontext():
+            while self._view is not None and self._error is None:
+                if self.run.finished or self.run.state == "stopped":
+                    break
+                if self._task is None and not isinstance(view, Live):
+                    break
+                await asyncio.sleep(TURN)
         error = self._error
         self.close()
         if error is not None:
             raise error
+
+
+def _kernel() -> Any:
+    return getattr(get_ipython(), "kernel", None)

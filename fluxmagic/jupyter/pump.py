@@ -158,6 +158,27 @@ class Pump:
         if callback is not None:
             callback(message)
 
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """Handle the panel's messages as they come, while an async cell keeps those that come from being handled."""
+        if not self.works:
+            yield
+            return
+        stream = self._stream
+        others = stream._recv_callback
+
+        def receive(frames: list[Any]) -> Any:
+            if not self._is_ours(frames):
+                return others(frames)
+            self._handle(frames)
+            return None
+
+        stream._recv_callback = receive
+        try:
+            yield
+        finally:
+            stream._recv_callback = others
+
     def __exit__(self, *error: Any) -> None:
         with uninterrupted():
             if self.works:  # what is there now came before what comes later
