@@ -1,0 +1,224 @@
+"""The code of a `%%train` cell, compiled once, under the cell's own name, so that errors point at the user's line."""
+
+from __future__ import annotations
+
+import ast
+import dis
+from collections.abc import Callable, Iterator
+from itertools import takewhile
+from types import CodeType, FunctionType
+from typing import Any
+
+from IPython.core.error import UsageError
+
+from fluxmagic.layers.mode import is_testing
+
+__all__ = ["Body", "Cell", "Data"]
+
+BATCH = "_fluxmagic_batch"
+
+
+class Cell:
+    """The text of a cell, and how to compile pieces of it.
+
+    Code becomes functions whose globals are the user's namespace and which have no locals of their own: they
+    run there as if they had been typed in a cell, and what they name can be found by looking at them.
+
+    Parameters
+    ----------
+    ip : InteractiveShell
+    magic : str
+        The line without its `%%train`.
+    body : str
+        What stands below it.
+    """
+
+    def __init__(self, ip: Any, magic: str, body: str) -> None:
+        self.ip = ip
+        self.ns: dict[str, Any] = ip.user_ns
+        raw, head = _raw(ip, magic, body)
+        self.line = head.rpartition("\n")[2]
+        self.at = head.count("\n") + 1  # the number of that line
+        blank = sum(1 for _ in takewhile(lambda line: not line.strip(), body.splitlines()))  # IPython drops these
+        self.above = "\n" * (self.at + blank)
+        self.code: str = ip.transform_cell(body)
+        self.name: str = ip.compile.cache(
+            head + self.above[self.at - 1 :] + self.code, ip.execution_count, raw_code=raw
+        )
+
+    def function(self, code: CodeType) -> FunctionType:
+        """Code as a function in the user's namespace."""
+        return FunctionType(code, self.ns, "<cell>")
+
+    def expression(self, what: str, text: str) -> FunctionType:
+        """A piece of the line, as a function without arguments that evaluates it.
+
+        Raises
+        ------
+        UsageError
+            If it is no expression; `what` names it there.
+        """
+        try:
+            tree = ast.parse(text, mode="eval")
+        except SyntaxError as error:
+            raise UsageError(f"{what} {text}: {error.msg}") from None
+        return self.function(self.ip.compile(self._placed(tree, text), self.name, "eval"))
+
+    def binding(self, names: str) -> tuple[FunctionType, ast.expr]:
+        """A function of a batch that binds names to it, as `for` does; and the names, parsed."""
+        tree = ast.parse(f"def bind({BATCH}):\n {names} = {BATCH}")
+        function: Any = tree.body[0]
+        target = function.body[0].targets[0]
+        bound = _names(target)
+        if bound:
+            function.body.insert(0, ast.Global(bound))
+        scratch: dict[str, Any] = {}
+        exec(self.ip.compile(self._placed(tree, names), self.name, "exec"), scratch)
+        return self.function(scratch["bind"].__code__), target
+
+    def loss(self) -> tuple[FunctionType | None, FunctionType, FunctionType]:
+        """The statements of the body, if any; the expression that it ends with; and all of it, to be looked at.
+
+        Raises
+        ------
+        UsageError
+            If it does not end with an expression.
+        SyntaxError
+            Pointing at the line.
+        """
+        compiler = self.ip.compile
+        tree = self.ip.transform_ast(compiler.ast_parse(self.above + self.code, self.name))
+        if not tree.body or not isinstance(tree.body[-1], ast.Expr):
+            raise UsageError(
+                "the cell's last statement has to be an expression, the loss: "
+                + (f"`{ast.unparse(tree.body[-1]).splitlines()[0]}` is none" if tree.body else "there is nothing")
+            )
+        whole = self.function(compiler(tree, self.name, "exec"))
+        *statements, last = tree.body
+        value = self.function(compiler(ast.Expression(last.value), self.name, "eval"))
+        if not statements:
+            return None, value, whole
+        return self.function(compiler(ast.Module(statements, []), self.name, "exec")), value, whole
+
+    def _placed(self, tree: Any, text: str) -> Any:
+        """A piece of the line, at its place in the cell."""
+        at = len(self.line[: max(self.line.find(text), 0)].encode())
+        node: Any
+        for node in ast.walk(tree):
+            if hasattr(node, "lineno"):
+                node.lineno = node.end_lineno = self.at
+                node.col_offset += at
+                node.end_col_offset += at
+        return ast.fix_missing_locations(tree)
+
+
+def _raw(ip: Any, magic: str, body: str) -> tuple[str, str]:
+    """The cell as it was typed, from which a debugger's name for it follows, and what stands above the body."""
+    typed = ip.history_manager.input_hist_raw[-1] if ip.history_manager is not None else ""
+    end = body.rstrip()
+    if end and typed.lstrip().startswith("%%train") and typed.rstrip().endswith(end):
+        return typed, typed[: typed.rindex(end)].rstrip()
+    return f"%%train {magic}\n{body}", f"%%train {magic}"
+
+
+class Body:
+    """The loss: what the cell says, of a batch that its names are bound to.
+
+    In test mode names are afterwards bound to what they were.
+
+    Attributes
+    ----------
+    whole : function
+        The body, to be looked at: parameters are found by what it names.
+    names : str
+        What batches are bound to.
+    count : int or None
+        How many things they are unpacked into; None where any batch will do.
+    """
+
+    def __init__(self, cell: Cell, names: str) -> None:
+        self.ns = cell.ns
+        self.statements, self.value, self.whole = cell.loss()
+        self.names = names
+        self.bind, target = cell.binding(names)
+        parts = getattr(target, "elts", None)
+        self.count = None if parts is None or any(isinstance(p, ast.Starred) for p in parts) else len(parts)
+        self.stored = list(dict.fromkeys([*_names(target), *_stored(self.statements), *_stored(self.value)]))
+
+    def __call__(self, *batch: Any) -> Any:
+        if is_testing():
+            return self._apart(self._evaluate, batch)
+        return self._evaluate(batch)
+
+    def _evaluate(self, batch: tuple[Any, ...]) -> Any:
+        self._take(batch)
+        if self.statements is not None:
+            self.statements()
+        return self.value()
+
+    def _take(self, batch: tuple[Any, ...]) -> None:
+        """Bind the names: to the one batch that `Data` gives, or to validation data, an array for each name."""
+        one = len(batch) == 1 and (self.count != 1 or type(batch[0]) is tuple)
+        self.bind(batch[0] if one else batch)
+
+    def metric(self, value: Callable[[], Any]) -> Callable[..., Any]:
+        """A function of a batch, that evaluates an expression with the names bound to it."""
+
+        def evaluate(batch: tuple[Any, ...]) -> Any:
+            self._take(batch)
+            return value()
+
+        return lambda *batch: self._apart(evaluate, batch)
+
+    def _apart(self, f: Callable[[tuple[Any, ...]], Any], batch: tuple[Any, ...]) -> Any:
+        """Call, and put the names back: looking changes nothing."""
+        ns = self.ns
+        before = {k: ns[k] for k in self.stored if k in ns}
+        try:
+            return f(batch)
+        finally:
+            for k in self.stored:
+                ns.pop(k, None)
+            ns.update(before)
+
+
+def _names(target: ast.expr) -> list[str]:
+    """The variables that an assignment to a target binds."""
+    found = [n.id for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    return list(dict.fromkeys(found))
+
+
+def _stored(f: FunctionType | None) -> Iterator[str]:
+    """The names that code binds in the namespace."""
+    if f is not None:
+        for i in dis.get_instructions(f.__code__):
+            if i.opname in ("STORE_NAME", "STORE_GLOBAL"):
+                yield i.argval
+
+
+class Data:
+    """The line's expression, evaluated afresh for every epoch; each of its batches is handed on whole."""
+
+    def __init__(self, expr: FunctionType) -> None:
+        self.expr = expr
+
+    def __call__(self) -> Whole:
+        source = self.expr()
+        return Sized(source) if hasattr(source, "__len__") else Whole(source)
+
+
+class Whole:
+    """Batches as tuples of one: `x in pairs` binds x to a pair, as `for` would."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+
+    def __iter__(self) -> Iterator[tuple[Any]]:
+        return ((d,) for d in self.source)
+
+
+class Sized(Whole):
+    """Batches whose number is known."""
+
+    def __len__(self) -> int:
+        return len(self.source)

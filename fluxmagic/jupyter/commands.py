@@ -1,0 +1,219 @@
+"""What `%train` can do with a run: one small function for each command."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.display import display
+
+import fluxmagic
+from fluxmagic.jupyter.line import assignments
+from fluxmagic.jupyter.settings import dials, evaluate, optimiser, whole
+from fluxmagic.jupyter.text import progress, summary
+from fluxmagic.optimise import NotFinite, Optimiser
+from fluxmagic.runs import Run
+
+__all__ = ["COMMANDS", "drive_here", "one_line"]
+
+HERE = os.path.dirname(fluxmagic.__file__) + os.sep
+
+
+def drive_here(run: Run, ip: Any, panel: bool = True) -> None:
+    """Drive a run to its end in this cell; an error's traceback goes straight to the user's own line."""
+    from fluxmagic.jupyter.driver import drive  # matplotlib takes its time
+
+    try:
+        drive(run, ip, panel=panel)
+    except (NotFinite, KeyboardInterrupt) as error:
+        raise error.with_traceback(None) from None
+    except Exception as error:
+        at = next((tb for tb in _frames(error) if tb.tb_frame.f_globals is ip.user_ns), error.__traceback__)
+        raise error.with_traceback(at) from error.__cause__
+
+
+def _frames(error: BaseException) -> Iterator[TracebackType]:
+    tb = error.__traceback__
+    while tb is not None:
+        yield tb
+        tb = tb.tb_next
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """What a run refuses is a line without a traceback; errors in the user's own code keep theirs."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except OSError as error:
+        raise UsageError(str(error)) from None
+    except (TypeError, ValueError, RuntimeError) as error:
+        if all(tb.tb_frame.f_code.co_filename.startswith(HERE) for tb in _frames(error)):
+            raise UsageError(str(error)) from None
+        raise
+
+
+def _run(ip: Any, name: str) -> Run:
+    run = ip.user_ns.get(name)
+    if isinstance(run, Run):
+        return run
+    there = [k for k, v in ip.user_ns.items() if isinstance(v, Run) and not k.startswith("_")]
+    raise UsageError(
+        f"there is no run called {name}: "
+        + (
+            f"say which one, --name {there[0]}" + "".join(f" or {k}" for k in there[1:])
+            if there
+            else "%%train makes one"
+        )
+    )
+
+
+def _said(run: Run) -> None:
+    print(summary(run).split("\n", 1)[0])
+
+
+def _number(ip: Any, text: str, low: int, what: str) -> int:
+    return whole(evaluate(lambda: eval(text, ip.user_ns), f"{what} {text}"), low, f"{what} {text}")
+
+
+def _given(ip: Any, cls: type[Optimiser], pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    """Dials from `name=value`s."""
+    values: dict[str, tuple[str, Any]] = {}
+    for name, text in pairs:
+        if name in values:
+            raise UsageError(f"{name} is given twice")
+        what = f"{name}={text}"
+        values[name] = what, evaluate(lambda text=text: eval(text, ip.user_ns), what)  # type: ignore[misc]
+    return dials(cls, values)
+
+
+def _class(run: Run) -> type[Optimiser]:
+    if run.opt_class is None:
+        raise UsageError(f"{run.opt_name} is a plain function: it has no dials, and none can take over")
+    return run.opt_class
+
+
+def status(ip: Any, name: str, rest: str) -> None:
+    run = _run(ip, name)
+    if run.state == "running":
+        print(progress(run))
+    print(summary(run))
+
+
+def stop(ip: Any, name: str, rest: str) -> None:
+    run = _run(ip, name)
+    run.stop()
+    print(f"{name} stops after the batch" if run.state == "running" else f"{name} is {run.state}")
+
+
+def pause(ip: Any, name: str, rest: str) -> None:
+    run = _run(ip, name)
+    run.pause()
+    print(f"{name} pauses after the batch" if run.state == "running" else f"{name} is {run.state}")
+
+
+def resume(ip: Any, name: str, rest: str) -> None:
+    run = _run(ip, name)
+    if run.finished:
+        raise UsageError(f"{name} has done its {run.epochs} epochs: %%train --resume adds some, or {name}.epochs += 10")
+    if run.state == "running":
+        raise UsageError(f"{name} is running already")
+    drive_here(run, ip)
+
+
+def step(ip: Any, name: str, rest: str) -> None:
+    run = _run(ip, name)
+    run.step(_number(ip, rest or "1", 1, "%train step"))
+    print(progress(run))
+
+
+def set_(ip: Any, name: str, rest: str) -> None:
+    run = _run(ip, name)
+    head, pairs = assignments(rest)
+    if head or not pairs:
+        raise UsageError(f"%train set {rest}: dial=value, as in η=0.01")
+    run.set(**_given(ip, _class(run), pairs))
+    _said(run)
+
+
+def swap(ip: Any, name: str, rest: str) -> None:
+    run = _run(ip, name)
+    head, pairs = assignments(rest)
+    _class(run)
+    cls = optimiser(head, ip.user_ns, "%train swap ")
+    run.swap(cls, **_given(ip, cls, pairs))
+    _said(run)
+
+
+def rewind(ip: Any, name: str, rest: str) -> None:
+    run = _run(ip, name)
+    run.rewind(_number(ip, rest, 0, "%train rewind"))
+    print(progress(run))
+
+
+def branch(ip: Any, name: str, rest: str) -> None:
+    run = _run(ip, name)
+    head, pairs = assignments(rest)
+    new, _, opt = head.partition(" ")
+    if not new.isidentifier():
+        raise UsageError(f"%train branch {rest}: a name for the new run comes first")
+    epochs = [text for k, text in pairs if k == "epochs"]
+    cls = optimiser(opt.strip(), ip.user_ns, "%train branch ") if opt else None
+    options = _given(ip, cls or _class(run), [p for p in pairs if p[0] != "epochs"])
+    if epochs:
+        options["epochs"] = _number(ip, epochs[-1], 1, "epochs")
+    ip.user_ns[new] = run.branch(new, cls, **options)
+    _said(ip.user_ns[new])
+
+
+def code(ip: Any, name: str, rest: str) -> None:
+    print(_run(ip, name).as_code(), end="")
+
+
+def save(ip: Any, name: str, rest: str) -> None:
+    path = _path(rest)
+    _run(ip, name).save(path)
+    print(f"{name} is saved in {path}")
+
+
+def load(ip: Any, name: str, rest: str) -> None:
+    run = _run(ip, name)  # the file holds no code
+    new = Run.load(_path(rest), run.loss, run.data, run.params, valid=run.valid, metrics=run.metrics, model=run.model)
+    new.source = run.source
+    ip.user_ns[name] = new
+    _said(new)
+
+
+def _path(text: str) -> str:
+    quoted = text[0] in "'\"" and text[-1] == text[0]
+    return os.path.expanduser(ast.literal_eval(text) if quoted else text)
+
+
+def compare(ip: Any, name: str, rest: str) -> None:
+    from fluxmagic.jupyter.curve import compare  # matplotlib takes its time
+
+    display(compare(*(_run(ip, word) for word in rest.replace(",", " ").split())))
+
+
+COMMANDS: dict[str, tuple[Callable[[Any, str, str], None], str, str]] = {
+    "status": (status, "", "what it is and where it stands"),
+    "stop": (stop, "", "end it after the batch"),
+    "pause": (pause, "", "let it rest after the batch"),
+    "resume": (resume, "", "go on, in this cell"),
+    "step": (step, "[N]", "take a step, or N"),
+    "set": (set_, "dial=value …", "turn dials"),
+    "swap": (swap, "OPTIMISER [dial=value …]", "go on with another optimiser"),
+    "rewind": (rewind, "N", "go back to where it was after N steps"),
+    "branch": (branch, "NEW [OPTIMISER] [dial=value …]", "a second run from here, in the variable NEW"),
+    "code": (code, "", "a script that does the same"),
+    "save": (save, "PATH", "write it to a file"),
+    "load": (load, "PATH", "read one that was saved, of this run's loss and data"),
+    "compare": (compare, "RUN RUN …", "the curves of runs, one over the other"),
+}
+"""By name: what it does, what has to follow, a line of help."""

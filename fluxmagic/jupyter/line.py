@@ -1,0 +1,141 @@
+"""The grammar of a magic's line: `NAMES in EXPR --option value …`, cut by Python's own tokenizer.
+
+The pieces stay text as it was typed, so that whatever Python takes for a value works without quotes around it.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from IPython.core.error import UsageError
+
+from fluxmagic.names import canonical
+
+__all__ = ["Line", "assignments", "cut", "parse"]
+
+USAGE = "%%train NAMES in EXPR [--option value …]"
+OPTION = re.compile(r"--([^\W\d]\w*(?:-[^\W\d]\w*)*)\s*(?:=(?!=))?")
+OPEN, CLOSE = "([{", ")]}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """What `%%train` was asked for.
+
+    Attributes
+    ----------
+    names : str
+        What each batch is bound to, as after `for`.
+    expr : str
+        The data.
+    options : list of (str, str)
+        Names, as Python would fold them, and values as they were typed; empty where there was none.
+    """
+
+    names: str
+    expr: str
+    options: list[tuple[str, str]]
+
+
+def parse(line: str) -> Line:
+    """Cut the line of a `%%train` cell.
+
+    Raises
+    ------
+    UsageError
+        If it is not as it should be; one line, that says what is wrong.
+    """
+    head, options = cut(line)
+    at = next((t.start[1] for t in _outside(head) if t.type == tokenize.NAME and t.string == "in"), None)
+    if at is None:
+        raise UsageError(f"{USAGE}: {f'there is no `in` in {head!r}' if head else 'nothing was given'}")
+    names, expr = head[:at].strip(), head[at + 2 :].strip()
+    if not names or not expr:
+        raise UsageError(f"{USAGE}: there is nothing {'before' if not names else 'after'} `in`")
+    try:
+        loop = ast.parse(f"for {names} in _: pass").body
+    except SyntaxError:
+        loop = []
+    if len(loop) != 1 or not isinstance(loop[0], ast.For):
+        raise UsageError(
+            f"{USAGE}: {names!r} is nothing that a batch can be bound to; write names, as in `x, y in data`"
+        )
+    return Line(names, expr, options)
+
+
+def cut(text: str) -> tuple[str, list[tuple[str, str]]]:
+    """What comes before the first ` --option`, and the options with their values; a comment at the end is left out.
+
+    `--` counts where it follows a space or begins the text, has a letter right behind it, and is in no string,
+    bracket or comment.
+    """
+    text = text.strip()
+    marks: list[re.Match[str]] = []
+    end = len(text)
+    before: tokenize.TokenInfo | None = None
+    for t in _outside(text):
+        if t.type == tokenize.COMMENT:
+            end = t.start[1]
+        elif t.string == "-" and before is not None and before.string == "-" and before.end == t.start:
+            start = before.start[1]
+            if (not start or text[start - 1].isspace()) and (m := OPTION.match(text, start)):
+                marks.append(m)
+        before = t
+    stops = [m.start() for m in marks] + [end]
+    options = [(canonical(m[1]), text[m.end() : stop].strip()) for m, stop in zip(marks, stops[1:])]
+    return text[: stops[0]].strip(), options
+
+
+def assignments(text: str) -> tuple[str, list[tuple[str, str]]]:
+    """What comes before the first `name=`, and names and values: "SGD η=0.1, clip=2*c" has two after "SGD".
+
+    Raises
+    ------
+    UsageError
+        If there is something that is no assignment.
+    """
+    text = text.strip()
+    tokens = list(_outside(text))
+    marks = [
+        (name.start[1], name.string, equals.end[1])
+        for name, equals in pairwise(tokens)
+        if name.type == tokenize.NAME and equals.string == "="
+    ]
+    stops = [start for start, _, _ in marks] + [len(text)]
+    found = [
+        (canonical(name), text[begin:stop].strip().rstrip(",").rstrip())
+        for (_, name, begin), stop in zip(marks, stops[1:])
+    ]
+    return text[: stops[0]].strip().rstrip(",").rstrip(), found
+
+
+def _outside(text: str) -> Iterator[tokenize.TokenInfo]:
+    """The tokens that are in no bracket, and the brackets themselves.
+
+    Raises
+    ------
+    UsageError
+        If a bracket or a string is not closed.
+    """
+    opened: list[tokenize.TokenInfo] = []
+    try:
+        for t in tokenize.generate_tokens(io.StringIO(text).readline):
+            if t.type == tokenize.ERRORTOKEN and t.string[0] in "'\"":
+                raise UsageError(f"a string is not closed: {text[t.start[1] :]}")
+            closes = t.type == tokenize.OP and t.string in CLOSE
+            if closes and (not opened or OPEN.index(opened.pop().string) != CLOSE.index(t.string)):
+                raise UsageError(f"{t.string!r} closes nothing: {text[: t.end[1]]}")
+            if not opened:
+                yield t
+            if t.type == tokenize.OP and t.string in OPEN:
+                opened.append(t)
+    except (tokenize.TokenError, SyntaxError) as error:
+        if opened:
+            raise UsageError(f"{opened[-1].string!r} was never closed: {text[opened[-1].start[1] :]}") from None
+        raise UsageError(f"{error.args[0]}: {text}") from None
