@@ -11,7 +11,7 @@ from fluxmagic import random
 from fluxmagic.layers.activations import identity
 from fluxmagic.layers.features import as_features, check_dtype, check_width
 from fluxmagic.tracker import Param, Tracked, param
-from fluxmagic.tracker.operation import RULES, Op
+from fluxmagic.tracker.operation import RULES, Op, apply
 from fluxmagic.tracker.rules.neural import affine
 
 __all__ = ["Dense", "glorot_uniform"]
@@ -113,11 +113,11 @@ class Dense:
             x = as_features(self, x, W.shape[1], W.dtype)
         σ = self.σ
         if σ is identity:
-            return affine(x, W, self.b)
+            return apply(affine, (x, W, self.b), None)
         op = σ if type(σ) is Op else RULES.get(σ) if type(σ) is np.ufunc else None
         if op is not None and op.of_output:
-            return affine(x, W, self.b, activation=op)
-        return σ(affine(x, W, self.b))
+            return apply(affine, (x, W, self.b), {"activation": op})
+        return σ(apply(affine, (x, W, self.b), None))
 
     def __repr__(self) -> str:
         n_out, n_in = self.W.shape

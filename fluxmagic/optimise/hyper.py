@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fluxmagic.names import ascii_name, canonical
 
@@ -63,8 +63,9 @@ class Hyper:
         self.name = canonical(name)
         self.ascii = ascii_name(name)
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else instance._values[self.name]
+    if TYPE_CHECKING:
+        # There is none: the value lies in the instance under the same name, and is read without a call.
+        def __get__(self, instance: Any, owner: type | None = None) -> Any: ...
 
     def __set__(self, instance: Any, value: Any) -> None:
         instance._assign(self, value)

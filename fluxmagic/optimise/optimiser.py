@@ -20,6 +20,7 @@ __all__ = ["OPTIMISERS", "Optimiser"]
 OPTIMISERS: dict[str, type[Optimiser]] = {}
 """Every optimiser by name; a class gets in by being defined."""
 
+COMMON = ("decay", "clip", "clipnorm", "weightdecay")  # what every optimiser has
 BLOCK = 1 << 16  # elements: what an update works on at a time stays in the cache
 FLUSH = 128  # updates between two sweeps that keep denormal numbers out of the state
 
@@ -89,9 +90,8 @@ class Optimiser:
             raise TypeError(f"{cls.__name__}: {taken[0]} is taken, the hyper-parameter needs another name")
         cls.state = tuple(map(canonical, (cls.state,) if isinstance(cls.state, str) else cls.state))
         cls.numbers = {canonical(k): v for k, v in cls.numbers.items()}
-        common = ("decay", "clip", "clipnorm", "weightdecay")
-        own = {k: h for k, h in hypers.items() if k not in common}
-        cls.hypers = {**own, **{k: hypers[k] for k in common}}
+        own = {k: h for k, h in hypers.items() if k not in COMMON}
+        cls.hypers = {**own, **{k: hypers[k] for k in COMMON}}
         for h in cls.hypers.values():
             if h.ascii != h.name and not hasattr(cls, h.ascii):
                 setattr(cls, h.ascii, _alias(h.name))
@@ -112,8 +112,10 @@ class Optimiser:
                 raise TypeError(f"{self.name}: η is given twice")
             given["η"] = η[0]
         set_ = object.__setattr__
-        set_(self, "_values", {k: h.default for k, h in self.hypers.items()})
+        set_(self, "_values", {})
         set_(self, "_schedules", {})
+        for h in self.hypers.values():
+            self._put(h.name, h.default)
         for name, value in given.items():
             setattr(self, name, value)
         set_(self, "params", _checked(params, self.name))
@@ -128,6 +130,7 @@ class Optimiser:
     params: list[Param]
     n: int
     _values: dict[str, float]
+    _bare: bool
     _schedules: dict[str, Callable[[int], float]]
     _numbers: SimpleNamespace
     _flat: Flat
@@ -178,10 +181,17 @@ class Optimiser:
         if callable(value) and not isinstance(value, Tracked):
             first = hyper.check(value(getattr(self, "n", 0)))
             self._schedules[hyper.name] = value
-            self._values[hyper.name] = first
+            self._put(hyper.name, first)
         else:
-            self._values[hyper.name] = hyper.check(value)
+            self._put(hyper.name, hyper.check(value))
             self._schedules.pop(hyper.name, None)
+
+    def _put(self, name: str, value: float) -> None:
+        self._values[name] = self.__dict__[name] = value
+        if name in COMMON:  # whether the rule is all that there is to an update
+            v = self._values
+            off = {k: v.get(k) == h.default for k, h in self.hypers.items() if k in COMMON}
+            self.__dict__["_bare"] = all(off[k] or (k == "weightdecay" and self.decoupled) for k in off)
 
     def __setattr__(self, name: str, value: Any) -> None:
         name = canonical(name)
@@ -238,22 +248,35 @@ class Optimiser:
 
     def __call__(self) -> None:
         """Update the parameters, and clear their gradients."""
-        values = self._values
-        n = self.n
+        self._flat.settle()
+        self.update()
+
+    def update(self) -> None:
+        """`__call__`, for gradients that are known to be settled."""
         if self._schedules:
             for name, f in self._schedules.items():
-                values[name] = self.hypers[name].check(f(n))
-        flat = self._flat
-        flat.settle()
-        scale = 1.0
-        if values["clipnorm"] != math.inf:
-            norm = self._norm()
-            if norm > values["clipnorm"]:
-                scale = values["clipnorm"] / norm
-        bound = values["clip"]
-        weightdecay = 0.0 if self.decoupled else values["weightdecay"]
-        factor = 1 / (1 + values["decay"] * n) if values["decay"] else 1.0
+                self._put(name, self.hypers[name].check(f(self.n)))
         numbers = self._as_arrays(self.begin())
+        if self._bare:
+            for s in self._blocks:
+                np.subtract(s.p, self.step(s.δ, s, *numbers[s.p.dtype]), s.p)
+        else:
+            self._update_with_all(numbers)
+        self.__dict__["n"] += 1
+        self._flat.clear()
+        if self.state and self.n % FLUSH == 0:
+            self._flush()
+
+    def _update_with_all(self, numbers: dict[Any, list[np.ndarray]]) -> None:
+        """The update where clipnorm, clip, weightdecay or decay is on."""
+        scale = 1.0
+        if self.clipnorm != math.inf:
+            norm = self._norm()
+            if norm > self.clipnorm:
+                scale = self.clipnorm / norm
+        bound = self.clip
+        weightdecay = 0.0 if self.decoupled else self.weightdecay
+        factor = 1 / (1 + self.decay * self.n)
         for s in self._blocks:
             δ = s.δ
             if scale != 1:
@@ -268,10 +291,6 @@ class Optimiser:
             if factor != 1 and not self.decays_gradient:
                 step = step * factor
             np.subtract(s.p, step, s.p)
-        object.__setattr__(self, "n", n + 1)
-        flat.clear()
-        if self.state and n % FLUSH == FLUSH - 1:
-            self._flush()
 
     def _as_arrays(self, numbers: tuple[float, ...]) -> dict[Any, list[np.ndarray]]:
         """NumPy takes a 0-d array of the right dtype faster than a Python float."""
@@ -280,8 +299,8 @@ class Optimiser:
             for dtype in self._dtypes:
                 constants[dtype] = [np.zeros((), dtype) for _ in numbers]
         for arrays in constants.values():
-            for a, number in zip(arrays, numbers, strict=True):
-                a[()] = number
+            for i, number in enumerate(numbers):
+                arrays[i][()] = number
         return constants
 
     def _norm(self) -> float:
@@ -312,6 +331,10 @@ class Optimiser:
     def bad_gradient(self) -> Param | None:
         """The first parameter whose gradient is not finite, if any."""
         self._flat.settle()
+        return self.bad_settled_gradient()
+
+    def bad_settled_gradient(self) -> Param | None:
+        """`bad_gradient`, for gradients that are known to be settled."""
         if math.isfinite(self._flat.square()):
             return None
         return self._flat.bad()
@@ -384,7 +407,8 @@ class Optimiser:
                     wrong.append(f"{k}[{i}] is {a.dtype} of shape {a.shape}, the parameter {p.dtype} of {p.shape}")
         if wrong:
             raise ValueError(f"{self.name} cannot take this state: " + "; ".join(wrong))
-        self._values.update(values)
+        for name, value in values.items():
+            self._put(name, value)
         object.__setattr__(self, "n", int(d["n"]))
         vars(self._numbers).update({k: float(v) for k, v in d["numbers"].items()})
         for k, arrays in d["arrays"].items():

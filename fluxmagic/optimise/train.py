@@ -139,12 +139,6 @@ class Interrupts:
             self.check()
 
 
-def evaluate(loss: Callable[..., Any], d: Any) -> Any:
-    """The loss of one batch: loss(*d), or loss(d) for a single array."""
-    with outer_gradient:
-        return loss(*d) if type(d) is tuple else loss(d)
-
-
 def checked(l: Any, step: int) -> float:
     """The loss as a float.
 
@@ -185,7 +179,10 @@ def descend(l: Tracked, value: float, step: int, opts: list[Any], known: list[Pa
         if bad is not None:
             raise NotFinite(step, value, bad)
     for opt in opts:
-        opt()
+        if isinstance(opt, Optimiser):
+            opt.update()
+        else:
+            opt()
 
 
 def _bad_leaf(l: Tracked) -> Param | None:
@@ -250,7 +247,8 @@ def take_step(
     """
     l = None
     try:
-        l = evaluate(loss, d)
+        with outer_gradient:
+            l = loss(*d) if type(d) is tuple else loss(d)
         value = checked(l, step)
         if look is not None:
             look(l)

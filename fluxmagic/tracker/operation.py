@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,6 @@ class Op:
     bind : callable, optional
         Where NumPy's way to call it is not (arrays..., options): takes a call's arguments, returns
         the arrays and the options, `(args, options)`.
-    doc : str, optional
-        The docstring of an operation that users call by its own name.
     """
 
     def __init__(
@@ -76,7 +75,6 @@ class Op:
         bind: Rule | None = None,
         of_output: bool = False,
         keeps: bool = False,
-        doc: str | None = None,
     ) -> None:
         self.name = name
         self.forward = forward
@@ -85,12 +83,18 @@ class Op:
         self.bind = bind
         self.of_output = of_output
         self.keeps = keeps
-        if doc is not None:
-            self.__doc__ = inspect.cleandoc(doc)
-            self.__signature__ = inspect.signature(forward)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         return call(self, args, options)
+
+    def document(self, doc: str) -> None:
+        """Give the operation a docstring, and a signature that `help` shows."""
+        self.__doc__ = inspect.cleandoc(doc)
+        if isinstance(self.forward, np.ufunc):
+            self.__signature__ = _UNARY
+        else:
+            given = inspect.signature(self.forward).parameters.values()
+            self.__signature__ = inspect.Signature([p for p in given if p.name != "out"])
 
     def __repr__(self) -> str:
         return self.name
@@ -99,6 +103,9 @@ class Op:
         if NAMED.get(self.name) is not self:
             raise TypeError(f"{self.name} is no entry of the table, and cannot be pickled or copied")
         return named, (self.name,)
+
+
+_UNARY = inspect.Signature([inspect.Parameter("x", inspect.Parameter.POSITIONAL_OR_KEYWORD)])
 
 
 def named(name: str) -> Op:
@@ -128,7 +135,7 @@ def define(
     ----------
     function : callable
         NumPy's function or ufunc, or a function of one's own.
-    *gradients, joint, bind, keeps, doc
+    *gradients, joint, bind, keeps
         See `Op`.
     name : str, optional
         Default: the function's name.
@@ -144,6 +151,8 @@ def define(
         Other NumPy functions that mean the same (np.absolute, np.abs).
     reduces, accumulates : ufunc, optional
         This operation is that ufunc's `reduce` or `accumulate`.
+    doc : str, optional
+        The docstring of an operation that users call by its own name; default: that of a function of one's own.
 
     Returns
     -------
@@ -158,8 +167,11 @@ def define(
         bind=bind,
         of_output=of_output,
         keeps=keeps,
-        doc=doc,
     )
+    if isinstance(function, FunctionType):
+        doc = doc or function.__doc__
+    if doc is not None:
+        op.document(doc)
     NAMED[op.name] = op
     for f in (function, *also):
         RULES[f] = op
@@ -331,8 +343,8 @@ def _operator(op: Op, special: str) -> Callable[..., Any]:
     if special in ("neg", "pos", "abs"):
         return lambda a: apply(op, (a,), None)
     reflected = special[0] == "r"
-    f = getattr(operator, special[reflected:])
-    forward = getattr(op.forward, "operator", f)
+    # NumPy's operators know short cuts (x**2) that its ufuncs do not
+    forward = getattr(operator, special[reflected:]) if isinstance(op.forward, np.ufunc) else op.forward
 
     def method(a: Tracked, b: Any) -> Any:
         kind = type(b)
@@ -350,7 +362,7 @@ def _operator(op: Op, special: str) -> Callable[..., Any]:
                 return NotImplemented
             return apply(op, (b, a) if reflected else (a, b), None)
         try:
-            value = forward(*args)
+            value = forward(args[0], args[1])
         except (ValueError, TypeError, OverflowError) as error:
             raise explained(op, args, error) from None
         if value.dtype.char not in _FLOAT_CHARS:
@@ -490,18 +502,17 @@ def call_function(function: Any, args: tuple[Any, ...], options: dict[str, Any])
 def call_with_options(op: Op, function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Carry out op on a call's arguments, which NumPy lets one write by place or by name."""
     if op.bind is not None:
-        refuse_out(op.name, options)
         args, options = op.bind(*args, **options)
     else:
         out = _place_of_out(function)
         if len(args) > out:
             named = list(_signature(function).parameters)[out : len(args)]
             args, options = args[:out], {**dict(zip(named, args[out:], strict=True)), **options}
-        if options:
-            refuse_out(op.name, options)
-            if any(isinstance(v, Tracked) for v in options.values()):
-                bound = _signature(function).bind(*args, **options)
-                args, options = bound.args, bound.kwargs
+        if any(isinstance(v, Tracked) for v in options.values()):
+            bound = _signature(function).bind(*args, **options)
+            args, options = bound.args, bound.kwargs
+    if options:
+        refuse_out(op.name, options)
     for k, v in options.items():
         if isinstance(v, Tracked):
             raise TypeError(f"{op.name}: no gradient passes through {k}=; give it as a plain array (.data)")

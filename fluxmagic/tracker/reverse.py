@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heappushpop
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ def sweep(y: Tracked, Δ: Array, stop: int = -1) -> tuple[dict[Tracked, Array], 
     """
     gradients: dict[Tracked, Array] = {}
     heap: list[tuple[int, Tracked]] = []
+    following: Tracked | None = None  # what comes next where only one node waits: a chain needs no heap
     touched = 0
     if y.op is None or y.serial < stop:
         if type(y) is Param and y.serial >= stop:
@@ -55,7 +56,7 @@ def sweep(y: Tracked, Δ: Array, stop: int = -1) -> tuple[dict[Tracked, Array], 
                 δs = joint(Δ, node.value, *node.args, into=into)
         else:
             δs = op.gradients  # each is called when its turn comes
-        for p, δ in zip(parents, δs):  # noqa: B905 - an operation may have more rules than it was given arguments
+        for p, δ in zip(parents, δs):  # there may be more rules than arguments
             if p is None or δ is None:
                 continue
             if joint is None:
@@ -78,10 +79,17 @@ def sweep(y: Tracked, Δ: Array, stop: int = -1) -> tuple[dict[Tracked, Array], 
             else:
                 gradients[p] = δ
                 if p.op is not None and p.serial > stop:
-                    heappush(heap, (-p.serial, p))
-        if not heap:
+                    if following is None and not heap:
+                        following = p
+                    else:
+                        heappush(heap, (-p.serial, p))
+        if following is not None:  # alone, or first of the heap
+            node = heappushpop(heap, (-following.serial, following))[1] if heap else following
+            following = None
+        elif heap:
+            node = heappop(heap)[1]
+        else:
             return gradients, touched
-        node = heappop(heap)[1]
         Δ = gradients.pop(node)
 
 

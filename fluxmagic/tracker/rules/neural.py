@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from fluxmagic.tracker.array import Array, Tracked
-from fluxmagic.tracker.operation import Op, define
+from fluxmagic.tracker.operation import RULES, Op, define
+from fluxmagic.tracker.rules import elementwise as elementwise  # tanh has to be there
 from fluxmagic.tracker.rules.products import can_write
 
 # -- activations -------------------------------------------------------------------------------------
@@ -20,6 +21,25 @@ _ONE = {np.dtype(t): np.ones((), t) for t in (np.float32, np.float64)}
 
 
 def _σ(x: Any, out: Any = None) -> Any:
+    """Logistic function: 1 / (1 + exp(-x)); also as `sigmoid`.
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, plain or tracked, float32 or float64.
+
+    Returns
+    -------
+    array
+        Of x's shape and dtype, tracked if x is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import σ
+    >>> σ(np.array([-1e4, 0, 1e4]))
+    array([0. , 0.5, 1. ])
+    """
     with np.errstate(over="ignore"):  # 1 / ∞ is the right answer
         if type(x) is not np.ndarray or not x.ndim or x.dtype not in _ONE:
             return 1 / (1 + np.exp(-x))
@@ -30,6 +50,25 @@ def _σ(x: Any, out: Any = None) -> Any:
 
 
 def _relu(x: Any, out: Any = None) -> Any:
+    """Rectified linear unit: max(x, 0), whose gradient at 0 is 0.
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, plain or tracked, float32 or float64.
+
+    Returns
+    -------
+    array
+        Of x's shape and dtype, tracked if x is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import relu
+    >>> relu(np.array([-2.0, 0.0, 3.0]))
+    array([0., 0., 3.])
+    """
     return np.maximum(x, _ZERO.get(getattr(x, "dtype", None), 0), out=out)
 
 
@@ -38,18 +77,103 @@ def _d_relu(Δ: Array, y: Array, x: Any) -> Array:
 
 
 def _leakyrelu(x: Any, a: float = 0.01) -> Any:
+    """Leaky rectified linear unit: x where it is positive, otherwise a x.
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, plain or tracked, float32 or float64.
+    a : float
+        The slope of the negative part.
+
+    Returns
+    -------
+    array
+        Of x's shape and dtype, tracked if x is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import leakyrelu
+    >>> leakyrelu(np.array([-2.0, 3.0]))
+    array([-0.02,  3.  ])
+    """
     return np.where(np.greater(x, 0), x, x * a)
 
 
 def _elu(x: Any, α: float = 1.0) -> Any:
+    """Exponential linear unit: x where it is positive, otherwise α (exp(x) - 1).
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, plain or tracked, float32 or float64.
+    α : float
+        How far below zero it goes.
+
+    Returns
+    -------
+    array
+        Of x's shape and dtype, tracked if x is.
+
+    References
+    ----------
+    Clevert, Unterthiner, Hochreiter: Fast and accurate deep network learning by exponential linear units.
+    https://arxiv.org/abs/1511.07289
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import elu
+    >>> elu(np.array([-1e4, 3.0]))
+    array([-1.,  3.])
+    """
     return np.where(np.greater(x, 0), x, α * np.expm1(np.minimum(x, 0)))
 
 
 def _softplus(x: Any) -> Any:
+    """Smooth rectifier: log(1 + exp(x)).
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, plain or tracked, float32 or float64.
+
+    Returns
+    -------
+    array
+        Of x's shape and dtype, tracked if x is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import softplus
+    >>> softplus(np.array([-1e4, 0, 1e4])).round(2).tolist()
+    [0.0, 0.69, 10000.0]
+    """
     return np.logaddexp(x, np.zeros((), getattr(x, "dtype", None)))
 
 
 def _logσ(x: Any) -> Any:
+    """Logarithm of the logistic function: log(σ(x)); also as `logsigmoid`.
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, plain or tracked, float32 or float64.
+
+    Returns
+    -------
+    array
+        Of x's shape and dtype, tracked if x is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import logσ
+    >>> logσ(np.array([-1e4, 0])).round(2).tolist()
+    [-10000.0, -0.69]
+    """
     return -_softplus(-x)
 
 
@@ -62,15 +186,80 @@ elu = define(_elu, lambda Δ, y, x, α=1.0: np.where(x > 0, Δ, Δ * (y + α)), 
 softplus = define(_softplus, lambda Δ, y, x: Δ * -np.expm1(-y), name="softplus", of_output=True)
 logσ = define(_logσ, lambda Δ, y, x: Δ * -np.expm1(y), name="logσ", of_output=True)
 
+RULES[np.tanh].document(
+    """Hyperbolic tangent: `np.tanh` itself.
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, plain or tracked, float32 or float64.
+
+    Returns
+    -------
+    array
+        Of x's shape and dtype, tracked if x is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import tanh
+    >>> tanh(np.array([-1e4, 0, 1e4]))
+    array([-1.,  0.,  1.])
+    """
+)
+
 # -- softmax -----------------------------------------------------------------------------------------
 
 
 def _softmax(x: Any, axis: int = -1) -> Any:
+    """Exponentials that sum to 1 along an axis, the last by default: exp(x) / Σ exp(x).
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, plain or tracked, float32 or float64.
+    axis : int
+        The axis along which the exponentials are summed.
+
+    Returns
+    -------
+    array
+        Of x's shape and dtype, tracked if x is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import softmax
+    >>> softmax(np.array([[1.0, 1.0], [1e4, 0.0]]))
+    array([[0.5, 0.5],
+           [1. , 0. ]])
+    """
     e = np.exp(x - np.maximum.reduce(x, axis, keepdims=True))
     return e / np.add.reduce(e, axis, keepdims=True)
 
 
 def _logsoftmax(x: Any, axis: int = -1) -> Any:
+    """Logarithm of softmax: x - log Σ exp(x), over the last axis by default.
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, plain or tracked, float32 or float64.
+    axis : int
+        The axis along which the exponentials are summed.
+
+    Returns
+    -------
+    array
+        Of x's shape and dtype, tracked if x is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import logsoftmax
+    >>> logsoftmax(np.array([0.0, 1e4]))
+    array([-10000.,      0.])
+    """
     x = x - np.max(x, axis=axis, keepdims=True)
     return x - np.log(np.sum(np.exp(x), axis=axis, keepdims=True))
 
@@ -102,7 +291,7 @@ def _affine(x: Any, W: Any, b: Any, activation: Op | None = None) -> Any:
 def _d_affine(Δ: Array, y: Array, x: Array, W: Array, b: Array, into: Any, activation: Op | None = None) -> Any:
     if activation is not None:
         Δ = activation.gradients[0](Δ, y, None)  # type: ignore[misc]
-    δx = None if into[0] is False else np.dot(Δ, W) if type(Δ) is type(W) is np.ndarray else np.matmul(Δ, W)
+    δx = None if into[0] is False else Δ.dot(W) if type(Δ) is type(W) is np.ndarray else np.matmul(Δ, W)
     if x.ndim == 1:
         δW = None if into[1] is False else np.multiply(Δ[:, None], x)
         return δx, δW, Δ

@@ -16,41 +16,52 @@ def _swap(x: Array) -> Array:
     return x.T if x.ndim == 2 else np.swapaxes(x, -1, -2)
 
 
-def can_write(buffer: Any, *operands: Any) -> bool:
-    return isinstance(buffer, np.ndarray) and all(
-        type(x) is np.ndarray and x.ndim == 2 and x.dtype == buffer.dtype for x in operands
+def can_write(buffer: Any, x: Any, y: Any) -> bool:
+    """Whether the product of two matrices can be written straight into a buffer."""
+    return (
+        type(buffer) is np.ndarray
+        and type(x) is np.ndarray
+        and type(y) is np.ndarray
+        and x.ndim == 2 == y.ndim
+        and x.dtype == y.dtype == buffer.dtype
     )
 
 
+def _matmul(a: Any, b: Any) -> Any:
+    # for vectors and matrices dot is the same product, called in less time
+    return a.dot(b) if 0 < a.ndim < 3 and 0 < b.ndim < 3 else np.matmul(a, b)
+
+
 def _d_matmul(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Any, Any]:
-    δa = δb = None
     if a.ndim == 1 and b.ndim == 1:
         return (None if into[0] is False else Δ * b), (None if into[1] is False else Δ * a)
-    if into[0] is not False:
-        if b.ndim == 1:
-            if type(Δ) is np.ndarray is type(into[0]) and b.dtype == Δ.dtype == into[0].dtype:
-                δa = np.multiply(Δ[:, None], b, out=into[0])
-            else:
-                δa = np.multiply(Δ[..., None], b)
-        elif a.ndim == 1:
-            δa = (np.matmul(b, Δ[..., None]))[..., 0]
-        elif can_write(into[0], Δ, b):
-            δa = np.dot(Δ, b.T, out=into[0])
-        else:
-            δa = np.matmul(Δ, _swap(b))
-    if into[1] is not False:
-        if a.ndim == 1:
-            δb = np.multiply(a[:, None], Δ[..., None, :])
-        elif b.ndim == 1:
-            δb = np.matmul(Δ, a) if a.ndim == 2 else np.sum(np.multiply(a, Δ[..., None]), axis=tuple(range(a.ndim - 1)))
-        elif can_write(into[1], Δ, a):
-            δb = np.dot(a.T, Δ, out=into[1])
-        else:
-            δb = np.matmul(_swap(a), Δ)
-    return δa, δb
+    return (
+        None if into[0] is False else _d_left(Δ, a, b, into[0]),
+        None if into[1] is False else _d_right(Δ, a, b, into[1]),
+    )
 
 
-define(np.matmul, joint=_d_matmul, operators="matmul rmatmul", also=[np.linalg.matmul])
+def _d_left(Δ: Array, a: Array, b: Array, buffer: Any) -> Array:
+    if b.ndim == 1:
+        if type(Δ) is np.ndarray and type(buffer) is np.ndarray and b.dtype == Δ.dtype == buffer.dtype:
+            return np.multiply(Δ[:, None], b, out=buffer)
+        return np.multiply(Δ[..., None], b)
+    if a.ndim == 1:
+        return np.matmul(b, Δ[..., None])[..., 0]
+    return np.dot(Δ, b.T, out=buffer) if can_write(buffer, Δ, b) else np.matmul(Δ, _swap(b))
+
+
+def _d_right(Δ: Array, a: Array, b: Array, buffer: Any) -> Array:
+    if a.ndim == 1:
+        return np.multiply(a[:, None], Δ[..., None, :])
+    if b.ndim == 1:
+        if a.ndim == 2:
+            return np.matmul(Δ, a)
+        return np.sum(np.multiply(a, Δ[..., None]), axis=tuple(range(a.ndim - 1)))
+    return np.dot(a.T, Δ, out=buffer) if can_write(buffer, Δ, a) else np.matmul(_swap(a), Δ)
+
+
+define(np.matmul, forward=_matmul, joint=_d_matmul, operators="matmul rmatmul", also=[np.linalg.matmul])
 
 # -- products that sum over axes -----------------------------------------------------------------------
 
@@ -127,7 +138,7 @@ def _d_vdot(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Any, An
 
 
 def _bind_pair(a: Any, b: Any, out: Any = None) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return _arrays(a, b), {} if out is None else {"out": out}
+    return _arrays(a, b), {"out": out}
 
 
 define(np.dot, joint=_d_dot, bind=_bind_pair, methods="dot")
