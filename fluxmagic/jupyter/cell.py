@@ -36,15 +36,13 @@ class Cell:
     def __init__(self, ip: Any, magic: str, body: str) -> None:
         self.ip = ip
         self.ns: dict[str, Any] = ip.user_ns
-        raw, head = _raw(ip, magic, body)
+        raw, head, number = _raw(ip, magic, body)
         self.line = head.rpartition("\n")[2]
         self.at = head.count("\n") + 1  # the number of that line
         blank = sum(1 for _ in takewhile(lambda line: not line.strip(), body.splitlines()))  # IPython drops these
         self.above = "\n" * (self.at + blank)
         self.code: str = ip.transform_cell(body)
-        self.name: str = ip.compile.cache(
-            head + self.above[self.at - 1 :] + self.code, ip.execution_count, raw_code=raw
-        )
+        self.name: str = ip.compile.cache(head + self.above[self.at - 1 :] + self.code, number, raw_code=raw)
 
     def function(self, code: CodeType) -> FunctionType:
         """Code as a function in the user's namespace."""
@@ -87,7 +85,10 @@ class Cell:
             Pointing at the line.
         """
         compiler = self.ip.compile
-        tree = self.ip.transform_ast(compiler.ast_parse(self.above + self.code, self.name))
+        try:
+            tree = self.ip.transform_ast(compiler.ast_parse(self.above + self.code, self.name))
+        except SyntaxError as error:
+            raise error.with_traceback(None) from None
         if not tree.body or not isinstance(tree.body[-1], ast.Expr):
             raise UsageError(
                 "the cell's last statement has to be an expression, the loss: "
@@ -112,13 +113,14 @@ class Cell:
         return ast.fix_missing_locations(tree)
 
 
-def _raw(ip: Any, magic: str, body: str) -> tuple[str, str]:
-    """The cell as it was typed, from which a debugger's name for it follows, and what stands above the body."""
-    typed = ip.history_manager.input_hist_raw[-1] if ip.history_manager is not None else ""
+def _raw(ip: Any, magic: str, body: str) -> tuple[str, str, int]:
+    """The cell as it was typed (a debugger's name for it follows from that), what stands above the body, its number."""
+    history = [""] if ip.history_manager is None else ip.history_manager.input_hist_raw
+    typed = history[-1]
     end = body.rstrip()
     if end and typed.lstrip().startswith("%%train") and typed.rstrip().endswith(end):
-        return typed, typed[: typed.rindex(end)].rstrip()
-    return f"%%train {magic}\n{body}", f"%%train {magic}"
+        return typed, typed[: typed.rindex(end)].rstrip(), len(history) - 1
+    return f"%%train {magic}\n{body}", f"%%train {magic}", ip.execution_count
 
 
 class Body:

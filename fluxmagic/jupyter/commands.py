@@ -25,11 +25,18 @@ HERE = os.path.dirname(fluxmagic.__file__) + os.sep
 
 
 def drive_here(run: Run, ip: Any, panel: bool = True) -> None:
-    """Drive a run to its end in this cell; an error's traceback goes straight to the user's own line."""
+    """Drive a run to its end in this cell."""
     from fluxmagic.jupyter.driver import drive  # matplotlib takes its time
 
-    try:
+    with _straight(ip):
         drive(run, ip, panel=panel)
+
+
+@contextmanager
+def _straight(ip: Any) -> Iterator[None]:
+    """Leave out of a traceback what lies between this cell and the user's own line."""
+    try:
+        yield
     except (NotFinite, KeyboardInterrupt) as error:
         raise error.with_traceback(None) from None
     except Exception as error:
@@ -64,14 +71,8 @@ def _run(ip: Any, name: str) -> Run:
     if isinstance(run, Run):
         return run
     there = [k for k, v in ip.user_ns.items() if isinstance(v, Run) and not k.startswith("_")]
-    raise UsageError(
-        f"there is no run called {name}: "
-        + (
-            f"say which one, --name {there[0]}" + "".join(f" or {k}" for k in there[1:])
-            if there
-            else "%%train makes one"
-        )
-    )
+    which = f"say which one, --name {' or '.join(there)}" if there else "%%train makes one"
+    raise UsageError(f"there is no run called {name}: {which}")
 
 
 def _said(run: Run) -> None:
@@ -124,12 +125,17 @@ def resume(ip: Any, name: str, rest: str) -> None:
         raise UsageError(f"{name} has done its {run.epochs} epochs: %%train --resume adds some, or {name}.epochs += 10")
     if run.state == "running":
         raise UsageError(f"{name} is running already")
-    drive_here(run, ip)
+    if run._driver is None:
+        drive_here(run, ip)
+    else:
+        run._driver.resume()
 
 
 def step(ip: Any, name: str, rest: str) -> None:
     run = _run(ip, name)
-    run.step(_number(ip, rest or "1", 1, "%train step"))
+    n = _number(ip, rest or "1", 1, "%train step")
+    with _straight(ip):
+        run.step(n)
     print(progress(run))
 
 
@@ -198,14 +204,15 @@ def _path(text: str) -> str:
 def compare(ip: Any, name: str, rest: str) -> None:
     from fluxmagic.jupyter.curve import compare  # matplotlib takes its time
 
-    display(compare(*(_run(ip, word) for word in rest.replace(",", " ").split())))
+    runs = [_run(ip, word) for word in rest.replace(",", " ").split()]
+    display(compare(*runs))  # type: ignore[no-untyped-call]
 
 
 COMMANDS: dict[str, tuple[Callable[[Any, str, str], None], str, str]] = {
     "status": (status, "", "what it is and where it stands"),
     "stop": (stop, "", "end it after the batch"),
     "pause": (pause, "", "let it rest after the batch"),
-    "resume": (resume, "", "go on, in this cell"),
+    "resume": (resume, "", "go on: in this cell, or in its panel"),
     "step": (step, "[N]", "take a step, or N"),
     "set": (set_, "dial=value …", "turn dials"),
     "swap": (swap, "OPTIMISER [dial=value …]", "go on with another optimiser"),

@@ -131,9 +131,8 @@ class FluxMagics(Magics):
             before.reset_weights()
             print(f"starts from the weights that {_called(before)} started from")
         elif before is not None:
-            print(
-                f"goes on from weights trained by {_called(before)}, {before.steps:,} step{'s' * (before.steps != 1)}"
-            )
+            steps = f"{before.steps:,} step{'s' * (before.steps != 1)}"
+            print(f"goes on from weights trained by {_called(before)}, {steps}")
         return run
 
     def _resume(self, given: Settings, body: Body, data: Data) -> Run:

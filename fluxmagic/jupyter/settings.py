@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import keyword
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from fluxmagic.jupyter.cell import Body, Cell
 from fluxmagic.layers import params
 from fluxmagic.names import canonical
 from fluxmagic.optimise import OPTIMISERS, Optimiser
+from fluxmagic.runs import Run
 from fluxmagic.tracker import Param, Tracked
 
 __all__ = ["OPTIONS", "Settings", "choices", "dials", "evaluate", "optimiser", "settings", "whole"]
@@ -58,7 +60,7 @@ class Settings:
 
 
 def settings(
-    cell: Cell, body: Body, given: list[tuple[str, str]], default: Callable[[str], type[Optimiser]]
+    cell: Cell, body: Body, given: list[tuple[str, str]], default: Callable[[str, bool], type[Optimiser]]
 ) -> Settings:
     """Evaluate and check options.
 
@@ -77,10 +79,7 @@ def settings(
         In one line, with the choices.
     """
     texts = _once(given)
-    name = texts.get("name", "run")
-    if not name.isidentifier() or keyword.iskeyword(name):
-        raise UsageError(f"--name {name}: a name for a variable")
-    name = canonical(name)
+    name = _name(texts.get("name", "run"), cell, body)
     opt = optimiser(texts["opt"], cell.ns, "--opt ") if "opt" in texts else None
     cls = opt or default(name, "resume" in texts)
     _known(texts, cls)
@@ -116,6 +115,17 @@ def settings(
     )
 
 
+def _name(text: str, cell: Cell, body: Body) -> str:
+    """Where the run is put: not in place of something that the cell needs."""
+    name = canonical(text)
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise UsageError(f"--name {text}: the name of a variable is wanted")
+    there = cell.ns.get(name)
+    if name in body.stored or (name in body.whole.__code__.co_names and not isinstance(there, Run | None)):
+        raise UsageError(f"--name {name}: the cell has another use for that variable; choose another for the run")
+    return name
+
+
 def _once(given: list[tuple[str, str]]) -> dict[str, str]:
     """Options by name: each once, with a value where it takes one."""
     texts: dict[str, str] = {}
@@ -139,7 +149,8 @@ def _known(texts: dict[str, str], cls: type[Optimiser]) -> None:
             continue
         if any(name in (h.name, h.ascii) for c in OPTIMISERS.values() for h in c.hypers.values()):
             raise UsageError(f"{cls.__name__} has no --{name}; it has {', '.join(cls.hypers)}")
-        raise UsageError(f"there is no --{name}{choices(name, [*OPTIONS, *cls.hypers], among=sorted(own))}")
+        there = [f"--{k}" for k in (*OPTIONS, *cls.hypers)]
+        raise UsageError(f"there is no --{name}{choices(f'--{name}', there, among=[f'--{k}' for k in sorted(own)])}")
 
 
 def choices(name: str, there_are: Iterable[str], *, among: Iterable[str] = ()) -> str:
@@ -174,18 +185,18 @@ def whole(value: Any, low: int, what: str) -> int:
 
 def optimiser(text: str, ns: dict[str, Any], what: str = "") -> type[Optimiser]:
     """The optimiser that is registered under a name, or the class that an expression gives."""
-    found = OPTIMISERS.get(canonical(text))
-    if found is not None:
-        return found
-    try:
-        found = eval(text, ns)
-    except Exception:
-        found = None
-    found = OPTIMISERS.get(found, found) if isinstance(found, str) else found
-    if isinstance(found, type) and issubclass(found, Optimiser) and found is not Optimiser:
-        return found
-    wrong = f"{what}{text}: " + ("that is no class of optimiser" if found is not None else "there is no such optimiser")
-    raise UsageError(wrong + choices(text, OPTIMISERS))
+    registered = OPTIMISERS.get(canonical(text))
+    if registered is not None:
+        return registered
+    value: object = None
+    with suppress(Exception):
+        value = eval(text, ns)
+    if isinstance(value, str):
+        value = OPTIMISERS.get(value)
+    if isinstance(value, type) and issubclass(value, Optimiser) and value is not Optimiser:
+        return value
+    wrong = "there is no such optimiser" if value is None else "that is no class of optimiser"
+    raise UsageError(f"{what}{text}: {wrong}{choices(text, OPTIMISERS)}")
 
 
 def dials(cls: type[Optimiser], given: dict[str, tuple[str, Any]]) -> dict[str, Any]:
