@@ -43,7 +43,7 @@ class Dropout(TwoModes):
     >>> from fluxmagic import Dropout
     >>> layer = Dropout(0.5, rng=0)
     >>> layer(np.ones(6))
-    array([2., 0., 2., 2., 0., 0.])
+    array([2., 2., 2., 0., 0., 0.])
     """
 
     def __init__(self, p: float, *, rng: np.random.Generator | int | None = None) -> None:

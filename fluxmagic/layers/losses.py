@@ -52,18 +52,28 @@ def mse(prediction: Any, target: Any) -> Any:
 
     Parameters
     ----------
-    prediction, target : array
-        Of the same shape; the target is cast to the prediction's dtype.
+    prediction : array
+        Of any shape.
+    target : array
+        Of the same shape, or a scalar; cast to the prediction's dtype.
 
     Returns
     -------
     Tracked or float
-        Scalar.
+        Scalar, of the prediction's dtype; tracked if the prediction is.
 
     Raises
     ------
     ValueError
         If the shapes differ.
+    TypeError
+        If one is not made of real numbers.
+
+    Examples
+    --------
+    >>> from fluxmagic import mse
+    >>> print(mse([1.0, 2.0], [1.0, 4.0]))
+    2.0
     """
     prediction, target = _pair("mse", prediction, target)
     return mean_square(prediction, target)
@@ -72,7 +82,30 @@ def mse(prediction: Any, target: Any) -> Any:
 def mae(prediction: Any, target: Any) -> Any:
     """Mean absolute error: mean(|ŷ - y|), over all entries.
 
-    Parameters, returns and errors are those of `mse`.
+    Parameters
+    ----------
+    prediction : array
+        Of any shape.
+    target : array
+        Of the same shape, or a scalar; cast to the prediction's dtype.
+
+    Returns
+    -------
+    Tracked or float
+        Scalar, of the prediction's dtype; tracked if the prediction is.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    TypeError
+        If one is not made of real numbers.
+
+    Examples
+    --------
+    >>> from fluxmagic import mae
+    >>> print(mae([1.0, 2.0], [1.0, 4.0]))
+    1.0
     """
     prediction, target = _pair("mae", prediction, target)
     return np.mean(np.abs(prediction - target))
@@ -142,14 +175,20 @@ def logitcrossentropy(prediction: Any, target: Any) -> Any:
     Returns
     -------
     Tracked or float
-        Scalar.
+        Scalar, of the prediction's dtype; tracked if the prediction is.
 
     Raises
     ------
     ValueError
         If shapes do not fit, or a label is out of range.
     TypeError
-        If labels are no integers.
+        If labels are no integers, or something else is no real number.
+
+    Examples
+    --------
+    >>> from fluxmagic import logitcrossentropy
+    >>> print(logitcrossentropy([[0.0, 0.0], [1e4, 0.0]], [1, 0]).round(4))
+    0.3466
     """
     prediction, target, _ = _classes("logitcrossentropy", prediction, target)
     if isinstance(target, Tracked):
@@ -160,9 +199,32 @@ def logitcrossentropy(prediction: Any, target: Any) -> Any:
 def crossentropy(prediction: Any, target: Any) -> Any:
     """Cross-entropy of probabilities: the mean over the batch of -Σ y log(ŷ).
 
-    Parameters, returns and errors are those of `logitcrossentropy`, but that the prediction holds
-    probabilities (after softmax).  A probability of 0 for what is there makes it infinite;
-    `logitcrossentropy` never does.
+    A probability of 0 for what is there makes it infinite; `logitcrossentropy` never is.
+
+    Parameters
+    ----------
+    prediction : array
+        Of shape (..., classes): probabilities, after softmax.
+    target : array
+        Integer labels of shape (...), or one-hot rows (or other weights) of the prediction's shape.
+
+    Returns
+    -------
+    Tracked or float
+        Scalar, of the prediction's dtype; tracked if the prediction is.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or a label is out of range.
+    TypeError
+        If labels are no integers, or something else is no real number.
+
+    Examples
+    --------
+    >>> from fluxmagic import crossentropy
+    >>> print(crossentropy([[0.5, 0.5], [1.0, 0.0]], [1, 0]).round(4))
+    0.3466
     """
     prediction, target, labels = _classes("crossentropy", prediction, target)
     n = len(prediction)
@@ -190,18 +252,28 @@ def binarycrossentropy(prediction: Any, target: Any) -> Any:
 
     Parameters
     ----------
-    prediction, target : array
-        Of the same shape, the batch first; between 0 and 1.  Several outputs of one sample are summed.
+    prediction : array
+        Probabilities; the first axis is the batch.  Several outputs of one sample are summed.
+    target : array
+        Of the prediction's shape, between 0 and 1; cast to its dtype.
 
     Returns
     -------
     Tracked or float
-        Scalar.
+        Scalar, of the prediction's dtype; tracked if the prediction is.
 
     Raises
     ------
     ValueError
         If the shapes differ, or a target is out of range.
+    TypeError
+        If one is not made of real numbers.
+
+    Examples
+    --------
+    >>> from fluxmagic import binarycrossentropy
+    >>> print(binarycrossentropy([0.5, 1.0], [1, 1]).round(4))
+    0.3466
     """
     prediction, y, n = _binary("binarycrossentropy", prediction, target)
     no = 1 - y
@@ -211,8 +283,30 @@ def binarycrossentropy(prediction: Any, target: Any) -> Any:
 def logitbinarycrossentropy(prediction: Any, target: Any) -> Any:
     """Binary cross-entropy of σ(prediction): the mean over the batch of softplus(ŷ) - y ŷ.
 
-    Parameters, returns and errors are those of `binarycrossentropy`, but that the prediction is taken
-    before σ, and may be any number.
+    Parameters
+    ----------
+    prediction : array
+        Before σ; the first axis is the batch.  Several outputs of one sample are summed.
+    target : array
+        Of the prediction's shape, between 0 and 1; cast to its dtype.
+
+    Returns
+    -------
+    Tracked or float
+        Scalar, of the prediction's dtype; tracked if the prediction is.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or a target is out of range.
+    TypeError
+        If one is not made of real numbers.
+
+    Examples
+    --------
+    >>> from fluxmagic import logitbinarycrossentropy
+    >>> print(logitbinarycrossentropy([0.0, 1e4], [1, 1]).round(4))
+    0.3466
     """
     prediction, y, n = _binary("logitbinarycrossentropy", prediction, target)
     return np.sum(softplus(prediction) - y * prediction) / n

@@ -38,8 +38,8 @@ def ngradient(f: Callable[..., Any], *xs: Any, step: float = 6e-6) -> tuple[np.n
     Examples
     --------
     >>> from fluxmagic.tracker import ngradient
-    >>> ngradient(lambda x: x ** 2, 3.0)[0].round(6)
-    array(6.)
+    >>> print(ngradient(lambda x: x ** 2, 3.0)[0].round(6))
+    6.0
     """
     arrays = [_float64(x, i) for i, x in enumerate(xs)]
     gradients = []
