@@ -202,6 +202,13 @@ class Panel:
 
     # -- joining -------------------------------------------------------------------------------------------
 
+    def resume(self) -> None:
+        """Go on as if its Play were clicked; where there is nothing to click on, in the calling cell."""
+        if isinstance(self._view, Live):
+            self._view.board._play()
+        else:
+            self.wait()
+
     def wait(self) -> None:
         """Drive the run to its end in the calling cell, as `%%train` does, and leave the last frame there."""
         self._task = None
