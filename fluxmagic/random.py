@@ -56,17 +56,19 @@ def drawing(rng: np.random.Generator) -> np.random.Generator:
     return rng
 
 
-@contextmanager
-def recorded() -> Iterator[list[tuple[np.random.Generator, Any]]]:
+class recorded:  # noqa: N801 - used like the functions around it; a class, since a run enters it for every step
     """Note the state that each generator was in before it was first drawn from."""
-    outer, draws = _log.draws, []  # type: ignore[var-annotated]
-    _log.draws = draws
-    try:
-        yield draws
-    finally:
-        _log.draws = outer
+
+    def __enter__(self) -> list[tuple[np.random.Generator, Any]]:
+        self._outer = _log.draws
+        self._draws: list[tuple[np.random.Generator, Any]] = []
+        _log.draws = self._draws
+        return self._draws
+
+    def __exit__(self, *error: object) -> None:
+        _log.draws = outer = self._outer
         if outer is not None:
-            outer.extend(d for d in draws if all(d[0] is not r for r, _ in outer))
+            outer.extend(d for d in self._draws if all(d[0] is not r for r, _ in outer))
 
 
 @contextmanager

@@ -7,10 +7,12 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import wraps
-from types import FrameType, TracebackType
-from typing import Any
+from types import CodeType, FrameType, TracebackType
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -34,7 +36,20 @@ class NotFinite(ArithmeticError):
         The first parameter whose gradient was not finite; None if it was the loss.
     name : str or None
         That parameter's place in the model, where it is known.
+    last_loss : float
+        The last loss that was finite; NaN where that is not known.
+    largest : Param or None
+        The parameter with the largest gradient; the first whose gradient is not finite, if there is one.
+    largest_gradient : float
+        The largest absolute value in it.
+    largest_name : str or None
+        Its place in the model, where it is known.
     """
+
+    last_loss = math.nan
+    largest: Param | None = None
+    largest_gradient = math.nan
+    largest_name: str | None = None
 
     def __init__(self, step: int, loss: float, parameter: Param | None = None, name: str | None = None) -> None:
         self.step = step
@@ -50,7 +65,13 @@ class NotFinite(ArithmeticError):
         else:
             what = f"the gradient of {self.name or f'a parameter of shape {self.parameter.shape}'} is not finite"
             what += f" (loss {self.loss:.6g})"
-        return where + what + "; nothing was updated. A smaller η or clipnorm may help"
+        what += "; nothing was updated. "
+        if not math.isnan(self.last_loss):
+            what += f"The last finite loss was {self.last_loss:.6g}. "
+        if self.largest is not None:
+            place = self.largest_name or f"a parameter of shape {self.largest.shape}"
+            what += f"The largest gradient, {self.largest_gradient:.3g}, is that of {place}. "
+        return where + what + "A smaller η or clipnorm may help"
 
 
 class Stop(Exception):
@@ -67,7 +88,7 @@ def stop() -> None:
     >>> W = param(1.0)
     >>> train(lambda x: (W - x) ** 2, [0.0] * 100, SGD([W], 0.1), cb=lambda l: l < 0.1 and fluxmagic.stop())
     >>> f"{W:.2f}"
-    '0.26'
+    '0.21'
     """
     raise Stop("stop() ends a training loop, and none is running")
 
@@ -100,17 +121,24 @@ def throttle(f: Callable[..., Any], seconds: float) -> Callable[..., Any]:
 
 
 class Interrupts:
-    """A guard around a loop: Ctrl-C (or ■) lets the batch end; a second one stops at once.
+    """A guard around a loop: Ctrl-C (or ■) lets the batch end; a second one stops at once, but in no update.
 
     Costs nothing per step but a look at `pending`.  Outside the main thread it does nothing.
     """
 
+    whole: ClassVar[set[CodeType]] = set()
+    """Functions in which, and in whatever they call, a second interrupt waits."""
+    atoms: ClassVar[set[CodeType]] = set()
+    """Functions between whose own lines it waits, but not in what they call."""
+    breakable: ClassVar[set[CodeType]] = set()
+    """Functions in which it does not wait, even where one that is `whole` has called them."""
+
     def __init__(self) -> None:
-        self.pending = False
+        self.pending = 0
         self._before: Any = None
 
     def __enter__(self) -> Interrupts:
-        self.pending = False
+        self.pending = 0
         if threading.current_thread() is threading.main_thread():
             before = signal.getsignal(signal.SIGINT)
             if callable(before):  # somebody who ignores Ctrl-C, or handles it outside Python, goes on doing so
@@ -119,14 +147,25 @@ class Interrupts:
         return self
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.pending:
+        self.pending += 1
+        if self.pending > 2 or (self.pending == 2 and self._may_break(frame)):
             raise KeyboardInterrupt
-        self.pending = True
+
+    def _may_break(self, frame: FrameType | None) -> bool:
+        if frame is not None and frame.f_code in self.atoms:
+            return False
+        while frame is not None:
+            if frame.f_code in self.breakable:
+                return True
+            if frame.f_code in self.whole:
+                return False
+            frame = frame.f_back
+        return True
 
     def check(self) -> None:
         """Raise what was put off."""
         if self.pending:
-            self.pending = False
+            self.pending = 0
             raise KeyboardInterrupt
 
     def __exit__(
@@ -188,6 +227,20 @@ def descend(l: Tracked, value: float, step: int, opts: list[Any], known: list[Pa
 def _bad_leaf(l: Tracked) -> Param | None:
     """For an optimiser that is a plain function, and says nothing of its parameters."""
     return next((p for p in leaves(l) if not np.isfinite(p.grad).all()), None)
+
+
+def _blame(error: NotFinite, l: Any) -> None:
+    """Find the largest gradient; where the loss was not finite the reverse pass is still to be done."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if error.parameter is None:
+            clear([], l)
+            with suppress(Exception):  # a gradient rule may not be made for such numbers
+                backward(l)
+        for p in leaves(l):
+            size = float(np.abs(p.grad).max(initial=0.0))
+            if error.largest is None or (math.isfinite(error.largest_gradient) and not size <= error.largest_gradient):
+                error.largest, error.largest_gradient = p, size  # NaN, too, is not at most what was there
 
 
 def clear(opts: Iterable[Any], l: Any = None) -> None:
@@ -253,10 +306,19 @@ def take_step(
         if look is not None:
             look(l)
         descend(l, value, step, opts, known)
+    except NotFinite as error:
+        _blame(error, l)
+        clear(opts, l)
+        raise
     except BaseException:
         clear(opts, l)
         raise
     return value
+
+
+Interrupts.whole.add(descend.__code__)
+Interrupts.breakable.add(backward.__code__)
+Interrupts.atoms.add(take_step.__code__)
 
 
 def train(loss: Callable[..., Any], data: Iterable[Any], opt: Any, *, cb: Any = None) -> None:

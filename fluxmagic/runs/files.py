@@ -11,10 +11,10 @@ import numpy as np
 
 from fluxmagic.optimise import schedules as ready_made
 from fluxmagic.optimise.optimiser import OPTIMISERS
-from fluxmagic.runs import archive
+from fluxmagic.runs import archive, back
 from fluxmagic.runs.archive import ArchiveError
 from fluxmagic.runs.history import Event, Record
-from fluxmagic.runs.snapshot import Snapshot
+from fluxmagic.runs.snapshot import OptState, Snapshot, copies, generator_states, put, restore_generators
 from fluxmagic.tracker import Param
 
 __all__ = ["load", "save"]
@@ -27,7 +27,7 @@ def save(run: Any, path: Any) -> None:
         raise ValueError("the run has not taken a step yet: there is nothing to save")
     if run.opt_class is None:
         raise TypeError(f"{run.opt_name} is a plain function, whose state is not known: such a run cannot be saved")
-    with run._lock:
+    with run._between():
         record: Record = run._record
         arrays = {"loss": np.array(record.loss), "seconds": np.array(record.seconds)}
         names = run._names()
@@ -42,12 +42,14 @@ def save(run: Any, path: Any) -> None:
             "generators": [type(g.bit_generator).__name__ for g in run._generators],
             "opt": record.opt,
             "values": _plain(record.values),
+            "updates": record.updates,
             "refused": record.refused,
+            "put_back": record.put_back,
             "epoch_starts": record.epochs,
             "checks": record.checks,
             "events": [_plain(tuple(e)) for e in record.events],
             "start": _pack("start", start, arrays),
-            "now": _pack("now", run._snapshot(), arrays),
+            "now": _pack("now", back.snapshot(run), arrays),
         }
     archive.write(path, "run", meta, arrays)
 
@@ -58,7 +60,7 @@ def _pack(prefix: str, s: Snapshot, arrays: dict[str, np.ndarray]) -> dict[str, 
     for i, (_, value) in enumerate(s.statistics):
         arrays[f"{prefix}/statistics/{i}"] = value
     opts = {}
-    for key, (kept, schedules) in s.opts.items():
+    for key, (_, kept, schedules) in s.opts.items():
         for k, values in kept["arrays"].items():
             for i, value in enumerate(values):
                 arrays[f"{prefix}/opts/{key}/{k}/{i}"] = value
@@ -135,8 +137,10 @@ def load(
     meta, arrays = archive.read(path, "run")
     try:
         return _build(cls, path, meta, arrays, loss, data, list(params), schedules or {}, options)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ArchiveError(f"{path}: not as a saved run should be ({error!r})") from error
+    except ArchiveError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        raise ArchiveError(f"{path}: not as a saved run should be ({type(error).__name__}: {error})") from error
 
 
 def _build(
@@ -157,11 +161,7 @@ def _build(
     if unknown:
         raise ArchiveError(f"{path}: unknown optimiser {', '.join(unknown)}: define the class first")
     reader = _Reader(schedules)
-    record = Record(meta["opt"], reader.values(meta["values"]))
-    record.loss, record.seconds = array("d", arrays["loss"].tolist()), array("d", arrays["seconds"].tolist())
-    record.refused, record.epochs = list(meta["refused"]), list(meta["epoch_starts"])
-    record.checks = [(step, dict(values)) for step, values in meta["checks"]]
-    record.events = [Event(s, k, reader.value(old, k), reader.value(new, k)) for s, k, old, new in meta["events"]]
+    record = _record(meta, arrays, reader)
     run = cls(loss, data, meta["opt"], epochs=meta["epochs"], seed=meta["seed"], name=meta["name"], **dict(options))
     run._find_roots()
     params = _by_name(run, params, [p["name"] for p in meta["params"]])
@@ -188,8 +188,39 @@ def _build(
         )
     if wrong:
         raise ArchiveError(f"{path} does not fit: " + "; ".join(wrong))
-    run._take_up(record, params, *snapshots, environment=meta["environment"], state=meta["state"])
+    run._environment = dict(meta["environment"])
+    before = copies(params, run._statistics), generator_states(run._generators)
+    try:
+        run._take_up(record, params, *snapshots, meta["state"])
+    except BaseException:  # the data, it may be, is too short
+        put(*before[0])
+        restore_generators(before[1])
+        raise
     return run
+
+
+def _record(meta: dict[str, Any], arrays: dict[str, np.ndarray], reader: _Reader) -> Record:
+    """What was done."""
+    record = Record(meta["opt"], reader.values(meta["values"]), int(meta["updates"]))
+    record.loss, record.seconds = (array("d", arrays[k].tolist()) for k in ("loss", "seconds"))
+    n = len(record.loss)
+    record.refused, record.epochs = _steps(meta["refused"], n), _steps(meta["epoch_starts"], n)
+    record.checks = [
+        (_steps([step], n)[0], {k: float(v) for k, v in values.items()}) for step, values in meta["checks"]
+    ]
+    record.put_back = [(after, best) for best, after in (_steps(pair[::-1], n) for pair in meta["put_back"])]
+    _steps([event[0] for event in meta["events"]], n)
+    record.events = [Event(s, str(k), reader.value(old, k), reader.value(new, k)) for s, k, old, new in meta["events"]]
+    if len(record.seconds) != n or record.epochs[0] != 0 or meta["now"]["step"] != n or meta["start"]["step"] != 0:
+        raise ArchiveError("its columns are not of one length")
+    return record
+
+
+def _steps(steps: Any, n: int) -> list[int]:
+    """Step numbers, checked."""
+    if not all(type(s) is int and 0 <= s <= n for s in steps) or sorted(steps) != list(steps):
+        raise ArchiveError(f"{steps} are not steps of a run of {n}")
+    return list(steps)
 
 
 def _by_name(run: Any, params: list[Param], names: list[str | None]) -> list[Param]:
@@ -224,8 +255,6 @@ def _unpack(
     opts: dict[str, Any] = {}
     for key, kept in meta["opts"].items():
         opt = OPTIMISERS[kept["name"]]
-        if set(kept["hypers"]) != set(opt.hypers):
-            wrong.append(f"{key} has the dials {', '.join(kept['hypers'])}, here {', '.join(opt.hypers)}")
         state = {
             "name": kept["name"],
             "n": kept["n"],
@@ -233,13 +262,15 @@ def _unpack(
             "numbers": kept["numbers"],
             "arrays": {k: [arrays[f"{prefix}/opts/{key}/{k}/{i}"] for i in range(len(params))] for k in opt.state},
         }
-        for k, values in state["arrays"].items():
-            wrong.extend(
-                f"{key}'s {k} is {v.dtype} of shape {v.shape} for a parameter of {p.shape}"
-                for v, p in zip(values, params, strict=True)
-                if v.shape != p.shape or v.dtype != p.dtype
-            )
-        opts[key] = state, reader.values(kept["schedules"])
+        try:
+            opt(params).load_state_dict(state)  # one that nobody uses, to see whether it goes
+        except ValueError as error:
+            wrong.append(str(error))
+        opts[key] = OptState(opt, state, reader.values(kept["schedules"]))
+    if meta["opt"] and meta["opt"] not in opts:
+        wrong.append(f"its optimiser {meta['opt']} has no state")
+    for g, kept in zip(run._generators, meta["generators"], strict=True):
+        type(g.bit_generator)().state = _state(kept)
     return Snapshot(
         int(meta["step"]),
         weights,
@@ -248,5 +279,5 @@ def _unpack(
         opts,
         meta["opt"],
         int(meta["place"]),
-        [(g, _state(s)) for g, s in zip(run._generators, meta["epoch_start"], strict=False)],
+        [(g, _state(s)) for g, s in zip(run._generators, meta["epoch_start"], strict=bool(meta["epoch_start"]))],
     )

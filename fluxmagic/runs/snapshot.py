@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.tracker import Param
 
-__all__ = ["Shelf", "Snapshot"]
+__all__ = ["OptState", "Shelf", "Snapshot"]
 
 GeneratorStates = list[tuple[np.random.Generator, Any]]
+
+
+Kept = list[tuple[Any, np.ndarray]]
+"""Parameters, or live arrays, and copies of their values."""
+
+
+class OptState(NamedTuple):
+    """All that an optimiser would need to go on: its class, its `state_dict`, its schedules."""
+
+    cls: type[Optimiser]
+    state: dict[str, Any]
+    schedules: dict[str, Callable[[int], float]]
 
 
 @dataclass(frozen=True)
@@ -26,8 +39,8 @@ class Snapshot:
     statistics : list of (ndarray, ndarray)
         The layers' live arrays (running means), and copies.
     generators : list of (Generator, state)
-    opts : dict
-        By name, for each optimiser used so far: its `state_dict` and schedules.
+    opts : dict of OptState
+        By name, for each optimiser used so far.
     opt : str
         The name of the one in force.
     place : int
@@ -37,10 +50,10 @@ class Snapshot:
     """
 
     step: int
-    weights: list[tuple[Param, np.ndarray]]
-    statistics: list[tuple[np.ndarray, np.ndarray]]
+    weights: Kept
+    statistics: Kept
     generators: GeneratorStates
-    opts: dict[str, tuple[dict[str, Any], dict[str, Callable[[int], float]]]]
+    opts: dict[str, OptState]
     opt: str
     place: int
     epoch_start: GeneratorStates
@@ -49,21 +62,24 @@ class Snapshot:
     def nbytes(self) -> int:
         """Bytes that the copies take."""
         arrays = [a for _, a in self.weights] + [a for _, a in self.statistics]
-        for state, _ in self.opts.values():
-            arrays.extend(a for kept in state["arrays"].values() for a in kept)
+        for opt in self.opts.values():
+            arrays.extend(a for kept in opt.state["arrays"].values() for a in kept)
         return sum(a.nbytes for a in arrays)
 
     def restore_arrays(self) -> None:
         """Put weights and statistics back."""
-        for p, value in self.weights:
-            p.value[...] = value
-        for live, value in self.statistics:
-            live[...] = value
+        put(self.weights, self.statistics)
 
 
-def copies(
-    params: list[Param], statistics: list[np.ndarray]
-) -> tuple[list[tuple[Param, np.ndarray]], list[tuple[np.ndarray, np.ndarray]]]:
+def put(weights: Kept, statistics: Kept) -> None:
+    """Assign what `copies` kept."""
+    for p, value in weights:
+        p.value[...] = value
+    for live, value in statistics:
+        live[...] = value
+
+
+def copies(params: list[Param], statistics: list[np.ndarray]) -> tuple[Kept, Kept]:
     """Weights and statistics, copied."""
     return [(p, p.value.copy()) for p in params], [(a, a.copy()) for a in statistics]
 
@@ -92,10 +108,6 @@ class Shelf:
         self.start: Snapshot | None = None
         self.every = 1
         self.others: list[Snapshot] = []
-
-    def wants(self, step: int) -> bool:
-        """Whether a snapshot after this step would be kept."""
-        return step % self.every == 0
 
     def put(self, snapshot: Snapshot) -> None:
         """Keep a snapshot, and thin out what is there."""

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic import random
+from fluxmagic.layers import state
 from fluxmagic.layers.batches import batches
 from fluxmagic.layers.mode import testing
+from fluxmagic.runs.snapshot import generator_states, restore_generators
 from fluxmagic.tracker import data
 
 __all__ = ["validate"]
@@ -18,7 +19,9 @@ __all__ = ["validate"]
 CHUNK = 1024  # rows at a time
 
 
-def validate(functions: dict[str, Callable[..., Any]], valid: Any, last: Any) -> dict[str, float]:
+def validate(
+    functions: dict[str, Callable[..., Any]], valid: Any, last: Any, generators: list[np.random.Generator]
+) -> dict[str, float]:
     """Means of functions over validation data, in test mode; changes nothing and keeps no graph.
 
     Parameters
@@ -28,13 +31,16 @@ def validate(functions: dict[str, Callable[..., Any]], valid: Any, last: Any) ->
     valid : array, tuple of arrays, iterable of batches, or function that returns such, or None
     last : tuple or array
         What to take where `valid` is None.
+    generators : list of Generator
+        That are to be left as they are; so are those of `valid`.
 
     Returns
     -------
     dict
         From name to the mean over the rows.
     """
-    before = random.generator().bit_generator.state
+    own = [] if isinstance(valid, (list, tuple, np.ndarray)) else state(valid)
+    before = generator_states([*generators, *(x for x in own if isinstance(x, np.random.Generator))])
     totals = dict.fromkeys(functions, 0.0)
     rows = 0
     try:
@@ -44,7 +50,7 @@ def validate(functions: dict[str, Callable[..., Any]], valid: Any, last: Any) ->
                 for name, f in functions.items():
                     totals[name] += n * float(data(f(*d) if type(d) is tuple else f(d)))
     finally:
-        random.generator().bit_generator.state = before
+        restore_generators(before)
     return {name: total / rows if rows else math.nan for name, total in totals.items()}
 
 
@@ -54,7 +60,8 @@ def _chunks(valid: Any, last: Any) -> Iterator[tuple[Any, int]]:
         yield last, 1
     elif isinstance(valid, batches) or (not isinstance(valid, tuple) and not hasattr(valid, "__array__")):
         for d in valid:
-            yield d, len(d[0] if type(d) is tuple else d)
+            first = d[0] if type(d) is tuple else d
+            yield d, len(first) if np.ndim(data(first)) else 1
     else:
         arrays = tuple(np.asarray(data(a)) for a in (valid if isinstance(valid, tuple) else (valid,)))
         if len({len(a) for a in arrays}) > 1:

@@ -1,0 +1,145 @@
+"""Going back: snapshots of a run taken and restored, and steps computed again as the record says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fluxmagic.optimise.train import NotFinite, clear
+from fluxmagic.runs.feed import END
+from fluxmagic.runs.gear import optimiser
+from fluxmagic.runs.history import Record
+from fluxmagic.runs.snapshot import Kept, Snapshot, copies, restore_generators
+
+if TYPE_CHECKING:
+    from fluxmagic.runs.run import Run
+
+__all__ = ["NotRepeated", "again", "kept_after", "restore", "snapshot", "unless_it_fails"]
+
+
+class NotRepeated(RuntimeError):
+    """A step that was computed again gave something else; the run is as it was before.
+
+    Attributes
+    ----------
+    step : int
+        The first step that differs.
+    """
+
+    def __init__(self, step: int, what: str) -> None:
+        self.step = step
+        super().__init__(step, what)
+
+    def __str__(self) -> str:
+        return (
+            f"step {self.step} does not repeat: {self.args[1]}. Something that the loss or the data depends on changed "
+            "outside the run (random numbers of one's own, weights or data changed by hand)"
+        )
+
+
+def snapshot(run: Run) -> Snapshot:
+    """The state of a run, active or parked, between two steps."""
+    weights, statistics, generators = run._parked or run._live()
+    gear, (place, epoch_start) = run._gear, run._feed.position
+    return Snapshot(run.steps, weights, statistics, generators, gear.states(), gear.in_force, place, epoch_start)
+
+
+def restore(run: Run, s: Snapshot) -> None:
+    """Put all back as it was at a snapshot, but for the record."""
+    run._feed.go_to(s.place, s.epoch_start)
+    s.restore_arrays()
+    run._gear.restore(s.opts, s.opt, run._trained)
+    clear(run._gear.opts)
+    restore_generators(s.generators)
+
+
+def again(run: Run, s: Snapshot, record: Record, until: int) -> None:
+    """From a snapshot, compute again what the record says, and compare."""
+    restore(run, s)
+    run._record = record.copy(s.step, epoch_over=s.place < 0)
+    for step in range(s.step, until):
+        redo(run, record, step)
+        try:
+            run._step(record)
+        except NotFinite:
+            if step + 1 not in record.refused:
+                raise NotRepeated(step + 1, _losses(record.loss[step], run.last_loss)) from None
+        else:
+            if step + 1 in record.refused:
+                raise NotRepeated(step + 1, "it was not finite, and now is")
+        old, new = record.loss[step], run.last_loss
+        if old != new and not (math.isnan(old) and math.isnan(new)):
+            raise NotRepeated(step + 1, _losses(old, new))
+        run._record.seconds[step] = record.seconds[step]
+    if len(run._record.epochs) < sum(start <= until for start in record.epochs):
+        # the data does not say how many batches it has: that the epoch was over showed when another was asked for
+        if run._feed.next() is not END:
+            raise NotRepeated(until + 1, "the data had come to its end, and now has another batch")
+        run._end_epoch(record)
+
+
+def redo(run: Run, record: Record, step: int) -> None:
+    """Do what was done between two steps: turns, swaps, best weights put back."""
+    for event in record.events:
+        if event.step == step:
+            if event.name == "opt":
+                run._swap(optimiser(event.new))
+            else:
+                run._turn({event.name: event.new})
+    for after, best in record.put_back:
+        if after == step:
+            run._put_back(best, record)
+
+
+def kept_after(run: Run, step: int, record: Record) -> tuple[Kept, Kept]:
+    """Weights and statistics as they were after a step.  The run stays where it is."""
+    here, mine, seconds = snapshot(run), run._record, run._seconds
+    try:
+        again(run, run._snapshots.before(step), record, step)
+        return copies(run._trained, run._statistics)
+    finally:
+        run._record, run._seconds = mine, seconds
+        restore(run, here)
+
+
+@contextmanager
+def unless_it_fails(run: Run, what: str) -> Iterator[Snapshot]:
+    """Around what goes back, between two batches: if it fails, all is as before.  Gives the state before."""
+    if run._snapshots.start is None:
+        raise ValueError(f"the run has not taken a step yet: there is nothing to {what}")
+    if not run._feed.repeatable:
+        raise ValueError(
+            f"the data is a generator, which can be gone through once: nothing to {what}. Pass a list, batches(...), "
+            "or a function that makes the generator"
+        )
+    with run._between():
+        if run._busy:
+            raise RuntimeError(f"the loss and the metrics of a run cannot {what} that run: a batch is being worked on")
+        run._own(run._trained)
+        run._notice()
+        before, record, asked, log = snapshot(run), run._record, run._asked, run.log
+        run.log = None
+        try:
+            yield before
+        except BaseException:
+            run._record = record
+            restore(run, before)
+            raise
+        finally:
+            run._seconds, run._asked, run.log = run.seconds, asked, log
+
+
+def same_bits(run: Run, before: Snapshot) -> None:
+    """Compare the weights with what they were."""
+    for p, value in before.weights:
+        if p.value.tobytes() != value.tobytes():
+            gap = float(np.max(np.abs(p.value - value), initial=0))
+            raise NotRepeated(run.steps, f"its weights differ by up to {gap:.3g}")
+
+
+def _losses(old: float, new: float) -> str:
+    return f"its loss was {old!r}, and now is {new!r}"
