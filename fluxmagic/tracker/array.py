@@ -188,7 +188,8 @@ class Tracked:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         raise TypeError(
             "a tracked array does not turn into a plain one by itself: use .data (or data(x)) to leave the tape, "
-            "or np.stack([a, b, ...]) and np.concatenate to join tracked arrays"
+            "or np.stack([a, b, ...]) and np.concatenate to join tracked arrays (x.dot(W) and dataframe @ W come here "
+            "too: write x @ W and dataframe.to_numpy() @ W)"
         )
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -337,11 +338,12 @@ def param(x: Any) -> Param:
     if isinstance(x, Tracked):
         raise TypeError("param() makes a leaf of plain numbers, and this array is tracked already: pass x.data")
     value = np.array(x, order="C")
-    if value.dtype not in _FLOATS:
-        if value.dtype.kind not in "iub":
-            raise TypeError(f"param() takes float32, float64, integers and bools, not {value.dtype}")
-        value = value.astype(np.float64)
-    return Param(value.astype(value.dtype.newbyteorder("="), copy=False))
+    dtype = value.dtype.newbyteorder("=")
+    if dtype not in _FLOATS:
+        if dtype.kind not in "iub":
+            raise TypeError(f"param() takes float32, float64, integers and bools, not {dtype}")
+        dtype = np.dtype(np.float64)
+    return Param(value.astype(dtype, copy=False))
 
 
 def istracked(x: Any) -> bool:

@@ -111,10 +111,7 @@ def _finished(δ: Any, x: Array, nested: bool) -> Any:
         δ = fit(δ, x.shape)
     if δ.dtype != x.dtype:
         δ = δ.astype(x.dtype)
-    if nested:
-        return δ
-    δ = np.asarray(data(δ))
-    return δ if δ.flags.writeable and δ.base is None else δ.copy()
+    return δ if nested else np.array(data(δ))  # a copy: several gradients may be one array
 
 
 def gradient(f: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
@@ -219,7 +216,12 @@ def _identity(x: Any, f: Any) -> Any:
     return x
 
 
-HOOK = define(_identity, lambda Δ, y, x, f: f(Δ), None, name="hook")
+def _own(Δ: Any) -> Any:
+    """A copy for foreign hands: other parts of the graph may hold the same array."""
+    return Δ.copy() if isinstance(Δ, np.ndarray) else Δ
+
+
+HOOK = define(_identity, lambda Δ, y, x, f: f(_own(Δ)), None, name="hook")
 
 
 def hook(f: Callable[[Any], Any], x: Any) -> Any:
@@ -366,7 +368,7 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
         return Tracked(value, op, parents, values, {"pullback": pullback}, level)
 
     def joint(Δ: Array, y: Array, *args: Any, into: Any, pullback: Any) -> list[Any]:
-        δs = pullback(Δ)
+        δs = pullback(_own(Δ))
         if not isinstance(δs, (tuple, list)):
             δs = (δs,)
         if len(δs) != len(args):

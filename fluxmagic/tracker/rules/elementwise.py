@@ -73,7 +73,7 @@ def _modf(x: Any) -> tuple[Any, Any]:
     return FRACTION(x), np.trunc(x)
 
 
-Tracked.__rdivmod__ = lambda a, b: _divmod(b, a)  # type: ignore[operator]
+Tracked.__rdivmod__ = lambda a, b: _divmod(b, a)  # type: ignore[attr-defined]
 
 # -- exponentials, roots, trigonometry ---------------------------------------------------------------
 
@@ -182,9 +182,9 @@ define(
 
 
 def _bind_clip(
-    a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None
+    a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None, max: Any = None
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return (a, a_min if min is None else min, a_max if max is None else max), {}
+    return (a, a_min if min is None else min, a_max if max is None else max), {"out": out}
 
 
 def _clip(x: Any, low: Any = None, high: Any = None) -> Any:

@@ -218,7 +218,7 @@ define(
     linalg.multi_dot,
     forward=_multi_dot,
     joint=_d_multi_dot,
-    bind=lambda arrays: (tuple(arrays), {}),
+    bind=lambda arrays, **options: (tuple(arrays), options),
     name="linalg.multi_dot",
 )
 

@@ -29,7 +29,7 @@ def can_write(buffer: Any, x: Any, y: Any) -> bool:
 
 def _matmul(a: Any, b: Any) -> Any:
     # for vectors and matrices dot is the same product, called in less time
-    return a.dot(b) if 0 < a.ndim < 3 and 0 < b.ndim < 3 else np.matmul(a, b)
+    return a.dot(b) if type(a) is type(b) is np.ndarray and 0 < a.ndim < 3 and 0 < b.ndim < 3 else np.matmul(a, b)
 
 
 def _d_matmul(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Any, Any]:
