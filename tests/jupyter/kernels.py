@@ -1,0 +1,166 @@
+"""A real kernel, and what a page would say to it: cells, and messages of widgets."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+import pytest
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import KernelManager
+
+INTERPRETERS = [sys.executable, *filter(None, os.environ.get("FLUXMAGIC_KERNELS", "").split(":"))]
+"""Whose ipykernel is tried: this one's, and those of other environments."""
+
+
+class Kernel:
+    """A kernel with a client that keeps what a page would know: widgets by label, outputs by cell."""
+
+    def __init__(self, python: str, cwd: str) -> None:
+        self.manager = KernelManager()
+        self.manager._kernel_spec = KernelSpec(
+            argv=[python, "-m", "ipykernel_launcher", "-f", "{connection_file}"], display_name="test", language="python"
+        )
+        self.manager.start_kernel(cwd=cwd)
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+        self.widgets: dict[str, dict[str, Any]] = {}
+        self.closed: set[str] = set()
+        self.outputs: dict[str, list[dict[str, Any]]] = {}
+        self.replies: dict[str, dict[str, Any]] = {}
+        self.order: list[str] = []  # of executed cells
+        self.idle: set[str] = set()
+        self.subshell: str | None = None
+
+    def stop(self) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+    # -- what comes ------------------------------------------------------------------------------------------
+
+    def listen(self, seconds: float = 0.0) -> None:
+        """Take in what the kernel says, for so long."""
+        end = time.monotonic() + seconds
+        while True:
+            heard = False
+            while self.client.iopub_channel.msg_ready():
+                self._hear(self.client.get_iopub_msg(timeout=1))
+                heard = True
+            while self.client.shell_channel.msg_ready():
+                reply = self.client.get_shell_msg(timeout=1)
+                self.replies[reply["parent_header"].get("msg_id", "")] = reply
+                heard = True
+            if time.monotonic() >= end:
+                return
+            if not heard:
+                time.sleep(0.01)
+
+    def _hear(self, m: dict[str, Any]) -> None:
+        kind, content = m["msg_type"], m["content"]
+        cell = m["parent_header"].get("msg_id", "")
+        if kind == "comm_open":
+            self.widgets[content["comm_id"]] = dict(content["data"].get("state", {}))
+        elif kind == "comm_msg" and content["data"].get("method") == "update":
+            self.widgets.setdefault(content["comm_id"], {}).update(content["data"]["state"])
+        elif kind == "comm_close":
+            self.closed.add(content["comm_id"])
+        elif kind in ("display_data", "execute_result", "stream", "error"):
+            self.outputs.setdefault(cell, []).append({"type": kind, **content})
+        elif kind == "update_display_data":
+            shown = content["transient"]["display_id"]
+            for outputs in self.outputs.values():
+                for o in outputs:
+                    if o.get("transient", {}).get("display_id") == shown:
+                        o.update(data=content["data"], metadata=content["metadata"])
+                        o["updates"] = o.get("updates", 0) + 1
+        elif kind == "execute_input":
+            self.order.append(cell)
+        elif kind == "status" and content["execution_state"] == "idle":
+            self.idle.add(cell)
+
+    def until(self, condition: Any, seconds: float = 30.0) -> Any:
+        """Listen until something is so."""
+        end = time.monotonic() + seconds
+        while not (value := condition()):
+            assert time.monotonic() < end, f"it did not come to pass: {condition}; outputs: {self.outputs}"
+            self.listen(0.02)
+        return value
+
+    # -- what is said ----------------------------------------------------------------------------------------
+
+    def start(self, code: str, **options: Any) -> str:
+        """Send a cell; its id."""
+        return self.client.execute(code, allow_stdin=True, **options)
+
+    def end(self, cell: str, seconds: float = 60.0) -> dict[str, Any]:
+        """Wait for a cell's end; its reply."""
+        self.until(lambda: cell in self.replies and cell in self.idle, seconds)
+        return self.replies[cell]["content"]
+
+    def run(self, code: str, **options: Any) -> str:
+        """Execute a cell; what it printed."""
+        cell = self.start(code, **options)
+        content = self.end(cell)
+        assert content["status"] == "ok", "\n".join(content.get("traceback", [str(content)]))
+        return self.text(cell)
+
+    def text(self, cell: str) -> str:
+        """What a cell printed."""
+        return "".join(o["text"] for o in self.outputs.get(cell, []) if o["type"] == "stream")
+
+    def value(self, expression: str) -> Any:
+        """What an expression is, if it can be written down."""
+        return eval(self.run(f"print(repr({expression}))"), {"nan": float("nan"), "inf": float("inf")})
+
+    def find(self, label: str, kind: str = "") -> str:
+        """The widget that has this label, the newest."""
+
+        def found() -> list[str]:
+            return [
+                k
+                for k, s in self.widgets.items()
+                if s.get("description") == label and k not in self.closed and kind in s.get("_model_name", "")
+            ]
+
+        return self.until(found)[-1]
+
+    def tell(self, comm: str, data: dict[str, Any]) -> str:
+        """A message of a widget, as a page sends it: through a subshell where the page would."""
+        session = self.client.session
+        message = session.msg("comm_msg", {"comm_id": comm, "data": data})
+        if self.subshell:
+            message["header"]["subshell_id"] = self.subshell
+        self.client.shell_channel.send(message)
+        return message["header"]["msg_id"]
+
+    def move(self, label: str, value: float) -> str:
+        """Move a slider."""
+        comm = self.find(label)
+        state = self.widgets[comm]
+        if "_options_labels" in state:
+            labels = list(state["_options_labels"])
+            return self.tell(comm, {"method": "update", "state": {"index": labels.index(f"{value:g}")}, "buffer_paths": []})
+        return self.tell(comm, {"method": "update", "state": {"value": value}, "buffer_paths": []})
+
+    def choose(self, label: str, option: str) -> str:
+        comm = self.find(label)
+        index = list(self.widgets[comm]["_options_labels"]).index(option)
+        return self.tell(comm, {"method": "update", "state": {"index": index}, "buffer_paths": []})
+
+    def press(self, label: str) -> str:
+        return self.tell(self.find(label, "Button"), {"method": "custom", "content": {"event": "click"}})
+
+    def interrupt(self) -> None:
+        self.manager.interrupt_kernel()
+
+    def use_subshell(self) -> None:
+        """From now on widgets speak through a subshell, as JupyterLab lets them."""
+        message = self.client.session.msg("create_subshell_request", {})
+        self.client.control_channel.send(message)
+        reply = self.client.control_channel.get_msg(timeout=10)
+        if reply["content"].get("status") != "ok":
+            pytest.skip("this kernel has no subshells")
+        self.subshell = reply["content"]["subshell_id"]

@@ -1,0 +1,266 @@
+"""Driving in the calling cell: the budget for drawing, what is left at the end, every way out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fluxmagic import SGD, NotFinite, Run, param
+from fluxmagic.jupyter import driver
+from fluxmagic.jupyter.driver import Budget, Terminal, drive, follow, frontend, remember
+
+TERMINAL = SimpleNamespace()
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def quadratic(**options):
+    W = param(np.ones(3))
+    options = {"epochs": 2, "name": "run", **options}
+    return Run(lambda x: ((W - x) ** 2).sum(), [np.zeros(3)] * 10, SGD([W], 0.1), **options)
+
+
+def draw_for(budget, clock, seconds, costs, step=0.01):
+    """Draw whenever it is due; how much was drawn, and when."""
+    end, drawn, when = clock.now + seconds, 0.0, []
+    i = 0
+    while clock.now < end:
+        if budget.due():
+            cost = costs[i % len(costs)]
+            i += 1
+            when.append(clock.now)
+            clock.now += cost
+            drawn += cost
+            budget.spend(cost)
+        clock.now += step
+    return drawn, when
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.floats(0.002, 0.2), min_size=1, max_size=8))
+def test_at_rest_at_most_2_percent_of_the_time_is_drawn(costs):
+    clock = Clock()
+    budget = Budget(clock)
+    drawn, when = draw_for(budget, clock, 100.0, costs)
+    assert drawn <= 0.02 * 100 + max(costs)
+    assert len(when) >= 2
+    assert budget.share == pytest.approx(drawn / clock.now)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(0.003, 0.04), st.lists(st.floats(0.02, 0.5), min_size=1, max_size=20))
+def test_for_five_seconds_after_a_dial_moved_at_most_10_percent(cost, pauses):
+    clock = Clock()
+    budget = Budget(clock)
+    draw_for(budget, clock, 60.0, [cost])
+    start, drawn = clock.now, 0.0
+    for pause in pauses:  # a drag is many moves
+        budget.moved()
+        drawn += draw_for(budget, clock, pause, [cost])[0]
+    drawn += draw_for(budget, clock, 5.0, [cost])[0]
+    assert drawn <= 0.10 * (clock.now - start) + 2 * cost
+    calm = clock.now
+    drawn, _ = draw_for(budget, clock, 50.0, [cost])
+    assert drawn <= 0.02 * (clock.now - calm) + 2 * cost
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(0.003, 0.04), st.floats(0.0, 20.0), st.booleans())
+def test_a_turn_shows_within_half_a_second(cost, wait, in_debt):
+    clock = Clock()
+    budget = Budget(clock)
+    draw_for(budget, clock, 10.0 + wait, [cost])
+    if in_debt:
+        budget.spend(0.1)  # the axes had to move
+    budget.moved()
+    moved = clock.now
+    _, when = draw_for(budget, clock, 1.0, [cost])
+    assert when[0] - moved <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("ip", "kind"),
+    [
+        (SimpleNamespace(), "terminal"),
+        (SimpleNamespace(kernel=None), "terminal"),
+        (SimpleNamespace(kernel=SimpleNamespace(get_parent=lambda: {"content": {"allow_stdin": True}})), "widgets"),
+        (SimpleNamespace(kernel=SimpleNamespace(get_parent=lambda: {"content": {"allow_stdin": False}})), "page"),
+        (SimpleNamespace(kernel=SimpleNamespace(get_parent=lambda: {})), "page"),
+        (SimpleNamespace(kernel=SimpleNamespace(get_parent=lambda: None)), "page"),
+    ],
+)
+def test_the_front_end_is_told_by_what_it_takes(ip, kind):
+    assert frontend(ip) == kind
+
+
+def test_a_terminal_gets_the_summary(capsys):
+    run = quadratic()
+    drive(run, TERMINAL)
+    out = capsys.readouterr().out
+    assert run.state == "done"
+    assert "run: SGD (η 0.1)" in out
+    assert "20 steps" in out
+
+
+def test_a_terminal_gets_lines_ever_more_seldom(capsys, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(driver.time, "perf_counter", clock)
+    view = Terminal(quadratic())
+    for _ in range(600):
+        clock.now += 0.1
+        view.look()
+    lines = capsys.readouterr().out.splitlines()
+    assert 3 <= len(lines) <= 10
+    assert all(line.startswith("epoch 1/2") for line in lines)
+
+
+def test_a_line_that_can_be_overwritten_is_and_is_gone_at_the_end(capsys, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(driver.time, "perf_counter", clock)
+    view = Terminal(quadratic())
+    view.overwrite = True
+    for _ in range(30):
+        clock.now += 0.1
+        view.look()
+    view.close()
+    out = capsys.readouterr().out
+    assert out.count("\r") >= 3
+    assert out.rsplit("\r", 1)[1].startswith("run: SGD")
+
+
+def test_not_finite_leaves_the_summary_and_is_raised(capsys):
+    W = param(1.0)
+    run = Run(lambda x: W * x, [1.0, 1.0, np.inf], SGD([W], 0.1), name="run")
+    with pytest.raises(NotFinite) as error:
+        drive(run, TERMINAL)
+    assert error.value.step == 3
+    assert np.isfinite(W.data)
+    assert "failed in epoch 1" in capsys.readouterr().out
+
+
+def test_what_the_loss_raises_leaves_the_summary_and_is_raised(capsys):
+    W = param(1.0)
+
+    def loss(x):
+        if run.steps == 4:
+            raise ZeroDivisionError("mine")
+        return W * x
+
+    run = Run(loss, [1.0] * 9, SGD([W], 0.1))
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        drive(run, TERMINAL)
+    assert "4 steps" in capsys.readouterr().out
+
+
+def test_an_interrupt_finishes_the_batch_leaves_the_summary_and_is_raised(capsys):
+    W = param(np.ones(3))
+
+    def loss(x):
+        if run.steps == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return ((W - x) ** 2).sum()
+
+    run = Run(loss, [0.0] * 50, SGD([W], 0.1))
+    with pytest.raises(KeyboardInterrupt):
+        drive(run, TERMINAL)
+    assert run.steps == 5
+    assert run.state == "paused"
+    assert "5 steps" in capsys.readouterr().out
+
+
+def test_a_stopped_run_goes_on_when_it_is_driven_again(capsys):
+    run = quadratic()
+    run.step(3)
+    run.stop()
+    assert run.state == "stopped"
+    drive(run, TERMINAL)
+    assert run.state == "done"
+    assert run.steps == 20
+
+
+def test_a_run_that_is_paused_where_nobody_can_go_on_ends_the_cell(capsys):
+    W = param(np.ones(3))
+
+    def loss(x):
+        if run.steps == 4:
+            run.pause()
+        return ((W - x) ** 2).sum()
+
+    run = Run(loss, [0.0] * 50, SGD([W], 0.1))
+    drive(run, TERMINAL)
+    assert (run.steps, run.state) == (5, "paused")
+
+
+def test_earlier_runs_of_the_same_name_are_remembered_three_of_them():
+    driver._earlier.clear()
+    runs = [quadratic(name="a") for _ in range(5)]
+    other = quadratic(name="b")
+    assert remember(runs[0]) == []
+    assert remember(other) == []
+    assert remember(runs[0]) == []  # a run that is resumed is not earlier than itself
+    assert remember(runs[1]) == [runs[0]]
+    for r in runs[2:]:
+        seen = remember(r)
+    assert len(seen) <= 3
+    assert other not in seen
+    driver._earlier.clear()
+
+
+class View:
+    """Counts what is asked of it."""
+
+    def __init__(self):
+        self.looks = 0
+        self.closed = 0
+
+    def look(self):
+        self.looks += 1
+
+    def close(self):
+        self.closed += 1
+
+
+def test_the_view_is_looked_at_now_and_then_and_closed_once():
+    W = param(1.0)
+
+    def loss(x):
+        time.sleep(0.005)
+        return W * W
+
+    run = Run(loss, [1.0] * 60, SGD([W], 0.1))
+    view = View()
+    follow(run, view)
+    assert 1 <= view.looks <= 30
+    assert view.closed == 1
+
+
+def test_the_view_is_closed_also_if_it_fails():
+    class Broken(View):
+        def look(self):
+            raise RuntimeError("cannot draw")
+
+    W = param(1.0)
+
+    def loss(x):
+        time.sleep(0.005)
+        return W * W
+
+    view = Broken()
+    run = Run(loss, [1.0] * 60, SGD([W], 0.1))
+    with contextlib.suppress(RuntimeError):
+        follow(run, view)
+    assert view.closed == 1
+    assert np.isfinite(W.data)
