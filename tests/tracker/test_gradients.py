@@ -171,8 +171,8 @@ def test_empty_arrays_have_empty_gradients():
 
 
 def test_reshape_and_ravel_in_the_order_of_memory():
+    weights = np.arange(6.0)
     for x in (np.arange(6.0).reshape(2, 3), np.asfortranarray(np.arange(6.0).reshape(2, 3))):
-        weights = np.arange(6.0)
         for f in (lambda x: x.reshape(6, order="A"), lambda x: x.ravel("A"), lambda x: np.ravel(x, order="F")):
             assert np.array_equal(forward(f, x)[0], f(x))
             (δ,) = gradient(lambda x, f=f: np.sum(f(x) * weights), x)
@@ -509,7 +509,7 @@ def test_a_rule_that_closes_over_a_tracked_array_is_refused():
     def closing(x):
         return x * W, lambda Δ: (Δ * W,)
 
-    with pytest.raises(TypeError, match="closing.*argument"):
+    with pytest.raises(TypeError, match=r"closing.*argument"):
         closing(param([1.0, 2.0]))
 
 
