@@ -113,7 +113,25 @@ def walk(*roots: Any) -> Iterator[tuple[str, Any]]:
 
 
 def named_params(*ms: Any) -> Iterator[tuple[str, Param]]:
-    """Every parameter, with its place: ("[0].W", W)."""
+    """Every parameter, with its place.
+
+    Parameters
+    ----------
+    *ms
+        As for `params`.
+
+    Returns
+    -------
+    iterator of (str, Param)
+        The place is written as the code that leads to it from the root.
+
+    Examples
+    --------
+    >>> from fluxmagic import Chain, Dense
+    >>> from fluxmagic.layers import named_params
+    >>> [place for place, p in named_params(Chain(Dense(3, 2)))]
+    ['[0].W', '[0].b']
+    """
     return ((path, x) for path, x in walk(*ms) if isinstance(x, Param))
 
 
@@ -165,6 +183,12 @@ def state(*ms: Any) -> list[Any]:
     -------
     list
         Of `Param`, ndarray (running statistics, live) and `numpy.random.Generator`, each once.
+
+    Examples
+    --------
+    >>> from fluxmagic import BatchNorm, state
+    >>> [x.shape for x in state(BatchNorm(3))]  # mean, var, γ, β
+    [(3,), (3,), (3,), (3,)]
     """
     result: list[Any] = []
     for _, x in walk(*ms):
@@ -192,6 +216,15 @@ def loadparams(m: Any, xs: Any) -> None:
         If there are too many or too few, or a shape differs; it lists all that do.
     TypeError
         If one is not made of real numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import Dense, loadparams
+    >>> layer = Dense(2, 1)
+    >>> loadparams(layer, [np.ones((1, 2)), np.zeros(1)])
+    >>> layer([1.0, 2.0]).data
+    array([3.], dtype=float32)
     """
     found = list(named_params(m))
     if not found:

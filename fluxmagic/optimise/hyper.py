@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
+import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from fluxmagic.names import ascii_name, canonical
 
-__all__ = ["Hyper"]
+__all__ = ["Hyper", "documented"]
 
 
 class Hyper:
@@ -103,3 +106,19 @@ class Hyper:
 
     def __repr__(self) -> str:
         return f"Hyper({self.name}={self.default:g}, {self.doc!r}, {self.range})"
+
+
+def documented(doc: str, hypers: Iterable[Hyper]) -> str:
+    """An optimiser's docstring with the parameters that it declares, after the summary."""
+    doc = inspect.cleandoc(doc)
+    if "\nParameters\n---" in doc:
+        return doc
+    lines = ["Parameters", "----------", "params : iterable of Param", "    What is updated, as `params(m)` finds it."]
+    for h in hypers:
+        default = "off" if h.default == h.off else f"{h.default:g}"
+        also = "" if h.ascii == h.name else f"; also `{h.ascii}`"
+        lines += [f"{h.name} : float or callable, default {default}", f"    {h.doc}; {h.range}{also}."]
+    section = re.search(r"\n\n(?=\w+\n-+\n)", doc)
+    if section is None:
+        return "\n".join([doc, "", *lines])
+    return "\n".join([doc[: section.start()], "", *lines, "", doc[section.end() :]])

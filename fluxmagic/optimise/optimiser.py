@@ -13,7 +13,7 @@ import numpy as np
 
 from fluxmagic.names import canonical
 from fluxmagic.optimise.flat import Flat
-from fluxmagic.optimise.hyper import Hyper
+from fluxmagic.optimise.hyper import Hyper, documented
 from fluxmagic.tracker import Param, Tracked
 
 __all__ = ["OPTIMISERS", "Optimiser"]
@@ -43,6 +43,8 @@ class Optimiser:
     ----------
     params : iterable of Param
         As from `fluxmagic.params(m)`.
+    *η : float or callable
+        The learning rate may come by position.
     **hypers : float or callable
         The declared hyper-parameters, by their Greek or ASCII names; a function of the number of updates
         done so far is a schedule.
@@ -101,6 +103,7 @@ class Optimiser:
             kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if h.name == "η" else inspect.Parameter.KEYWORD_ONLY
             first.append(inspect.Parameter(h.name, kind, default=h.default))
         cls.__signature__ = inspect.Signature(sorted(first, key=lambda p: p.kind))  # type: ignore[attr-defined]
+        cls.__doc__ = documented(cls.__doc__ or f"{cls.__name__}, an optimiser.", cls.hypers.values())
         if not cls.__name__.startswith("_"):
             OPTIMISERS[cls.__name__] = cls
 

@@ -100,6 +100,22 @@ class Run:
         "ready", "running", "paused", "stopped", "done" or "failed".
     steps, epoch : int
         Steps taken; the epoch that the next step belongs to, from 1.
+
+    Examples
+    --------
+    >>> from fluxmagic import SGD, Run, param
+    >>> W = param(1.0)
+    >>> run = Run(lambda x: (W - x) ** 2, [0.0] * 10, SGD([W], 0.1))
+    >>> run.step()
+    1.0
+    >>> run.set(η=0.2)
+    >>> run.train()
+    >>> run
+    Run(SGD, done, epoch 1/1, 10 steps)
+    >>> run.events
+    [Event(step=1, name='η', old=0.1, new=0.2)]
+    >>> run.history["loss"][:3].round(3)
+    array([1.  , 0.64, 0.23])
     """
 
     def __init__(

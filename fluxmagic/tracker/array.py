@@ -347,22 +347,73 @@ def param(x: Any) -> Param:
 
 
 def istracked(x: Any) -> bool:
-    """Say whether x is a tracked array."""
+    """Say whether x is a tracked array.
+
+    Parameters
+    ----------
+    x : object
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> from fluxmagic import param
+    >>> from fluxmagic.tracker import istracked
+    >>> istracked(param(1.0) * 2), istracked(2.0)
+    (True, False)
+    """
     return isinstance(x, Tracked)
 
 
 def data(x: Any) -> Any:
-    """The plain value of a tracked array; anything else is handed back as it is."""
+    """The plain value of a tracked array; anything else is handed back as it is.
+
+    Parameters
+    ----------
+    x : object
+
+    Returns
+    -------
+    ndarray or object
+        It shares memory with x.
+
+    Examples
+    --------
+    >>> from fluxmagic import param
+    >>> from fluxmagic.tracker import data
+    >>> data(param([1.0, 2.0]) * 2)
+    array([2., 4.])
+    """
     return x.data if isinstance(x, Tracked) else x
 
 
 def grad(p: Tracked) -> np.ndarray:
     """The accumulated gradient of a parameter: `p.grad`.
 
+    Parameters
+    ----------
+    p : Param
+
+    Returns
+    -------
+    ndarray
+        Of p's shape and dtype; a live array, zeros at first.
+
     Raises
     ------
     TypeError
         If p is no parameter.
+
+    Examples
+    --------
+    >>> from fluxmagic import back, param
+    >>> from fluxmagic.tracker import grad
+    >>> W = param([1.0, 2.0])
+    >>> back((W * 3).sum())
+    >>> grad(W)
+    array([3., 3.])
     """
     if not isinstance(p, Tracked):
         raise TypeError(f"grad() takes a parameter, not a {type(p).__name__}")

@@ -30,7 +30,25 @@ def nodes(*ys: Any) -> list[Tracked]:
 
 
 def leaves(y: Any) -> Iterator[Param]:
-    """The parameters that y depends on, in the order in which they were made."""
+    """The parameters that y depends on, in the order in which they were made.
+
+    Parameters
+    ----------
+    y : object
+
+    Returns
+    -------
+    iterator of Param
+        Empty if y is not tracked.
+
+    Examples
+    --------
+    >>> from fluxmagic import param
+    >>> from fluxmagic.tracker import leaves
+    >>> a, b, c = param(1.0), param(2.0), param(3.0)
+    >>> [p is a or p is b for p in leaves(b * a)]
+    [True, True]
+    """
     return (n for n in nodes(y) if isinstance(n, Param))
 
 
