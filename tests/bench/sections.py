@@ -1,0 +1,235 @@
+"""The parts of the benchmark: each hands back what goes into the JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tests.bench.cases import CASES, OPTIMISERS, Case, growth
+from tests.bench.measure import Timed, child, compare, interleave, quartiles, timed
+from tests.bench.peers import PEERS
+
+STILL = 1e-9
+"""The η of timed steps: however many are taken, nobody drifts to where a loss is 0 and numbers are denormal."""
+
+
+def agree(case: Case) -> None:
+    """Fail unless all peers compute the same losses over 20 steps."""
+    rtol = {"float32": 1e-4, "float64": 1e-10}[case.dtype]
+    expected: list[float] = []
+    PEERS["numpy"](case)(20, expected)
+    for name, build in PEERS.items():
+        if name != "products":
+            losses: list[float] = []
+            build(case)(20, losses)
+            np.testing.assert_allclose(losses, expected, rtol, err_msg=f"{case.name}: {name} against numpy")
+
+
+def step(case: Case, quick: bool) -> dict[str, Any]:
+    """One full step, beside the peers."""
+    agree(case)
+    blocks = {name: timed(build(replace(case, η=STILL))) for name, build in PEERS.items()}
+    times = interleave(blocks, *((7, 0.01) if quick else (21, 0.025)))
+    return compare(case.title, times, case.targets)
+
+
+def _updates(optimiser: str, shapes: list[tuple[int, ...]]) -> dict[str, Timed]:
+    """Only the update, by each; the gradients are filled again before each, outside the clock."""
+    import torch
+
+    import fluxmagic as fm
+
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(3)
+    gradients = [rng.standard_normal(shape, np.float32) for shape in shapes]
+
+    def clocked(fill: Callable[[], Any], update: Callable[[], Any]) -> Timed:
+        def run(k: int) -> float:
+            total = 0.0
+            for _ in range(k):
+                fill()
+                start = time.process_time()
+                update()
+                total += time.process_time() - start
+            return total
+
+        return run
+
+    ps = [fm.param(np.ones(shape, np.float32)) for shape in shapes]
+
+    def fill() -> None:
+        for p, g in zip(ps, gradients):
+            fm.back(p, g)
+
+    blocks = {"fluxmagic": clocked(fill, getattr(fm, optimiser)(ps, STILL))}
+
+    def peer(fused: bool | None) -> Timed:
+        qs = [torch.ones(shape, requires_grad=True) for shape in shapes]
+        sources = [torch.from_numpy(g) for g in gradients]
+        for q in qs:
+            q.grad = torch.zeros_like(q)
+
+        def fill() -> None:
+            for q, g in zip(qs, sources):
+                q.grad.copy_(g)
+
+        if optimiser == "ADAM":
+            return clocked(fill, torch.optim.Adam(qs, STILL, fused=fused).step)
+        return clocked(fill, torch.optim.SGD(qs, STILL, momentum=0.9, fused=fused).step)
+
+    blocks |= {"torch": peer(None), "torch fused": peer(True)}
+    g = np.concatenate([g.ravel() for g in gradients])
+    p, *state = (np.ones_like(g) for _ in range({"ADAM": 3, "Momentum": 2}[optimiser]))
+
+    def move() -> None:
+        np.add(p, g, out=p)
+        for s in state:
+            np.negative(s, out=s)
+
+    return {**blocks, "bytes": clocked(lambda: np.negative(g, out=g), move)}
+
+
+def optimisers(quick: bool) -> list[dict[str, Any]]:
+    """The update alone, beside PyTorch's and beside only moving the bytes: all read, all but the gradient written."""
+    rows = []
+    for o in OPTIMISERS:
+        times = interleave(_updates(o["optimiser"], o["shapes"]), *((5, 0.01) if quick else (15, 0.02)))
+        rows.append(compare(o["title"], times, o["targets"]))
+    return rows
+
+
+_SETUP = """
+%load_ext fluxmagic
+import json, time
+from sklearn.datasets import load_digits
+import fluxmagic as fm
+from fluxmagic import *
+X, Y = load_digits(return_X_y=True)
+X = (X / 16).astype("float32")
+def epoch():
+    marks.append((time.process_time(), time.perf_counter()))
+    return batches(X, Y, 32, rng=0)
+"""
+_FRESH = "marks, model = [], Chain(Dense(64, 32, relu, rng=0), Dense(32, 10, rng=1))"
+_CELLS = {
+    "panel": """%%train x, y in epoch() --opt ADAM --η 0.0001 --epochs EPOCHS
+logitcrossentropy(model(x), y)""",
+    "bare loop": """opt = ADAM(params(model), 0.0001)
+for _ in range(EPOCHS):
+    train(lambda x, y: logitcrossentropy(model(x), y), epoch(), opt)""",
+}
+
+
+def cell(quick: bool) -> list[dict[str, Any]]:
+    """%%train with its panel open, dials at rest, against the bare loop: a kernel's CPU time, and by the clock.
+
+    From the second epoch's start to the last one's, so that opening and closing the panel is not in it.
+    """
+    from jupyter_client.manager import start_new_kernel
+
+    epochs, rounds = (300, 3) if quick else (1200, 5)
+    manager, client = start_new_kernel(kernel_name="python3")
+
+    def execute(code: str) -> str:
+        printed: list[str] = []
+
+        def output(message: dict[str, Any]) -> None:
+            if message["msg_type"] == "stream":
+                printed.append(message["content"]["text"])
+
+        reply = client.execute_interactive(code.replace("EPOCHS", str(epochs)), output_hook=output, timeout=120)
+        if reply["content"]["status"] != "ok":
+            raise RuntimeError("\n".join(reply["content"].get("traceback", [])) or f"not executed: {code}")
+        return "".join(printed)
+
+    try:
+        execute(_SETUP)
+        cpu: dict[str, list[float]] = {name: [] for name in _CELLS}
+        clock: dict[str, list[float]] = {name: [] for name in _CELLS}
+        steps = (epochs - 2) * -(-1797 // 32)
+        for _ in range(rounds):
+            for name, code in _CELLS.items():
+                execute(_FRESH)
+                execute(code)
+                first, last = json.loads(execute("print(json.dumps([marks[1], marks[-1]]))"))
+                cpu[name].append((last[0] - first[0]) / steps)
+                clock[name].append((last[1] - first[1]) / steps)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    return [
+        compare("%%train, digits, panel open", cpu, {"bare loop": 0.95}),
+        compare("the same by the clock", clock, {}),
+    ]
+
+
+def imports(quick: bool) -> list[dict[str, Any]]:
+    """`import fluxmagic` against `import numpy`, interpreter not counted."""
+    code = "import time; start = time.process_time(); import {}; print(time.process_time() - start)"
+    libraries = ("fluxmagic", "numpy")
+    blocks: dict[str, Timed] = {f"import {n}": lambda k, n=n: child(code.format(n)) for n in libraries}  # type: ignore[misc]
+    return [compare("import", interleave(blocks, 5 if quick else 15, 0), {"import numpy": 1.3})]
+
+
+def first(quick: bool) -> list[dict[str, Any]]:
+    """From a fresh process to the first update of 10-5-2, import and compilation included."""
+    code = (
+        "import time; from tests.bench import cases, peers; "
+        "peers.PEERS[{!r}](cases.CASES[2])(1); print(time.process_time())"
+    )
+    names = ("fluxmagic", "torch", "jax", "numpy")
+    blocks: dict[str, Timed] = {n: lambda k, n=n: child(code.format(n)) for n in names}  # type: ignore[misc]
+    return [compare("first update", interleave(blocks, 3 if quick else 5, 0), {})]
+
+
+def step_memory(peer: str) -> int:
+    """What the process has grown by at the peak of a step at MNIST size, weights and state included, in bytes."""
+    warm, case = (next(c for c in CASES if c.name == name) for name in ("small", "mnist"))
+    _ = case.data, case.weights
+    PEERS[peer](warm)(3)  # loads the library
+    before = _status("VmRSS")
+    block = PEERS[peer](case)
+    block(3)
+    with open("/proc/self/clear_refs", "w") as f:
+        f.write("5")  # the peak starts anew: not that of compiling
+    block(3)
+    return _status("VmHWM") - before
+
+
+def _status(key: str) -> int:
+    with open("/proc/self/status") as f:
+        return next(int(line.split()[1]) * 1024 for line in f if line.startswith(key))
+
+
+def memory(quick: bool) -> dict[str, float]:
+    """Peak memory of a step at MNIST size, by peer, in bytes."""
+    code = "from tests.bench.sections import step_memory; print(step_memory({!r}))"
+    return {name: child(code.format(name)) for name in PEERS if name != "products"}
+
+
+def scaling(quick: bool) -> dict[str, dict[int, dict[str, float]]]:
+    """Seconds a step by depth, width and batch, with the bare products beside."""
+    names = ("fluxmagic", "torch", "jax", "products")
+    result: dict[str, dict[int, dict[str, float]]] = {}
+    for kind, cases in growth(quick).items():
+        result[kind] = {}
+        for n, case in cases.items():
+            blocks = {name: timed(PEERS[name](replace(case, η=STILL))) for name in names}
+            times = interleave(blocks, *((3, 0.005) if quick else (7, 0.01)))
+            result[kind][n] = {name: quartiles(xs)["median"] for name, xs in times.items()}
+    return result
+
+
+SECTIONS: dict[str, Callable[[bool], Any]] = {
+    "optimisers": optimisers,
+    "cell": cell,
+    "import": imports,
+    "first": first,
+    "memory": memory,
+    "growth": scaling,
+}
