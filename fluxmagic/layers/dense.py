@@ -11,7 +11,7 @@ from fluxmagic import random
 from fluxmagic.layers.activations import identity
 from fluxmagic.layers.features import as_features, check_dtype, check_width
 from fluxmagic.tracker import Param, Tracked, param
-from fluxmagic.tracker.operation import RULES, Op, apply
+from fluxmagic.tracker.operation import RULES, Op, apply, call
 from fluxmagic.tracker.rules.neural import affine
 
 __all__ = ["Dense", "glorot_uniform"]
@@ -111,13 +111,14 @@ class Dense:
         W = self.W
         if not isinstance(x, (np.ndarray, Tracked)) or x.dtype != W.dtype or not x.ndim or x.shape[-1] != W.shape[1]:
             x = as_features(self, x, W.shape[1], W.dtype)
+        carry_out = apply if type(W) is Param else call  # weights put in as plain arrays are frozen
         σ = self.σ
         if σ is identity:
-            return apply(affine, (x, W, self.b), None)
+            return carry_out(affine, (x, W, self.b), None)
         op = σ if type(σ) is Op else RULES.get(σ) if type(σ) is np.ufunc else None
         if op is not None and op.of_output:
-            return apply(affine, (x, W, self.b), {"activation": op})
-        return σ(apply(affine, (x, W, self.b), None))
+            return carry_out(affine, (x, W, self.b), {"activation": op})
+        return σ(carry_out(affine, (x, W, self.b), None))
 
     def __repr__(self) -> str:
         n_out, n_in = self.W.shape

@@ -183,6 +183,19 @@ def test_an_activation_may_be_any_callable():
     np.testing.assert_allclose(layer(np.ones(3)).data, 2 * layer.W.data.sum(1), rtol=1e-6)
 
 
+def test_weights_put_in_as_plain_arrays_are_frozen():
+    m = Chain(Dense(3, 4, relu, rng=0), Dense(4, 2, rng=0))
+    x = np.ones((2, 3))
+    expected = m(x).data
+    m[0].W, m[0].b = m[0].W.data, m[0].b.data
+    back(m(x).sum())
+    assert len(params(m)) == 2
+    assert all(p.grad.any() for p in params(m))
+    m[1].W, m[1].b = m[1].W.data, m[1].b.data
+    assert type(m(x)) is np.ndarray
+    np.testing.assert_array_equal(m(x), expected)
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
 def test_copies_of_models_stand_alone(copied):
     shared = Dense(3, 3, σ)

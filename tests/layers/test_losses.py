@@ -155,6 +155,17 @@ def test_logits_up_to_1e4_are_right(dtype):
     np.testing.assert_allclose(p.grad, [0, 0, 0.25, -0.25])
 
 
+@pytest.mark.parametrize("hot", [False, True])
+@pytest.mark.parametrize("size", [79.0, 81.0, 1e20, 1e30])
+def test_logits_of_any_size_are_right_in_float32(size, hot):
+    x = param(np.array([[size, 0, -size], [-size, 0, size / 2]], np.float32))
+    t = np.array([0, 1])
+    l = logitcrossentropy(x, onehot(t, 3) if hot else t)
+    back(l)
+    assert float(l) == pytest.approx(size / 4, rel=1e-6)
+    np.testing.assert_allclose(x.grad, [[0, 0, 0], [0, -0.5, 0.5]], atol=1e-7)
+
+
 @CLASSIFY
 @pytest.mark.parametrize(
     ("labels", "wrong"),

@@ -16,7 +16,7 @@ from fluxmagic.tracker.rules.products import can_write
 
 
 # 0-d arrays: NumPy takes them faster than Python's numbers, and they do not widen float32
-_ZERO = {np.dtype(t): np.zeros((), t) for t in (np.float32, np.float64)}
+_ZERO: dict[Any, np.ndarray] = {np.dtype(t): np.zeros((), t) for t in (np.float32, np.float64)}
 _ONE = {np.dtype(t): np.ones((), t) for t in (np.float32, np.float64)}
 
 
@@ -322,6 +322,8 @@ def _ones(n: int, dtype: Any) -> np.ndarray:
 
 affine = define(_affine, name="affine", joint=_d_affine)
 
+vdot = getattr(np.vdot, "__wrapped__", np.vdot)  # nothing here is tracked; and, unlike dot, no warning of an overflow
+
 # -- fused: losses ------------------------------------------------------------------------------------
 
 
@@ -332,8 +334,8 @@ def _softmax_crossentropy(x: Any, target: Any) -> tuple[Any, Any]:
     """
     n, k = x.shape
     flat = x.reshape(-1)
-    if not flat.dot(flat) < 6400:  # for |x| < 80 exp neither overflows nor vanishes; else a row's largest is taken off
-        x = x - np.maximum.reduce(x, 1, None, None, True)
+    if not vdot(flat, flat) < 6400:  # for |x| < 80 exp neither overflows nor vanishes; else take a row's largest off
+        x = x - np.maximum.reduce(x, 1, keepdims=True)
         flat = x.reshape(-1)
     e = np.exp(x, order="C")
     total = e.dot(_ones(k, x.dtype))
