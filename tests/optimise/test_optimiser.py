@@ -510,3 +510,38 @@ def test_a_class_without_a_step_says_so(registry):
 
     with pytest.raises(NotImplementedError, match=r"Nothing defines no step\(δ, s\)"):
         Nothing([param(1.0)])()
+
+
+@pytest.mark.parametrize("dials", [{}, {"clipnorm": 1.0, "decay": 0.1}])
+def test_a_rule_that_raises_half_way_changes_nothing(registry, dials):
+    class Fragile(Optimiser):
+        η = Hyper(0.1, "learning rate")
+        state = ("m",)
+        numbers = {"power": 1.0}
+
+        def begin(self):
+            self._numbers.power *= 0.5
+            return (self.η,)
+
+        def step(self, δ, s, η):
+            s.m += δ
+            if s.p.dtype == np.float64 and self.n == 1:
+                raise RuntimeError("no more")
+            return η * s.m
+
+    p, q = param(np.ones(3, np.float32)), param(np.ones(3))
+    opt = Fragile([p, q], **dials)
+    loss = lambda: (p * np.float32(2)).sum() + (q * 3).sum()
+    back(loss())
+    opt()
+    before, state = [p.data.copy(), q.data.copy()], opt.state_dict()
+    back(loss())
+    with pytest.raises(RuntimeError, match="no more"):
+        opt()
+    np.testing.assert_array_equal(p.data, before[0])
+    np.testing.assert_array_equal(q.data, before[1])
+    assert not p.grad.any()
+    after = opt.state_dict()
+    assert (after["n"], after["numbers"]) == (state["n"], state["numbers"]) == (1, {"power": 0.5})
+    for a, b in zip(state["arrays"]["m"], after["arrays"]["m"], strict=True):
+        np.testing.assert_array_equal(a, b)
