@@ -28,15 +28,13 @@ def drive_here(run: Run, ip: Any, panel: bool = True) -> None:
     """Drive a run to its end in this cell."""
     from fluxmagic.jupyter.driver import drive  # matplotlib takes its time
 
-    with _straight(ip):
-        drive(run, ip, panel=panel)
+    _straight(ip, lambda: drive(run, ip, panel=panel))
 
 
-@contextmanager
-def _straight(ip: Any) -> Iterator[None]:
-    """Leave out of a traceback what lies between this cell and the user's own line."""
+def _straight(ip: Any, f: Callable[[], Any]) -> None:
+    """Call f; an error's traceback goes straight from this cell to the user's own line."""
     try:
-        yield
+        f()
     except (NotFinite, KeyboardInterrupt) as error:
         raise error.with_traceback(None) from None
     except Exception as error:
@@ -134,8 +132,7 @@ def resume(ip: Any, name: str, rest: str) -> None:
 def step(ip: Any, name: str, rest: str) -> None:
     run = _run(ip, name)
     n = _number(ip, rest or "1", 1, "%train step")
-    with _straight(ip):
-        run.step(n)
+    _straight(ip, lambda: run.step(n))
     print(progress(run))
 
 

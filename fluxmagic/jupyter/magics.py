@@ -63,7 +63,10 @@ class FluxMagics(Magics):
                 del completers[key]
 
     def _complete_cell(self, _shell: Any, event: Any) -> list[str]:
-        return complete_cell(event, self.shell.user_ns, self.opt)
+        # of a line that is no Python, IPython itself does not know that what stands there is a value
+        completer = self.shell.Completer
+        values = completer.attr_matches if "." in event.symbol else completer.global_matches
+        return complete_cell(event, self.shell.user_ns, self.opt) or list(values(event.symbol))
 
     def _complete_line(self, _shell: Any, event: Any) -> list[str]:
         return complete_line(event, self.shell.user_ns, COMMANDS)

@@ -257,7 +257,7 @@ def _metrics(cell: Cell, body: Body, texts: list[str]) -> Iterator[tuple[str, Ca
         name = canonical(name)
         if name in seen:
             raise UsageError(f"--metric {name} is given twice")
-        if name in COLUMNS:
+        if name in COLUMNS or any(name in c.hypers for c in OPTIMISERS.values()):
             raise UsageError(f"--metric {name}: the history has a column of that name; choose another")
         seen.add(name)
         yield name, body.metric(cell.expression(f"--metric {name}", expr))

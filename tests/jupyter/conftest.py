@@ -1,0 +1,91 @@
+"""A shell in this process, with the extension loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from IPython.testing import globalipapp
+
+SETUP = """
+import numpy as np
+import fluxmagic
+from fluxmagic import *
+fluxmagic.seed(0)
+rng = np.random.default_rng(0)
+X = rng.normal(size=(60, 4)).astype("f")
+Y = (X[:, 0] > 0).astype(int)
+model = Chain(Dense(4, 8, relu), Dense(8, 2))
+"""
+
+
+class Shell:
+    """IPython, as a person would use it: cells go in, values and outputs come out."""
+
+    def __init__(self, ip: Any, capsys: pytest.CaptureFixture[str]) -> None:
+        self.ip = ip
+        self.capsys = capsys
+
+    def __call__(self, cell: str) -> str:
+        """Execute a cell that has to succeed; what it printed."""
+        self.capsys.readouterr()
+        result = self.ip.run_cell(cell, store_history=True)
+        printed = self.capsys.readouterr()
+        assert result.success, printed.out + printed.err
+        return printed.out
+
+    def fails(self, cell: str) -> BaseException:
+        """Execute a cell that has to fail; its error."""
+        error = self.ip.run_cell(cell, store_history=True).error_in_exec
+        assert error is not None, cell
+        return error
+
+    def refuses(self, cell: str) -> str:
+        """Execute a cell that has to be refused in one line without a traceback; that line."""
+        self.capsys.readouterr()
+        error = self.fails(cell)
+        printed = self.capsys.readouterr()
+        assert type(error).__name__ == "UsageError", repr(error)
+        assert printed.out == ""
+        assert printed.err == f"UsageError: {error}\n"
+        assert "\n" not in str(error)
+        return str(error)
+
+    def shows(self, cell: str) -> str:
+        """Execute a cell that has to fail; what it printed, without colours."""
+        self.capsys.readouterr()
+        self.fails(cell)
+        return self.capsys.readouterr().out
+
+    def __getitem__(self, name: str) -> Any:
+        return self.ip.user_ns[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.ip.user_ns
+
+
+@pytest.fixture(scope="session")
+def ip() -> Any:
+    shell = globalipapp.start_ipython() or globalipapp.get_ipython()
+    shell.run_line_magic("colors", "nocolor")
+    return shell
+
+
+@pytest.fixture
+def bare(ip: Any, capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
+    """A shell with an empty namespace, the extension not loaded."""
+    before = dict(ip.user_ns)
+    yield Shell(ip, capsys)
+    ip.run_line_magic("unload_ext", "fluxmagic")
+    ip.config.pop("FluxMagics", None)
+    ip.user_ns.clear()
+    ip.user_ns.update(before)
+
+
+@pytest.fixture
+def shell(bare: Shell) -> Shell:
+    """A shell with the extension, a model and data."""
+    bare("%load_ext fluxmagic")
+    bare(SETUP)
+    return bare

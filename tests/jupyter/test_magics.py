@@ -1,0 +1,709 @@
+"""The magics, in a shell in this process."""
+
+from __future__ import annotations
+
+import re
+import weakref
+
+import numpy as np
+import pytest
+from IPython.core.completer import provisionalcompleter
+
+from fluxmagic import Run
+from fluxmagic.optimise import OPTIMISERS, Hyper, NotFinite, Optimiser
+
+LOSS = "logitcrossentropy(model(x), y)"
+DATA = "x, y in batches(X, Y, 20)"
+
+
+def weights(shell):
+    from fluxmagic import params
+
+    return [p.data.copy() for p in params(shell["model"])]
+
+
+def same(some, others):
+    return all(np.array_equal(a, b) for a, b in zip(some, others, strict=True))
+
+
+# -- training ------------------------------------------------------------------------------------------------
+
+
+def test_a_cell_trains_what_its_loss_depends_on(shell):
+    before = weights(shell)
+    shell(f"%%train {DATA} --epochs 30 --η 0.01\n{LOSS}")
+    run = shell["run"]
+    assert isinstance(run, Run)
+    assert (run.opt_name, run.state, run.steps, run.epochs) == ("ADAM", "done", 90, 30)
+    assert not any(np.array_equal(a, b) for a, b in zip(before, weights(shell)))
+    assert run.history["loss"][-3:].mean() < run.history["loss"][:3].mean() / 2
+    assert {id(p) for p in run.params} == {id(p) for p in map(lambda l: l.W, shell["model"])} | {
+        id(l.b) for l in shell["model"]
+    }
+
+
+def test_the_cell_gives_the_same_bits_as_the_run_that_it_stands_for(shell):
+    shell("start = [p.data.copy() for p in params(model)]")
+    shell(f"%%train {DATA} --opt Momentum --η 0.05 --ρ 0.5 --epochs 3 --seed 7\n{LOSS}")
+    trained = weights(shell)
+    shell("loadparams(model, start)")
+    shell(
+        "Run(lambda x, y: logitcrossentropy(model(x), y), lambda: batches(X, Y, 20), Momentum, seed=7, epochs=3,"
+        " hypers={'η': 0.05, 'ρ': 0.5}).train()"
+    )
+    assert same(trained, weights(shell))
+
+
+def test_names_stay_bound_to_the_last_batch_and_the_body_runs_in_the_namespace(shell):
+    shell("seen = []")
+    shell(
+        f"%%train {DATA} --valid X, Y --metric n=len(x)\n"
+        "seen.append(len(x))\nz = model(x)\nimport math as m\nlogitcrossentropy(z, y)"
+    )
+    assert shell["seen"] == [20, 20, 20, 60]
+    assert shell["x"].shape == (20, 4)
+    assert shell["z"].shape == (20, 2)
+    assert shell["m"].pi > 3
+    assert shell["run"].last_check["n"] == 60
+
+
+def test_validation_leaves_no_name_behind(shell):
+    shell("%%train x, y in [(X[:3], Y[:3])] --valid X, Y\nif len(x) > 3: big = 1\n" + LOSS)
+    assert "big" not in shell
+    assert len(shell["x"]) == 3
+
+
+def test_a_batch_is_bound_as_for_would_bind_it(shell):
+    shell("W = param([1.0, 2.0])")
+    shell("%%train pair in zip(X[:3, :2])\n(W * pair[0]).sum()")
+    assert type(shell["pair"]) is tuple
+    shell("%%train pair, in zip(X[:3, :2]) --valid X[:, :2],\n(W * pair).sum()")
+    assert shell["pair"].shape == (2,)
+    shell("%%train (a, b), *c in [((1.0, 2.0), 3.0, 4.0)]\n(W * a).sum() + b")
+    assert (shell["a"], shell["b"], shell["c"]) == (1.0, 2.0, [3.0, 4.0])
+    shell("%%train row in X[:, :2]\n(W * row).sum()")
+    assert shell["row"].shape == (2,)
+    shell("box = {}")
+    shell("%%train box['x'] in X[:, :2]\n(W * box['x']).sum()")
+    assert shell["box"]["x"].shape == (2,)
+
+
+def test_data_is_evaluated_afresh_at_the_start_of_every_epoch(shell):
+    shell("made = []\ndef data():\n    made.append(run.epoch)\n    yield X[:5], Y[:5]")
+    shell(f"%%train x, y in data() --epochs 3\n{LOSS}")
+    assert shell["made"] == [1, 2, 3]
+
+
+def test_values_are_expressions_in_the_namespace_and_braces_and_dollars_are_left_alone(shell):
+    shell("lr, n = 0.4, 1; d = {'{lr}': X, '$n': Y}")
+    shell("%%train x, y in batches(d['{lr}'], d['$n'], 20) --opt SGD --η lr/4 --epochs n+1 # --epochs 5\n" + LOSS)
+    run = shell["run"]
+    assert (run.values["η"], run.epochs) == (0.1, 2)
+
+
+def test_greek_and_ascii_names_are_the_same_dials(shell):
+    shell(f"%%train {DATA} --beta1 0.5 --ϵ 1e-6\n{LOSS}")
+    assert (shell["run"].values["β1"], shell["run"].values["ε"]) == (0.5, 1e-6)
+
+
+def test_a_schedule_is_a_function(shell):
+    shell(f"%%train {DATA} --opt SGD --η lambda n: 0.1 / (n + 1)\n{LOSS}")
+    assert shell["run"].history["η"].tolist() == [0.1, 0.05, 0.1 / 3]
+
+
+def test_a_class_of_ones_own_is_an_optimiser_with_options(shell):
+    shell(
+        "from fluxmagic.optimise import Optimiser, Hyper\n"
+        "class _Sign(Optimiser):\n"
+        "    'Steps of one size.'\n"
+        "    κ = Hyper(0.01, 'size', scale='log')\n"
+        "    def step(self, δ, s):\n"
+        "        return self.κ * np.sign(δ)"
+    )
+    before = weights(shell)
+    shell(f"%%train {DATA} --opt _Sign --kappa 0.5\n{LOSS}")
+    moved = np.abs(weights(shell)[0] - before[0])
+    assert shell["run"].values["κ"] == 0.5
+    assert set(np.round(moved, 3).ravel().tolist()) <= {0.0, 0.5, 1.0, 1.5}
+
+
+def test_only_the_parameters_that_are_named_are_trained(shell):
+    before = weights(shell)
+    shell(f"%%train {DATA} --params model[1]\n{LOSS}")
+    moved = [not np.array_equal(a, b) for a, b in zip(before, weights(shell))]
+    assert moved == [False, False, True, True]
+
+
+def test_a_parameter_that_turns_up_later_is_an_error_that_names_params(shell):
+    shell("V = param(1.0); n = 0")
+    error = shell.fails(f"%%train {DATA}\nn += 1\nl = {LOSS}\nl if n < 2 else l * V")
+    assert "--params" in str(error)
+
+
+def test_validation_and_metrics_are_in_the_history(shell):
+    shell(f"%%train {DATA} --epochs 2 --valid X, Y --metric acc=accuracy(model(x), y) --metric half=0.5\n{LOSS}")
+    history = shell["run"].history
+    assert np.isfinite(history["valid"]).tolist() == [False, False, True] * 2
+    assert history["half"][-1] == 0.5
+    assert history["acc"][-1] == shell["accuracy"](shell["model"](shell["X"]).data, shell["Y"])
+
+
+def test_until_knows_metrics_by_name(shell):
+    shell(f"%%train {DATA} --epochs 9 --metric seen=run.steps --until seen > 5\n{LOSS}")
+    assert (shell["run"].steps, shell["run"].state) == (6, "stopped")
+
+
+def test_patience_ends_the_run_and_puts_the_best_weights_back(shell):
+    shell(f"%%train {DATA} --epochs 50 --opt SGD --η 30 --valid X, Y --patience 2\n{LOSS}")
+    run = shell["run"]
+    checks = run.history["valid"][np.isfinite(run.history["valid"])]
+    assert run.epoch < 50
+    assert len(checks) - 1 - int(checks.argmin()) == 2
+    now = float(shell["logitcrossentropy"](shell["model"](shell["X"]), shell["Y"]))
+    assert now == pytest.approx(checks.min(), rel=1e-5)
+
+
+def test_the_run_gets_the_name_that_is_asked_for(shell):
+    shell(f"%%train {DATA} --name first\n{LOSS}")
+    assert shell["first"].name == "first"
+    assert "run" not in shell
+
+
+def test_a_seed_repeats_the_order_of_the_data(shell):
+    shell("start = [p.data.copy() for p in params(model)]")
+    for name in ("a", "b"):
+        shell("loadparams(model, start)")
+        shell(f"%%train {DATA} --seed 3 --name {name}\n{LOSS}")
+    assert np.array_equal(shell["a"].history["loss"], shell["b"].history["loss"])
+
+
+def test_summary_and_progress_are_printed(shell):
+    printed = shell(f"%%train {DATA} --epochs 2\n{LOSS}")
+    assert "run: ADAM (η 0.001, β1 0.9" in printed
+    assert "2 epochs, 6 steps in" in printed
+    assert re.search(r"loss \S+ → \S+, best \S+ at step \d", printed)
+
+
+def test_the_run_can_be_made_into_a_script_with_the_cells_body(shell):
+    shell(f"%%train {DATA}\nz = model(x)\nlogitcrossentropy(z, y)")
+    code = shell("%train code")
+    assert "    z = model(x)\n    return logitcrossentropy(z, y)" in code
+    assert "return batches(X, Y, 20)" in code
+    compile(code, "script", "exec")
+
+
+# -- again ---------------------------------------------------------------------------------------------------
+
+
+def test_running_the_cell_again_goes_on_from_the_weights_with_a_new_run_and_says_so(shell):
+    first = shell(f"%%train {DATA} --epochs 2\n{LOSS}")
+    assert "goes on" not in first
+    before = shell["run"]
+    again = shell(f"%%train {DATA}\n{LOSS}")
+    assert "goes on from weights trained by `run`, 6 steps" in again
+    assert shell["run"] is not before
+    assert (shell["run"].steps, shell["run"].opt.n) == (3, 3)
+
+
+def test_a_model_that_was_made_anew_was_trained_by_nobody(shell):
+    shell(f"%%train {DATA}\n{LOSS}")
+    shell("model = Chain(Dense(4, 8, relu), Dense(8, 2))")
+    assert "goes on" not in shell(f"%%train {DATA}\n{LOSS}")
+
+
+def test_it_says_who_trained_the_weights_under_whatever_name(shell):
+    shell(f"%%train {DATA} --name first\n{LOSS}")
+    assert "trained by `first`, 3 steps" in shell(f"%%train {DATA} --name second\n{LOSS}")
+
+
+def test_reset_starts_from_the_weights_that_the_run_started_from(shell):
+    start = weights(shell)
+    shell(f"%%train {DATA} --seed 1\n{LOSS}")
+    first, trained = shell["run"], weights(shell)
+    printed = shell(f"%%train {DATA} --seed 1 --reset\n{LOSS}")
+    assert "starts from the weights that `run` started from" in printed
+    assert same(trained, weights(shell))
+    assert np.array_equal(first.history["loss"], shell["run"].history["loss"])
+    shell["run"].rewind(0)
+    assert same(start, weights(shell))
+
+
+def test_a_run_that_was_reset_keeps_its_own_weights(shell):
+    shell(f"%%train {DATA} --seed 1\n{LOSS}")
+    trained = weights(shell)
+    shell("first = run")
+    shell(f"%%train {DATA} --reset --opt SGD --η 1\n{LOSS}")
+    assert not same(trained, weights(shell))
+    shell["first"].rewind(3)
+    assert same(trained, weights(shell))
+
+
+def test_reset_without_a_run_before_begins_one(shell):
+    shell(f"%%train {DATA} --reset\n{LOSS}")
+    assert shell["run"].steps == 3
+
+
+def test_resume_goes_on_with_steps_and_optimiser_state(shell):
+    shell("start = [p.data.copy() for p in params(model)]")
+    shell(f"%%train {DATA} --seed 5 --epochs 4 --name whole\n{LOSS}")
+    in_one = weights(shell)
+    shell("loadparams(model, start)")
+    shell(f"%%train {DATA} --seed 5 --epochs 1\n{LOSS}")
+    run = shell["run"]
+    printed = shell(f"%%train {DATA} --resume --epochs 3\n{LOSS}")
+    assert "goes on with `run`, after step 3" in printed
+    assert shell["run"] is run
+    assert (run.steps, run.opt.n, run.epochs, run.state) == (12, 12, 4, "done")
+    assert same(in_one, weights(shell))
+
+
+def test_resume_takes_what_the_line_says_now(shell):
+    shell(f"%%train {DATA}\n{LOSS}")
+    shell(f"%%train {DATA} --resume --opt SGD --η 0.5 --valid X, Y\n2 * {LOSS}")
+    run = shell["run"]
+    assert [tuple(e) for e in run.events] == [(3, "opt", "ADAM", "SGD"), (3, "η", 0.1, 0.5)]
+    assert np.isnan(run.history["ρ"] if "ρ" in run.history else np.nan)
+    assert "valid" in run.history
+    assert run.history["loss"][3] > 1.0
+
+
+def test_a_broken_off_epoch_is_finished_and_then_come_the_further_ones(shell):
+    shell("n = 0")
+    shell.fails(f"%%train {DATA} --epochs 5\nn += 1\nif n == 5: raise KeyboardInterrupt\n{LOSS}")
+    assert (shell["run"].steps, shell["run"].epoch, shell["run"].state) == (4, 2, "paused")
+    shell(f"%%train {DATA} --resume --epochs 2\n{LOSS}")
+    assert (shell["run"].steps, shell["run"].epochs) == (12, 4)
+
+
+# -- what is wrong -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--opt adam", r"--opt adam: there is no such optimiser \(did you mean ADAM\?\); there are .*SGD, .*ADAM"),
+        ("--opt model", "--opt model: that is no class of optimiser"),
+        ("--opt Optimiser", "there is no such optimiser|no class of optimiser"),
+        ("--epoch 3", r"there is no --epoch \(did you mean --epochs\?\); there are --opt, .*--η"),
+        ("--opt SGD --ρ 0.5", "SGD has no --ρ; it has η, decay"),
+        ("--opt SGD --beta1 0.5", "SGD has no --beta1; it has η, decay"),
+        ("--η -1", "--η -1: η = -1 is out of range: 0 ≤ η"),
+        ("--β1 1", "--β1 1: β1 = 1 is out of range: 0 ≤ β1 < 1"),
+        ("--η 'fast'", "--η 'fast': η is a number"),
+        ("--η lr", "--η lr: NameError: name 'lr' is not defined"),
+        ("--η 1 +", "--η 1 \\+: invalid syntax"),
+        ("--η lambda n: -1", "--η lambda n: -1: η = -1 is out of range"),
+        ("--η 1 --η 2", "--η is given twice"),
+        ("--η 1 --eta 2", "ADAM: η is given twice"),
+        ("--η", "--η needs a value"),
+        ("--epochs", "--epochs needs a value: --epochs N"),
+        ("--epochs 0", "--epochs 0: a whole number is wanted, 1 or more, not 0"),
+        ("--epochs 2.5", "--epochs 2.5: a whole number"),
+        ("--epochs True", "--epochs True: a whole number"),
+        ("--patience 0", "--patience 0: a whole number"),
+        ("--seed -1", "--seed -1: a whole number is wanted, 0 or more"),
+        ("--valid X", "--valid X: 1 for 2 names, `x, y`"),
+        ("--valid X, Y, Y", "3 for 2 names"),
+        ("--valid X, Y[:5]", "different lengths: 60, 5"),
+        ("--valid 5", "not a int"),
+        ("--valid 5, 5", "--valid 5, 5: "),
+        ("--valid zip(X, Y)", "a generator can be gone through once"),
+        ("--valid Z, Y", "NameError: name 'Z' is not defined"),
+        ("--metric accuracy(model(x), y)", "name=EXPR"),
+        ("--metric a=1 --metric a=2", "--metric a is given twice"),
+        ("--metric loss=1", "the history has a column of that name"),
+        ("--metric η=1", "the history has a column of that name"),
+        ("--metric a=1 +", "--metric a 1 \\+: invalid syntax"),
+        ("--until 1 +", "--until 1 \\+: invalid syntax"),
+        ("--params X", "--params X: params\\(\\) found no parameter"),
+        ("--name 2x", "--name 2x: the name of a variable"),
+        ("--name class", "--name class: the name of a variable"),
+        ("--name model", "--name model: the cell has another use for that variable"),
+        ("--name x", "--name x: the cell has another use"),
+        ("--resume 3", "--resume takes no value, and was given 3"),
+        ("--no-panel no", "--no-panel takes no value"),
+        ("--resume --reset", "one of the two"),
+        ("--resume --name other", "`other` is no run that has taken a step"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_nothing_has_changed(shell, options, says):
+    shell(f"%%train {DATA}\n{LOSS}")
+    run, before, n = shell["run"], weights(shell), shell["run"].opt.n
+    names = {k for k in shell.ip.user_ns if not k.startswith("_")}
+    assert re.search(says, shell.refuses(f"%%train {DATA} {options}\nmark = 1\n{LOSS}"))
+    assert shell["run"] is run
+    assert (run.steps, run.opt.n, run.epochs, run.state) == (3, n, 1, "done")
+    assert same(before, weights(shell))
+    assert {k for k in shell.ip.user_ns if not k.startswith("_")} == names
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("l = 1", "the cell's last statement has to be an expression, the loss: `l = 1` is none"),
+        ("for i in x:\n    i", "`for i in x:` is none"),
+        ("# nothing", "there is nothing"),
+        ("\n", "there is nothing"),
+    ],
+)
+def test_a_body_that_ends_with_no_expression_is_refused(shell, body, says):
+    assert says in shell.refuses(f"%%train {DATA}\n{body}")
+    assert "run" not in shell
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--seed 4", "`run` was seeded with None when it began"),
+        ("--params model[0]", "other parameters than --params"),
+        ("--β1 2", "out of range"),
+    ],
+)
+def test_what_cannot_be_resumed_is_one_line_and_nothing_has_changed(shell, options, says):
+    shell(f"%%train {DATA}\n{LOSS}")
+    before, loss = weights(shell), shell["run"].loss
+    assert says in shell.refuses(f"%%train {DATA} --resume {options}\n{LOSS}")
+    assert same(before, weights(shell))
+    assert (shell["run"].loss, shell["run"].epochs, shell["run"].events) == (loss, 1, [])
+
+
+def test_a_run_is_not_resumed_over_another_model(shell):
+    shell(f"%%train {DATA}\n{LOSS}")
+    shell("model = Chain(Dense(4, 2))")
+    assert "was the model made anew?" in shell.refuses(f"%%train {DATA} --resume\n{LOSS}")
+
+
+def test_weights_that_another_run_is_training_are_refused(shell):
+    shell(
+        "other = Run(lambda x, y: logitcrossentropy(model(x), y), batches(X, Y, 20), SGD(params(model)), name='other')"
+    )
+    shell["other"].advance(0.0)
+    shell["other"].step()
+    shell["other"].state = "running"
+    assert "these weights are being trained by `other`: pause or stop it first" in shell.refuses(
+        f"%%train {DATA}\n{LOSS}"
+    )
+    shell["other"].state = "paused"
+
+
+def test_reset_does_not_undo_the_work_of_another_run(shell):
+    shell(f"%%train {DATA} --name first\n{LOSS}")
+    assert "trained by `first`, and not by `second`" in shell.refuses(f"%%train {DATA} --name second --reset\n{LOSS}")
+
+
+def test_an_error_in_the_body_points_at_the_users_line(shell):
+    shown = shell.shows(f"%%train {DATA}\n\nz = model(x)\nlogitcrossentropyy(z, y)\n")
+    assert "----> 4 logitcrossentropyy(z, y)" in shown
+    assert "NameError: name 'logitcrossentropyy' is not defined" in shown
+    number = len(shell.ip.history_manager.input_hist_raw) - 1
+    assert f"Cell In[{number}], line 4" in shown
+    assert "take_step" not in shown
+
+
+def test_the_line_is_right_below_blank_lines_and_in_functions_of_the_body(shell):
+    shown = shell.shows(f"\n\n%%train {DATA}\n\n\ndef f(v):\n    return v.no_such_thing\nf(model(x))")
+    assert "----> 7     return v.no_such_thing" in shown
+    assert "----> 8 f(model(x))" in shown
+
+
+def test_an_error_in_the_data_points_at_the_magics_line(shell):
+    assert re.search(r"----> 1 %%train x, y in batchess\(X", shell.shows(f"%%train x, y in batchess(X, Y, 2)\n{LOSS}"))
+
+
+def test_a_batch_that_does_not_fit_the_names_points_at_the_magics_line(shell):
+    shown = shell.shows(f"%%train x, y, z in batches(X, Y, 20)\n{LOSS}")
+    assert "----> 1 %%train x, y, z in batches(X, Y, 20)" in shown
+    assert "not enough values to unpack" in shown
+
+
+def test_a_syntax_error_points_at_its_line(shell):
+    shown = shell.shows(f"%%train {DATA}\nz = model(x)\nz z")
+    assert re.search(r"Cell In\[\d+\], line 3\n +z z\n", shown)
+    assert "run" not in shell
+
+
+def test_a_run_that_fails_before_its_first_step_leaves_the_one_before(shell):
+    shell(f"%%train {DATA}\n{LOSS}")
+    run = shell["run"]
+    shell.fails(f"%%train {DATA}\nno_such_name")
+    assert shell["run"] is run
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_loss_that_is_not_finite_is_raised_and_kept_in_the_history(shell):
+    shell("n = 0")
+    error = shell.fails(f"%%train {DATA}\nn += 1\n{LOSS} / (n < 3)")
+    run = shell["run"]
+    assert isinstance(error, NotFinite)
+    assert (error.step, run.steps, run.state, run.opt.n) == (3, 3, "failed", 2)
+    assert np.isfinite(run.history["loss"]).tolist() == [True, True, False]
+
+
+def test_a_loss_that_reaches_no_parameter_or_is_no_scalar_is_an_error(shell):
+    assert "reaches no parameter" in str(shell.fails(f"%%train {DATA}\n1.0"))
+    assert "has to be a scalar" in str(shell.fails(f"%%train {DATA}\nmodel(x)"))
+
+
+def test_stop_the_loop_by_an_interrupt_keeps_the_run(shell):
+    shell("n = 0")
+    error = shell.fails(f"%%train {DATA} --epochs 9\nn += 1\nif n == 4: import signal; signal.raise_signal(2)\n{LOSS}")
+    assert isinstance(error, KeyboardInterrupt)
+    assert (shell["run"].steps, shell["run"].state) == (4, "paused")  # the batch was finished
+
+
+def test_a_cell_keeps_no_graph_alive(shell):
+    shell(f"%%train {DATA}\nz = model(x)\n{LOSS}")
+    z = weakref.ref(shell["z"])
+    shell("del z")
+    assert z() is None
+
+
+# -- %train --------------------------------------------------------------------------------------------------
+
+
+def test_status_says_what_the_run_is(shell):
+    shell(f"%%train {DATA} --opt SGD --epochs 2\n{LOSS}")
+    assert shell("%train") == shell("%train status") == shell("%train status --name run")
+    assert "run: SGD (η 0.1)\n2 epochs, 6 steps" in shell("%train status")
+
+
+def test_dials_are_turned_by_set(shell):
+    shell("lr = 0.4")
+    shell(f"%%train {DATA} --opt SGD --epochs 2\n{LOSS}")
+    shell("%train set η=lr/4, clip=2*lr  # now")
+    assert shell["run"].events == [(6, "clip", np.inf, 0.8)]
+    shell("%train set eta = 0.5 clip=None")
+    assert (shell["run"].values["η"], shell["run"].values["clip"]) == (0.5, np.inf)
+
+
+def test_optimisers_are_swapped(shell):
+    shell(f"%%train {DATA}\n{LOSS}")
+    assert "run: Momentum (η 0.01, ρ 0.5)" in shell("%train swap Momentum ρ=0.5")
+    assert [tuple(e) for e in shell["run"].events] == [(3, "opt", "ADAM", "Momentum"), (3, "ρ", 0.9, 0.5)]
+
+
+def test_a_run_is_stepped_paused_resumed_and_stopped(shell):
+    shell("run = Run(lambda x, y: logitcrossentropy(model(x), y), batches(X, Y, 20), 'SGD', epochs=4, name='run')")
+    assert "epoch 1/4 · step 1/12" in shell("%train step")
+    assert "step 3/12" in shell("%train step 1 + 1")
+    assert shell("%train pause") == "run is paused\n"
+    shell("%train resume")
+    assert shell["run"].steps == 12
+    assert "has done its 4 epochs" in shell.refuses("%train resume")
+    shell("run.epochs = 5")
+    shell("%train step")
+    assert shell("%train stop") == "run is stopped\n"
+
+
+def test_a_run_is_rewound_branched_and_compared(shell):
+    shell(f"%%train {DATA}\n{LOSS}")
+    shell("%train rewind 1")
+    assert shell["run"].steps == 1
+    assert "other: SGD (η 0.5)" in shell("%train branch other SGD η=0.5 epochs=3")
+    assert (shell["other"].epochs, shell["other"].parent) == (3, shell["run"])
+    assert "Comparison(run, other)" in shell("%train compare run other")
+
+
+def test_a_run_goes_into_a_file_and_comes_back(shell, tmp_path):
+    shell(f"%%train {DATA}\n{LOSS}")
+    run, trained = shell["run"], weights(shell)
+    path = tmp_path / "a run.flux"
+    shell(f"%train save {path}")
+    shell("loadparams(model, [0 * p.data for p in params(model)])")
+    shell(f"%train load '{path}'")
+    assert shell["run"] is not run
+    assert same(trained, weights(shell))
+    assert np.array_equal(shell["run"].history["loss"], run.history["loss"])
+    assert "model(x)" in shell("%train code")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("statuss", r"there is no such command \(did you mean status\?\); there are status, stop"),
+        ("stop now", "%train stop takes nothing more, and was given now"),
+        ("set", "%train set needs more: %train set dial=value"),
+        ("set η", "dial=value, as in"),
+        ("set η=-1", "η=-1: η = -1 is out of range: 0 ≤ η"),
+        ("set η=lr", "η=lr: NameError"),
+        ("set η=", "η=: SyntaxError"),
+        ("set η=1 eta=2", "given twice"),
+        ("set κ=1", "ADAM has no κ; it has η, β1"),
+        ("swap SGDD", r"did you mean SGD\?"),
+        ("swap SGD ρ=1", "SGD has no ρ"),
+        ("step 0", "%train step 0: a whole number"),
+        ("rewind 4", r"rewind\(4\): the run has steps 0 … 3"),
+        ("rewind", "needs more: %train rewind N"),
+        ("branch 2x", "a name for the new run comes first"),
+        ("load no/such/file", "No such file"),
+        ("save .", "is a folder"),
+        ("compare run nobody", "there is no run called nobody: say which one, --name run"),
+        ("status --name nobody", "there is no run called nobody"),
+        ("status --opt SGD", "%train has no --opt; it has --name"),
+    ],
+)
+def test_a_wrong_command_is_one_line_and_nothing_has_changed(shell, line, says):
+    shell(f"%%train {DATA}\n{LOSS}")
+    run, before = shell["run"], weights(shell)
+    assert re.search(says, shell.refuses(f"%train {line}"))
+    assert shell["run"] is run
+    assert (run.steps, run.events, run.opt_name) == (3, [], "ADAM")
+    assert same(before, weights(shell))
+
+
+def test_without_a_run_every_command_says_how_to_make_one(shell):
+    assert "there is no run called run: %%train makes one" in shell.refuses("%train status")
+
+
+def test_an_error_in_the_users_loss_keeps_its_traceback_in_commands_too(shell):
+    shell("n = 0")
+    shell(f"%%train {DATA} --epochs 2 \nn += 1\n{LOSS}")
+    shell("run.epochs = 9; model = None")
+    assert "TypeError: 'NoneType' object is not callable" in shell.shows("%train step")
+
+
+# -- the table, help, completion, configuration ----------------------------------------------------------------
+
+
+@pytest.fixture
+def sign_of_ones_own():
+    class Eigen(Optimiser):
+        """Made up."""
+
+        κ = Hyper(0.25, "how <far>", low=0.0, high=2.0, scale="log")
+
+        def step(self, δ, s):
+            return self.κ * δ
+
+    yield Eigen
+    del OPTIMISERS["Eigen"]
+
+
+def test_the_table_lists_names_dials_defaults_and_ranges_of_all_that_is_registered(shell, sign_of_ones_own):
+    printed = shell("%optimisers")
+    for name in OPTIMISERS:
+        assert re.search(rf"^{name} ", printed, re.M)
+    assert re.search(r"^Eigen +κ +kappa +0\.25 +0 ≤ κ ≤ 2 +how <far>$", printed, re.M)
+    assert re.search(r"^ADAM +η +eta +0\.001 +0 ≤ η +learning rate$", printed, re.M)
+    assert re.search(r"^all +decay", printed, re.M)
+
+
+def test_the_table_is_html_too(shell, sign_of_ones_own):
+    shell("table = %optimisers Eigen")
+    html = shell["table"]._repr_html_()
+    assert "<th" in html
+    assert "how &lt;far&gt;" in html
+    assert "SGD" not in html
+
+
+def test_help_is_made_from_what_is_registered_at_that_moment(shell, sign_of_ones_own):
+    printed = shell("%%train?")
+    assert "NAMES in EXPR" in printed
+    assert re.search(r"Eigen +κ 0\.25", printed)
+    for option in ("--opt", "--epochs", "--valid", "--metric", "--until", "--patience", "--params", "--seed"):
+        assert option in printed
+    assert "--name" in printed
+    assert "--resume" in printed
+    del OPTIMISERS["Eigen"]
+    assert "Eigen" not in shell("%%train?")
+    OPTIMISERS["Eigen"] = sign_of_ones_own
+    assert "rewind N" in shell("%train?")
+
+
+def complete(shell, line):
+    with provisionalcompleter():
+        found = list(shell.ip.Completer.completions(line, len(line)))
+    return [re.split("[ =]", line[: c.start])[-1] + c.text for c in found]
+
+
+@pytest.mark.parametrize(
+    ("line", "offers", "not_offered"),
+    [
+        ("%%train x in d --", ["--opt", "--epochs", "--η", "--eta", "--β1", "--no-panel"], ["--ρ"]),
+        ("%%train x in d --ep", ["--epochs", "--epsilon"], ["--opt"]),
+        ("%%train x in d --opt SGD --", ["--η", "--valid"], ["--β1", "--opt"]),
+        ("%%train x in d --opt Momentum --r", ["--rho", "--resume", "--reset"], ["--β1"]),
+        ("%%train x in d --eta 1 --e", ["--epochs"], ["--eta"]),
+        ("%%train x in d --metric a=1 --m", ["--metric"], []),
+        ("%%train x in d --opt AD", ["ADAM", "ADAGrad"], ["SGD"]),
+        ("%%train x in d --opt=AD", ["ADAM"], ["SGD"]),
+        ("%train ", ["status", "set", "swap", "rewind"], []),
+        ("%train s", ["status", "stop", "step", "set", "swap", "save"], ["rewind"]),
+        ("%train swap M", ["Momentum"], ["SGD"]),
+        ("%train set b", ["beta1=", "beta2="], ["ρ="]),
+        ("%train swap Momentum r", ["rho="], ["β1="]),
+        ("%train status --name r", ["run"], []),
+        ("%train compare r", ["run"], []),
+    ],
+)
+def test_tab_offers_what_can_stand_there(shell, line, offers, not_offered):
+    shell(f"%%train {DATA}\n{LOSS}")
+    found = complete(shell, line)
+    assert set(offers) <= set(found)
+    assert not set(not_offered) & set(found)
+
+
+def test_values_are_completed_by_python_as_ever(shell):
+    shell("validation = np.zeros(3)")
+    assert "validation" in complete(shell, "%%train x in d --valid valid")
+    assert "validation" in complete(shell, "%%train x in valid")
+    assert any("nbytes" in c for c in complete(shell, "%%train x in d --epochs validation.nby"))
+
+
+def test_config_sets_the_defaults(shell):
+    assert "FluxMagics.opt=<Unicode>" in shell("%config FluxMagics")
+    shell("%config FluxMagics.opt = 'SGD'")
+    shell("%config FluxMagics.epochs = 2")
+    shell(f"%%train {DATA} --η 0.2\n{LOSS}")
+    assert (shell["run"].opt_name, shell["run"].epochs) == ("SGD", 2)
+    shell("%config FluxMagics.opt = 'SDG'")
+    assert "FluxMagics.opt SDG: there is no such optimiser (did you mean SGD?)" in shell.refuses(
+        f"%%train {DATA}\n{LOSS}"
+    )
+
+
+# -- loading and unloading -------------------------------------------------------------------------------------
+
+
+def state(ip):
+    manager = ip.magics_manager
+    hooks = ip.strdispatchers["complete_command"].strs
+    return (
+        {kind: set(table) for kind, table in manager.magics.items()},
+        set(manager.registry),
+        [type(c).__name__ for c in ip.configurables],
+        {key: len(list(chain)) for key, chain in hooks.items()},
+        {k for k in ip.user_ns if not k.startswith("_")},
+        {event: list(callbacks) for event, callbacks in ip.events.callbacks.items()},
+        list(ip.ast_transformers),
+        list(ip.input_transformers_post),
+    )
+
+
+def test_unloading_removes_all_that_loading_added(bare):
+    bare("pass")
+    before = state(bare.ip)
+    bare("%load_ext fluxmagic")
+    assert {"train", "optimisers"} <= set(bare.ip.magics_manager.magics["line"])
+    assert "train" in bare.ip.magics_manager.magics["cell"]
+    bare("%unload_ext fluxmagic")
+    assert state(bare.ip) == before
+    assert "not found" in str(bare.fails("%train status"))
+
+
+def test_reloading_works_and_adds_nothing_twice(shell):
+    before = state(shell.ip)
+    shell("%reload_ext fluxmagic")
+    assert state(shell.ip) == before
+    shell(f"%%train {DATA}\n{LOSS}")
+    shell("%reload_ext fluxmagic")
+    assert "3 steps" in shell("%train")
+
+
+def test_a_magic_of_the_same_name_comes_back_after_unloading(bare):
+    bare.ip.register_magic_function(lambda line: print("mine"), "line", "train")
+    bare("%load_ext fluxmagic")
+    bare.refuses("%train status")
+    bare("%unload_ext fluxmagic")
+    assert bare("%train status") == "mine\n"
+    del bare.ip.magics_manager.magics["line"]["train"]
