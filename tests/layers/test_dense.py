@@ -112,7 +112,9 @@ def test_a_tracked_input_is_cast_and_keeps_its_gradient():
     np.testing.assert_allclose(δ, np.tile(layer.W.data.sum(0), (4, 1)), rtol=1e-6)
 
 
-@pytest.mark.parametrize("x", [np.ones(4), np.ones((3, 4)), np.ones((3, 0)), np.array(1.0), 3.0])
+@pytest.mark.parametrize(
+    "x", [np.ones(4), np.ones((3, 4)), np.ones((3, 4), np.float32), np.ones((3, 0)), np.array(1.0), 3.0]
+)
 def test_a_wrong_width_is_an_error_with_both_numbers(x):
     with pytest.raises(ValueError) as caught:
         Dense(3, 2)(x)

@@ -31,7 +31,7 @@ from fluxmagic import (
     train,
 )
 from fluxmagic.layers import mode
-from fluxmagic.tracker import checkpoint, gradcheck
+from fluxmagic.tracker import Param, checkpoint, gradcheck
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 3)) * [1, 10, 100] + [0, 5, -50]
@@ -330,6 +330,32 @@ def test_state_and_the_default_generator_are_all_that_it_takes_to_go_back():
         else:
             (x.data if hasattr(x, "grad") else x)[...] = old
     for a, b in zip(first, go(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_over_layers_that_draw_and_remember_goes_back_and_comes_again():
+    fluxmagic.seed(0)
+    m = Chain(Dense(3, 8, relu, rng=0), BatchNorm(8), Dropout(0.3), Dropout(0.2, rng=1), Dense(8, 1, rng=1))
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(30, 3)), rng.normal(size=(30, 1))
+    run = Run(lambda x, y: mse(m(x), y), batches(x, y, 8), SGD(params(m), 0.05), epochs=3, valid=(x, y))
+
+    def now():
+        return [np.copy(x.data if isinstance(x, Param) else x) for x in state(m) if not hasattr(x, "bit_generator")]
+
+    run.step(5)
+    at_five = now()
+    run.train()
+    end = now()
+    assert any((a != b).any() for a, b in zip(at_five, end, strict=True))
+    run.rewind(5)
+    for a, b in zip(at_five, now(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    run.train()
+    for a, b in zip(end, now(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    run.replay()
+    for a, b in zip(end, now(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 

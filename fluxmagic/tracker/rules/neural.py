@@ -20,6 +20,12 @@ _ZERO: dict[Any, np.ndarray] = {np.dtype(t): np.zeros((), t) for t in (np.float3
 _ONE = {np.dtype(t): np.ones((), t) for t in (np.float32, np.float64)}
 
 
+def _floats(x: Any) -> Any:
+    """Integers would wrap around, or be taken for half precision."""
+    x = np.asarray(x)
+    return x.astype(np.float64) if x.dtype.kind in "iub" else x
+
+
 def _σ(x: Any, out: Any = None) -> Any:
     """Logistic function: 1 / (1 + exp(-x)); also as `sigmoid`.
 
@@ -42,7 +48,7 @@ def _σ(x: Any, out: Any = None) -> Any:
     """
     with np.errstate(over="ignore"):  # 1 / ∞ is the right answer
         if type(x) is not np.ndarray or not x.ndim or x.dtype not in _ONE:
-            return 1 / (1 + np.exp(-x))
+            return 1 / (1 + np.exp(-_floats(x)))
         out = np.negative(x, out)
         np.exp(out, out)
         out += _ONE[x.dtype]
@@ -128,6 +134,7 @@ def _elu(x: Any, α: float = 1.0) -> Any:
     >>> elu(np.array([-1e4, 3.0]))
     array([-1.,  3.])
     """
+    x = _floats(x)
     return np.where(np.greater(x, 0), x, α * np.expm1(np.minimum(x, 0)))
 
 
@@ -151,7 +158,8 @@ def _softplus(x: Any) -> Any:
     >>> softplus(np.array([-1e4, 0, 1e4])).round(2).tolist()
     [0.0, 0.69, 10000.0]
     """
-    return np.logaddexp(x, np.zeros((), getattr(x, "dtype", None)))
+    x = _floats(x)
+    return np.logaddexp(x, np.zeros((), x.dtype))
 
 
 def _logσ(x: Any) -> Any:
@@ -174,7 +182,7 @@ def _logσ(x: Any) -> Any:
     >>> logσ(np.array([-1e4, 0])).round(2).tolist()
     [-10000.0, -0.69]
     """
-    return -_softplus(-x)
+    return -_softplus(-_floats(x))
 
 
 σ = define(_σ, lambda Δ, y, x: Δ * (y * (1 - y)), name="σ", of_output=True)
@@ -234,6 +242,7 @@ def _softmax(x: Any, axis: int = -1) -> Any:
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
+    x = _floats(x)
     e = np.exp(x - np.maximum.reduce(x, axis, keepdims=True))
     return e / np.add.reduce(e, axis, keepdims=True)
 
@@ -260,6 +269,7 @@ def _logsoftmax(x: Any, axis: int = -1) -> Any:
     >>> logsoftmax(np.array([0.0, 1e4]))
     array([-10000.,      0.])
     """
+    x = _floats(x)
     x = x - np.max(x, axis=axis, keepdims=True)
     return x - np.log(np.sum(np.exp(x), axis=axis, keepdims=True))
 
