@@ -199,7 +199,7 @@ class Tracked:
         )
 
     def __round__(self, digits: int | None = None) -> float:
-        return round(self._scalar("round()"), digits)  # type: ignore[arg-type]
+        return round(self._scalar("round()"), digits)
 
     def __getattr__(self, name: str) -> Any:
         text = f"a tracked array has no attribute {name!r}"

@@ -11,7 +11,7 @@ import inspect
 import operator
 import sys
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, wraps
 from importlib import import_module
 from types import FunctionType
 from typing import Any
@@ -30,6 +30,8 @@ NAMED: dict[str, Op] = {}
 """Every operation by name."""
 COMPOSED: dict[Any, Callable[..., Any]] = {}
 """From NumPy's function to one that does the same by way of other operations, and so needs no rule."""
+FORMS: dict[str, list[str]] = {}
+"""How each operation can be called, beside by its own name; for the reference."""
 PLAIN: set[Any] = set()
 """NumPy's functions and ufuncs whose result is plain: no gradient passes."""
 REFUSED: dict[Any, str] = {}
@@ -183,7 +185,18 @@ def define(
         setattr(Tracked, f"__{special}__", _operator(op, special))
     for method in methods.split():
         setattr(Tracked, method, _method(op, function, method))
+    _note_forms(op.name, (function, *also), operators, methods)
     return op
+
+
+def _note_forms(name: str, functions: Iterable[Any], operators: str, methods: str) -> None:
+    found = FORMS.setdefault(name, [])
+    for f in functions:
+        module = (getattr(f, "__module__", None) or "numpy").replace("numpy", "np", 1)
+        if not module.startswith("fluxmagic"):
+            found.append(f"{module}.{f.__name__}")
+    found += [f"x.__{special}__" for special in operators.split()]
+    found += [f"x.{method}()" for method in methods.split()]
 
 
 def composed(*functions: Any, methods: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -194,6 +207,7 @@ def composed(*functions: Any, methods: str = "") -> Callable[[Callable[..., Any]
     name = functions[0].__name__
 
     def enter(f: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(f)
         def call_composed(*args: Any, **options: Any) -> Any:
             refuse_out(name, options)
             try:
@@ -203,6 +217,7 @@ def composed(*functions: Any, methods: str = "") -> Callable[[Callable[..., Any]
                 raise error if text.startswith(name) else renamed(error, f"{name}: {text}") from None
 
         COMPOSED.update(dict.fromkeys(functions, call_composed))
+        _note_forms(name, functions, "", methods)
         for method in methods.split():
             setattr(Tracked, method, _composed_method(call_composed, method))
         return f
@@ -508,15 +523,22 @@ def call_with_options(op: Op, function: Any, args: tuple[Any, ...], options: dic
         if len(args) > out:
             named = list(_signature(function).parameters)[out : len(args)]
             args, options = args[:out], {**dict(zip(named, args[out:], strict=True)), **options}
-        if any(isinstance(v, Tracked) for v in options.values()):
-            bound = _signature(function).bind(*args, **options)
-            args, options = bound.args, bound.kwargs
     if options:
         refuse_out(op.name, options)
+        if any(isinstance(v, Tracked) for v in options.values()):
+            args, options = _tracked_by_name(op, function, args, options)
+    return call(op, args, options or None)
+
+
+def _tracked_by_name(op: Op, function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """np.solve(a=W, b=x): arrays go by place."""
+    if op.bind is None:
+        bound = _signature(function).bind(*args, **options)
+        args, options = bound.args, bound.kwargs
     for k, v in options.items():
         if isinstance(v, Tracked):
             raise TypeError(f"{op.name}: no gradient passes through {k}=; give it as a plain array (.data)")
-    return call(op, args, options or None)
+    return args, options
 
 
 @cache

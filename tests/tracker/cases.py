@@ -20,6 +20,7 @@ try:
 except ImportError:
     special = None
 
+NEW_CLIP = np.lib.NumpyVersion(np.__version__) >= "2.1.0"
 DOMAINS = {
     "real": (-2.0, 2.0),
     "positive": (0.3, 2.0),
@@ -166,7 +167,9 @@ unary("positive", np.sqrt, np.log, np.log1p)
 case("where", lambda a, b: np.where(np.asarray(a > b), a, b), broadcasting("real", "real"))
 case("where with a scalar", lambda a: np.where(a > 0, a * a, 0), one())
 case("clip", np.clip, one(a_min=-0.5, a_max=st.none() | st.just(0.7)))
-case("clip, min=", lambda x: np.clip(x, min=-0.5), one())
+if NEW_CLIP:
+    case("clip, min=", lambda x: np.clip(x, min=-0.5), one())
+    case("clip by a keyword", lambda x, low: np.clip(x, max=low), broadcasting("real", "(0, 1)"))
 case("clip by arrays", lambda x, low, high: np.clip(x, low - 1, high + 1), broadcasting("real", "(0, 1)", "(0, 1)"))
 method("clip", one(min=-0.5, max=0.7))
 method("copy", one())
@@ -243,7 +246,6 @@ case("%", lambda a, b: a % b + 5 % b + a % 2, broadcasting("real", "above 1"))
 case("divmod", lambda a, b: divmod(a, b)[1] + divmod(5, b)[1], broadcasting("real", "above 1"))
 case("modf", lambda a: np.modf(a)[0], one())
 case("select", lambda a: np.select([a > 1, a > 0], [a, a * a], 0.5), one(shapes(1)))
-case("clip by a keyword", lambda x, low: np.clip(x, max=low), broadcasting("real", "(0, 1)"))
 case("astype", lambda x: x.astype(x.dtype) * np.astype(x, x.dtype), one())
 case("full_like", lambda x: np.full_like(x, x.sum()), one(shapes(1, side=1)))
 
@@ -266,6 +268,9 @@ for name in ("nansum", "nanmean", "nanprod", "nanvar", "nanstd", "nanmax", "nanm
     )
 case("ptp", np.ptp, reducing())
 case("median", np.median, reducing())
+for q in (0, 0.3, 0.5, 1, [0.25, 0.9]):
+    case(f"quantile {q}", np.quantile, reducing(q=st.just(q)))
+case("percentile", lambda x: np.percentile(x, 40, axis=0) + np.percentile(x, [10, 60], 0)[1], of((4, 3)))
 case("average", np.average, reducing())
 case("average, weights", lambda x, w: np.average(x, weights=w), of((2, 3), (2, 3), domain="positive"))
 case("average along an axis", lambda x, w: np.average(x, 1, w, keepdims=True), of((2, 3), (3,), domain="positive"))
@@ -285,6 +290,9 @@ case("cumprod with zeros, flat", lambda x: np.cumprod(x * np.array([1.0, 0, 0]))
 case("accumulate", lambda x: np.add.accumulate(x) * np.multiply.accumulate(x, axis=1), one((2, 3)))
 case("multiply.reduce, minimum.reduce", lambda x: np.multiply.reduce(x) + np.minimum.reduce(x, axis=0), one((2, 3)))
 case("outer of ufuncs", lambda a, b: np.subtract.outer(a, b) * np.multiply.outer(a, b), of((2,), (2, 3)))
+if hasattr(np, "cumulative_sum"):
+    case("cumulative_sum", np.cumulative_sum, along(include_initial=st.booleans()))
+    case("cumulative_prod", np.cumulative_prod, along(include_initial=st.booleans()))
 case("diff", np.diff, along())
 case("diff, twice", np.diff, along(n=2, side=2))
 case("diff, ends", lambda a, b: np.diff(a, axis=0, prepend=b, append=0), of((2, 3), (1, 3)))
@@ -436,6 +444,10 @@ case("cross, axis", lambda a, b: np.cross(a, b, axis=0) + np.linalg.cross(a, b, 
 for mode in ("full", "same", "valid"):
     case(f"convolve {mode}", np.convolve, of((5,), (3,), mode=mode))
 case("convolve, the longer last", lambda a, b: np.convolve(a, b, "same"), of((2,), (5,)))
+for mode in ("full", "same", "valid"):
+    case(f"correlate {mode}", np.correlate, of((5,), (3,), mode=mode))
+    case(f"correlate {mode}, the longer last", np.correlate, of((2,), (5,), mode=mode))
+case("polyval", np.polyval, of((4,), shapes()))
 
 # -- linear algebra
 

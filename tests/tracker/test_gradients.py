@@ -155,6 +155,18 @@ def test_determinants_of_singular_matrices():
     assert gradient(np.linalg.det, np.zeros((1, 1)))[0].tolist() == [[1]]
 
 
+def test_equal_and_zero_eigenvalues_and_singular_values():
+    w = np.array([1.0, 2.0, 3.0])
+    assert np.allclose(gradient(lambda x: np.sum(np.linalg.eigh(x)[0]), np.eye(3))[0], np.eye(3))
+    assert np.allclose(gradient(lambda x: np.sum(np.linalg.eigvalsh(x) * w), np.diag(w))[0], np.diag(w))
+    assert np.allclose(gradient(lambda x: np.sum(np.linalg.svd(x, False)[1]), np.eye(3, 2))[0], np.eye(3, 2))
+    low = np.outer(w, [1.0, 1.0])
+    (δ,) = gradient(lambda x: np.linalg.svd(x, full_matrices=False).S[0], low)
+    assert np.allclose(δ, np.outer(w, [1, 1]) / np.linalg.norm(low))
+    with pytest.warns(RuntimeWarning, match="divide|invalid"):  # the vectors of equal values are not determined
+        gradient(lambda x: np.linalg.eigh(x)[1][0, 1], np.eye(3))
+
+
 def test_infinite_sums_of_exponentials():
     inf = np.inf
     assert gradient(lambda a, b: np.logaddexp(a, b), -inf, 0.0) == (0, 1)

@@ -91,10 +91,16 @@ def _d_cholesky(Δ: Array, y: Array, x: Array, *, upper: bool = False) -> Array:
 define(linalg.cholesky, _d_cholesky, name="linalg.cholesky")
 
 
-def _gaps(values: Array) -> Array:
-    """1 / (λⱼ - λᵢ), and 0 on the diagonal."""
-    eye = np.eye(values.shape[-1], dtype=values.dtype)
-    return (1 - eye) / (values[..., None, :] - values[..., :, None] + eye)
+def _over(x: Array, y: Array) -> Array:
+    """x / y, but 0 / 0 is 0: what does not depend on the vectors of equal values has a gradient all the same."""
+    nothing = np.equal(x, 0) & np.equal(y, 0)
+    return x / np.where(nothing, 1.0, y)
+
+
+def _over_gaps(x: Array, values: Array) -> Array:
+    """xᵢⱼ / (λⱼ - λᵢ), and 0 on the diagonal."""
+    off = x * (1 - np.eye(values.shape[-1], dtype=values.dtype))
+    return _over(off, values[..., None, :] - values[..., :, None])
 
 
 # An operation has one result: several factors are stacked on top of each other, and cut apart again.
@@ -107,7 +113,7 @@ def _eigh(x: Any, UPLO: Any) -> Any:
 
 def _d_eigh(Δ: Array, y: Array, x: Array, UPLO: Any) -> Array:
     values, vectors = y[..., 0, :], y[..., 1:, :]
-    inner = _gaps(values) * np.matmul(_t(vectors), Δ[..., 1:, :])
+    inner = _over_gaps(np.matmul(_t(vectors), Δ[..., 1:, :]), values)
     inner = inner + Δ[..., :1, :] * np.eye(x.shape[-1], dtype=x.dtype)
     δ = np.matmul(vectors, np.matmul(inner, _t(vectors)))
     return (δ + _t(δ)) / 2  # symmetric, as the matrix is
@@ -138,14 +144,15 @@ def _d_svd(Δ: Array, y: Array, x: Array) -> Array:
     m = x.shape[-2]
     s, u, v = y[..., :1, :], y[..., 1 : m + 1, :], y[..., m + 1 :, :]
     δs, δu, δv = Δ[..., :1, :], Δ[..., 1 : m + 1, :], Δ[..., m + 1 :, :]
-    gaps = _gaps(np.square(s[..., 0, :]))
+    squares = np.square(s[..., 0, :])
     uδu, vδv = np.matmul(_t(u), δu), np.matmul(_t(v), δv)
-    inner = (gaps * (uδu - _t(uδu))) * s + _t(s) * (gaps * (vδv - _t(vδv))) + δs * np.eye(s.shape[-1], dtype=x.dtype)
+    inner = _over_gaps(uδu - _t(uδu), squares) * s + _t(s) * _over_gaps(vδv - _t(vδv), squares)
+    inner = inner + δs * np.eye(s.shape[-1], dtype=x.dtype)
     δ = np.matmul(u, np.matmul(inner, _t(v)))
     if m > s.shape[-1]:
-        δ = δ + np.matmul((δu - np.matmul(u, uδu)) / s, _t(v))
+        δ = δ + np.matmul(_over(δu - np.matmul(u, uδu), s), _t(v))
     if x.shape[-1] > s.shape[-1]:
-        δ = δ + np.matmul(u, _t((δv - np.matmul(v, vδv)) / s))
+        δ = δ + np.matmul(u, _t(_over(δv - np.matmul(v, vδv), s)))
     return δ
 
 

@@ -24,7 +24,7 @@ plain(np.all, np.any, methods="all any")
 plain(np.argmax, np.argmin, np.argsort, np.argpartition, methods="argmax argmin argsort argpartition")
 plain(np.nonzero, np.searchsorted, methods="nonzero searchsorted")
 plain(np.nanargmax, np.nanargmin, np.argwhere, np.flatnonzero, np.count_nonzero, np.lexsort, np.digitize)
-plain(np.unique_counts, np.histogram_bin_edges)
+plain(np.histogram_bin_edges, np.triu_indices_from, np.tril_indices_from, np.diag_indices_from)
 
 # -- steps, flat almost everywhere -------------------------------------------------------------------
 

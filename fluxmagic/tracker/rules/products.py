@@ -209,6 +209,22 @@ def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
     return CONVOLVE(*_arrays(a, v), mode=mode) if np.size(a) >= np.size(v) else CONVOLVE(*_arrays(v, a), mode=mode)
 
 
+@composed(np.correlate)
+def _correlate(a: Any, v: Any, mode: str = "valid") -> Any:
+    a, v = _arrays(a, v)
+    if a.size < v.size:
+        return np.flip(_correlate(v, a, mode))
+    return CONVOLVE(a, np.flip(v), mode=mode)
+
+
+@composed(np.polyval)
+def _polyval(p: Any, x: Any) -> Any:
+    x, y = (x if isinstance(x, Tracked) else np.asarray(x)), np.zeros_like(x)
+    for coefficient in p:
+        y = y * x + coefficient
+    return y
+
+
 def _d_convolve(Δ: Array, y: Array, a: Array, v: Array, into: Any, mode: str = "full") -> tuple[Any, Any]:
     n, m = len(a), len(v)
     start = {"full": 0, "same": (m - 1) // 2, "valid": m - 1}[mode]

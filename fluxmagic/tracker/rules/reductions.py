@@ -231,6 +231,22 @@ def _average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = Fa
     return (y, np.broadcast_to(total, y.shape)) if returned else y
 
 
+def _d_at(Δ: Array, y: Array, x: Array, axis: Axis, keepdims: bool, q: float) -> Array:
+    """Of the value at q in sorted order, 0 ≤ q ≤ 1: the one or two elements there share the gradient by their
+    distance from it; NaN passes from where it came."""
+    flat = lines(np.asarray(data(x)), axis)
+    n = flat.shape[-1]
+    place = q * (n - 1)
+    low = min(int(place), max(n - 2, 0))
+    order = np.argsort(flat, axis=-1, kind="stable")[..., low : low + 2]
+    weights = np.zeros_like(flat)
+    np.put_along_axis(weights, order, np.array([1 - (place - low), place - low], flat.dtype)[: order.shape[-1]], -1)
+    missing = np.isnan(flat)
+    some = missing.any(axis=-1, keepdims=True)
+    weights = np.where(some, missing / np.maximum(missing.sum(axis=-1, keepdims=True), 1), weights)
+    return restore(Δ, x, axis, keepdims) * unlines(weights.astype(flat.dtype), x, axis)
+
+
 def _median(x: Any, axis: Axis = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
     return np.median(x, axis, keepdims=keepdims)  # the input is never overwritten
 
@@ -238,18 +254,31 @@ def _median(x: Any, axis: Axis = None, overwrite_input: bool = False, keepdims: 
 def _d_median(
     Δ: Array, y: Array, x: Array, axis: Axis = None, overwrite_input: bool = False, keepdims: bool = False
 ) -> Array:
-    """The one or two in the middle share the gradient; NaN passes from where it came."""
-    flat = lines(np.asarray(data(x)), axis)
-    n = flat.shape[-1]
-    missing = np.isnan(flat)
-    weights = np.zeros_like(flat)
-    middle = np.argsort(flat, axis=-1, kind="stable")[..., (n - 1) // 2 : n // 2 + 1]
-    np.put_along_axis(weights, middle, 1.0 / (1 + (n % 2 == 0)), -1)
-    some = missing.any(axis=-1, keepdims=True)
-    weights = np.where(some, missing / np.maximum(missing.sum(axis=-1, keepdims=True), 1), weights)
-    return restore(Δ, x, axis, keepdims) * unlines(weights.astype(flat.dtype), x, axis)
+    return _d_at(Δ, y, x, axis, keepdims, 0.5)
 
 
+def _quantiles(function: Any, unit: float) -> None:
+    op = define(
+        lambda x, q, axis=None, keepdims=False: function(x, q, axis, keepdims=keepdims),
+        lambda Δ, y, x, q, axis=None, keepdims=False: _d_at(Δ, y, x, axis, keepdims, float(q) / unit),
+        name=function.__name__,
+    )
+
+    def at(
+        a: Any, q: Any, axis: Axis = None, overwrite_input: bool = False, method: str = "linear", keepdims: bool = False
+    ) -> Any:
+        if method != "linear" or isinstance(q, Tracked):
+            raise TypeError("a gradient goes to the values alone, and by the linear method")
+        if np.ndim(q):
+            q = np.asarray(q)
+            return np.stack([at(a, q[i, ...], axis, keepdims=keepdims) for i in range(len(q))])
+        return op(a, q=q, axis=axis, keepdims=keepdims)
+
+    composed(function)(at)
+
+
+_quantiles(np.quantile, 1)
+_quantiles(np.percentile, 100)
 define(np.median, _d_median, forward=_median)
 
 
@@ -323,6 +352,30 @@ def _d_cumprod(Δ: Array, y: Array, x: Array, axis: int | None = None, dtype: An
 
 define(np.cumsum, _d_cumsum, methods="cumsum", accumulates=np.add)
 define(np.cumprod, _d_cumprod, methods="cumprod", accumulates=np.multiply)
+
+
+def _with_initial(x: Any, axis: int | None, dtype: Any, include_initial: bool, scan: Any, initial: float) -> Any:
+    if axis is None and x.ndim > 1:
+        raise ValueError("an array of several axes needs axis=")
+    y = scan(x, axis, dtype)
+    if not include_initial:
+        return y
+    axis = normalize_axis_index(axis or 0, y.ndim)
+    first = np.full((*y.shape[:axis], 1, *y.shape[axis + 1 :]), initial, y.dtype)
+    return np.concatenate([first, y], axis)
+
+
+if hasattr(np, "cumulative_sum"):  # NumPy 2.1
+
+    @composed(np.cumulative_sum)
+    def _cumulative_sum(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Any:
+        return _with_initial(x, axis, dtype, include_initial, np.cumsum, 0)
+
+    @composed(np.cumulative_prod)
+    def _cumulative_prod(
+        x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+    ) -> Any:
+        return _with_initial(x, axis, dtype, include_initial, np.cumprod, 1)
 
 
 @composed(np.diff)

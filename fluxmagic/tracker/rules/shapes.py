@@ -126,7 +126,9 @@ def _scatter(Δ: Any, index: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _basic(index: Any) -> bool:
-    """No index arrays: no element is taken twice."""
+    """No element is taken twice: no index arrays, or one mask alone."""
+    if isinstance(index, np.ndarray) and index.dtype == bool:
+        return True
     return all(
         i is None or i is Ellipsis or isinstance(i, (slice, int, np.integer))
         for i in (index if isinstance(index, tuple) else (index,))
