@@ -48,6 +48,8 @@ class Flat:
     params : list of Param
     segments : list of Segment
         Between parameters there may be padding, which is and stays zero.
+    padding : list of ndarray
+        Of values and gradients.
     places : list of (int, slice)
         For each parameter its segment, and the place in it.
     """
@@ -77,6 +79,10 @@ class Flat:
             for i in stretch:
                 start = params[i].home.start - first.start
                 self.places[i] = (k, slice(start, start + params[i].size))
+
+        self.padding = [
+            buffer[p.home.start + p.size : p.home.end] for p in params for buffer in (p.home.values, p.home.gradients)
+        ]
 
     def settle(self) -> None:
         """Let the gradient of a parameter that was not reached read zero."""

@@ -291,6 +291,8 @@ class Optimiser:
         before = [a.copy() for a in memory]
         try:
             apply()
+            for padding in self._flat.padding:  # a rule may take steps where the gradient is zero
+                padding.fill(0)
         except BaseException:
             for a, kept in zip(memory, before, strict=True):
                 a[...] = kept

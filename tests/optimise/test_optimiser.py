@@ -545,3 +545,21 @@ def test_a_rule_that_raises_half_way_changes_nothing(registry, dials):
     assert (after["n"], after["numbers"]) == (state["n"], state["numbers"]) == (1, {"power": 0.5})
     for a, b in zip(state["arrays"]["m"], after["arrays"]["m"], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_rule_that_steps_where_the_gradient_is_zero_does_the_same_however_parameters_are_cut(registry):
+    class Push(Optimiser):
+        η = Hyper(0.1, "learning rate")
+
+        def step(self, δ, s):
+            return self.η * (δ + 1)
+
+    def walked(ps):
+        opt = Push(ps, clipnorm=1.0, weightdecay=0.5)
+        for _ in range(20):
+            back(sum((p * p).sum() for p in ps))
+            opt()
+        return np.concatenate([p.data for p in ps])
+
+    found = walked([param([1.0, 2.0, 3.0]), param([4.0])])
+    np.testing.assert_allclose(found, walked([param([1.0, 2.0, 3.0, 4.0])]))
