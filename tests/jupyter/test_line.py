@@ -119,11 +119,10 @@ def test_whatever_is_put_together_comes_apart_as_it_was(name, expr, options):
 def test_any_line_is_cut_or_refused_but_nothing_else_happens(line):
     try:
         cut_up = parse(line)
-    except UsageError as error:
-        assert str(error)
-    else:
-        assert cut_up.names
-        assert cut_up.expr
+    except UsageError:
+        return
+    assert cut_up.names
+    assert cut_up.expr
 
 
 @pytest.mark.parametrize(
