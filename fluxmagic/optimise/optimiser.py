@@ -291,8 +291,6 @@ class Optimiser:
         before = [a.copy() for a in memory]
         try:
             apply()
-            for padding in self._flat.padding:  # a rule may take steps where the gradient is zero
-                padding.fill(0)
         except BaseException:
             for a, kept in zip(memory, before, strict=True):
                 a[...] = kept
@@ -300,6 +298,9 @@ class Optimiser:
             vars(self._numbers).update(numbers)
             self._flat.clear()
             raise
+        finally:
+            for padding in self._flat.padding:  # a rule may take steps where the gradient is zero
+                padding.fill(0)
 
     def _update_with_all(self, numbers: dict[Any, list[np.ndarray]]) -> None:
         """The update where clipnorm, clip, weightdecay or decay is on."""
