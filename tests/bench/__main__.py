@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.bench import measure
 
 def main() -> None:
     """Measure, and print as it goes."""
+    start = time.perf_counter()
     measure.pin()
     from tests.bench import report
     from tests.bench.cases import CASES
@@ -35,33 +37,32 @@ def main() -> None:
         jax.config.update("jax_cpu_enable_async_dispatch", False)
 
     result: dict[str, Any] = {"machine": report.machine(), "jax_sync": options.jax_sync, "quick": options.quick}
+    rows: list[dict[str, Any]] = []
+
+    def tell(name: str) -> None:
+        print(f"{time.perf_counter() - start:4.0f} s  {name}", file=sys.stderr, flush=True)
+
     cases = [case for case in CASES if case.name in wanted]
-    rows = []
     for case in cases:
-        print(f"{case.name} …", file=sys.stderr, flush=True)
+        tell(case.name)
         rows.append(step(case, options.quick))
-    if rows:
+    if cases:
         result["cases"] = dict(zip([case.name for case in cases], rows))
         print(report.table(rows), end="\n\n", flush=True)
     for name, section in SECTIONS.items():
-        if name not in wanted:
-            continue
-        print(f"{name} …", file=sys.stderr, flush=True)
-        result[name] = section(options.quick)
-        if isinstance(result[name], list):
-            rows_here = result[name]
-            rows = rows + rows_here
-            print(report.table(rows_here), end="\n\n", flush=True)
-        elif name == "memory":
-            print("peak memory of a step, 784-128-10:", end=" ")
-            print(", ".join(f"{peer} {size / 2**20:.1f} MiB" for peer, size in result[name].items()), end="\n\n")
-        else:
-            for kind, points in result[name].items():
-                for n, seconds in points.items():
-                    print(f"{kind} {n}:", ", ".join(f"{p} {report.duration(s)}" for p, s in seconds.items()))
-            print()
+        if name in wanted:
+            tell(name)
+            result[name] = section(options.quick)
+            if isinstance(result[name], list):
+                rows += result[name]
+                print(report.table(result[name]), end="\n\n", flush=True)
+    if "memory" in result:
+        print(report.sizes(result["memory"]), end="\n\n")
+    if "growth" in result:
+        print(report.steps(result["growth"]), end="\n\n")
     for line in report.missed(rows):
         print("not met:", line)
+    tell("done")
     if options.json:
         options.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     if options.picture and "cases" in result:

@@ -18,7 +18,7 @@ Timed = Callable[[int], float]
 
 
 def pin() -> None:
-    """Keep this process and its children to one core and one thread; to be called before NumPy is imported."""
+    """Keep this process and its children to one core and one thread; to be called before NumPy is imported.  Linux."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     for library in ("OMP", "OPENBLAS", "MKL", "BLIS"):
         os.environ[f"{library}_NUM_THREADS"] = "1"
@@ -40,15 +40,15 @@ def timed(block: Callable[[int], Any]) -> Timed:
 def interleave(blocks: dict[str, Timed], rounds: int, seconds: float) -> dict[str, list[float]]:
     """Seconds a step of each, round by round: every round has one block of each, in random order.
 
-    A block has as many steps as take about `seconds`, warmed up; at least one.
+    A block has as many steps as take about `seconds`; at least one.
     """
     sizes = {}
     for name, block in blocks.items():
-        block(1)
+        block(1)  # compiles, and warms up
         k = 1
-        while (took := block(k)) < seconds / 4:
-            k *= 2
-        sizes[name] = max(1, round(k * seconds / took))
+        while seconds and (took := block(k)) < seconds / 2:
+            k = max(k + 1, round(k * min(seconds / took, 10)))
+        sizes[name] = k
     gc.collect()
     gc.freeze()  # what the libraries hold is not gone through while one of them is timed
     times: dict[str, list[float]] = {name: [] for name in blocks}

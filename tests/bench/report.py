@@ -53,6 +53,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 1e-6:.3g} µs"
 
 
+def _columns(lines: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths)).rstrip() for line in lines)
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Rows of ratios, under each its quartiles; a target beside a ratio with ✓ or ✗."""
     own = next(iter(rows[0]["seconds"]))
@@ -69,8 +74,27 @@ def table(rows: list[dict[str, Any]]) -> str:
             first.append(text)
             second.append(f"{ratio['q1']:.3g}–{ratio['q3']:.3g}")
         lines += [first, second]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths)).rstrip() for line in lines)
+    return _columns(lines)
+
+
+def sizes(memory: dict[str, float]) -> str:
+    """Peak memory by peer."""
+    lines = [
+        ["peak memory of a step, 784-128-10", *memory],
+        ["", *[f"{size / 2**20:.1f} MiB" for size in memory.values()]],
+    ]
+    return _columns(lines)
+
+
+def steps(growth: dict[str, dict[int, dict[str, float]]]) -> str:
+    """Time of a step as the model grows."""
+    names = list(growth["depth"][1])
+    rows = [
+        [f"{kind} {n}", *[duration(seconds[name]) for name in names]]
+        for kind, points in growth.items()
+        for n, seconds in points.items()
+    ]
+    return _columns([["", *names], *rows])
 
 
 def missed(rows: Iterable[dict[str, Any]]) -> list[str]:

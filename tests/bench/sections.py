@@ -132,8 +132,8 @@ def cell(quick: bool) -> list[dict[str, Any]]:
     """
     from jupyter_client.manager import start_new_kernel
 
-    epochs, rounds = (300, 3) if quick else (1200, 5)
-    manager, client = start_new_kernel(kernel_name="python3")
+    epochs, rounds = (200, 3) if quick else (800, 5)
+    manager, client = start_new_kernel(kernel_name="python3", extra_arguments=["--log-level=ERROR"])
 
     def execute(code: str) -> str:
         printed: list[str] = []
