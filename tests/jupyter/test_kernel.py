@@ -125,6 +125,27 @@ def test_help_and_completion_work_over_the_wire(kernel):
     assert "NAMES in EXPR" in page["data"]["text/plain"]
 
 
+def test_commands_drive_a_panel_while_the_kernel_is_free(kernel):
+    kernel.run("loss = lambda x, y: (time.sleep(0.001), logitcrossentropy(model(x), y))[1]")
+    kernel.run("panel = Panel(loss, batches(X, Y, 20), params(model), epochs=10**6, name='p')\np = panel.run\npanel")
+    kernel.run("%train resume --name p")
+    kernel.until(lambda: kernel.value("p.steps") > 3)
+    assert kernel.value("p.state") == "running"
+    assert "running in epoch" in kernel.run("%train status --name p")
+    assert kernel.run("%train pause --name p") == "p pauses after the batch\n"
+    kernel.until(lambda: kernel.value("p.state") == "paused")
+    kernel.run("%train set η=0.25 --name p\n%train step 2 --name p")
+    assert kernel.value("[tuple(e)[1:] for e in p.events]") == [("η", 0.001, 0.25)]
+    kernel.run("%train resume --name p")
+    kernel.until(lambda: kernel.value("p.state") == "running")
+    busy = kernel.start(TRAIN.format(epochs=1))
+    assert kernel.end(busy)["ename"] == "UsageError"
+    assert "these weights are being trained by `p`" in kernel.text(busy)
+    kernel.run("%train stop --name p")
+    kernel.until(lambda: kernel.value("p.state") == "stopped")
+    kernel.run("panel.close()")
+
+
 def test_unloading_in_a_kernel_takes_the_magics_away(kernel):
     kernel.run("%unload_ext fluxmagic")
     cell = kernel.start("%train status")
