@@ -251,7 +251,7 @@ def apply(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None) -> Trac
         if (kind is Tracked or kind is Param) and a.level == 0:
             parents.append(a)
             values.append(a.value)
-        elif kind is np.ndarray:
+        elif kind is np.ndarray or kind is int or kind is float:
             parents.append(None)
             values.append(a)
         else:
@@ -395,9 +395,14 @@ def _method(op: Op, function: Any, name: str) -> Callable[..., Any]:
     def method(self: Tracked, *args: Any, **options: Any) -> Any:
         if spread and len(args) > 1:
             args = (args,)
-        if options or len(args) > 1:
-            return call_with_options(op, function, (self, *args), options)
-        return apply(op, (self, *args), None)
+        if not options and len(args) < 2:
+            return apply(op, (self, *args), None)
+        plainly = len(args) < 2 and "out" not in options and op.bind is None
+        for v in options.values():
+            plainly = plainly and not isinstance(v, Tracked)
+        if plainly:
+            return apply(op, (self, *args), options)
+        return call_with_options(op, function, (self, *args), options)
 
     method.__name__ = name
     method.__doc__ = f"As the method of an ndarray; recorded as {op.name}."
