@@ -49,12 +49,16 @@ def test_what_was_drawn_can_be_drawn_again_and_all_goes_on_as_if_it_had_not():
             drawing(idle)
     assert [r for r, _ in draws] == [a, b, idle]
     assert [r for r, _ in inner] == [idle]
+    a.random(3)  # meanwhile
     later = np.random.Generator(type(a.bit_generator)())
     later.bit_generator.state = a.bit_generator.state
     assert not replaying()
     with replayed(draws):
         assert replaying()
         assert [drawing(a).random(), drawing(b).random(), drawing(a).random()] == first
+        with replayed(draws):
+            pass
+        assert replaying()
     assert not replaying()
     assert a.random() == later.random()
 
