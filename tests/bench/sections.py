@@ -107,7 +107,6 @@ _SETUP = """
 %load_ext fluxmagic
 import json, time
 from sklearn.datasets import load_digits
-import fluxmagic as fm
 from fluxmagic import *
 X, Y = load_digits(return_X_y=True)
 X = (X / 16).astype("float32")
@@ -135,12 +134,16 @@ def cell(quick: bool) -> list[dict[str, Any]]:
     epochs, rounds = (200, 3) if quick else (800, 5)
     manager, client = start_new_kernel(kernel_name="python3", extra_arguments=["--log-level=ERROR"])
 
+    widgets = 0
+
     def execute(code: str) -> str:
         printed: list[str] = []
 
         def output(message: dict[str, Any]) -> None:
+            nonlocal widgets
             if message["msg_type"] == "stream":
                 printed.append(message["content"]["text"])
+            widgets += "application/vnd.jupyter.widget-view+json" in message["content"].get("data", {})
 
         reply = client.execute_interactive(code.replace("EPOCHS", str(epochs)), output_hook=output, timeout=120)
         if reply["content"]["status"] != "ok":
@@ -159,6 +162,8 @@ def cell(quick: bool) -> list[dict[str, Any]]:
                 first, last = json.loads(execute("print(json.dumps([marks[1], marks[-1]]))"))
                 cpu[name].append((last[0] - first[0]) / steps)
                 clock[name].append((last[1] - first[1]) / steps)
+        if not widgets:
+            raise RuntimeError("%%train has opened no panel")
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
