@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = ["cosine", "exponential", "onecycle"]
 
@@ -36,6 +37,9 @@ class exponential:  # noqa: N801 - called like the function that it is
     first: float
     factor: float
     every: int = 1
+
+    def __post_init__(self) -> None:
+        _check(self, first=self.first >= 0, factor=self.factor > 0, every=self.every > 0)
 
     def __call__(self, n: int) -> float:
         return self.first * self.factor ** (n / self.every)
@@ -68,9 +72,11 @@ class cosine:  # noqa: N801
     steps: int
     last: float = 0.0
 
+    def __post_init__(self) -> None:
+        _check(self, first=self.first >= 0, steps=self.steps > 0, last=self.last >= 0)
+
     def __call__(self, n: int) -> float:
-        done = min(n / self.steps, 1.0)
-        return self.last + (self.first - self.last) * (1 + math.cos(math.pi * done)) / 2
+        return _between(self.first, self.last, n / self.steps)
 
 
 @dataclass(frozen=True)
@@ -105,9 +111,22 @@ class onecycle:  # noqa: N801
     start: float = 0.04
     end: float = 4e-6
 
+    def __post_init__(self) -> None:
+        _check(self, peak=self.peak >= 0, steps=self.steps > 0, rise=0 <= self.rise <= 1, start=self.start >= 0)
+
     def __call__(self, n: int) -> float:
         top = self.rise * self.steps
         if n < top:
-            return self.peak * cosine(self.start, max(int(top), 1), 1.0)(n)
-        done = min((n - top) / max(self.steps - top, 1e-9), 1.0)
-        return self.peak * (self.end + (1 - self.end) * (1 + math.cos(math.pi * done)) / 2)
+            return self.peak * _between(self.start, 1.0, n / top)
+        return self.peak * _between(1.0, self.end, (n - top) / max(self.steps - top, 1e-9))
+
+
+def _between(first: float, last: float, done: float) -> float:
+    """Along half a cosine; `done` from 0 to 1, and then it stays."""
+    return last + (first - last) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+
+
+def _check(schedule: Any, **right: bool) -> None:
+    for name, fine in right.items():
+        if not fine:
+            raise ValueError(f"{schedule!r}: {name} is out of range")

@@ -34,7 +34,7 @@ def digest(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
     """SHA-256 of names, types, shapes and bytes."""
     h = hashlib.sha256(json.dumps(meta, sort_keys=True, ensure_ascii=False).encode())
     for name in sorted(arrays):
-        a = np.ascontiguousarray(arrays[name])
+        a = np.asarray(arrays[name], order="C")
         h.update(f"{name}\0{a.dtype.str}\0{a.shape}\0".encode())
         h.update(a.tobytes())
     return h.hexdigest()
@@ -105,7 +105,7 @@ def write(path: Any, kind: str, meta: Mapping[str, Any], arrays: Mapping[str, np
         Written in C order.
     """
     about: dict[str, Any] = json.loads(json.dumps(dict(meta, kind=kind, format="fluxmagic", version=VERSION)))
-    ordered = {name: np.ascontiguousarray(a) for name, a in arrays.items()}
+    ordered = {name: np.asarray(a, order="C") for name, a in arrays.items()}
     about["sha256"] = digest(about, ordered)
 
     def fill(file: BinaryIO) -> None:
@@ -150,8 +150,8 @@ def read(path: Any, kind: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
                 # stored, not compressed: what is claimed has to be there
                 if m.compress_type != zipfile.ZIP_STORED or m.file_size != m.compress_size or m.file_size > size:
                     raise ArchiveError(f"{path}: {m.filename} is compressed, or claims to be larger than the file")
-            if sum(m.file_size for m in members) > size:
-                raise ArchiveError(f"{path}: its members overlap")
+            if members[0].header_offset or sum(m.file_size for m in members) > size:
+                raise ArchiveError(f"{path}: damaged: its members overlap, or do not begin where the file does")
             if z.getinfo(META).file_size > _MOST_META:
                 raise ArchiveError(f"{path}: {META} is too large")
             meta = json.loads(z.read(META).decode())

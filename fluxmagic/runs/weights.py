@@ -58,7 +58,7 @@ def save_params(m: Any, path: Any, names: str | None = None) -> None:
     >>> load_params(m, path)
     """
     params(m)
-    arrays = {name: np.ascontiguousarray(a) for name, a in _named(m, names)}
+    arrays = {name: np.asarray(a, order="C") for name, a in _named(m, names)}
     if Path(path).suffix == ".safetensors":
         raw = _safetensors().save(arrays)
         archive.write_atomically(path, lambda file: file.write(raw))

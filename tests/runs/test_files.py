@@ -1,0 +1,439 @@
+"""A file of a run is whole, checked, and believed only then."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import resource
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import fluxmagic
+from fluxmagic import Chain, Dense, Run, batches, mse, param, params
+from fluxmagic.optimise import OPTIMISERS, Optimiser, cosine, exponential, onecycle
+from fluxmagic.runs import ArchiveError, archive
+from tests.runs.problems import X, Y, arrays, everything, line, network
+
+MODEST = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def steered():
+    run, m = network("ADAM")
+    run.set(η=0.01)
+    run.step(6)
+    run.swap("Momentum", ρ=0.5)
+    run.step(3)
+    run.set(η=exponential(0.1, 0.5, every=7))
+    run.step(2)
+    run.swap("ADAM")
+    run.set(β2=0.9)
+    run.step(1)
+    return run, m
+
+
+@pytest.fixture
+def saved(tmp_path):
+    run, m = steered()
+    path = tmp_path / "run.npz"
+    run.save(path)
+    return run, m, path
+
+
+def load(path, run, m, **options):
+    return Run.load(path, run.loss, run.data, params(m), **options)
+
+
+def spoil(m):
+    """Change weights and statistics, and hand back what they are now."""
+    for p in params(m):
+        p.data = p.data * 0.5 + 1
+    return [p.data.tobytes() for p in params(m)] + [a.tobytes() for layer in m for a in statistics(layer)]
+
+
+def statistics(layer):
+    return [getattr(layer, k) for k in getattr(type(layer), "statistics", ())]
+
+
+def untouched(m, before):
+    return before == [p.data.tobytes() for p in params(m)] + [a.tobytes() for layer in m for a in statistics(layer)]
+
+
+# -- there and back ----------------------------------------------------------------------------------------------------
+
+
+def test_a_loaded_run_is_the_run_and_goes_on_as_it_would_have(saved):
+    run, m, path = saved
+    before = everything(run)
+    run.train()
+    end = arrays(run)
+    spoil(m)
+    loaded = load(path, run, m)
+    now = everything(loaded)
+    assert now == before
+    assert (loaded.steps, loaded.epochs, loaded.state, loaded.seed) == (12, 4, "paused", 11)
+    loaded.train()
+    assert arrays(loaded) == end
+
+
+def test_a_loaded_run_can_be_replayed_rewound_and_branched(saved):
+    run, m, path = saved
+    loaded = load(path, run, m)
+    loaded.replay()
+    loaded.rewind(5)
+    assert [e.name for e in loaded.events] == ["η"]
+    loaded.branch("b").step()
+
+
+@pytest.mark.parametrize("suffix", ["run.npz", "run", "run.fluxmagic", "ein Lauf.η"])
+def test_any_suffix_will_do_and_nothing_is_appended(tmp_path, suffix):
+    run, m = steered()
+    run.save(tmp_path / suffix)
+    run.save(str(tmp_path / suffix))
+    assert os.listdir(tmp_path) == [suffix]
+    load(tmp_path / suffix, run, m)
+
+
+def test_the_file_is_an_npz_that_needs_no_pickle(saved):
+    _, _, path = saved
+    with np.load(path, allow_pickle=False) as file:
+        assert len(file["loss"]) == 12
+        assert file["start/weights/0"].flags.c_contiguous
+
+
+def test_a_schedule_of_one_s_own_has_to_be_passed_again(tmp_path):
+    run, W = line("SGD", epochs=3)
+    run.step(2)
+    run.set(η=lambda n: 0.1 / (1 + n), decay=cosine(0.1, 5), weightdecay=onecycle(0.1, 7))
+    run.step(2)
+    run.save(tmp_path / "a")
+    with pytest.raises(ArchiveError, match=r"schedules of one's own have to be passed again: schedules=\{η: …\}"):
+        Run.load(tmp_path / "a", run.loss, run.data, [W])
+    again = Run.load(tmp_path / "a", run.loss, run.data, [W], schedules={"η": lambda n: 0.1 / (1 + n)})
+    again.step(1)
+    bits = W.data.tobytes()
+    run.step(1)
+    assert W.data.tobytes() == bits
+    assert again.events[1:] == run.events[1:]
+
+
+def test_best_weights_that_were_put_back_are_kept_in_the_file(tmp_path):
+    W = param(0.0)
+    run = Run(lambda x: (W - x) ** 2, [1.0] * 4, "SGD", valid=lambda: [0.5], epochs=9, patience=1)
+    run.train()
+    best = float(W)
+    run.save(tmp_path / "a")
+    W.data = 9.0
+    loaded = Run.load(tmp_path / "a", run.loss, run.data, [W])
+    assert float(W) == best
+    assert (loaded.state, loaded._record.put_back) == ("stopped", run._record.put_back)
+    loaded.replay()
+
+
+def test_parameters_are_matched_by_name_where_both_sides_know_them(tmp_path):
+    m = Chain(Dense(2, 2, rng=0), Dense(2, 2, rng=1))
+    run = Run(lambda x: mse(m(x), x), [np.eye(2)] * 9, "ADAM", model=m)
+    run.step(3)
+    run.save(tmp_path / "a")
+    before = arrays(run)
+    spoil(m)
+    Run.load(tmp_path / "a", run.loss, run.data, params(m)[::-1], model=m)
+    assert [p.data.tobytes() for p in params(m)] == before
+
+
+# -- what does not fit -------------------------------------------------------------------------------------------------
+
+
+def test_all_that_does_not_fit_is_listed_and_nothing_assigned(saved):
+    path = saved[2]
+    fluxmagic.seed(0)
+    other = Chain(Dense(4, 7, rng=1), Dense(7, 1, dtype=np.float64, rng=2))
+    before = spoil(other)
+    with pytest.raises(ArchiveError) as caught:
+        Run.load(path, lambda x, y: mse(other(x), y), batches(X, Y, 5, rng=3), params(other))
+    for words in (
+        "it is of 6 parameters, and 4 were given",
+        "in the file float32 of shape (6, 4)",
+        "in the file float32 of shape (6,)",
+        "running statistics are of shapes [], in the file [[6], [6]]",
+        "random generators are",
+    ):
+        assert words in str(caught.value)
+    assert untouched(other, before)
+
+
+def test_an_optimiser_that_is_not_there_is_named(tmp_path):
+    class Mine(Optimiser):
+        """One's own."""
+
+        def step(self, δ, s):
+            return 0.1 * δ
+
+    run, W = line("Mine")
+    try:
+        run.step(2)
+        run.save(tmp_path / "a")
+        Run.load(tmp_path / "a", run.loss, run.data, [W])
+    finally:
+        del OPTIMISERS["Mine"]
+    with pytest.raises(ArchiveError, match="unknown optimiser Mine: define the class first"):
+        Run.load(tmp_path / "a", run.loss, run.data, [W])
+
+
+def test_data_that_is_shorter_than_it_was_changes_nothing(saved):
+    run, m, path = saved
+    before = spoil(m)
+    generators = [str(g.bit_generator.state) for g in run._generators]
+    with pytest.raises(ArchiveError, match="come to an end before batch 2"):
+        Run.load(path, run.loss, batches(X[:3], Y[:3], 5), params(m))
+    assert untouched(m, before)
+    assert [str(g.bit_generator.state) for g in run._generators] == generators
+
+
+def test_what_cannot_be_saved_says_so(tmp_path):
+    run, W = line()
+    with pytest.raises(ValueError, match="has not taken a step yet"):
+        run.save(tmp_path / "a")
+    run = Run(lambda x: W.sum() * x, [1.0], lambda: W.grad.fill(0))
+    run.step()
+    with pytest.raises(TypeError, match="is a plain function, whose state is not known"):
+        run.save(tmp_path / "a")
+    assert os.listdir(tmp_path) == []
+
+
+# -- what is not believed ----------------------------------------------------------------------------------------------
+
+
+def refused(path, run, m, words=None):
+    before = spoil(m)
+    with pytest.raises(ArchiveError, match=words) as caught:
+        load(path, run, m)
+    assert untouched(m, before)
+    assert "\n" not in str(caught.value)
+
+
+@MODEST
+@given(data=st.data())
+def test_a_file_that_was_cut_anywhere_is_refused(saved, data):
+    run, m, path = saved
+    whole = path.read_bytes()
+    cut = path.with_name("cut")
+    cut.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    refused(cut, run, m)
+
+
+@MODEST
+@given(data=st.data())
+def test_a_file_with_a_bit_flipped_is_refused_or_the_flip_was_in_what_nobody_reads(saved, data):
+    run, m, path = saved
+    whole = bytearray(path.read_bytes())
+    at = data.draw(st.integers(0, len(whole) - 1))
+    whole[at] ^= 1 << data.draw(st.integers(0, 7))
+    flipped = path.with_name("flipped")
+    flipped.write_bytes(whole)
+    before = spoil(m)
+    try:
+        loaded = load(flipped, run, m)
+    except ArchiveError:
+        assert untouched(m, before)
+    else:  # a time stamp in the zip's directory, for instance
+        assert arrays(loaded) == arrays(run)
+
+
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+@pytest.mark.parametrize("how", ["zeroed", "removed", "doubled"])
+def test_a_file_with_a_piece_that_is_wrong_is_refused(saved, place, how):
+    run, m, path = saved
+    whole = path.read_bytes()
+    at = {"first": 0, "middle": len(whole) // 2, "last": len(whole) - 200}[place]
+    piece = {"zeroed": bytes(200), "removed": b"", "doubled": whole[at : at + 200] * 2}[how]
+    path.write_bytes(whole[:at] + piece + whole[at + 200 :])
+    refused(path, run, m)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK", b"hello\n" * 100, pickle.dumps({"weights": [1.0]}), np.random.default_rng(0).bytes(5000)],
+    ids=["empty", "two bytes", "text", "pickle", "noise"],
+)
+def test_what_is_no_archive_is_refused(saved, content):
+    run, m, path = saved
+    path.write_bytes(content)
+    refused(path, run, m, "not a file of fluxmagic")
+
+
+def rewrite(path, change, *, sign=True):
+    """Rewrite an archive with something changed in it, and, as a liar would, with the right hash."""
+    meta, content = archive.read(path, "run")
+    raw = {f"{k}.npy": npy(a) for k, a in content.items()}
+    changed = change(meta, content, raw)
+    raw = changed if isinstance(changed, dict) else {f"{k}.npy": npy(a) for k, a in content.items()}
+    if sign:
+        meta["sha256"] = archive.digest(meta, content)
+    with zipfile.ZipFile(path, "w") as z:
+        z.writestr("meta.json", json.dumps(meta))
+        for name, value in raw.items():
+            z.writestr(name, value)
+
+
+def npy(a):
+    buffer = io.BytesIO()
+    np.save(buffer, a, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def test_a_foreign_npz_is_refused(saved):
+    run, m, path = saved
+    np.savez(path, **{f"a{i}": p.data for i, p in enumerate(params(m))})
+    refused(path, run, m, "it has no meta.json")
+
+
+def test_a_newer_version_is_refused_by_name(saved):
+    run, m, path = saved
+    rewrite(path, lambda meta, content, raw: meta.update(version=2))
+    refused(path, run, m, "written by a newer version of fluxmagic")
+
+
+def test_weights_are_no_run(saved):
+    run, m, path = saved
+    fluxmagic.runs.save_params(m, path)
+    refused(path, run, m, "holds a weights, not a run")
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("touch hostile-was-here",)
+
+
+def test_a_pickle_inside_is_not_opened(saved, monkeypatch, tmp_path):
+    run, m, path = saved
+    monkeypatch.chdir(tmp_path)
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([Hostile()], object), allow_pickle=True)
+    rewrite(path, lambda meta, content, raw: {**raw, "loss.npy": buffer.getvalue()})
+    refused(path, run, m, "holds object")
+    assert not os.path.exists("hostile-was-here")
+
+
+def header(text):
+    raw = text.encode()
+    return b"\x93NUMPY\x01\x00" + len(raw).to_bytes(2, "little") + raw
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }\n",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (-1, -8), }\n",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (" + "9" * 5000 + ",), }\n",
+        "{'descr': '|S9', 'fortran_order': False, 'shape': (), }\n",
+        "[" * 9000 + "\n",
+        "__import__('os')\n",
+    ],
+    ids=["large", "negative", "huge", "text", "deep", "code"],
+)
+def test_a_header_that_lies_takes_no_memory(saved, text):
+    run, m, path = saved
+    rewrite(path, lambda meta, content, raw: {**raw, "loss.npy": header(text)})
+    refused(path, run, m)
+
+
+def test_a_zip_bomb_is_not_blown_up(saved):
+    run, m, path = saved
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as z:
+        z.writestr("meta.json", json.dumps({"format": "fluxmagic", "version": 1, "kind": "run"}))
+        with z.open("loss.npy", "w", force_zip64=True) as member:
+            for _ in range(64):
+                member.write(bytes(1 << 20))
+    assert path.stat().st_size < 1 << 20
+    refused(path, run, m, "compressed, or claims to be larger than the file")
+
+
+LIES = {
+    "not finite": lambda meta, content: content["now/weights/0"].fill(np.nan),
+    "wrong shape": lambda meta, content: content.update({"now/weights/0": np.zeros((2, 2), np.float32)}),
+    "missing array": lambda meta, content: content.pop("now/opts/ADAM/m/0"),
+    "missing key": lambda meta, content: meta.pop("events"),
+    "dial out of range": lambda meta, content: meta["now"]["opts"]["ADAM"]["hypers"].update({"β1": 2.0}),
+    "no such dial": lambda meta, content: meta["now"]["opts"]["ADAM"]["hypers"].update(q=2.0),
+    "generator": lambda meta, content: meta["now"]["generators"][0].update(bit_generator="x"),
+    "steps": lambda meta, content: meta.update(epoch_starts=[0, 99999]),
+    "no list": lambda meta, content: meta.update(refused=3),
+    "columns": lambda meta, content: content.update(seconds=np.zeros(3)),
+    "epochs": lambda meta, content: meta.update(epochs=-1),
+    "in force": lambda meta, content: meta["now"].update(opt="SGD"),
+    "schedule": lambda meta, content: meta["values"].update(η={"schedule": "eval", "with": {}}),
+    "schedule's arguments": lambda meta, content: meta["values"].update(η={"schedule": "cosine", "with": {"q": 1}}),
+    "events": lambda meta, content: meta["events"].append(["a", "η", 0, 1]),
+    "place": lambda meta, content: meta["now"].update(place=10**9),
+}
+
+
+@pytest.mark.parametrize("lie", list(LIES))
+def test_a_file_that_lies_under_the_right_hash_is_refused(saved, lie):
+    run, m, path = saved
+    rewrite(path, lambda meta, content, raw: str(LIES[lie](meta, content)))
+    refused(path, run, m)
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_no_file(saved, tmp_path):
+    run, m, _ = saved
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        run.save(tmp_path)
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        load(tmp_path, run, m)
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "nothing", run, m)
+    with pytest.raises(FileNotFoundError):
+        run.save(tmp_path / "no folder" / "a")
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path):
+    code = """
+import os, resource, sys
+from tests.runs.problems import line
+run, _ = line(epochs=1000)
+run.step(10)
+run.save("a")
+old = open("a", "rb").read()
+run.step(1000)
+resource.setrlimit(resource.RLIMIT_FSIZE, (len(old) // 2, len(old) // 2))
+try:
+    run.save("a")
+except OSError as error:
+    print(type(error).__name__, error.errno, open("a", "rb").read() == old, os.listdir("."))
+run.step()
+"""
+    root = os.path.dirname(os.path.dirname(fluxmagic.__file__))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "OSError 27 True ['a']\n"
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+def test_stale_temporaries_of_the_same_name_go_and_those_in_use_stay(saved, tmp_path):
+    run, _, path = saved
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    stale = [tmp_path / f".run.npz.{dead.pid}.abc.tmp", tmp_path / ".run.npz.rubbish.abc.tmp"]
+    kept = [tmp_path / f".run.npz.{os.getpid()}.abc.tmp", tmp_path / ".other.npz.1.abc.tmp", tmp_path / "run.npz.tmp"]
+    for p in stale + kept:
+        p.write_bytes(b"x")
+    run.save(path)
+    assert sorted(os.listdir(tmp_path)) == sorted([path.name, *(p.name for p in kept)])

@@ -1,0 +1,78 @@
+"""A log has what was shown, whatever becomes of the process."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import fluxmagic
+from fluxmagic import NotFinite
+from fluxmagic.optimise import exponential
+from tests.runs.problems import line
+
+ROOT = os.path.dirname(os.path.dirname(fluxmagic.__file__))
+
+
+def lines(path):
+    return [json.loads(l) for l in path.read_text().splitlines()]
+
+
+def test_a_line_for_each_step_epoch_and_turn(tmp_path):
+    path = tmp_path / "log.jsonl"
+    run, _ = line(log=path, epochs=2, metrics={"m": lambda x: 0.5}, hypers={"η": 0.1})
+    run.step(3)
+    run.set(η=exponential(0.1, 0.5))
+    run.step(2)
+    run.swap("ADAM")
+    entries = lines(path)
+    assert [e["step"] for e in entries if "loss" in e] == [1, 2, 3, 4, 5]
+    assert [e["loss"] for e in entries if "loss" in e] == run.history["loss"].tolist()
+    assert [(e["epoch"], e["step"], e["m"]) for e in entries if "epoch" in e] == [(1, 4, 0.5)]
+    assert [(e["event"], e["step"]) for e in entries if "event" in e] == [("η", 3), ("opt", 5)]
+
+
+def test_a_rewind_is_logged_and_what_is_computed_again_is_not(tmp_path):
+    path = tmp_path / "log.jsonl"
+    run, _ = line(log=path)
+    run.train()
+    run.rewind(2)
+    run.replay()
+    assert [e.get("step", "rewind") for e in lines(path)] == [1, 2, 3, 4, 4, "rewind"]
+
+
+def test_what_is_not_finite_is_json_all_the_same(tmp_path):
+    path = tmp_path / "log.jsonl"
+    run, _ = line(log=path, data=[math.nan])
+    with pytest.raises(NotFinite):
+        run.step()
+    assert lines(path)[0]["loss"] == "nan"
+
+
+def test_a_line_that_was_cut_off_does_not_spoil_the_next(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"step": 1}\n{"ste')
+    run, _ = line(log=path)
+    run.step()
+    assert json.loads(path.read_text().splitlines()[2])["step"] == 1
+
+
+def test_a_killed_process_loses_nothing_that_was_shown(tmp_path):
+    code = """
+from tests.runs.problems import line
+line(epochs=10**9, log="log")[0].train(cb=lambda l: print(l, flush=True))
+"""
+    environment = {**os.environ, "PYTHONPATH": ROOT}
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    shown = [float(child.stdout.readline()) for _ in range(200)]
+    child.send_signal(signal.SIGKILL)
+    shown += [float(l) for l in child.communicate()[0].splitlines(keepends=True) if l.endswith("\n")]
+    logged = [e["loss"] for e in lines(tmp_path / "log") if "loss" in e]
+    assert logged[: len(shown)] == shown
