@@ -372,16 +372,19 @@ def test_a_run_is_not_resumed_over_another_model(shell):
 
 
 def test_weights_that_another_run_is_training_are_refused(shell):
-    shell(
-        "other = Run(lambda x, y: logitcrossentropy(model(x), y), batches(X, Y, 20), SGD(params(model)), name='other')"
-    )
-    shell["other"].advance(0.0)
+    shell("loss = lambda x, y: logitcrossentropy(model(x), y)")
+    shell("other = Run(loss, batches(X, Y, 20), SGD(params(model)), epochs=9, name='other')")
+    shell(f"%%train {DATA} --epochs 2\n{LOSS}")
     shell["other"].step()
     shell["other"].state = "running"
-    assert "these weights are being trained by `other`: pause or stop it first" in shell.refuses(
-        f"%%train {DATA}\n{LOSS}"
-    )
+    before = weights(shell)
+    for options in ("", "--resume"):
+        refused = shell.refuses(f"%%train {DATA} {options}\n{LOSS}")
+        assert refused == "these weights are being trained by `other`: pause or stop it first"
+    assert same(before, weights(shell))
+    assert shell["run"].epochs == 2
     shell["other"].state = "paused"
+    shell(f"%%train {DATA} --resume\n{LOSS}")
 
 
 def test_reset_does_not_undo_the_work_of_another_run(shell):
@@ -406,6 +409,14 @@ def test_the_line_is_right_below_blank_lines_and_in_functions_of_the_body(shell)
 
 def test_an_error_in_the_data_points_at_the_magics_line(shell):
     assert re.search(r"----> 1 %%train x, y in batchess\(X", shell.shows(f"%%train x, y in batchess(X, Y, 2)\n{LOSS}"))
+
+
+def test_code_of_the_line_has_its_place_in_the_cell_for_the_debugger_and_the_marks_in_tracebacks(shell):
+    line = f"%%train {DATA} --seed 1"
+    shell(f"{line}\n{LOSS}")
+    places = {place for place in shell["run"].data.expr.__code__.co_positions() if place[3]}
+    row, _, start, end = max(places, key=lambda place: place[3] - place[2])
+    assert (row, line[start:end]) == (1, "batches(X, Y, 20)")
 
 
 def test_a_batch_that_does_not_fit_the_names_points_at_the_magics_line(shell):
@@ -622,6 +633,7 @@ def complete(shell, line):
         ("%%train x in d --opt SGD --", ["--η", "--valid"], ["--β1", "--opt"]),
         ("%%train x in d --opt Momentum --r", ["--rho", "--resume", "--reset"], ["--β1"]),
         ("%%train x in d --eta 1 --e", ["--epochs"], ["--eta"]),
+        ("%%train x in d --eta 1 --", ["--epochs"], ["--eta", "--η"]),
         ("%%train x in d --metric a=1 --m", ["--metric"], []),
         ("%%train x in d --opt AD", ["ADAM", "ADAGrad"], ["SGD"]),
         ("%%train x in d --opt=AD", ["ADAM"], ["SGD"]),
