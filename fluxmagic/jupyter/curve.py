@@ -33,8 +33,8 @@ SHARP = 160  # dots an inch of the picture that stays
 # On white and on black alike: nothing lighter or darker than this is used, and the background is transparent.
 INK = "#808890"
 LOSS = "#3b82d6"
-VALID = "#e07b1a"
-METRICS = ("#2f9e62", "#a45fd0", "#c2992b", "#d6568a")
+VALID = "#cf6a12"
+METRICS = ("#2f9e62", "#a45fd0", "#a38020", "#d6568a")
 TURN = "#c2569e"
 BAD = "#e0443e"
 

@@ -34,6 +34,15 @@ class Kernel:
         self.order: list[str] = []  # of executed cells
         self.idle: set[str] = set()
         self.subshell: str | None = None
+        self.started: set[str] = set()
+
+    def calm(self) -> None:
+        """After a test, also one that failed: no cell is executed any more, and no widget is left."""
+        if not self.started <= set(self.replies):
+            self.interrupt()
+            self.until(lambda: self.started <= set(self.replies), 10)
+        self.closed |= set(self.widgets)
+        self.subshell = None
 
     def stop(self) -> None:
         self.client.stop_channels()
@@ -93,7 +102,9 @@ class Kernel:
 
     def start(self, code: str, **options: Any) -> str:
         """Send a cell; its id."""
-        return self.client.execute(code, allow_stdin=True, **options)
+        cell = self.client.execute(code, allow_stdin=True, **options)
+        self.started.add(cell)
+        return cell
 
     def end(self, cell: str, seconds: float = 60.0) -> dict[str, Any]:
         """Wait for a cell's end; its reply."""
@@ -113,7 +124,7 @@ class Kernel:
 
     def value(self, expression: str) -> Any:
         """What an expression is, if it can be written down."""
-        return eval(self.run(f"print(repr({expression}))"), {"nan": float("nan"), "inf": float("inf")})
+        return eval(self.run(f"print(repr(({expression})))"), {"nan": float("nan"), "inf": float("inf")})
 
     def find(self, label: str, kind: str = "") -> str:
         """The widget that has this label, the newest."""
@@ -142,7 +153,9 @@ class Kernel:
         state = self.widgets[comm]
         if "_options_labels" in state:
             labels = list(state["_options_labels"])
-            return self.tell(comm, {"method": "update", "state": {"index": labels.index(f"{value:g}")}, "buffer_paths": []})
+            return self.tell(
+                comm, {"method": "update", "state": {"index": labels.index(f"{value:g}")}, "buffer_paths": []}
+            )
         return self.tell(comm, {"method": "update", "state": {"value": value}, "buffer_paths": []})
 
     def choose(self, label: str, option: str) -> str:
@@ -152,6 +165,17 @@ class Kernel:
 
     def press(self, label: str) -> str:
         return self.tell(self.find(label, "Button"), {"method": "custom", "content": {"event": "click"}})
+
+    def progress(self) -> int:
+        """How many steps the panel says were taken; -1 where there is none."""
+        said = [str(s.get("value", "")) for k, s in self.widgets.items() if k not in self.closed]
+        steps = [v.split("step ")[1].split("/")[0].split(" ")[0].replace(",", "") for v in said if "· step " in v]
+        return int(steps[-1]) if steps else -1
+
+    def onward(self, steps: int = 20) -> None:
+        """Listen until the panel says that so many more steps were taken."""
+        here = max(self.progress(), 0)
+        self.until(lambda: self.progress() >= here + steps)
 
     def interrupt(self) -> None:
         self.manager.interrupt_kernel()

@@ -1,0 +1,341 @@
+"""The panel's widgets, without a page: made from declarations, and safe against whatever is done to them."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import ipywidgets as w
+import numpy as np
+import pytest
+
+from fluxmagic import ADAM, SGD, Run, param
+from fluxmagic.jupyter.board import GRID, Board, Dial
+from fluxmagic.jupyter.panel import Panel
+from fluxmagic.optimise import OPTIMISERS, Hyper, Momentum, Optimiser
+
+
+def quadratic(opt=None, **options):
+    W = param(np.ones(3))
+    return Run(lambda x: ((W - x) ** 2).sum(), [np.zeros(3)] * 10, opt or SGD([W], 0.1), **{"epochs": 2, **options})
+
+
+def dials(board):
+    return board._dials[board.run.opt_class][0]
+
+
+def message(board):
+    return "" if board._message.layout.display == "none" else board._message.value
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMISERS))
+def test_every_optimiser_has_a_dial_for_all_that_it_declares(name):
+    W = param(np.ones(3))
+    run = quadratic(OPTIMISERS[name]([W]))
+    board = Board(run)
+    shown = {d.slider.description: d.slider.value for d in dials(board).values()}
+    assert shown == {k: h.default for k, h in OPTIMISERS[name].hypers.items()}
+    assert board._choice.value == name
+    assert set(board._choice.options) >= set(OPTIMISERS)
+    assert all(d.hyper.doc in d.slider.tooltip for d in dials(board).values())
+
+
+def test_a_users_own_optimiser_has_dials_by_being_defined():
+    class Own(Optimiser):
+        """Steps of constant size."""
+
+        η = Hyper(0.01, "learning rate", scale="log")
+        κ = Hyper(2.0, "mine", low=1.0, high=5.0)
+
+        def step(self, δ, s):
+            return self.η * np.sign(δ)
+
+    try:
+        run = quadratic()
+        board = Board(run)
+        board._choice.value = "Own"
+        assert board.serve()
+        board.show()
+        assert run.opt_name == "Own"
+        slider = dials(board)["κ"].slider
+        assert (slider.description, slider.min, slider.max, slider.value) == ("κ", 1.0, 5.0, 2.0)
+        slider.value = 3.5
+        board.serve()
+        assert run.opt.κ == 3.5
+    finally:
+        del OPTIMISERS["Own"]
+
+
+@pytest.mark.parametrize("value", [0.9, 0.99, 0.999])
+def test_a_memory_dial_stands_evenly_in_one_minus_its_value(value):
+    def place(v):
+        return GRID.index(v)
+
+    assert place(0.99) - place(0.9) == place(0.999) - place(0.99) == 11
+    turned = []
+    dial = Dial(Momentum.hypers["ρ"], value, lambda *a: turned.append(a))
+    assert dial.slider.value == value
+    dial.slider.index = 3
+    assert turned == [("ρ", GRID[3])]
+    assert all(0 <= v < 1 for _, v in dial.slider.options)
+
+
+def test_a_value_between_the_places_is_shown_as_it_is():
+    dial = Dial(Momentum.hypers["ρ"], 0.9, lambda *a: pytest.fail("nobody moved it"))
+    dial.show(0.9371)
+    assert dial.slider.value == 0.9371
+    assert ("0.9371", 0.9371) in dial.slider.options
+
+
+@pytest.mark.parametrize("name", ["clip", "clipnorm", "decay", "weightdecay"])
+def test_what_can_be_off_has_a_place_for_it(name):
+    h = SGD.hypers[name]
+    dial = Dial(h, h.default, lambda *a: None)
+    assert dial.slider.options[dial.slider.index][0] == "off"
+    at_end = dial.slider.options[-1 if math.isinf(h.default) else 0]
+    assert at_end == ("off", h.default)
+
+
+@pytest.mark.parametrize("value", [1e-9, 0.003, 5.0, 4e4])
+def test_a_log_dial_makes_room_for_any_value(value):
+    dial = Dial(SGD.hypers["η"], 0.1, lambda *a: pytest.fail("nobody moved it"))
+    dial.show(value)
+    assert dial.slider.value == value
+
+
+def test_zero_on_a_log_dial_is_no_error():
+    run = quadratic()
+    run.set(η=0.0)
+    board = Board(run)
+    run.set(η=0.1)
+    board.show()
+    run.set(η=0.0)
+    board.show()
+    assert run.opt.η == 0.0
+
+
+def test_halving_and_doubling_are_factors_however_fast_they_are_clicked():
+    run = quadratic()
+    board = Board(run)
+    half, double = dials(board)["η"].box.children[1:]
+    assert (half.description, double.description) == ("÷2", "×2")
+    for b in (half, half, half, double):
+        b.click()
+    board.serve()
+    assert run.opt.η == 0.025
+    assert run.events[-1].new == 0.025
+
+
+def test_a_dial_is_a_request_and_nothing_happens_before_it_is_served():
+    run = quadratic()
+    board = Board(run)
+    dials(board)["η"].slider.value = 0.02
+    assert run.opt.η == 0.1
+    assert board.serve()
+    assert run.opt.η == 0.02
+    assert not board.serve()
+
+
+def test_a_dial_may_be_moved_on_another_thread():
+    run = quadratic()
+    board = Board(run)
+
+    def drag():
+        for η in (0.02, 0.03, 0.02):
+            dials(board)["η"].slider.value = η
+
+    thread = threading.Thread(target=drag)
+    thread.start()
+    thread.join()
+    board.serve()
+    assert [e.new for e in run.events] == [0.02, 0.03, 0.02]
+
+
+def test_a_turn_by_program_moves_the_slider_and_is_no_turn_by_hand():
+    run = quadratic()
+    board = Board(run)
+    run.set(η=0.03)
+    board.show()
+    assert dials(board)["η"].slider.value == 0.03
+    assert not board.serve()
+    assert len(run.events) == 1
+
+
+def test_a_swap_keeps_weights_and_each_optimisers_own_values():
+    run = quadratic()
+    board = Board(run)
+    dials(board)["η"].slider.value = 0.02
+    board.serve()
+    weights = run.params[0].data.copy()
+    for name in ("ADAM", "SGD"):
+        board._choice.value = name
+        board.serve()
+        board.show()
+        assert run.opt_name == name
+    assert dials(board)["η"].slider.value == 0.02
+    np.testing.assert_array_equal(run.params[0].data, weights)
+    assert [e.name for e in run.events] == ["η", "opt", "opt"]
+
+
+def test_a_swap_by_program_changes_the_dropdown_and_nothing_else():
+    run = quadratic()
+    board = Board(run)
+    run.swap("Momentum", ρ=0.5)
+    board.show()
+    assert board._choice.value == "Momentum"
+    assert dials(board)["ρ"].slider.value == 0.5
+    assert not board.serve()
+
+
+def test_the_effective_step_stands_beside_ρ():
+    W = param(np.ones(3))
+    board = Board(quadratic(Momentum([W], 0.01, ρ=0.9)))
+    assert board._effective.value == "η/(1−ρ) = 0.1"
+    assert Board(quadratic())._effective.value == ""
+
+
+def test_a_value_out_of_range_is_a_message_and_the_dial_goes_back():
+    run = quadratic()
+    board = Board(run)
+    board._turned("η", -1.0)
+    board.serve()
+    assert "η = -1 is out of range: 0 ≤ η" in message(board)
+    assert run.opt.η == 0.1
+    assert dials(board)["η"].slider.value == 0.1
+    dials(board)["η"].slider.value = 0.05
+    board.serve()
+    assert message(board) == ""
+
+
+def test_a_message_is_text_and_no_markup():
+    board = Board(quadratic())
+    board.say("<b>1 < 2</b>")
+    assert "&lt;b&gt;1 &lt; 2&lt;/b&gt;" in message(board)
+
+
+def test_a_dial_that_beats_a_schedule_says_so():
+    W = param(np.ones(3))
+    run = quadratic(SGD([W], lambda n: 0.1 / (1 + n)))
+    board = Board(run)
+    dials(board)["η"].slider.value = 0.02
+    board.serve()
+    assert "its schedule is off" in message(board)
+    run.step(3)
+    assert run.opt.η == 0.02
+
+
+def test_a_plain_function_has_no_dials_and_says_so():
+    W = param(1.0)
+
+    def descend():
+        W.data = W.data - 0.1 * W.grad
+        W.clear()
+
+    board = Board(Run(lambda x: W * W, [1.0], descend))
+    assert "descend is a plain function" in message(board)
+    assert board._choice.disabled
+    assert board._dials == {}
+
+
+def test_an_optimiser_known_by_name_only_has_dials_before_the_first_step():
+    W = param(1.0)
+    run = Run(lambda x: W * W, [1.0] * 5, "ADAM")
+    board = Board(run)
+    dials(board)["β1"].slider.value = 0.5
+    board.serve()
+    run.step()
+    assert run.opt.β1 == 0.5
+
+
+def test_buttons_are_enabled_as_far_as_they_do_something():
+    run = quadratic()
+    board = Board(run, playing=True)
+
+    def enabled():
+        board.show()
+        return [k for k, b in board._buttons.items() if not b.disabled]
+
+    assert enabled() == ["Pause", "Step", "Stop"]
+    board._buttons["Pause"].click()
+    board.serve()
+    assert enabled() == ["Play", "Step", "Stop"]
+    board._buttons["Stop"].click()
+    board.serve()
+    assert enabled() == []
+    assert run.state == "stopped"
+
+
+def test_every_control_is_labelled_with_its_name():
+    board = Board(quadratic(ADAM([param(np.ones(2))])), closable=True)
+    for x in board._widgets(board.box):
+        if isinstance(x, (w.Button, w.Dropdown, w.Checkbox, w.SelectionSlider, w.FloatLogSlider, w.FloatSlider)):
+            assert x.description
+    labels = {x.description for x in board._widgets(board.box) if hasattr(x, "description")}
+    assert labels >= {"Play", "Pause", "Step", "Stop", "Close", "optimiser", "η", "β1", "β2", "decay", "clip", "log-y"}
+
+
+def test_the_board_knows_its_own_widgets():
+    board, other = Board(quadratic()), Board(quadratic())
+    mine = [x.model_id for x in board._widgets(board.box)]
+    assert all(map(board.owns, mine))
+    assert not any(map(other.owns, mine))
+
+
+def test_closing_closes_every_widget_also_those_of_optimisers_that_were_left():
+    before = set(w.widget._instances)
+    board = Board(quadratic())
+    board._choice.value = "ADAM"
+    board.serve()
+    board.show()
+    assert len(set(w.widget._instances) - before) > 50
+    board.close()
+    assert set(w.widget._instances) - before == set()
+
+
+def test_a_board_that_the_page_closed_goes_on_quietly():
+    run = quadratic()
+    board = Board(run)
+    board.close()
+    board.serve()
+    assert board.closed
+    run.set(η=0.3)
+    board.show(0.01)
+
+
+def test_a_panel_is_made_from_loss_data_and_parameters():
+    W = param(1.0)
+    p = Panel(lambda x: (W - x) ** 2, [0.0] * 5, [W], opt="Momentum", ρ=0.5, epochs=3, name="p")
+    assert repr(p) == "Panel(Run('p', Momentum, ready, epoch 1/3, 0 steps))"
+    assert p.run.values["ρ"] == 0.5
+
+
+def test_a_panel_of_a_run_is_its_driver(capsys):
+    run = quadratic()
+    p = Panel(run)
+    assert p.run is run
+    run.wait()
+    assert run.state == "done"
+    assert "20 steps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "match"),
+    [
+        (lambda W: Panel(lambda x: W * W), TypeError, r"Panel\(loss, data, params\(m\)\)"),
+        (lambda W: Panel(lambda x: W * W, [1.0]), TypeError, r"Panel\(loss, data, params\(m\)\)"),
+        (lambda W: Panel(quadratic(), [1.0]), TypeError, "nothing beside the run"),
+        (lambda W: Panel(quadratic(), η=0.1), TypeError, "nothing beside the run"),
+        (lambda W: Panel(lambda x: W * W, [1.0], [W], opt="Adamm"), ValueError, "no optimiser Adamm; there are"),
+        (lambda W: Panel(lambda x: W * W, [1.0], [W], ρ=0.1), TypeError, "ADAM has no ρ|ρ"),
+        (lambda W: Panel(lambda x: W * W, [1.0], [W], η=-1), ValueError, "0 ≤ η"),
+        (lambda W: Panel(lambda x: W * W, [1.0], []), TypeError, "no parameters"),
+    ],
+)
+def test_a_panel_says_what_it_takes(make, error, match):
+    with pytest.raises(error, match=match):
+        make(param(1.0))
+
+
+def test_in_a_terminal_a_panel_says_how_to_train(capsys):
+    Panel(quadratic())._ipython_display_()
+    assert "run.wait() trains" in capsys.readouterr().out
