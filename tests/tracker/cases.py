@@ -231,11 +231,12 @@ case("einsum, three", lambda a, b, c: np.einsum("ij,jk,ik->k", a, b, c, optimize
 
 # -- more element by element
 
-unary("real", np.exp2, np.cbrt, np.sinh, np.cosh, np.arctan, np.arcsinh, np.sinc, np.fabs, np.deg2rad)
+unary("real", np.exp2, np.sinh, np.cosh, np.arctan, np.arcsinh, np.sinc, np.fabs, np.deg2rad)
 unary("real", np.nan_to_num, np.conjugate, np.real, np.radians)
 for f in (np.rad2deg, np.degrees):
     case(f.__name__, lambda x, f=f: f(x) / 50, one())
-unary("positive", np.log2, np.log10, np.reciprocal)
+unary("positive", np.log2, np.log10, np.reciprocal, np.cbrt)
+case("cbrt of negative", lambda x: np.cbrt(-x), one(domain="positive"))
 unary("unit", np.arcsin, np.arccos, np.arctanh, np.tan)
 unary("above 1", np.arccosh)
 case("sinc around 0", lambda x: np.sinc(x * 0.1), one())

@@ -13,7 +13,8 @@ from fluxmagic import gradient, param
 from fluxmagic.tracker import Tracked, gradcheck, hook
 from tests.tracker.cases import CASES, Case
 
-few = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+# the same examples in every run: one in some 10⁵ random numbers is so near a kink that differences are wrong there
+few = settings(max_examples=6, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 every = pytest.mark.parametrize("case", CASES, ids=[c.name for c in CASES])
 
 
