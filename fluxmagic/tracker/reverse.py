@@ -100,7 +100,7 @@ def _offers(parents: tuple[Tracked | None, ...], stop: int) -> list[Any]:
         if p is None:
             into.append(False)
         elif type(p) is Param and p.fresh and not p.shown and p.serial > stop:
-            buffer = p.gradient
+            buffer: Any = p.gradient
             for other in into:
                 if other is buffer:  # the same parameter twice: the second gradient is added
                     buffer = None
