@@ -206,7 +206,7 @@ class Board:
         self.box = w.VBox(
             [
                 w.Box([*self._buttons.values(), self._bar, self._where], layout=wrap),
-                w.Box([self._choice, self._effective, self._logy, self._smoothing, self._cost], layout=wrap),
+                w.Box([self._choice, self._logy, self._smoothing, self._cost], layout=wrap),
                 self._place,
                 self._message,
             ],
@@ -358,11 +358,9 @@ class Board:
             _offer(self._choice, self._names(), run.opt_name, self._choose)
         if cls not in self._dials:
             dials = {k: Dial(h, run.values[k], self._turned) for k, h in cls.hypers.items()}
-            boxes = [d.box for d in dials.values()]
-            self._dials[cls] = (
-                dials,
-                w.Box(boxes, layout=w.Layout(flex_flow="row wrap", align_items="center", width="100%")),
-            )
+            boxes = [w.HBox([d.box, self._effective]) if k == "ρ" else d.box for k, d in dials.items()]
+            layout = w.Layout(flex_flow="row wrap", align_items="center", width="100%")
+            self._dials[cls] = dials, w.Box(boxes, layout=layout)
         dials, box = self._dials[cls]
         if self._place.children != (box,):
             self._place.children = (box,)

@@ -182,9 +182,10 @@ class Kernel:
 
     def use_subshell(self) -> None:
         """From now on widgets speak through a subshell, as JupyterLab lets them."""
+        info = self.client.kernel_info()
+        self.until(lambda: info in self.replies)
+        if "kernel subshells" not in self.replies[info]["content"].get("supported_features", []):
+            pytest.skip("this kernel has no subshells")
         message = self.client.session.msg("create_subshell_request", {})
         self.client.control_channel.send(message)
-        reply = self.client.control_channel.get_msg(timeout=10)
-        if reply["content"].get("status") != "ok":
-            pytest.skip("this kernel has no subshells")
-        self.subshell = reply["content"]["subshell_id"]
+        self.subshell = self.client.control_channel.get_msg(timeout=10)["content"]["subshell_id"]
