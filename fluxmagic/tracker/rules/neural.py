@@ -340,36 +340,37 @@ vdot = getattr(np.vdot, "__wrapped__", np.vdot)  # nothing here is tracked; and,
 def _softmax_crossentropy(x: Any, target: Any) -> tuple[Any, Any]:
     """Mean over the rows of -Σ target·logsoftmax(x); target holds a label, or a row of weights, for each row.
 
-    Keeps d and s with gradient d/s: the exponentials less what the target takes, and their sums.
+    Works on columns, a class to a row: sums over few classes are several times faster down than across.
+    Keeps d and s with gradient (d/s).T: the exponentials less what the target takes, and their sums.
     """
     n, k = x.shape
-    flat = x.reshape(-1)
-    if not vdot(flat, flat) < 6400:  # for |x| < 80 exp neither overflows nor vanishes; else take a row's largest off
-        x = x - np.maximum.reduce(x, 1, keepdims=True)
-        flat = x.reshape(-1)
-    e = np.exp(x, order="C")
-    total = e.dot(_ones(k, x.dtype))
+    z = x.T.copy()
+    z -= np.maximum.reduce(z, 0)
+    e = np.exp(z)
+    total = _ones(k, x.dtype).dot(e)
     if target.ndim == 1:
-        at = _row_starts(n, k) + target
-        loss = (np.log(total) - flat.take(at)).dot(_ones(n, x.dtype)) / n
+        at = target * n
+        at += _counting(n)
+        loss = (np.log(total) - z.reshape(-1).take(at)).dot(_ones(n, x.dtype)) / n
         d = e.reshape(-1)
         d[at] = d.take(at) - total
         return loss, (e, total)
-    weights = target.dot(_ones(k, x.dtype))
-    loss = (weights.dot(np.log(total)) - flat.dot(target.reshape(-1))) / n
-    return loss, (e * weights[:, None] - target * total[:, None], total)
+    target = target.T
+    weights = _ones(k, x.dtype).dot(target)
+    loss = (weights.dot(np.log(total)) - vdot(z, target)) / n
+    return loss, (e * weights - target * total, total)
 
 
 @lru_cache(maxsize=64)
-def _row_starts(n: int, k: int) -> np.ndarray:
-    return np.arange(0, n * k, k)
+def _counting(n: int) -> np.ndarray:
+    return np.arange(n)
 
 
 def _d_softmax_crossentropy(Δ: Array, y: Array, x: Array, target: Any, kept: Any = None) -> Array:
     each = Δ / max(len(x), 1)
     if kept is not None and not isinstance(Δ, Tracked):
         d, total = kept
-        return d * (each / total)[:, None]
+        return (d * (each / total)).T
     p = softmax(x)
     if target.ndim == 1:
         target = np.equal.outer(target, np.arange(x.shape[1])).astype(x.dtype)
