@@ -153,4 +153,4 @@ def curves() -> Image:
         ax.tick_params(labelsize=7)
     picture = io.BytesIO()
     figure.savefig(picture, dpi=96, facecolor="white")
-    return Image(picture.getvalue())
+    return Image(picture.getvalue())  # type: ignore[no-untyped-call]
