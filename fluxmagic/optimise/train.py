@@ -120,6 +120,11 @@ def throttle(f: Callable[..., Any], seconds: float) -> Callable[..., Any]:
     return throttled
 
 
+def quiet() -> Any:
+    """Within it NumPy does not warn of overflow and the like: a step is checked, and NotFinite says more."""
+    return np.errstate(**{kind: "ignore" for kind, what in np.geterr().items() if what == "warn"})  # type: ignore[arg-type]
+
+
 class Interrupts:
     """A guard around a loop: Ctrl-C (or ■) lets the batch end; a second one stops at once, but in no update.
 
@@ -365,7 +370,7 @@ def train(loss: Callable[..., Any], data: Iterable[Any], opt: Any, *, cb: Any = 
     def start(l: Tracked) -> None:
         clear(opts, l)  # what was collected before is not of this batch
 
-    with Interrupts() as interrupts:
+    with quiet(), Interrupts() as interrupts:
         try:
             for step, d in enumerate(data, 1):
                 value = take_step(loss, d, opts, step, look=start if step == 1 else None)

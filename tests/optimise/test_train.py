@@ -341,3 +341,16 @@ def test_ctrl_c_from_outside_never_leaves_an_update_half_done():
             child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=60)
     assert out == "interrupted 1 False True\n", err
+
+
+def test_a_run_that_diverges_raises_notfinite_and_does_not_warn_as_well() -> None:
+    W = param(np.array([1e30], np.float32))
+    with pytest.raises(NotFinite):  # warnings are errors here, and would come first
+        train(lambda x: ((W * x) ** 2).sum(), [np.float32(1e10)] * 3, SGD([W], 0.1))
+    assert np.geterr()["over"] == "warn"
+
+
+def test_who_asked_numpy_to_raise_is_not_silenced() -> None:
+    W = param(np.array([1e30], np.float32))
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        train(lambda x: ((W * x) ** 2).sum(), [np.float32(1e10)], SGD([W], 0.1))
