@@ -95,9 +95,17 @@ class Dial:
         return [(name, v) for v, name in sorted(names.items())]
 
     def _moved(self, change: Any) -> None:
-        if change["new"] != self._value:
+        if not self._stands_for(change["new"]):
             self._value = change["new"]
             self.turned(self.hyper.name, change["new"])
+
+    def _stands_for(self, shown: float) -> bool:
+        """A page rounds a value to the slider's steps, and sends that back: nobody has turned anything."""
+        if shown == self._value:
+            return True
+        if isinstance(self.slider, w.FloatLogSlider):
+            return self._value > 0 and abs(math.log10(shown / self._value)) < 0.51 * self.slider.step
+        return isinstance(self.slider, w.FloatSlider) and abs(shown - self._value) < 0.51 * self.slider.step
 
     def _scale(self, factor: float) -> None:
         value = self.slider.value * factor
@@ -106,7 +114,7 @@ class Dial:
 
     def show(self, value: float) -> None:
         """Stand where the run's value is."""
-        if value == self._value == self.slider.value or value != value:
+        if value != value or (value == self._value and self._stands_for(self.slider.value)):
             return
         self._value = value
         slider = self.slider
@@ -383,7 +391,7 @@ class Board:
 
     def close(self) -> None:
         """Take the widgets off the page."""
-        tops = [self.box, *(box for _, box in self._dials.values())]
+        tops = [self.box, self._effective, *(box for _, box in self._dials.values())]
         widgets = [x for top in tops for x in self._widgets(top)]
         for x in widgets:
             for part in (x.layout, getattr(x, "style", None), x):

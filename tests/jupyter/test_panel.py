@@ -114,6 +114,17 @@ def test_zero_on_a_log_dial_is_no_error():
     assert run.opt.η == 0.0
 
 
+def test_what_a_page_makes_of_a_value_by_rounding_is_no_turn():
+    turned = []
+    dial = Dial(ADAM.hypers["η"], 0.005, lambda name, value: turned.append(value))
+    dial.slider.value = 10**-2.3  # 0.005 on the slider's steps, as a page sends it back
+    assert turned == []
+    dial.show(0.005)
+    assert dial.slider.value == 10**-2.3  # nor is it sent to and fro
+    dial.slider.value = 10**-2.25
+    assert turned == [10**-2.25]
+
+
 def test_halving_and_doubling_are_factors_however_fast_they_are_clicked():
     run = quadratic()
     board = Board(run)
