@@ -27,18 +27,52 @@ def seed(n: int | None = None) -> None:
     >>> import fluxmagic
     >>> fluxmagic.seed(0)
     """
-    _default.bit_generator.state = np.random.default_rng(n).bit_generator.state
+    generator().bit_generator.state = np.random.default_rng(n).bit_generator.state
 
 
 def generator(rng: np.random.Generator | int | None = None) -> np.random.Generator:
     """The generator to use: the default one, the one given, or a new one from an integer seed."""
     if rng is None:
-        return _default
+        return resolved(_default)
     if isinstance(rng, np.random.Generator):
         return rng
     if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool):
         return np.random.default_rng(rng)
     raise TypeError(f"rng is a numpy.random.Generator, an integer seed or None, not {type(rng).__name__}")
+
+
+class _Own(threading.local):
+    generator: np.random.Generator | None = None
+
+
+_own = _Own()
+
+
+def resolved(rng: np.random.Generator) -> np.random.Generator:
+    """The generator that stands for this one in this thread: another one than the default within `own`."""
+    return _own.generator if rng is _default and _own.generator is not None else rng
+
+
+class own:  # noqa: N801
+    """Within it this thread draws from a generator of its own wherever it would draw from the default one.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator, optional
+        None changes nothing.
+    """
+
+    def __init__(self, rng: np.random.Generator | None) -> None:
+        self._rng = rng
+        self._before: list[np.random.Generator | None] = []
+
+    def __enter__(self) -> None:
+        self._before.append(_own.generator)
+        if self._rng is not None:
+            _own.generator = self._rng
+
+    def __exit__(self, *error: object) -> None:
+        _own.generator = self._before.pop()
 
 
 class _Log(threading.local):
@@ -51,6 +85,7 @@ _log = _Log()
 
 def drawing(rng: np.random.Generator) -> np.random.Generator:
     """Announce a draw from rng, so that a checkpoint can repeat it.  To be called by layers that draw."""
+    rng = resolved(rng)
     if _log.draws is not None and all(r is not rng for r, _ in _log.draws):
         _log.draws.append((rng, rng.bit_generator.state))
     return rng

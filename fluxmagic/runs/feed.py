@@ -58,21 +58,24 @@ class Feed:
     def next(self) -> Any:
         """The next batch, or `END`.  Whoever has worked on it adds one to `place`."""
         if self._kept is not None:
-            (d,) = self._kept
-            self._kept = None
+            (d,), self._kept = self._kept, None
             return d
-        if self._batches is None:
-            start = generator_states(self.generators)
-            self._open()
-            self._epoch_start = start
-        elif self._broken and self.repeatable:  # a generator that has raised would only say that it has ended
-            now = generator_states(self.generators)
-            self.go_to(self.place, self._epoch_start)
-            restore_generators(now)
+        if self._batches is None or self._broken:
+            self._begin()
         self._broken = True
         d = next(self._batches, END)  # type: ignore[arg-type]
         self._broken = False
         return d
+
+    def _begin(self) -> None:
+        """Begin an epoch; or once more, where the data has raised: a generator would only say that it has ended."""
+        now = generator_states(self.generators)
+        if self._batches is None:
+            self._open()
+            self._epoch_start = now
+        elif self.repeatable:
+            self.go_to(self.place, self._epoch_start)
+            restore_generators(now)
 
     def keep(self, d: Any) -> None:
         """A batch was not worked on after all: it comes again."""

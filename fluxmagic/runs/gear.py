@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
@@ -167,14 +167,16 @@ class Gear:
             wished, self._wished = self._wished, ""
             self._put(self._shelf[wished])
 
-    def changed(self) -> Iterator[tuple[str, Any, Any]]:
+    def changed(self) -> list[tuple[str, Any, Any]]:
         """What was changed on the optimiser itself, past the run: name, old, new."""
         opt = self.opt
-        if isinstance(opt, Optimiser):
-            now = {**opt._values, **opt._schedules} if opt._schedules else opt._values
-            if now != self._seen:
-                seen, self._seen = self._seen, dict(now)
-                yield from ((k, seen[k], new) for k, new in now.items() if new != seen[k])
+        if not isinstance(opt, Optimiser):
+            return []
+        seen, now = self._seen, {**opt._values, **opt._schedules} if opt._schedules else opt._values
+        if now == seen:
+            return []
+        self._seen = dict(now)
+        return [(k, seen[k], new) for k, new in now.items() if new != seen[k]]
 
     # -- keeping and restoring -----------------------------------------------------------------------------
 

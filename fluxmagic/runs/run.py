@@ -22,7 +22,7 @@ import numpy as np
 from fluxmagic import random
 from fluxmagic.layers import named_params, state
 from fluxmagic.optimise.optimiser import Optimiser
-from fluxmagic.optimise.train import Interrupts, NotFinite, Stop, as_list, callback, clear, take_step
+from fluxmagic.optimise.train import Interrupts, NotFinite, Stop, as_list, callback, clear, quiet, take_step
 from fluxmagic.runs import back, code, files
 from fluxmagic.runs.back import NotRepeated
 from fluxmagic.runs.code import Source
@@ -72,7 +72,7 @@ class Run:
     model : optional
         What is trained, for names in errors; default: what the loss refers to.
     seed : int, optional
-        Seeds the default generator when the run starts: order of the data, dropout.
+        Of a generator of its own, which the run draws from in place of the default one: order of the data, dropout.
     name : str, optional
     hypers : dict, optional
         Hyper-parameters, where `opt` is a class or a name.
@@ -158,6 +158,8 @@ class Run:
         self.source: Source | None = None  # the text of the cell that the run was made from
         self.state = "ready"
         self._strict = strict
+        self._rng = None if seed is None else np.random.default_rng(seed)
+        self._own_draws = random.own(self._rng)
         self._gear = Gear(opt, hypers)
         self._feed = Feed(data)
         self._record = Record(self._gear.first, self._gear.first_settings, self._gear.first_updates)
@@ -174,6 +176,7 @@ class Run:
         self._coming: deque[type[Optimiser]] = deque()  # what the requests will put in force
         self._asking = threading.Lock()
         self._lock = threading.RLock()  # held while a batch is worked on
+        self._waiting: deque[None] = deque()  # one for each thread that waits for the lock
         self._busy = False  # a batch is being worked on
         self._asked = ""  # "pause" or "stop"
         self._moves = False
@@ -351,10 +354,18 @@ class Run:
     @contextmanager
     def _between(self) -> Iterator[None]:
         """Between two batches, whichever thread works on them."""
-        with self._lock:
-            if not self._busy:
-                self._serve()
-            yield
+        self._waiting.append(None)
+        try:
+            self._lock.acquire()
+        finally:
+            self._waiting.pop()
+        try:
+            with self._own_draws:
+                if not self._busy:
+                    self._serve()
+                yield
+        finally:
+            self._lock.release()
         if self._requests:
             self._serve_if_idle()
 
@@ -389,8 +400,6 @@ class Run:
         """Before the first step."""
         self._find_roots()
         self._found = copies([], self._statistics)[1], generator_states(self._generators)
-        if self.seed is not None:
-            random.seed(self.seed)
         clear(self._gear.opts)
         self._at_start = generator_states(self._generators)
         self._environment = environment()
@@ -402,9 +411,9 @@ class Run:
             roots.append(self.data)
         found = state(*roots)
         self._statistics = [x for x in found if isinstance(x, np.ndarray)]
-        self._feed.generators = [x for x in found if isinstance(x, np.random.Generator)]
-        if all(g is not random.generator() for g in self._generators):
-            self._generators.append(random.generator())
+        with self._own_draws:
+            generators = [random.resolved(x) for x in found if isinstance(x, np.random.Generator)]
+            self._feed.generators = list({id(g): g for g in [*generators, random.generator()]}.values())
 
     @property
     def _generators(self) -> list[np.random.Generator]:
@@ -436,7 +445,9 @@ class Run:
 
     def _one(self) -> float | None:
         """One step; None where the data has ended, and with it the run."""
-        with self._lock:
+        if self._waiting:
+            time.sleep(1e-4)  # a lock is not fair: without this, who waits might do so for long
+        with self._lock, self._own_draws:
             if self._requests:
                 self._serve()
             self._busy = True
@@ -608,7 +619,8 @@ class Run:
                 self._asked = ""
             self.state = "running"
         try:
-            yield
+            with quiet():
+                yield
         except KeyboardInterrupt:
             self.state = "paused"
             raise
@@ -826,6 +838,7 @@ class Run:
                 strict=self._strict,
             )
             new.parent, new.source = self, self.source
+            new._rng, new._own_draws = self._rng, random.own(self._rng)
             new._known, new._trained, new._statistics = self._known, self._trained, self._statistics
             new._feed.generators = self._generators
             new._at_start, new._environment = self._at_start, self._environment
@@ -953,7 +966,8 @@ class Run:
         self._seconds = self.seconds
         self._at_start = start.generators
         self._snapshots.put(start)
-        back.restore(self, now)
+        with self._own_draws:
+            back.restore(self, now)
         self._known = params if self._strict else None
         self.state = state
 

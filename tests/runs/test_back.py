@@ -523,3 +523,35 @@ def test_dropping_a_run_frees_it():
     del run
     gc.collect()
     assert gone() is None
+
+
+def test_four_seeded_runs_in_four_threads_need_no_generators_of_their_own():
+    def make(i):
+        return network(seed=i, epochs=15)[0]
+
+    alone = []
+    for i in range(4):
+        run = make(i)
+        run.train()
+        alone.append(arrays(run))
+    assert len(set(map(tuple, alone))) == 4
+    runs = [make(i) for i in range(4)]
+    before = str(fluxmagic.random.generator().bit_generator.state)
+    threads = [threading.Thread(target=r.train) for r in runs]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert [arrays(r) for r in runs] == alone
+    assert str(fluxmagic.random.generator().bit_generator.state) == before
+
+
+def test_a_seeded_run_draws_what_the_default_generator_would_after_that_seed():
+    seeded, _ = network(seed=5)
+    seeded.train()
+    run, _ = network(seed=None)
+    fluxmagic.seed(5)
+    run.train()
+    assert arrays(run) == arrays(seeded)
+    run.replay()
+    seeded.replay()

@@ -147,11 +147,11 @@ def test_a_cell_s_script_has_its_body_and_ends_in_the_same_bits(tmp_path, names,
     space = experiment(tmp_path)
     last = ast.parse(body.strip()).body[-1].value
     before = ast.Module(ast.parse(body.strip()).body[:-1], [])
-    target = compile(f"({names},) = [batch]" if "," not in names else f"{names} = batch", "names", "exec")
+    target = compile(f"{names} = batch", "names", "exec")
     parts = [compile(before, "body", "exec"), compile(ast.Expression(last), "value", "eval")]
 
     def cell(*batch):
-        exec(target, space, {"batch": batch, "space": space}) if False else space.update(batch=batch)
+        space["batch"] = batch
         exec(target, space)
         exec(parts[0], space)
         return eval(parts[1], space)

@@ -93,8 +93,8 @@ def test_an_interrupt_at_any_moment_leaves_the_run_on_its_path(opt):
 TWICE = """
 import os, signal, sys, time
 import numpy as np
-from fluxmagic import OPT, Run, param
-from fluxmagic.optimise import SGD, Optimiser
+from fluxmagic import Run, param
+from fluxmagic.optimise import SGD
 
 where = sys.argv[1]
 W = param(np.zeros(4))
@@ -127,7 +127,7 @@ except KeyboardInterrupt:
     print(run.steps, run.state, W.data.tolist())
 run.train()
 print(run.steps, run.state, W.data.tolist())
-""".replace("OPT, ", "")
+"""
 
 
 @pytest.mark.parametrize(
@@ -214,17 +214,13 @@ while True:
 
 def test_a_kill_at_any_moment_while_saving_leaves_a_whole_file_and_loses_no_save_that_was_acknowledged(tmp_path):
     rng = random.Random(1)
-    fluxmagic.seed(0)
-    left = 0
     for _ in range(TRIES):
         with child(SAVES, tmp_path) as saver:
             acknowledged = int(saver.stdout.readline())
             time.sleep(rng.uniform(0.0, 0.02))
             saver.kill()
-            acknowledged = max(
-                [acknowledged, *(int(l) for l in saver.stdout.read().splitlines(keepends=True) if l[-1] == "\n")]
-            )
-        left += len(os.listdir(tmp_path)) - 1
+            more = [l for l in saver.stdout.read().splitlines(keepends=True) if l.endswith("\n")]
+            acknowledged = int(more[-1]) if more else acknowledged
         m = fluxmagic.Chain(
             fluxmagic.Dense(4, 6, fluxmagic.tanh),
             fluxmagic.BatchNorm(6),
