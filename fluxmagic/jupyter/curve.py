@@ -168,6 +168,14 @@ class _Track:
             d.update(len(checks), column(name), steps)
 
 
+def _loss(run: Run | Decimated) -> Decimated:
+    if isinstance(run, Decimated):
+        return run
+    track = _Track(run)
+    track.update()
+    return track.loss
+
+
 def _checked(run: Run) -> list[str]:
     return [*(["valid"] if run.valid is not None else []), *run.metrics]
 
@@ -178,8 +186,8 @@ class Curve:
     Parameters
     ----------
     run : Run
-    earlier : iterable of Run
-        Drawn in grey behind it.
+    earlier : iterable of Run or Decimated
+        Runs, or their losses, to be drawn in grey behind it.
 
     Attributes
     ----------
@@ -191,14 +199,12 @@ class Curve:
         The share of the smoothed loss that is kept from step to step, in [0, 1).
     """
 
-    def __init__(self, run: Run, earlier: Iterable[Run] = ()) -> None:
+    def __init__(self, run: Run, earlier: Iterable[Run | Decimated] = ()) -> None:
         self.run = run
         self.log = False
         self.smoothing = 0.9
         self._track = _Track(run)
-        self._earlier = [_Track(r) for r in earlier if r is not run and r.steps]
-        for track in self._earlier:
-            track.update()
+        self._earlier = [d for d in map(_loss, (r for r in earlier if r is not run)) if d.n]
         with matplotlib.rc_context():
             matplotlib.rcdefaults()  # a user's own style is for the user's own figures
             self.figure, self._ax = _axes()
@@ -217,8 +223,8 @@ class Curve:
                 self._checks[k] = self._line(ax, colour, lw=1.6, marker=".", ms=4)
             self._smooth = self._line(self._ax, LOSS, lw=1.8)
             shown = {"loss": self._smooth, **self._checks}
-            for track in self._earlier:
-                line = self._ax.plot(*track.loss.smooth(self.smoothing), color=INK, alpha=0.45, lw=1.2, zorder=1)[0]
+            for loss in self._earlier:
+                line = self._ax.plot(*loss.smooth(self.smoothing), color=INK, alpha=0.45, lw=1.2, zorder=1)[0]
                 shown["earlier"] = line
             self._legend(shown)
         self._marks: list[Any] = []
@@ -250,6 +256,11 @@ class Curve:
         for handle in legend.legend_handles:
             handle.set_animated(False)
 
+    @property
+    def loss(self) -> Decimated:
+        """The loss as it is drawn."""
+        return self._track.loss
+
     # -- what is shown -------------------------------------------------------------------------------------
 
     def _update(self) -> None:
@@ -264,7 +275,7 @@ class Curve:
     def _wanted(self) -> tuple[float, float, float, float, float]:
         """Right end of the steps; bottom and top of the loss, and of the metrics."""
         loss = [self._smooth.get_ydata()]
-        loss += [t.loss.smooth(self.smoothing)[1] for t in self._earlier]
+        loss += [d.smooth(self.smoothing)[1] for d in self._earlier]
         raw = np.concatenate([self._track.loss.low, self._track.loss.high])
         raw = raw[np.isfinite(raw)]
         if len(raw):
@@ -272,7 +283,7 @@ class Curve:
         if "valid" in self._checks:
             loss.append(self._checks["valid"].get_ydata())
         metrics = [np.asarray(line.get_ydata()) for k, line in self._checks.items() if k != "valid"]
-        end = max([self.run.steps, 1, *(t.loss.n for t in self._earlier)])
+        end = max([self.run.steps, 1, *(d.n for d in self._earlier)])
         return (float(end), *_range(loss, self.log), *_range(metrics, False))
 
     def _set_limits(self, final: bool = False) -> bool:
@@ -286,7 +297,7 @@ class Curve:
                 return False
         total = self.run.epochs * (self.run.steps_per_epoch or 0)
         if not final:
-            end = float(total) if self.run.steps * 4 > total > 0 else end * 1.5 + 20
+            end = float(total) if self.run.steps * 4 > total > 0 else end * 1.8 + 40
             end = max(end, float(self.run.steps))
         elif end < 2:
             end = 2.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -13,14 +14,14 @@ from IPython import display as _ipython
 
 from fluxmagic.jupyter import text
 from fluxmagic.jupyter.board import Board
-from fluxmagic.jupyter.curve import SHOWN, Curve
+from fluxmagic.jupyter.curve import SHOWN, Curve, Decimated
 from fluxmagic.jupyter.pump import Pump
 from fluxmagic.optimise.train import Interrupts
 from fluxmagic.runs import Run
 
 _display: Any = _ipython.display
 
-__all__ = ["Budget", "Live", "Page", "Terminal", "drive", "follow", "frontend", "remember"]
+__all__ = ["Budget", "Live", "Page", "Terminal", "drive", "earlier", "follow", "frontend"]
 
 LOOK = 0.05  # seconds between two looks at dials and budget
 IDLE = 0.02  # seconds that a paused run sleeps
@@ -112,9 +113,9 @@ class Terminal:
 class Page:
     """A page that shows pictures: two places, for the curve and for words, updated in place."""
 
-    def __init__(self, run: Run, earlier: Iterable[Run] = ()) -> None:
+    def __init__(self, run: Run, before: Iterable[Decimated] = ()) -> None:
         self.run = run
-        self.curve = Curve(run, earlier)
+        self.curve = Curve(run, before)
         self.first = self.curve.frame()  # drawing the first takes as long as ten others: not on the run's time
         self.open()
         self.budget = Budget()
@@ -132,14 +133,14 @@ class Page:
     def look(self) -> None:
         """Show where the run is, if there is time."""
         if self.budget.due():
+            start = time.perf_counter()
             self.draw()
+            self.budget.spend(time.perf_counter() - start)
 
     def draw(self) -> None:
-        """Show where the run is."""
-        start = time.perf_counter()
+        """Show where the run is; while it rests that is on nobody's time."""
         self.picture.update(_image(self.run, self.curve.frame()), raw=True, metadata=METADATA)
         self.show()
-        self.budget.spend(time.perf_counter() - start)
 
     def show(self) -> None:
         """Say where the run is."""
@@ -147,6 +148,7 @@ class Page:
 
     def close(self) -> None:
         """Leave the last frame and the summary."""
+        _remember(self.run, self.curve.loss)
         self.picture.update(_image(self.run, self.curve.picture()), raw=True, metadata=METADATA)
         self.words.update(_words(text.summary(self.run)), raw=True)
 
@@ -154,9 +156,9 @@ class Page:
 class Live(Page):
     """A page with dials above the curve."""
 
-    def __init__(self, run: Run, earlier: Iterable[Run] = (), board: Board | None = None) -> None:
+    def __init__(self, run: Run, before: Iterable[Decimated] = (), board: Board | None = None) -> None:
         self.board = Board(run, playing=True) if board is None else board
-        super().__init__(run, earlier)
+        super().__init__(run, before)
 
     def open(self) -> None:
         # at the end the picture takes the place of the dials, which are of no more use, and words that of the picture
@@ -182,6 +184,7 @@ class Live(Page):
         self.board.show(self.budget.share)
 
     def close(self) -> None:
+        _remember(self.run, self.curve.loss)
         self.dials.update(_image(self.run, self.curve.picture()), raw=True, metadata=METADATA)
         self.picture.update(_words(text.summary(self.run)), raw=True)
         self.board.close()
@@ -207,15 +210,19 @@ def frontend(ip: Any) -> str:
     return "widgets" if content.get("allow_stdin") else "page"
 
 
-_earlier: deque[Run] = deque(maxlen=3)
+_earlier: deque[tuple[str | None, weakref.ref[Run], Decimated]] = deque(maxlen=3)
+"""What was shown last: not the runs themselves, which may be large."""
 
 
-def remember(run: Run) -> list[Run]:
-    """The earlier runs of the same name, which are drawn in grey; this one is among them the next time."""
-    same = [r for r in _earlier if r is not run and r.name == run.name]
-    if run not in _earlier:
-        _earlier.append(run)
-    return same
+def earlier(run: Run) -> list[Decimated]:
+    """The losses of earlier runs of the same name, which are drawn in grey."""
+    return [loss for name, ref, loss in _earlier if name == run.name and ref() is not run]
+
+
+def _remember(run: Run, loss: Decimated) -> None:
+    for old in [e for e in _earlier if e[1]() is run]:
+        _earlier.remove(old)
+    _earlier.append((run.name, weakref.ref(run), loss))
 
 
 def drive(run: Run, ip: Any, *, panel: bool = True) -> None:
@@ -237,9 +244,9 @@ def drive(run: Run, ip: Any, *, panel: bool = True) -> None:
     if kind == "terminal":
         follow(run, Terminal(run))
     elif kind == "widgets" and panel:
-        follow(run, Live(run, remember(run)), ip.kernel)
+        follow(run, Live(run, earlier(run)), ip.kernel)
     else:
-        follow(run, Page(run, remember(run)))
+        follow(run, Page(run, earlier(run)))
 
 
 def follow(run: Run, view: Any, kernel: Any = None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from IPython.core.getipython import get_ipython
 
 from fluxmagic.jupyter.board import Board
-from fluxmagic.jupyter.driver import Live, Page, drive, follow, frontend, remember
+from fluxmagic.jupyter.driver import Live, Page, drive, earlier, follow, frontend
 from fluxmagic.jupyter.pump import Pump
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run
@@ -116,14 +116,14 @@ class Panel:
         elif kind == "terminal":
             print(f"{self!r}: there is nothing here to click on; run.wait() trains")
         elif kind == "page":
-            self._view = Page(self.run, remember(self.run))
+            self._view = Page(self.run, earlier(self.run))
         else:
             self._loop = asyncio.get_running_loop()
-            self._view = Live(self.run, remember(self.run), Board(self.run, closable=True, wake=self._wake))
+            self._view = Live(self.run, earlier(self.run), Board(self.run, closable=True, wake=self._wake))
 
     def close(self) -> None:
         """Leave the last frame and a summary; the run is paused, and can go on elsewhere."""
-        if self._task is not None:
+        if self._task is not None and self.run.state == "running":
             self.run.pause()
             self.run.advance(0.0)
         self._leave()

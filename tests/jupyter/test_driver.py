@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import time
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from fluxmagic import SGD, NotFinite, Run, param
 from fluxmagic.jupyter import driver
-from fluxmagic.jupyter.driver import Budget, Terminal, drive, follow, frontend, remember
+from fluxmagic.jupyter.driver import Budget, Terminal, drive, earlier, follow, frontend
 
 TERMINAL = SimpleNamespace()
 
@@ -204,19 +206,63 @@ def test_a_run_that_is_paused_where_nobody_can_go_on_ends_the_cell(capsys):
     assert (run.steps, run.state) == (5, "paused")
 
 
-def test_earlier_runs_of_the_same_name_are_remembered_three_of_them():
+class Shown:
+    def __init__(self, *args, **options):
+        self.data = []
+
+    def update(self, data, **options):
+        self.data.append(data)
+
+    display = update
+
+
+@pytest.fixture
+def pages(monkeypatch):
+    monkeypatch.setattr(driver, "_display", Shown)
     driver._earlier.clear()
-    runs = [quadratic(name="a") for _ in range(5)]
+    yield SimpleNamespace(kernel=SimpleNamespace(get_parent=lambda: {"content": {"allow_stdin": False}}))
+    driver._earlier.clear()
+
+
+def test_earlier_runs_of_the_same_name_are_drawn_three_of_them(pages):
+    runs = [quadratic(name="a") for _ in range(4)]
     other = quadratic(name="b")
-    assert remember(runs[0]) == []
-    assert remember(other) == []
-    assert remember(runs[0]) == []  # a run that is resumed is not earlier than itself
-    assert remember(runs[1]) == [runs[0]]
-    for r in runs[2:]:
-        seen = remember(r)
-    assert len(seen) <= 3
-    assert other not in seen
-    driver._earlier.clear()
+    assert earlier(runs[0]) == []
+    drive(runs[0], pages)
+    drive(other, pages)
+    assert earlier(runs[0]) == []  # a run that is resumed is not earlier than itself
+    assert [d.n for d in earlier(runs[1])] == [20]
+    for r in runs[1:]:
+        drive(r, pages)
+    assert len(earlier(quadratic(name="a"))) == 3
+    assert earlier(quadratic(name="b")) == []
+
+
+def test_earlier_runs_are_drawn_but_not_kept_in_memory(pages):
+    run = quadratic(name="a")
+    drive(run, pages)
+    ref = weakref.ref(run)
+    del run
+    gc.collect()
+    assert ref() is None
+    assert len(earlier(quadratic(name="a"))) == 1
+
+
+def test_frames_of_a_run_that_rests_are_not_held_against_it(pages):
+    view = driver.Page(quadratic())
+    view.budget = Budget(clock := Clock())
+    for _ in range(50):
+        view.draw()
+    clock.now += 1.0
+    assert view.budget.due()
+    assert view.budget.share == 0.0
+
+
+def test_a_page_without_dials_gets_the_picture_and_the_summary(pages):
+    view = driver.Page(quadratic())
+    follow(view.run, view)
+    assert view.picture.data[-1]["image/png"].startswith(b"\x89PNG")
+    assert "20 steps" in view.words.data[-1]["text/plain"]
 
 
 class View:

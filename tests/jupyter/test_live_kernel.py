@@ -206,9 +206,9 @@ def test_a_loss_that_turns_nan_while_a_dial_is_dragged(kernel):
         "run.loss = lambda x: loss(x) * (float('nan') if len(run.events) > 2 else 1.0)\n"
         "drive(run, ip)"
     )
-    kernel.find("η")
+    slider = kernel.find("η")
     for η in (0.02, 0.03, 0.04, 0.05, 0.06):
-        kernel.move("η", η)
+        kernel.tell(slider, {"method": "update", "state": {"value": η}, "buffer_paths": []})
         kernel.listen(0.1)
     reply = kernel.end(cell)
     assert reply["ename"] == "NotFinite"
@@ -455,3 +455,41 @@ def test_an_executed_notebook_has_the_picture_and_the_summary_and_no_widget():
     for outputs in (train, panel, wait, later):
         assert [sorted(o.data) for o in outputs] == [["image/png", "text/plain"], ["text/plain"]]
         assert "300 steps" in outputs[1].data["text/plain"]
+
+
+# -- the magic -----------------------------------------------------------------------------------------------
+
+MAGIC = """%%train x in [np.zeros(3)] * 100_000 --opt SGD --η 0.1 --name steered
+time.sleep(0.001)
+((V - x) ** 2).sum()
+"""
+
+
+def test_a_train_cell_has_dials(kernel):
+    kernel.run("%load_ext fluxmagic\nV = param(np.ones(3))")
+    cell = kernel.start(MAGIC)
+    kernel.find("η")
+    kernel.onward()
+    kernel.move("η", 0.01)
+    kernel.onward()
+    kernel.move("η", 0.02)
+    kernel.onward()
+    kernel.press("Stop")
+    assert kernel.end(cell)["status"] == "ok"
+    assert [e[1:] for e in events(kernel, "steered")] == [("η", 0.1, 0.01), ("η", 0.01, 0.02)]
+    assert left_behind(kernel, cell)
+
+
+def test_a_panel_outlives_the_extension_that_is_unloaded_in_the_middle(kernel):
+    kernel.run("%load_ext fluxmagic\np = Panel(make()); run = p.run")
+    kernel.run("p")
+    kernel.press("Play")
+    kernel.onward()
+    kernel.run("%unload_ext fluxmagic")
+    kernel.move("η", 0.01)
+    kernel.onward()
+    kernel.move("η", 0.02)
+    kernel.onward()
+    kernel.press("Close")
+    kernel.until(lambda: set(kernel.widgets) <= kernel.closed)
+    assert kernel.value("run.state, len(run.events)") == ("paused", 2)

@@ -201,9 +201,9 @@ def test_a_message_that_cannot_be_read_is_kept(kernel):
 @pytest.mark.parametrize("lacks", ["shell_stream", "session", "comm_manager", "_publish_status"])
 def test_a_kernel_that_is_not_as_known_is_left_alone(kernel, lacks):
     sent = kernel.move("ours")
-    broken = SimpleNamespace(**{
-        k: getattr(kernel, k) for k in ("shell_stream", "session", "comm_manager", "_publish_status") if k != lacks
-    })
+    broken = SimpleNamespace(
+        **{k: getattr(kernel, k) for k in ("shell_stream", "session", "comm_manager", "_publish_status") if k != lacks}
+    )
     with Pump(broken, own) as pump:
         assert not pump.works
         assert pump() == 0
