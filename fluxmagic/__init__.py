@@ -57,11 +57,11 @@ from fluxmagic.optimise import (
 from fluxmagic.optimise import stop as stop
 from fluxmagic.optimise import throttle as throttle
 from fluxmagic.random import seed as seed
-from fluxmagic.runs import Run
 from fluxmagic.tracker import back, gradient, param
 
 if TYPE_CHECKING:
     from fluxmagic.jupyter import Panel
+    from fluxmagic.runs import Run
 
 __version__ = "0.1.0"
 
@@ -120,7 +120,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # what needs IPython is loaded when it is asked for
+    # what a script may never need, and takes its time, is loaded when it is asked for
+    if name == "Run":
+        from fluxmagic.runs import Run
+
+        return Run
     if name == "Panel":
         from fluxmagic.jupyter import Panel
 

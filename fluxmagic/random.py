@@ -5,13 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 __all__ = ["generator", "seed"]
 
-_default = np.random.default_rng()
+
+@cache
+def _default() -> np.random.Generator:
+    # not before it is asked for: NumPy takes a third of its own time to load its generators
+    return np.random.default_rng()
 
 
 def seed(n: int | None = None) -> None:
@@ -33,7 +38,7 @@ def seed(n: int | None = None) -> None:
 def generator(rng: np.random.Generator | int | None = None) -> np.random.Generator:
     """The generator to use: the default one, the one given, or a new one from an integer seed."""
     if rng is None:
-        return resolved(_default)
+        return resolved(_default())
     if isinstance(rng, np.random.Generator):
         return rng
     if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool):
@@ -50,7 +55,7 @@ _own = _Own()
 
 def resolved(rng: np.random.Generator) -> np.random.Generator:
     """The generator that stands for this one in this thread: another one than the default within `own`."""
-    return _own.generator if rng is _default and _own.generator is not None else rng
+    return _own.generator if rng is _default() and _own.generator is not None else rng
 
 
 class own:  # noqa: N801

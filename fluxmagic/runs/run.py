@@ -5,7 +5,6 @@ It knows nothing of Jupyter.  Drivers call `step`, `train` or `advance`; viewers
 
 from __future__ import annotations
 
-import asyncio
 import math
 import threading
 import time
@@ -722,6 +721,8 @@ class Run:
         return (self._alone() if self._driver is None else self._driver.join()).__await__()
 
     async def _alone(self) -> None:
+        import asyncio  # which takes longer to load than all the rest here
+
         while not self.finished:
             self.advance(TURN)
             if self.state != "running":
