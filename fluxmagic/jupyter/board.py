@@ -208,14 +208,26 @@ class Board:
             layout=w.Layout(width="19em"),
         )
         self._smoothing.observe(lambda c: self._queue(lambda: self._look(smoothing=c["new"])), "value")
+        self._to = w.IntText(
+            description="to step",
+            tooltip="where Rewind goes back to",
+            style={"description_width": "4em"},
+            layout=w.Layout(width="10em"),
+        )
+        self._rewind = self._button("Rewind", "backward", "weights, optimiser and data as they were then", self._back)
+        self._copy = self._button("Copy as code", "code", "a script that does the same again", self._write)
+        self._copy.layout.width = "9em"
+        self._code = w.Textarea(description="code", layout=w.Layout(display="none", width="100%", height="14em"))
         self._place = w.VBox()
         self._message = w.HTML(layout=w.Layout(display="none"))
         wrap = w.Layout(flex_flow="row wrap", align_items="center", width="100%")
         self.box = w.VBox(
             [
                 w.Box([*self._buttons.values(), self._bar, self._where], layout=wrap),
-                w.Box([self._choice, self._logy, self._smoothing, self._cost], layout=wrap),
+                w.Box([self._choice, self._logy, self._smoothing], layout=wrap),
                 self._place,
+                w.Box([self._rewind, self._to, self._copy, self._cost], layout=wrap),
+                self._code,
                 self._message,
             ],
             layout=w.Layout(width="100%", overflow="hidden"),
@@ -282,6 +294,24 @@ class Board:
             return False
 
         self._queue(leave)
+
+    def _back(self) -> None:
+        def back() -> bool:
+            self.run.rewind(self._to.value)
+            self.stopped = False
+            self.say("")
+            return True
+
+        self._queue(back)
+
+    def _write(self) -> None:
+        def write() -> bool:
+            shown = self._code.layout.display != "none"
+            self._code.value = "" if shown else self.run.as_code()
+            self._code.layout.display = "none" if shown else None
+            return False
+
+        self._queue(write)
 
     def _choose(self, change: Any) -> None:
         new = change["new"]

@@ -129,6 +129,24 @@ def test_pause_step_play_and_stop(page):
     assert [e[0] for e in events(page)] == [steps + 2, steps + 2]
 
 
+def test_rewind_goes_back_while_the_cell_trains(kernel):
+    cell = kernel.start("run = make(); drive(run, ip)")
+    kernel.find("η")
+    kernel.onward(40)
+    kernel.move("η", 0.01)
+    kernel.onward()
+    kernel.move("η", 0.02)
+    kernel.onward()
+    kernel.tell(kernel.find("to step"), {"method": "update", "state": {"value": 10}, "buffer_paths": []})
+    kernel.press("Rewind")
+    kernel.until(lambda: kernel.widgets[kernel.find("η")]["value"] == 0.1)  # as it was then
+    kernel.move("η", 0.05)
+    kernel.onward()
+    kernel.press("Stop")
+    assert kernel.end(cell)["status"] == "ok"
+    assert [e[1:] for e in events(kernel)] == [("η", 0.1, 0.05)]
+
+
 def test_the_next_cells_and_other_widgets_wait_and_keep_their_order(page):
     page.run("import ipywidgets; seen = []; mine = ipywidgets.IntSlider(description='mine')")
     page.run("mine.observe(lambda c: seen.append((c['new'], len(seen), run.state)), 'value'); mine")

@@ -258,6 +258,51 @@ def test_an_optimiser_known_by_name_only_has_dials_before_the_first_step():
     assert run.opt.β1 == 0.5
 
 
+def test_rewind_goes_back_and_the_run_can_go_on():
+    run = quadratic()
+    board = Board(run)
+    run.step(5)
+    weights = run.params[0].data.copy()
+    run.set(η=0.3)
+    run.step(5)
+    run.stop()
+    board.stopped = True
+    board._to.value = 5
+    board._rewind.click()
+    assert board.serve()
+    board.show()
+    assert run.steps == 5
+    np.testing.assert_array_equal(run.params[0].data, weights)
+    assert dials(board)["η"].slider.value == 0.1
+    assert not board._buttons["Play"].disabled
+
+
+def test_rewind_to_where_the_run_has_not_been_is_a_message():
+    run = quadratic()
+    board = Board(run)
+    run.step(5)
+    board._to.value = 50
+    board._rewind.click()
+    board.serve()
+    assert run.steps == 5
+    assert "ValueError" in message(board)
+    assert "50" in message(board)
+
+
+def test_copy_as_code_shows_the_script_and_puts_it_away():
+    run = quadratic()
+    board = Board(run)
+    run.step(5)
+    run.set(η=0.3)
+    board._copy.click()
+    board.serve()
+    assert board._code.layout.display is None
+    assert "run.set(η=0.3)" in board._code.value
+    board._copy.click()
+    board.serve()
+    assert board._code.layout.display == "none"
+
+
 def test_buttons_are_enabled_as_far_as_they_do_something():
     run = quadratic()
     board = Board(run, playing=True)
