@@ -446,12 +446,15 @@ class Run:
         """One step; None where the data has ended, and with it the run."""
         if self._waiting:
             time.sleep(1e-4)  # a lock is not fair: without this, who waits might do so for long
-        with self._lock, self._own_draws:
+        with self._lock:
             if self._requests:
                 self._serve()
             self._busy = True
             try:
-                return self._step()
+                if self._rng is None:
+                    return self._step()
+                with self._own_draws:
+                    return self._step()
             finally:
                 self._busy = False
 
@@ -601,7 +604,8 @@ class Run:
                     break
                 taken = self._one()
                 value = value if taken is None else taken
-                interrupts.check()
+                if interrupts.pending:
+                    interrupts.check()
         self._rest()
         return value
 
