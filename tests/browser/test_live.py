@@ -136,6 +136,27 @@ def test_a_page_loaded_anew_in_the_middle_finds_the_panel_and_its_dials(notebook
     assert len([e for e in events(nb) if e[1] == "η"]) >= 2
 
 
+def test_a_kernel_restarted_in_the_middle_trains_again(notebook):
+    nb = notebook()
+    nb.open([SETUP, "run = make()\ndrive(run, get_ipython())"])
+    nb.run_all()
+    nb.page.locator(".widget-label", has_text="η").first.wait_for()
+    onward(nb)
+    nb.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    nb.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.info")
+    assert nb.page.locator(".jp-OutputArea img").count() == 1  # the last frame stays
+    nb.run_all()
+    until(lambda: nb.page.locator(".widget-label", has_text="η").count() == 1)
+    onward(nb)
+    nb.drag("η", 0.4)
+    onward(nb)
+    nb.drag("η", 0.3)
+    onward(nb)
+    nb.press("Stop")
+    until(lambda: nb.value("run.state") == "stopped")
+    assert len([e for e in events(nb) if e[1] == "η"]) >= 2
+
+
 def test_nothing_is_cut_off_at_either_width_in_either_theme(notebook):
     nb = notebook()
     nb.open([SETUP, "panel = Panel(make())\nrun = panel.run\npanel"])
