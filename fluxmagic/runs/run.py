@@ -175,6 +175,7 @@ class Run:
         self._coming: deque[type[Optimiser]] = deque()  # what the requests will put in force
         self._asking = threading.Lock()
         self._lock = threading.RLock()  # held while a batch is worked on
+        self._draws: GeneratorStates = []  # the generators that this step has drawn from, as they were before
         self._waiting: deque[None] = deque()  # one for each thread that waits for the lock
         self._busy = False  # a batch is being worked on
         self._asked = ""  # "pause" or "stop"
@@ -473,21 +474,21 @@ class Run:
         step = self.steps + 1
         look = self._look if self._snapshots.start is None else None
         statistics = [(a, a.copy()) for a in self._statistics]
-        with random.recorded() as draws:
-            try:
-                value = take_step(self.loss, d, self._gear.opts, step, known=self._known, look=look)
-            except NotFinite as error:
-                put([], statistics)
-                feed.place += 1
-                record.refused.append(step)
-                self._row(error.loss, start)
-                self._explain(error)
-                raise
-            except BaseException:
-                put([], statistics)
-                restore_generators(draws)
-                feed.keep(d)
-                raise
+        self._draws.clear()  # what was drawn for the data is not drawn again
+        try:
+            value = take_step(self.loss, d, self._gear.opts, step, known=self._known, look=look)
+        except NotFinite as error:
+            put([], statistics)
+            feed.place += 1
+            record.refused.append(step)
+            self._row(error.loss, start)
+            self._explain(error)
+            raise
+        except BaseException:
+            put([], statistics)
+            restore_generators(self._draws)
+            feed.keep(d)
+            raise
         feed.place += 1
         self._last = d
         self._row(value, start)
@@ -622,7 +623,7 @@ class Run:
                 self._asked = ""
             self.state = "running"
         try:
-            with quiet():
+            with quiet(), random.recorded() as self._draws:
                 yield
         except KeyboardInterrupt:
             self.state = "paused"
