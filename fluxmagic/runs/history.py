@@ -94,7 +94,8 @@ class History(Mapping[str, np.ndarray]):
         return self._in_force(key, n)
 
     def _checked(self) -> dict[str, None]:
-        return dict.fromkeys(k for _, values in list(self._record.checks) for k in values)
+        found = (k for _, values in list(self._record.checks) for k in values)
+        return dict.fromkeys(("valid", *found))
 
     def _in_force(self, key: str, n: int) -> np.ndarray:
         column = np.full(n, np.nan)
