@@ -7,6 +7,7 @@ between two batches, and shows on the widgets what the run made of it.
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from html import escape
@@ -22,6 +23,9 @@ __all__ = ["Board", "Dial"]
 
 GRID = [round(1 - m * 10.0 ** -(p + 1), p + 3) for p in range(4) for m in (10, 8, 7, 6, 5, 4, 3, 2.5, 2, 1.5, 1.2)]
 """Where a dial for a memory can stand: about evenly in the logarithm of 1 - value, at numbers that people use."""
+
+CALM = 1.0
+"""Seconds that the scale of a slider which is being dragged does not grow."""
 
 STEPS = [float(f"{m}e{p}") for p in range(-6, 3) for m in (1, 2, 5)]
 """Where a dial can stand that can also be off."""
@@ -208,12 +212,18 @@ class Board:
             layout=w.Layout(width="19em"),
         )
         self._smoothing.observe(lambda c: self._queue(lambda: self._look(smoothing=c["new"])), "value")
-        self._to = w.IntText(
-            description="to step",
-            tooltip="where Rewind goes back to",
-            style={"description_width": "4em"},
-            layout=w.Layout(width="10em"),
+        self._at = w.IntSlider(
+            description="step",
+            tooltip="where Rewind goes back to; at its right end it goes along with the run",
+            min=0,
+            max=1,
+            disabled=True,
+            style={"description_width": "3em"},
+            layout=w.Layout(width="18em"),
         )
+        self._followed = 0  # where the slider was put by `show`
+        self._held: float | None = None  # when the user moved it last; None while it goes along with the run
+        self._at.observe(self._hold, "value")
         self._rewind = self._button("Rewind", "backward", "weights, optimiser and data as they were then", self._back)
         self._copy = self._button("Copy as code", "code", "a script that does the same again", self._write)
         self._copy.layout.width = "9em"
@@ -226,7 +236,7 @@ class Board:
                 w.Box([*self._buttons.values(), self._bar, self._where], layout=wrap),
                 w.Box([self._choice, self._logy, self._smoothing], layout=wrap),
                 self._place,
-                w.Box([self._rewind, self._to, self._copy, self._cost], layout=wrap),
+                w.Box([self._rewind, self._at, self._copy, self._cost], layout=wrap),
                 self._code,
                 self._message,
             ],
@@ -295,10 +305,17 @@ class Board:
 
         self._queue(leave)
 
+    def _hold(self, change: Any) -> None:
+        new = change["new"]
+        if self._held is not None or new != self._followed:
+            self._held = None if new == self._at.max else time.monotonic()
+
     def _back(self) -> None:
+        step = self._at.value
+
         def back() -> bool:
-            self.run.rewind(self._to.value)
-            self.stopped = False
+            self.run.rewind(step)
+            self.stopped, self._held = False, None
             self.say("")
             return True
 
@@ -388,6 +405,7 @@ class Board:
             ("Stop", over),
         ):
             self._buttons[name].disabled = disabled
+        self._show_steps()
         cls = run.opt_class
         if cls is None or self._requests:
             return
@@ -409,6 +427,21 @@ class Board:
         self._effective.value = (
             "" if ρ is None or "η" not in values else f"η/(1−ρ) = {text.number(values['η'] / (1 - ρ))}"
         )
+
+    def _show_steps(self) -> None:
+        """Let the slider reach as far as the run, and stand there unless the user has put it elsewhere."""
+        slider, steps = self._at, self.run.steps
+        if self._held is not None and slider.value > steps:
+            self._held = None
+        if self._held is not None and time.monotonic() < self._held + CALM:
+            return
+        with slider.hold_sync():
+            if self._held is None:
+                self._followed = steps
+                slider.max = max(slider.max, steps)
+                slider.value = steps
+            slider.max = max(steps, 1)  # a page has no sliders without a length
+            slider.disabled = self._rewind.disabled = not steps
 
     def owns(self, comm: str) -> bool:
         """Whether a comm is that of one of the widgets."""

@@ -138,7 +138,7 @@ def test_rewind_goes_back_while_the_cell_trains(kernel):
     kernel.onward()
     kernel.move("η", 0.02)
     kernel.onward()
-    kernel.tell(kernel.find("to step"), {"method": "update", "state": {"value": 10}, "buffer_paths": []})
+    kernel.tell(kernel.find("step"), {"method": "update", "state": {"value": 10}, "buffer_paths": []})
     kernel.press("Rewind")
     kernel.until(lambda: kernel.widgets[kernel.find("η")]["value"] == 0.1)  # as it was then
     kernel.move("η", 0.05)

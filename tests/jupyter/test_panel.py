@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fluxmagic import ADAM, SGD, Run, param
+from fluxmagic.jupyter import board as board_module
 from fluxmagic.jupyter.board import GRID, Board, Dial
 from fluxmagic.jupyter.panel import Panel
 from fluxmagic.optimise import OPTIMISERS, Hyper, Momentum, Optimiser
@@ -267,7 +268,8 @@ def test_rewind_goes_back_and_the_run_can_go_on():
     run.step(5)
     run.stop()
     board.stopped = True
-    board._to.value = 5
+    board.show()
+    board._at.value = 5
     board._rewind.click()
     assert board.serve()
     board.show()
@@ -280,13 +282,65 @@ def test_rewind_goes_back_and_the_run_can_go_on():
 def test_rewind_to_where_the_run_has_not_been_is_a_message():
     run = quadratic()
     board = Board(run)
-    run.step(5)
-    board._to.value = 50
+    run.step(9)
+    board.show()
+    board._at.value = 7
+    run.rewind(5)
     board._rewind.click()
     board.serve()
     assert run.steps == 5
-    assert "ValueError" in message(board)
-    assert "50" in message(board)
+    assert "rewind(7): the run has steps 0 … 5" in message(board)
+
+
+def test_the_slider_goes_along_with_the_run_but_not_while_the_user_holds_it(monkeypatch):
+    monkeypatch.setattr(board_module, "CALM", 0.0)
+    run = quadratic()
+    board = Board(run)
+    slider = board._at
+    assert slider.disabled
+
+    def stands():
+        board.show()
+        return slider.value, slider.max
+
+    run.step(3)
+    assert stands() == (3, 3)
+    assert not slider.disabled
+    slider.value = 2
+    run.step(4)
+    assert stands() == (2, 7)
+    slider.value = 3  # where it stood when it was let go of by the run
+    run.step(1)
+    assert stands() == (3, 8)
+    slider.value = 8
+    run.step(1)
+    assert stands() == (9, 9)
+    slider.value = 4
+    board._rewind.click()
+    board.serve()
+    assert stands() == (4, 4)
+    run.step(2)
+    assert stands() == (6, 6)
+    slider.value = 5
+    run.rewind(0)
+    assert stands() == (0, 1)
+    assert slider.disabled
+
+
+def test_the_sliders_scale_rests_while_it_is_dragged(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(board_module.time, "monotonic", lambda: now)
+    run = quadratic()
+    board = Board(run)
+    run.step(5)
+    board.show()
+    board._at.value = 2
+    run.step(5)
+    board.show()
+    assert board._at.max == 5
+    now += 2 * board_module.CALM
+    board.show()
+    assert (board._at.value, board._at.max) == (2, 10)
 
 
 def test_copy_as_code_shows_the_script_and_puts_it_away():
