@@ -1,0 +1,783 @@
+"""Values and gradients side by side with PyTorch's own database of operations: `python -m tests.bench.operations`.
+
+Every float64 sample that the database has for an operation of ours is carried out by both, and the gradients of
+Σ (result × fixed random weights) are compared for every input that PyTorch differentiates.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import special
+
+import fluxmagic as fm
+from fluxmagic.tracker import back, data, istracked, logsumexp, param
+
+with warnings.catch_warnings():  # optional parts of it that are not installed
+    warnings.simplefilter("ignore")
+    from torch.testing._internal.common_methods_invocations import op_db
+
+RTOL = 1e-7
+
+# -- the table: PyTorch's name of an operation -> the NumPy call for the arguments of a sample, or None ----------------
+
+# Of the same name and with the same arguments, in the same places.
+SAME = """
+abs acos acosh asin asinh atan atanh ceil cos cosh deg2rad exp exp2 expm1 floor isfinite isinf isnan isneginf isposinf
+isreal log log10 log1p log2 logical_not positive rad2deg real reciprocal sign signbit sin sinc sinh sqrt square tan tanh
+trunc fliplr flipud argwhere conj atan2 copysign float_power fmax fmin fmod heaviside hypot inner isin kron logaddexp
+logaddexp2 logical_and logical_or logical_xor matmul maximum minimum outer remainder true_divide vdot allclose dot
+floor_divide isclose pow diag tril triu trace broadcast_to hstack vstack dstack column_stack hsplit vsplit dsplit
+"""
+ALIKE = dict.fromkeys(SAME.split()) | {
+    "bmm": "matmul",
+    "broadcast_tensors": "broadcast_arrays",
+    "clone": "copy",
+    "conj_physical": "conj",
+    "eq": "equal",
+    "equal": "array_equal",
+    "ge": "greater_equal",
+    "gt": "greater",
+    "le": "less_equal",
+    "lt": "less",
+    "max_binary": "maximum",
+    "max_reduction_no_dim": "max",
+    "min_binary": "minimum",
+    "min_reduction_no_dim": "min",
+    "mm": "matmul",
+    "movedim": "moveaxis",
+    "mul": "multiply",
+    "mv": "matmul",
+    "ne": "not_equal",
+    "neg": "negative",
+    "sgn": "sign",
+    "transpose": "swapaxes",
+    "transpose_copy": "swapaxes",
+}
+
+OPERATIONS: dict[str, Callable[..., Any]] = {name: getattr(np, ours or name) for name, ours in ALIKE.items()}
+
+
+def torch_name(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter a function, which takes what PyTorch's takes, under PyTorch's names."""
+
+    def enter(f: Callable[..., Any]) -> Callable[..., Any]:
+        OPERATIONS.update(dict.fromkeys(names, f))
+        return f
+
+    return enter
+
+
+def axes(dim: Any) -> Any:
+    """NumPy's axis for PyTorch's dim; an empty dim means all."""
+    if isinstance(dim, (list, tuple)):
+        return tuple(dim) or None
+    return dim
+
+
+def at(dim: int, x: Any, index: Any) -> Any:
+    """x[..., index, ...], with the index at dim."""
+    return x[(slice(None),) * (dim % x.ndim) + (index,)]
+
+
+# arithmetic
+
+
+@torch_name("add")
+def _(x: Any, other: Any, alpha: Any = 1) -> Any:
+    return np.add(x, other if alpha == 1 else np.multiply(alpha, other))
+
+
+@torch_name("sub")
+def _(x: Any, other: Any, alpha: Any = 1) -> Any:
+    return np.subtract(x, other if alpha == 1 else np.multiply(alpha, other))
+
+
+@torch_name("rsub")
+def _(x: Any, other: Any, alpha: Any = 1) -> Any:
+    return other - (x if alpha == 1 else alpha * x)
+
+
+@torch_name("div_no_rounding_mode", "div_floor_rounding", "div_trunc_rounding")
+def _(x: Any, other: Any, rounding_mode: str | None = None) -> Any:
+    if rounding_mode == "floor":
+        return np.floor_divide(x, other)
+    return np.trunc(np.divide(x, other)) if rounding_mode else np.divide(x, other)
+
+
+OPERATIONS |= {
+    "__radd__": lambda x, other: other + x,
+    "__rdiv__": lambda x, other: other / x,
+    "__rmatmul__": lambda x, other: other @ x,
+    "__rmod__": lambda x, other: other % x,
+    "__rmul__": lambda x, other: other * x,
+    "__rpow__": lambda x, other: other**x,
+    "__rsub__": lambda x, other: other - x,
+    "addcdiv": lambda x, a, b, value=1: x + value * a / b,
+    "addcmul": lambda x, a, b, value=1: x + value * a * b,
+    "frac": lambda x: np.modf(x)[0],
+    "lerp": lambda a, b, weight: a + weight * (b - a),
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "round": np.round,
+    "round_decimals_0": lambda x, decimals: np.round(x, decimals),
+    "round_decimals_3": lambda x, decimals: np.round(x, decimals),
+    "round_decimals_neg_3": lambda x, decimals: np.round(x, decimals),
+    "nan_to_num": lambda x, nan=0.0, posinf=None, neginf=None: np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf),
+    "clamp": lambda x, low=None, high=None: np.clip(x, low, high),
+    "clamp_min": lambda x, low: np.clip(x, low, None),
+    "clamp_max": lambda x, high: np.clip(x, None, high),
+    "where": lambda x, condition, other: np.where(condition, x, other),
+    "masked_fill": lambda x, mask, value: np.where(mask, value, x),
+    "fill": lambda x, value: np.full_like(x, value),
+}
+
+# scipy.special, and what networks are made of
+
+
+def averaged(mean: Any, reduction: str, n: int, of: int = 1) -> Any:
+    """A loss that is a mean over n, as PyTorch's: a sum, or a mean over n × of."""
+    return {"mean": lambda: mean / of, "sum": lambda: mean * n}.get(reduction, lambda: None)()
+
+
+OPERATIONS |= {
+    "digamma": special.digamma,
+    "erf": special.erf,
+    "erfc": special.erfc,
+    "erfinv": special.erfinv,
+    "lgamma": special.gammaln,
+    "logit": lambda x, eps=None: special.logit(x if eps is None else np.clip(x, eps, 1 - eps)),
+    "sigmoid": special.expit,
+    "special_entr": special.entr,
+    "special_ndtr": special.ndtr,
+    "special_xlog1py": special.xlog1py,
+    "xlogy": special.xlogy,
+    "logsumexp": lambda x, dim, keepdim=False: logsumexp(x, axis=axes(dim), keepdims=keepdim),
+    "nn_functional_relu": lambda x, inplace=False: fm.relu(x),
+    "nn_functional_leaky_relu": lambda x, negative_slope=0.01, inplace=False: fm.leakyrelu(x, negative_slope),
+    "nn_functional_elu": lambda x, alpha=1.0, inplace=False: fm.elu(x, alpha),
+    "nn_functional_gelu": lambda x, approximate="none": fm.gelu(x) if approximate == "tanh" else None,
+    "nn_functional_silu": lambda x, inplace=False: fm.swish(x),
+    "nn_functional_logsigmoid": fm.logσ,
+    "nn_functional_mse_loss": lambda x, y, reduction="mean": averaged(fm.mse(x, y), reduction, x.size),
+    "nn_functional_l1_loss": lambda x, y, reduction="mean": averaged(fm.mae(x, y), reduction, x.size),
+}
+
+
+@torch_name("nn_functional_softplus")
+def _(x: Any, beta: float = 1, threshold: float = 20) -> Any:
+    return fm.softplus(x * beta) / beta if (data(x) * beta <= threshold).all() else None
+
+
+@torch_name("softmax", "softmax_with_dtype")
+def _softmax(x: Any, dim: int, dtype: Any = None) -> Any:
+    return fm.softmax(x if dtype is None else x.astype(dtype), axis=dim)
+
+
+@torch_name("nn_functional_softmin", "nn_functional_softmin_with_dtype")
+def _(x: Any, dim: int, dtype: Any = None) -> Any:
+    return _softmax(-x, dim, dtype)
+
+
+@torch_name("log_softmax", "log_softmax_with_dtype")
+def _(x: Any, dim: int, dtype: Any = None) -> Any:
+    return fm.logsoftmax(x if dtype is None else x.astype(dtype), axis=dim)
+
+
+@torch_name("nn_functional_cross_entropy")
+def _(x: Any, target: Any, reduction: str = "mean", **options: Any) -> Any:
+    if options or x.ndim != 2 or np.ndim(target) != 1:  # to us rows of targets are plain, and sum to 1
+        return None
+    return averaged(fm.logitcrossentropy(x, target), reduction, len(x))
+
+
+def binary(loss: Callable[..., Any], x: Any, y: Any, weight: Any, reduction: str) -> Any:
+    """A binary cross-entropy, which we sum over the outputs of a sample."""
+    n = len(x) if x.ndim else 1
+    return averaged(loss(x, y), reduction, n, x.size // n) if weight is None and x.size else None
+
+
+@torch_name("nn_functional_binary_cross_entropy")
+def _(x: Any, target: Any, weight: Any = None, reduction: str = "mean") -> Any:
+    return binary(fm.binarycrossentropy, x, target, weight, reduction)
+
+
+@torch_name("nn_functional_binary_cross_entropy_with_logits")
+def _(x: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> Any:
+    return binary(fm.logitbinarycrossentropy, x, target, weight, reduction) if pos_weight is None else None
+
+
+@torch_name("nn_functional_linear")
+def _(x: Any, W: Any, b: Any = None) -> Any:
+    y = x @ W.T
+    return y if b is None else y + b
+
+
+@torch_name("nn_functional_layer_norm")
+def _(x: Any, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    over = tuple(range(-len(shape), 0))
+    y = (x - np.mean(x, over, keepdims=True)) / np.sqrt(np.var(x, over, keepdims=True) + eps)
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+# products
+
+
+OPERATIONS |= {
+    "addbmm": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.sum(np.matmul(a, b), axis=0),
+    "addmm": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.matmul(a, b),
+    "addr": lambda x, a, b, beta=1, alpha=1: beta * x + alpha * np.outer(a, b),
+    "einsum": lambda operands, equation: np.einsum(equation, *operands),
+    "linalg_cross": lambda a, b, dim=-1: np.cross(a, b, axis=dim),
+    "linalg_vecdot": lambda a, b, dim=-1: np.vecdot(a, b, axis=dim),
+    "linalg_multi_dot": lambda xs: np.linalg.multi_dot(xs),
+    "tensordot": lambda a, b, dims: np.tensordot(a, b, dims),
+}
+OPERATIONS |= dict.fromkeys(["addmm_decomposed", "addmv", "baddbmm"], OPERATIONS["addmm"])
+
+
+@torch_name("cross")
+def _(a: Any, b: Any, dim: int | None = None) -> Any:
+    return np.cross(a, b, axis=np.shape(a).index(3) if dim is None else dim)
+
+
+# linear algebra
+
+OPERATIONS |= {
+    "cholesky": lambda x, upper=False: np.linalg.cholesky(x, upper=upper),
+    "linalg_cholesky": lambda x, upper=False: np.linalg.cholesky(x, upper=upper),
+    "linalg_det": np.linalg.det,
+    "linalg_diagonal": lambda x, offset=0, dim1=-2, dim2=-1: np.diagonal(x, offset, dim1, dim2),
+    "linalg_eigvalsh": lambda x, UPLO="L": np.linalg.eigvalsh(x, UPLO),
+    "linalg_inv": np.linalg.inv,
+    "linalg_matrix_norm": lambda x, ord="fro", dim=(-2, -1), keepdim=False: np.linalg.norm(x, ord, tuple(dim), keepdim),
+    "linalg_matrix_power": np.linalg.matrix_power,
+    "linalg_norm": lambda x, ord=None, dim=None, keepdim=False: np.linalg.norm(x, ord, axes(dim), keepdim),
+    "linalg_slogdet": np.linalg.slogdet,
+    "linalg_svdvals": np.linalg.svdvals,
+    "logdet": lambda x: np.log(np.linalg.det(x)),
+    "dist": lambda x, y, p=2: np.linalg.norm(np.ravel(x - y), p),
+    "norm_fro": lambda x, p="fro", dim=None: np.linalg.norm(x, p, axes(dim)),
+    "norm_nuc": lambda x, p="nuc", dim=None: np.linalg.norm(x, p, axes(dim)),
+}
+OPERATIONS["linalg_norm_subgradients_at_zero"] = OPERATIONS["linalg_norm"]
+
+
+@torch_name("linalg_eigh")
+def _(x: Any, UPLO: str = "L") -> Any:
+    values, vectors = np.linalg.eigh(x, UPLO)
+    return values, np.abs(vectors)  # as in the database: the sign of a vector is free
+
+
+@torch_name("linalg_svd", "svd")
+def _(x: Any, full_matrices: bool = False, some: bool = True) -> Any:
+    if (full_matrices or not some) and x.shape[-1] != x.shape[-2]:
+        return None
+    return np.linalg.svd(x, full_matrices=False)
+
+
+# Signs of singular vectors are free: by its functions of these names the database makes of the factors what is not.
+DETERMINED: dict[str, Callable[..., Any]] = {
+    "fn_U": lambda u, s, vh: np.abs(u),
+    "fn_S": lambda u, s, vh: s,
+    "fn_Vh": lambda u, s, vh: (s, np.abs(vh)),
+    "fn_UVh": lambda u, s, vh: (u @ vh, s),
+}
+
+
+@torch_name("linalg_solve")
+def _(a: Any, b: Any, left: bool = True) -> Any:
+    vectors = b.ndim == 1 or (b.ndim == a.ndim - 1 and b.shape == a.shape[:-1])
+    if not left:
+        return None
+    return np.linalg.solve(a, b[..., None])[..., 0] if vectors and b.ndim > 1 else np.linalg.solve(a, b)
+
+
+@torch_name("linalg_pinv", "pinverse")
+def _(x: Any, rcond: Any = None, rtol: Any = None, atol: Any = None) -> Any:
+    if atol is not None:
+        return None
+    rcond = rtol if rcond is None else rcond
+    return np.linalg.pinv(x) if rcond is None else np.linalg.pinv(x, rcond)
+
+
+@torch_name("linalg_pinv_hermitian")
+def _(x: Any, hermitian: bool = True, rtol: Any = None, atol: Any = None) -> Any:
+    if atol is not None:
+        return None
+    return np.linalg.pinv(x, hermitian=hermitian) if rtol is None else np.linalg.pinv(x, rtol, hermitian)
+
+
+@torch_name("linalg_matrix_rank", "linalg_matrix_rank_hermitian")
+def _(x: Any, hermitian: bool = False, rtol: Any = None, atol: Any = None, tol: Any = None) -> Any:
+    if rtol is not None and (atol is not None or np.any(rtol)):
+        return None
+    return np.linalg.matrix_rank(x, atol if tol is None else tol, hermitian)
+
+
+@torch_name("linalg_vector_norm", "norm", "norm_inf")
+def _(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False) -> Any:
+    if isinstance(ord, str):
+        return np.linalg.norm(x, ord, axes(dim), keepdim)
+    return np.linalg.vector_norm(x, axis=axes(dim), keepdims=keepdim, ord=ord)
+
+
+# reductions
+
+
+def reduction(f: Callable[..., Any]) -> Callable[..., Any]:
+    """f as PyTorch calls it."""
+
+    def reduced(x: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, mask: Any = True) -> Any:
+        options: dict[str, Any] = {} if dtype is None else {"dtype": dtype}
+        if mask is not True and mask is not None:
+            options["where"] = mask
+        if f in (np.max, np.min) and options:
+            options["initial"] = -np.inf if f is np.max else np.inf
+        return f(x, axis=axes(dim), keepdims=keepdim, **options)
+
+    return reduced
+
+
+for name in ("sum", "mean", "prod", "all", "any", "nansum", "nanmean", "count_nonzero"):
+    OPERATIONS[name] = reduction(getattr(np, name))
+for name, f in {"sum": np.sum, "mean": np.mean, "prod": np.prod, "amax": np.max, "amin": np.min}.items():
+    OPERATIONS["masked_" + name] = reduction(f)
+OPERATIONS |= {
+    "amax": reduction(np.max),
+    "amin": reduction(np.min),
+    "argmax": lambda x, dim=None, keepdim=False: np.argmax(x, axis=dim, keepdims=keepdim),
+    "argmin": lambda x, dim=None, keepdim=False: np.argmin(x, axis=dim, keepdims=keepdim),
+    "aminmax": lambda x, dim=None, keepdim=False: [f(x, axis=dim, keepdims=keepdim) for f in (np.min, np.max)],
+    "max_reduction_with_dim": lambda x, dim, keepdim=False: [
+        f(x, axis=dim, keepdims=keepdim) for f in (np.max, np.argmax)
+    ],
+    "min_reduction_with_dim": lambda x, dim, keepdim=False: [
+        f(x, axis=dim, keepdims=keepdim) for f in (np.min, np.argmin)
+    ],
+    "cumsum": lambda x, dim, dtype=None: np.cumsum(x, dim, dtype),
+    "cumprod": lambda x, dim, dtype=None: np.cumprod(x, dim, dtype),
+    "masked_cumsum": lambda x, dim, dtype=None, mask=None: np.cumsum(
+        x if mask is None else np.where(mask, x, 0.0), dim, dtype
+    ),
+    "masked_cumprod": lambda x, dim, dtype=None, mask=None: np.cumprod(
+        x if mask is None else np.where(mask, x, 1.0), dim, dtype
+    ),
+    "diff": lambda x, n=1, dim=-1, prepend=None, append=None: np.diff(
+        x, n, dim, **{k: v for k, v in (("prepend", prepend), ("append", append)) if v is not None}
+    ),
+    "trapezoid": lambda y, x=None, dim=-1, dx=1.0: np.trapezoid(y, x, dx, dim),
+    "trapz": lambda y, x=None, dim=-1, dx=1.0: np.trapezoid(y, x, dx, dim),
+}
+
+
+def spread(f: Callable[..., Any]) -> Callable[..., Any]:
+    """np.var or np.std as PyTorch calls it."""
+
+    def measure(x: Any, dim: Any = None, keepdim: bool = False, mask: Any = None, **options: Any) -> Any:
+        if isinstance(dim, bool):  # var(x, unbiased)
+            dim, options["unbiased"] = None, dim
+        ddof = options.get("correction", int(options.get("unbiased", True)))
+        where = {} if mask is None else {"where": mask}
+        return f(x, axis=axes(dim), keepdims=keepdim, ddof=1 if ddof is None else ddof, **where)
+
+    return measure
+
+
+for name, f in {"var": np.var, "std": np.std}.items():
+    OPERATIONS[name] = OPERATIONS[name + "_unbiased"] = OPERATIONS["masked_" + name] = spread(f)
+
+
+@torch_name("var_mean", "var_mean_unbiased")
+def _(x: Any, dim: Any = None, keepdim: bool = False, **options: Any) -> Any:
+    over = None if isinstance(dim, bool) else axes(dim)
+    return OPERATIONS["var"](x, dim, keepdim, **options), np.mean(x, axis=over, keepdims=keepdim)
+
+
+@torch_name("std_mean", "std_mean_unbiased")
+def _(x: Any, dim: Any = None, keepdim: bool = False, **options: Any) -> Any:
+    over = None if isinstance(dim, bool) else axes(dim)
+    return OPERATIONS["std"](x, dim, keepdim, **options), np.mean(x, axis=over, keepdims=keepdim)
+
+
+@torch_name("median")
+def _(x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    n = x.size if dim is None or not x.ndim else x.shape[dim]
+    if n % 2 == 0:  # PyTorch takes the lower of two
+        return None
+    y = np.median(x, axis=dim, keepdims=keepdim)
+    return y if dim is None else (y, at(dim, order(x, dim), slice(n // 2, n // 2 + 1) if keepdim else n // 2))
+
+
+@torch_name("quantile")
+def _(x: Any, q: Any, dim: Any = None, keepdim: bool = False, interpolation: str = "linear") -> Any:
+    return np.quantile(x, q, axis=dim, keepdims=keepdim) if interpolation == "linear" else None
+
+
+# shapes and axes
+
+OPERATIONS |= {
+    "T": lambda x: x.T,
+    "H": lambda x: x.T,
+    "mH": lambda x: x.mT,
+    "mT": lambda x: x.mT,
+    "t": lambda x: np.transpose(x),
+    "t_copy": lambda x: np.transpose(x),
+    "diagflat": lambda x, offset=0: np.diagflat(x, offset),
+    "diagonal": lambda x, offset=0, dim1=0, dim2=1: np.diagonal(x, offset, dim1, dim2),
+    "diagonal_copy": lambda x, offset=0, dim1=0, dim2=1: np.diagonal(x, offset, dim1, dim2),
+    "permute": lambda x, dims: np.transpose(x, dims),
+    "permute_copy": lambda x, dims: np.transpose(x, dims),
+    "ravel": lambda x: np.ravel(x),
+    "reshape": lambda x, shape: np.reshape(x, shape),
+    "view": lambda x, shape: np.reshape(x, shape),
+    "view_copy": lambda x, shape: np.reshape(x, shape),
+    "reshape_as": lambda x, other: np.reshape(x, np.shape(other)),
+    "view_as": lambda x, other: np.reshape(x, np.shape(other)),
+    "squeeze": lambda x, dim=None: np.squeeze(x, dim),
+    "squeeze_copy": lambda x, dim=None: np.squeeze(x, dim),
+    "squeeze_multiple": lambda x, dim: np.squeeze(x, axes(dim)) if dim else None,
+    "unsqueeze": lambda x, dim: np.expand_dims(x, dim),
+    "unsqueeze_copy": lambda x, dim: np.expand_dims(x, dim),
+    "expand_as": lambda x, other: np.broadcast_to(x, np.shape(other)),
+    "flip": lambda x, dims: np.flip(x, tuple(dims)),
+    "roll": lambda x, shifts, dims=None: np.roll(x, shifts, dims),
+    "rot90": lambda x, k=1, dims=(0, 1): np.rot90(x, k, dims),
+    "tile": lambda x, dims: np.tile(x, dims),
+    "repeat_interleave": lambda x, repeats, dim=None, output_size=None: np.repeat(x, repeats, dim),
+    "double": lambda x, memory_format=None: x.astype(np.float64),
+    "float": lambda x, memory_format=None: x.astype(np.float32),
+    "zeros_like": lambda x, **_: np.zeros_like(x),
+    "ones_like": lambda x, **_: np.ones_like(x),
+    "full_like": lambda x, value, **_: np.full_like(x, value),
+}
+
+
+@torch_name("repeat")
+def _(x: Any, *reps: Any) -> Any:
+    return np.tile(x, reps[0] if isinstance(reps[0], (list, tuple)) else reps)
+
+
+@torch_name("expand", "expand_copy")
+def _(x: Any, shape: Any) -> Any:
+    extra = len(shape) - x.ndim
+    return np.broadcast_to(x, [x.shape[i - extra] if n == -1 else n for i, n in enumerate(shape)])
+
+
+@torch_name("flatten")
+def _(x: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    if x.ndim == 0:
+        return np.ravel(x)
+    start, end = start_dim % x.ndim, end_dim % x.ndim
+    return np.reshape(x, (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
+
+
+@torch_name("unflatten")
+def _(x: Any, dim: int, sizes: Any) -> Any:
+    dim %= x.ndim
+    return np.reshape(x, (*x.shape[:dim], *sizes, *x.shape[dim + 1 :]))
+
+
+def padded(x: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Any:
+    """PyTorch lists widths from the last axis on."""
+    pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)][::-1]
+    widths = [(0, 0)] * (x.ndim - len(pairs)) + pairs
+    mode = {"replicate": "edge", "circular": "wrap"}.get(mode, mode)
+    return np.pad(x, widths, mode, **({"constant_values": value or 0} if mode == "constant" else {}))
+
+
+for name in ("constant", "reflect", "replicate", "replicate_negative", "circular"):
+    OPERATIONS["nn_functional_pad_" + name] = padded
+OPERATIONS["constant_pad_nd"] = lambda x, pad, value=0: padded(x, pad, "constant", value)
+
+
+@torch_name("meshgrid_variadic_tensors", "meshgrid_list_of_tensors")
+def _(first: Any, *more: Any, indexing: str = "ij") -> Any:
+    arrays = first if isinstance(first, (list, tuple)) else [first, *more]
+    return np.meshgrid(*arrays, indexing=indexing)
+
+
+for f in (np.atleast_1d, np.atleast_2d, np.atleast_3d):
+    OPERATIONS[f.__name__] = lambda x, *more, f=f: f(*x) if isinstance(x, (list, tuple)) else f(x, *more)
+
+# joining and splitting
+
+OPERATIONS |= {
+    "cat": lambda xs, dim=0: np.concatenate(xs, dim),
+    "stack": lambda xs, dim=0: np.stack(xs, dim),
+    "tensor_split": lambda x, parts, dim=0: np.array_split(x, parts if np.ndim(parts) else int(parts), dim),
+    "unbind": lambda x, dim=0: np.unstack(x, axis=dim),
+    "unbind_copy": lambda x, dim=0: np.unstack(x, axis=dim),
+}
+
+
+@torch_name("split", "split_list_args", "split_with_sizes", "split_with_sizes_copy", "unsafe_split")
+def _split(x: Any, size: Any, dim: int = 0) -> Any:
+    cuts = np.cumsum(size)[:-1].tolist() if np.ndim(size) else list(range(size, x.shape[dim], size))
+    return np.split(x, cuts, dim)
+
+
+@torch_name("chunk", "unsafe_chunk")
+def _(x: Any, chunks: int, dim: int = 0) -> Any:
+    return _split(x, -(-x.shape[dim] // chunks), dim)
+
+
+# indexing and order
+
+
+def order(x: Any, dim: int = -1, descending: bool = False) -> Any:
+    """Places in the order of the values, equal ones as they stand."""
+    return np.argsort(-x if descending else x, axis=dim, kind="stable")
+
+
+@torch_name("sort")
+def _(x: Any, dim: int = -1, descending: bool = False, stable: bool = False) -> Any:
+    y = np.sort(x, axis=dim)
+    return np.flip(y, dim) if descending else y, order(x, dim, descending)
+
+
+@torch_name("kthvalue")
+def _kth(x: Any, k: int, dim: int = -1, keepdim: bool = False) -> Any:
+    if not x.ndim:
+        return None
+    kth = slice(k - 1, k) if keepdim else k - 1
+    return at(dim, np.partition(x, k - 1, axis=dim), kth), at(dim, order(x, dim), kth)
+
+
+OPERATIONS |= {
+    "__getitem__": lambda x, index: x[index],
+    "gather": lambda x, dim, index, sparse_grad=False: np.take_along_axis(x, index, dim),
+    "take_along_dim": lambda x, index, dim=None: np.take_along_axis(x, index, dim),
+    "take": lambda x, index: np.take(x, index),
+    "index_select": lambda x, dim, index: np.take(x, index, dim),
+    "masked_select": lambda x, mask: x[mask] if x.shape == mask.shape else None,
+    "select": lambda x, dim, index: at(dim, x, index),
+    "narrow": lambda x, dim, start, length: (
+        at(dim, x, slice(int(start), int(start) + length)) if int(start) >= 0 else None
+    ),
+    "slice": lambda x, dim=0, start=None, end=None, step=1: at(dim, x, slice(start, end, step)),
+    "msort": lambda x: np.sort(x, axis=0),
+    "argsort": lambda x, dim=-1, descending=False, stable=False: order(x, dim, descending),
+    "nonzero": lambda x, as_tuple=False: np.nonzero(x) if as_tuple else np.argwhere(x),
+}
+
+
+# -- where the two differ, and why -------------------------------------------------------------------
+
+# Operations that match the first -> what a note on the difference holds, and the reason.
+REASONS: list[tuple[str, str, str]] = [
+    ("quantile", "to the values alone", "q is no argument with a gradient to us; a tracked one is refused"),
+    ("*", "shape (1,), PyTorch ()", "NumPy's scans and orderings of a scalar have one axis"),
+]
+
+
+def listed(name: str, note: str) -> str | None:
+    """The reason for a difference, if there is one."""
+    return next((reason for pattern, text, reason in REASONS if fnmatch(name, pattern) and text in note), None)
+
+
+# -- carrying it out ---------------------------------------------------------------------------------
+
+KINDS = ("equal", "no counterpart", "listed", "different")
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What became of a sample."""
+
+    kind: str
+    note: str = ""
+
+
+class Leaves:
+    """A sample's tensors, turned into arrays, parameters where they are differentiated; in order."""
+
+    def __init__(self, tracked: bool) -> None:
+        self.tracked = tracked
+        self.params: list[Any] = []
+
+    def __call__(self, x: Any) -> Any:
+        if isinstance(x, torch.Tensor):
+            array = x.detach().numpy()
+            if not (self.tracked and x.requires_grad):
+                return array
+            self.params.append(param(array))
+            return self.params[-1]
+        if isinstance(x, torch.dtype):
+            return {torch.float64: np.float64, torch.float32: np.float32}.get(x, x)
+        if isinstance(x, (list, tuple)):
+            return type(x)(map(self, x))
+        return {k: self(v) for k, v in x.items()} if isinstance(x, dict) else x
+
+
+def leaf(x: Any) -> Any:
+    """A sample whose tensors are leaves of PyTorch's graph, with the same memory layout."""
+    if isinstance(x, torch.Tensor):
+        return x.detach().requires_grad_(x.requires_grad)
+    if isinstance(x, (list, tuple)):
+        return type(x)(map(leaf, x))
+    return {k: leaf(v) for k, v in x.items()} if isinstance(x, dict) else x
+
+
+def tensors(x: Any) -> Iterator[torch.Tensor]:
+    """The tensors that PyTorch differentiates, in the order of `Leaves`."""
+    if isinstance(x, torch.Tensor):
+        if x.requires_grad:
+            yield x
+    elif isinstance(x, (list, tuple)):
+        for part in x:
+            yield from tensors(part)
+    elif isinstance(x, dict):
+        yield from tensors(list(x.values()))
+
+
+def flat(y: Any) -> list[Any]:
+    """All results of an operation."""
+    return [part for each in y for part in flat(each)] if isinstance(y, (list, tuple)) else [y]
+
+
+def close(ours: Any, theirs: Any) -> str:
+    """Nothing, or what is different."""
+    ours, theirs = np.asarray(ours), np.asarray(theirs)
+    if ours.shape != theirs.shape:
+        return f"shape {ours.shape}, PyTorch {theirs.shape}"
+    finite = np.abs(theirs[np.isfinite(theirs)], dtype=np.float64)
+    if np.allclose(ours, theirs, RTOL, RTOL * max(1.0, finite.max(initial=0)) / 100, equal_nan=True):
+        return ""
+    bad = ~np.isclose(ours, theirs, RTOL, RTOL, equal_nan=True)
+    return f"{bad.sum()} of {bad.size}: {ours[bad][:3]}, PyTorch {theirs[bad][:3]}"
+
+
+def total(ys: list[Any], weights: list[Any]) -> Any:
+    """Σ (result × weights), over all results that have a gradient."""
+    terms = [(y * w).sum() for y, w in zip(ys, weights, strict=True)]
+    return sum(terms[1:], terms[0])
+
+
+def run(name: str, op: Any, sample: Any) -> Outcome:
+    """Carry out a sample by both, and compare."""
+    call, rng = OPERATIONS[name], np.random.default_rng(0)
+    given = leaf((sample.input, sample.args, sample.kwargs))
+    if any(t.dtype not in (torch.float32, torch.float64) for t in tensors(given)):
+        return Outcome("no counterpart", "a gradient of complex or short numbers")
+    x, args, kwargs = Leaves(tracked=False)(given)
+    try:
+        with np.errstate(all="ignore"):
+            plain = call(x, *args, **kwargs)
+    except (ValueError, IndexError, np.linalg.LinAlgError) as error:
+        return Outcome("no counterpart", f"NumPy: {type(error).__name__}: {error}")
+    if plain is None:
+        return Outcome("no counterpart", "no such form")
+    theirs = flat(sample.output_process_fn_grad(op(given[0], *given[1], **given[2])))
+    leaves = Leaves(tracked=True)
+    x, args, kwargs = leaves(given)
+    try:
+        with np.errstate(all="ignore"):
+            ours = call(x, *args, **kwargs)
+            if determined := DETERMINED.get(sample.output_process_fn_grad.__name__):
+                ours = determined(*ours)
+            ours = flat(ours)
+            if len(ours) != len(theirs):
+                return Outcome("different", f"{len(ours)} results, PyTorch {len(theirs)}")
+            for a, b in zip(ours, theirs, strict=True):
+                if note := close(data(a), b.detach().numpy() if isinstance(b, torch.Tensor) else b):
+                    return Outcome("different", f"value: {note}")
+            wanted = list(tensors(given))
+            pairs = [
+                (a, b) for a, b in zip(ours, theirs, strict=True) if isinstance(b, torch.Tensor) and b.requires_grad
+            ]
+            if not pairs or not wanted:
+                return Outcome("equal")
+            weights = [rng.normal(size=tuple(b.shape)) for _, b in pairs]
+            l = total([a for a, _ in pairs], weights)
+            if istracked(l):
+                back(l)
+    except Exception as error:
+        return Outcome("different", f"{type(error).__name__}: {error}")
+    loss = total([b for _, b in pairs], [torch.from_numpy(np.asarray(w)) for w in weights])
+    try:
+        gradients = torch.autograd.grad(loss, wanted, allow_unused=True)
+    except RuntimeError as error:
+        return Outcome("no counterpart", f"PyTorch: {error}")
+    for k, (p, δ) in enumerate(zip(leaves.params, gradients, strict=True)):
+        if note := close(p.grad, np.zeros(p.shape) if δ is None else δ.numpy(force=True)):
+            return Outcome("different", f"gradient {k}: {note}")
+    return Outcome("equal")
+
+
+def made(samples: Iterator[Any]) -> Iterator[Any]:
+    """The samples, up to the first that the database cannot make itself."""
+    try:
+        yield from samples
+    except Exception as error:
+        print(f"    the database stops: {type(error).__name__}: {error}"[:160])
+
+
+def describe(x: Any) -> str:
+    """Shapes and settings of a sample, short."""
+    if isinstance(x, torch.Tensor):
+        return str(tuple(x.shape))
+    if isinstance(x, (list, tuple)):
+        return f"[{', '.join(map(describe, x))}]"
+    return "{" + ", ".join(f"{k}={describe(v)}" for k, v in x.items()) + "}" if isinstance(x, dict) else repr(x)
+
+
+def main() -> None:
+    """Print the table; exit with 1 if something is different that is not listed with its reason."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.operations", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="operations, by PyTorch's name, with commas between")
+    parser.add_argument("--reference", action="store_true", help="the database's reference samples too: many more")
+    parser.add_argument("--verbose", action="store_true", help="say why samples have no counterpart")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.manual_seed(0)
+    start = time.perf_counter()
+    entries = {op.formatted_name: op for op in op_db}
+    only = options.only.split(",") if options.only else sorted(OPERATIONS)
+    totals: Counter[str] = Counter()
+    print(f"{'operation':40} {'samples':>7} {'equal':>6} {'no counterpart':>15} {'listed':>7} {'different':>10}")
+    for name in only:
+        op = entries.get(name)
+        if op is None:
+            print(f"{name:40} not in this version's database")
+            continue
+        counts: Counter[str] = Counter()
+        notes: Counter[str] = Counter()
+        reasons: Counter[str] = Counter()
+        gradient = op.supports_autograd and torch.float64 in op.supported_backward_dtypes("cpu")
+        samples = op.reference_inputs if options.reference else op.sample_inputs
+        for sample in made(samples("cpu", torch.float64, requires_grad=gradient)):
+            outcome = run(name, op, sample)
+            if outcome.kind == "different" and (reason := listed(name, outcome.note)):
+                outcome.kind = "listed"
+                reasons[reason] += 1
+            counts[outcome.kind] += 1
+            if outcome.kind == "different" or (options.verbose and outcome.note):
+                given = describe([sample.input, *sample.args]) + describe(sample.kwargs)
+                notes[f"    {outcome.kind}: {given} {outcome.note}"] += 1
+        totals += counts
+        figures = [counts[kind] for kind in KINDS]
+        print(f"{name:40} {sum(figures):7} {figures[0]:6} {figures[1]:15} {figures[2]:7} {figures[3]:10}", flush=True)
+        for note in list(notes)[:12]:
+            print(note[:300])
+        for reason, n in reasons.items():
+            print(f"    {n} listed: {reason}")
+    figures = [totals[kind] for kind in KINDS]
+    print(f"{'all':40} {sum(figures):7} {figures[0]:6} {figures[1]:15} {figures[2]:7} {figures[3]:10}")
+    print(f"torch {torch.__version__}, NumPy {np.__version__}, {time.perf_counter() - start:.0f} s")
+    sys.exit(totals["different"] > 0)
+
+
+if __name__ == "__main__":
+    main()
