@@ -7,13 +7,17 @@ between two batches, and shows on the widgets what the run made of it.
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from html import escape
+from itertools import chain, count
+from string import ascii_lowercase
 from typing import Any
 
 import ipywidgets as w
+from IPython.core.getipython import get_ipython
 
 from fluxmagic.jupyter import text
 from fluxmagic.optimise import OPTIMISERS, Hyper
@@ -150,6 +154,8 @@ class Board:
 
     Attributes
     ----------
+    run : Run
+        Whoever drives it looks here again when something was served: Branch goes on with another one.
     box : ipywidgets.VBox
     playing : bool
         Whether the run is to go on by itself.
@@ -225,6 +231,7 @@ class Board:
         self._held: float | None = None  # when the user moved it last; None while it goes along with the run
         self._at.observe(self._hold, "value")
         self._rewind = self._button("Rewind", "backward", "weights, optimiser and data as they were then", self._back)
+        self._branch = self._button("Branch", "random", "a second run from here; this one rests", self._fork)
         self._copy = self._button("Copy as code", "code", "a script that does the same again", self._write)
         self._copy.layout.width = "9em"
         self._code = w.Textarea(description="code", layout=w.Layout(display="none", width="100%", height="14em"))
@@ -236,7 +243,7 @@ class Board:
                 w.Box([*self._buttons.values(), self._bar, self._where], layout=wrap),
                 w.Box([self._choice, self._logy, self._smoothing], layout=wrap),
                 self._place,
-                w.Box([self._rewind, self._at, self._copy, self._cost], layout=wrap),
+                w.Box([self._rewind, self._at, self._branch, self._copy, self._cost], layout=wrap),
                 self._code,
                 self._message,
             ],
@@ -321,6 +328,9 @@ class Board:
 
         self._queue(back)
 
+    def _fork(self) -> None:
+        self._queue(self._go_on_with_a_branch)
+
     def _write(self) -> None:
         def write() -> bool:
             shown = self._code.layout.display != "none"
@@ -350,6 +360,19 @@ class Board:
     def _swap(self, name: str) -> bool:
         self.run.swap(name)
         self.say("")
+        return True
+
+    def _go_on_with_a_branch(self) -> bool:
+        old = self.run
+        if old.finished:
+            raise ValueError(f"the run has done its {old.epochs} epochs: rewind it first, and branch from there")
+        ns = getattr(get_ipython(), "user_ns", {})
+        name = _free(old, ns)
+        new = old.branch(name)
+        old.pause()
+        ns[name] = self.run = new
+        self.stopped, self._held = False, None
+        self.say(f"{name} goes on from step {new.steps:,}; {old.name or 'the run before'} rests")
         return True
 
     def _look(self, **settings: Any) -> bool:
@@ -442,6 +465,7 @@ class Board:
                 slider.value = steps
             slider.max = max(steps, 1)  # a page has no sliders without a length
             slider.disabled = self._rewind.disabled = not steps
+        self._branch.disabled = not steps or self.run.finished
 
     def owns(self, comm: str) -> bool:
         """Whether a comm is that of one of the widgets."""
@@ -460,6 +484,15 @@ class Board:
             for part in (x.layout, getattr(x, "style", None), x):
                 if part is not None:
                     part.close()
+
+
+def _free(run: Run, ns: Mapping[str, Any]) -> str:
+    """A name for a branch: run_b, run_c, …, the first that nothing has yet."""
+    stem = run.name if run.name is not None and run.name.isidentifier() else "run"
+    if run.parent is not None:
+        stem = re.sub(r"_([b-z]|\d+)$", "", stem)  # a branch's branch is not run_b_b
+    names = (f"{stem}_{end}" for end in chain(ascii_lowercase[1:], count(27)))
+    return next(name for name in names if name not in (*ns, run.name))
 
 
 def _offer(widget: Any, options: Any, value: Any, observer: Callable[[Any], None]) -> None:

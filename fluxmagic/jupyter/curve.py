@@ -258,7 +258,8 @@ class Curve:
 
     @property
     def loss(self) -> Decimated:
-        """The loss as it is drawn."""
+        """The loss as it is drawn, as far as it has come."""
+        self._track.update()
         return self._track.loss
 
     # -- what is shown -------------------------------------------------------------------------------------

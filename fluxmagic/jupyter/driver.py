@@ -115,7 +115,8 @@ class Page:
 
     def __init__(self, run: Run, before: Iterable[Decimated] = ()) -> None:
         self.run = run
-        self.curve = Curve(run, before)
+        self.before = list(before)
+        self.curve = Curve(run, self.before)
         self.first = self.curve.frame()  # drawing the first takes as long as ten others: not on the run's time
         self.open()
         self.budget = Budget()
@@ -177,7 +178,12 @@ class Live(Page):
         super().look()
 
     def settle(self) -> None:
-        """Let the curve be shown as the board says."""
+        """Let the curve be that of the board's run, and shown as the board says."""
+        if self.run is not self.board.run:
+            _remember(self.run, self.curve.loss)
+            self.before.append(self.curve.loss)
+            self.run = self.board.run
+            self.curve = Curve(self.run, self.before)
         self.curve.log, self.curve.smoothing = self.board.log, self.board.smoothing
 
     def show(self) -> None:
@@ -280,22 +286,31 @@ def follow(run: Run, view: Any, kernel: Any = None) -> None:
         try:
             going = True
             while going:
+                if board is not None:
+                    run = board.run
                 run.train(cb=look)
-                going = board is not None and run.state == "paused" and _rest(run, view, pump)
+                going = board is not None and (_branched(run, board) or _rest(view, pump))
         finally:
             view.close()
 
 
-def _rest(run: Run, view: Live, pump: Pump | None) -> bool:
-    """Wait, taking single steps, until it is known whether the run is to go on."""
+def _branched(run: Run, board: Board) -> bool:
+    """Whether a branch is to go on in the place of a run."""
+    return board.run is not run and board.playing
+
+
+def _rest(view: Live, pump: Pump | None) -> bool:
+    """Wait, taking single steps, until it is known whether a run that is paused is to go on."""
     board = view.board
+    if board.run.state != "paused":
+        return False
     board.playing = False
     with Interrupts() as interrupts:
         view.draw()
-        while not (board.playing or board.stopped or board.closed or run.finished):
+        while not (board.playing or board.stopped or board.closed or board.run.finished):
             if board.single:
                 board.single -= 1
-                run.step()
+                board.run.step()
                 view.draw()
                 continue
             time.sleep(IDLE)

@@ -43,6 +43,7 @@ class Panel:
     Attributes
     ----------
     run : Run
+        After Branch the new one.
 
     Raises
     ------
@@ -149,6 +150,7 @@ class Panel:
         board = view.board
         if board.serve():
             view.settle()
+            self._take_over(view.run)
         with self._told():
             while board.single and not self.run.finished:
                 board.single -= 1
@@ -160,6 +162,15 @@ class Panel:
         else:
             view.draw()
 
+    def _take_over(self, run: Run) -> None:
+        """Be the driver of the branch that was made, if one was."""
+        old = self.run
+        if run is old:
+            return
+        if old.state == "running":  # between two turns, and asked to pause
+            old.advance(0.0)
+        old._driver, self.run, run._driver = None, run, self
+
     def _play(self) -> None:
         loop = asyncio.get_running_loop()
         self._error = None
@@ -167,14 +178,18 @@ class Panel:
 
     async def _go(self) -> None:
         """Train in short turns, between which the kernel does its other work."""
-        run, view, task = self.run, self._view, asyncio.current_task()
+        view, task = self._view, asyncio.current_task()
         board = view.board if isinstance(view, Live) else None
         with self._told():
             while self._task is task:
+                run = self.run
                 run.advance(TURN)
                 if view is not None:
                     view.look()
-                if run.state != "running" or (board is not None and board.closed):
+                    self._take_over(view.run)
+                if board is not None and (board.closed or (self.run is not run and not board.playing)):
+                    break
+                if self.run is run and run.state != "running":
                     break
                 await asyncio.sleep(0)
         if self._task is not task:  # somebody else has taken over
@@ -222,6 +237,7 @@ class Panel:
             view.open_again()
             follow(self.run, view, _kernel())
         finally:
+            self._take_over(view.run)
             self._blocking = False
             self._view = None
             self._leave()

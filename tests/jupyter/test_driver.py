@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fluxmagic import SGD, NotFinite, Run, param
+from fluxmagic.jupyter import board as board_module
 from fluxmagic.jupyter import driver
 from fluxmagic.jupyter.driver import Budget, Terminal, drive, earlier, follow, frontend
 
@@ -263,6 +264,32 @@ def test_a_page_without_dials_gets_the_picture_and_the_summary(pages):
     follow(view.run, view)
     assert view.picture.data[-1]["image/png"].startswith(b"\x89PNG")
     assert "20 steps" in view.words.data[-1]["text/plain"]
+
+
+def test_in_a_cell_a_branch_takes_the_runs_place_and_the_runs_curve_stays_in_grey(pages, monkeypatch):
+    monkeypatch.setattr(driver, "LOOK", 0.0)
+    monkeypatch.setattr(board_module, "get_ipython", lambda: None)
+    run = quadratic(epochs=20)
+    view = driver.Live(run)
+    board, buttons = view.board, view.board._buttons
+    serve = board.serve
+    script = [(5, [board._branch]), (30, [buttons["Pause"], board._branch]), (30, [buttons["Play"]])]
+
+    def click_and_serve():
+        if script and board.run.steps >= script[0][0]:
+            for button in script.pop(0)[1]:
+                button.click()
+        return serve()
+
+    monkeypatch.setattr(board, "serve", click_and_serve)
+    follow(run, view)
+    first, second = board.run.parent, board.run
+    assert first.parent is run
+    assert [r.state for r in (run, first, second)] == ["paused", "paused", "done"]
+    assert [r.steps for r in (run, first, second)] == [5, 30, 200]
+    assert view.run is view.curve.run is second
+    assert [d.n for d in view.before] == [5, 30]
+    assert "run_c" in view.picture.data[-1]["text/plain"]
 
 
 class View:

@@ -148,6 +148,29 @@ def test_rewind_goes_back_while_the_cell_trains(kernel):
     assert [e[1:] for e in events(kernel)] == [("η", 0.1, 0.05)]
 
 
+def test_a_branch_goes_on_in_the_place_of_the_run_and_the_run_can_go_on_later(page):
+    page.run("globals().pop('run_b', None)")
+    cell = page.start("run = make(); drive(run, ip)")
+    page.find("η")
+    page.onward()
+    page.move("η", 0.01)
+    page.onward()
+    page.press("Branch")
+    page.until(lambda: shows(page, "run_b goes on from step"))
+    page.onward()
+    page.move("η", 0.02)
+    page.onward()
+    page.press("Stop")
+    assert page.end(cell)["status"] == "ok"
+    parted = page.value("run.steps")
+    assert page.value("run_b.parent is run, run.state, run_b.state") == (True, "paused", "stopped")
+    assert page.value("run_b.steps") > parted + 30
+    assert [e[1:] for e in events(page)] == [("η", 0.1, 0.01)]
+    assert [e[1:] for e in events(page, "run_b")] == [("η", 0.1, 0.01), ("η", 0.01, 0.02)]
+    page.run("run.step(3)")
+    assert page.value("run.steps") == parted + 3
+
+
 def test_the_next_cells_and_other_widgets_wait_and_keep_their_order(page):
     page.run("import ipywidgets; seen = []; mine = ipywidgets.IntSlider(description='mine')")
     page.run("mine.observe(lambda c: seen.append((c['new'], len(seen), run.state)), 'value'); mine")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
+from types import SimpleNamespace
 
 import ipywidgets as w
 import numpy as np
@@ -11,6 +13,8 @@ import pytest
 
 from fluxmagic import ADAM, SGD, Run, param
 from fluxmagic.jupyter import board as board_module
+from fluxmagic.jupyter import driver
+from fluxmagic.jupyter import panel as panel_module
 from fluxmagic.jupyter.board import GRID, Board, Dial
 from fluxmagic.jupyter.panel import Panel
 from fluxmagic.optimise import OPTIMISERS, Hyper, Momentum, Optimiser
@@ -341,6 +345,120 @@ def test_the_sliders_scale_rests_while_it_is_dragged(monkeypatch):
     now += 2 * board_module.CALM
     board.show()
     assert (board._at.value, board._at.max) == (2, 10)
+
+
+@pytest.fixture
+def namespace(monkeypatch):
+    ns = {}
+    monkeypatch.setattr(board_module, "get_ipython", lambda: SimpleNamespace(user_ns=ns))
+    return ns
+
+
+def test_branch_goes_on_with_a_second_run_and_the_first_one_rests(namespace):
+    run = quadratic(name="run")
+    board = Board(run, playing=True)
+    run.step(5)
+    dials(board)["η"].slider.value = 0.2
+    board.serve()
+    board._branch.click()
+    assert board.run is run  # asked for, not done
+    assert board.serve()
+    new = board.run
+    assert namespace == {"run_b": new}
+    assert (new.name, new.parent, new.steps, new.opt.η) == ("run_b", run, 5, 0.2)
+    assert board.playing
+    assert "run_b goes on from step 5; run rests" in message(board)
+    board.show()
+    dials(board)["η"].slider.value = 0.3
+    board.serve()
+    new.step(2)
+    assert (run.opt.η, run.steps, run.state) == (0.2, 5, "paused")
+    there = new.params[0].data.copy()
+    run.step(2)
+    assert not np.array_equal(run.params[0].data, there)
+    assert new.history["η"].tolist() == [0.1] * 5 + [0.3] * 2
+
+
+def test_branches_have_the_first_names_that_are_free(namespace):
+    namespace["run_c"] = "mine"
+    board = Board(quadratic(name="run"))
+    board.run.step()
+    for _ in range(3):
+        board._branch.click()
+    board.serve()
+    assert list(namespace) == ["run_c", "run_b", "run_d", "run_e"]
+    assert board.run is namespace["run_e"]
+    assert namespace["run_c"] == "mine"
+
+
+@pytest.mark.parametrize(("name", "branch"), [("a_b", "a_b_b"), ("my run", "run_b"), (None, "run_b")])
+def test_a_branch_is_called_so_that_it_can_be_typed(namespace, name, branch):
+    board = Board(quadratic(name=name))
+    board.run.step()
+    board._branch.click()
+    board.serve()
+    assert list(namespace) == [branch]
+
+
+def test_there_is_a_branch_only_where_there_is_something_before_and_behind_it(namespace):
+    run = quadratic(name="run")
+    board = Board(run)
+
+    def refused():
+        board.show()
+        board._branch.click()
+        board.serve()
+        assert board._branch.disabled
+        assert board.run is run
+        assert namespace == {}
+        return message(board)
+
+    assert "has not taken a step yet" in refused()
+    run.train()
+    assert "rewind it first" in refused()
+    run.rewind(10)
+    board.show()
+    assert not board._branch.disabled
+
+
+def test_in_a_panel_a_branch_takes_the_runs_place(namespace, monkeypatch):
+    class Shown:
+        def __init__(self, *args, **options):
+            self.update = self.display = lambda *args, **options: None
+
+    monkeypatch.setattr(driver, "_display", Shown)
+    monkeypatch.setattr(panel_module, "frontend", lambda ip: "widgets")
+    run = quadratic(name="run", epochs=10**6)
+    panel = Panel(run)
+
+    async def use():
+        panel._ipython_display_()
+        board = panel._view.board
+
+        async def until(condition):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+        board._buttons["Play"].click()
+        await until(lambda: run.steps > 20)
+        board._branch.click()
+        await until(lambda: "run_b" in namespace and namespace["run_b"].steps > run.steps + 20)
+        assert panel.run is panel._view.run is namespace["run_b"]
+        assert (run.state, panel.run.state) == ("paused", "running")
+        assert [d.n for d in panel._view.before] == [run.steps]  # its curve, in grey
+        assert (run._driver, panel.run._driver) == (None, panel)
+        board._buttons["Pause"].click()
+        await until(lambda: panel.run.state == "paused")
+        board._branch.click()
+        await until(lambda: "run_c" in namespace)
+        here = panel.run.steps
+        board._buttons["Step"].click()
+        await until(lambda: panel.run.steps == here + 1)
+        assert panel.run is namespace["run_c"]
+        assert panel.run.state == "paused"
+        panel.close()
+
+    asyncio.run(asyncio.wait_for(use(), 60))
 
 
 def test_copy_as_code_shows_the_script_and_puts_it_away():
