@@ -36,7 +36,8 @@ def sweep(y: Tracked, Δ: Array, stop: int = -1) -> tuple[dict[Tracked, Array], 
     """
     gradients: dict[Tracked, Array] = {}
     heap: list[tuple[int, Tracked]] = []
-    following: Tracked | None = None  # what comes next where only one node waits: a chain needs no heap
+    following: Tracked | None = None  # a node that waits alone, as in a chain: that needs no heap,
+    carried: Any = None  # and its gradient no dictionary
     touched = 0
     if y.op is None or y.serial < stop:
         if type(y) is Param and y.serial >= stop:
@@ -74,17 +75,23 @@ def sweep(y: Tracked, Δ: Array, stop: int = -1) -> tuple[dict[Tracked, Array], 
                     touched += 1
                 else:
                     touched += p.add(δ)
-            elif p in gradients:
+            elif p is following:
+                carried = carried + δ
+            elif gradients and p in gradients:
                 gradients[p] = gradients[p] + δ
+            elif p.op is None or p.serial <= stop:
+                gradients[p] = δ
+            elif following is None and not heap:
+                following, carried = p, δ
             else:
                 gradients[p] = δ
-                if p.op is not None and p.serial > stop:
-                    if following is None and not heap:
-                        following = p
-                    else:
-                        heappush(heap, (-p.serial, p))
+                heappush(heap, (-p.serial, p))
         if following is not None:  # alone, or first of the heap
-            node = heappushpop(heap, (-following.serial, following))[1] if heap else following
+            if not heap:
+                node, Δ, following = following, carried, None
+                continue
+            gradients[following] = carried
+            node = heappushpop(heap, (-following.serial, following))[1]
             following = None
         elif heap:
             node = heappop(heap)[1]
