@@ -232,6 +232,8 @@ class Board:
         self._at.observe(self._hold, "value")
         self._rewind = self._button("Rewind", "backward", "weights, optimiser and data as they were then", self._back)
         self._branch = self._button("Branch", "random", "a second run from here; this one rests", self._fork)
+        tip = "after a loss that was not finite: back to the last good state, with a smaller η"
+        self._recover = self._button("Recover", "medkit", tip, self._mend)
         self._copy = self._button("Copy as code", "code", "a script that does the same again", self._write)
         self._copy.layout.width = "9em"
         self._code = w.Textarea(description="code", layout=w.Layout(display="none", width="100%", height="14em"))
@@ -243,7 +245,7 @@ class Board:
                 w.Box([*self._buttons.values(), self._bar, self._where], layout=wrap),
                 w.Box([self._choice, self._logy, self._smoothing], layout=wrap),
                 self._place,
-                w.Box([self._rewind, self._at, self._branch, self._copy, self._cost], layout=wrap),
+                w.Box([self._rewind, self._at, self._branch, self._recover, self._copy, self._cost], layout=wrap),
                 self._code,
                 self._message,
             ],
@@ -331,6 +333,9 @@ class Board:
     def _fork(self) -> None:
         self._queue(self._go_on_with_a_branch)
 
+    def _mend(self) -> None:
+        self._queue(self._go_back_to_good)
+
     def _write(self) -> None:
         def write() -> bool:
             shown = self._code.layout.display != "none"
@@ -373,6 +378,13 @@ class Board:
         ns[name] = self.run = new
         self.stopped, self._held = False, None
         self.say(f"{name} goes on from step {new.steps:,}; {old.name or 'the run before'} rests")
+        return True
+
+    def _go_back_to_good(self) -> bool:
+        self.run.recover()
+        self.stopped, self._held = False, None
+        η = self.run.values.get("η")
+        self.say(f"Play goes on from step {self.run.steps:,}" + ("" if η is None else f" with η {text.dial(η)}"))
         return True
 
     def _look(self, **settings: Any) -> bool:
@@ -466,6 +478,8 @@ class Board:
             slider.max = max(steps, 1)  # a page has no sliders without a length
             slider.disabled = self._rewind.disabled = not steps
         self._branch.disabled = not steps or self.run.finished
+        refused = self.run._record.refused
+        self._recover.disabled = self.run.state != "failed" or refused[-1:] != [steps]
 
     def owns(self, comm: str) -> bool:
         """Whether a comm is that of one of the widgets."""

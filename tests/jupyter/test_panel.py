@@ -11,13 +11,13 @@ import ipywidgets as w
 import numpy as np
 import pytest
 
-from fluxmagic import ADAM, SGD, Run, param
+from fluxmagic import ADAM, SGD, NotFinite, Run, param
 from fluxmagic.jupyter import board as board_module
 from fluxmagic.jupyter import driver
 from fluxmagic.jupyter import panel as panel_module
 from fluxmagic.jupyter.board import GRID, Board, Dial
 from fluxmagic.jupyter.panel import Panel
-from fluxmagic.optimise import OPTIMISERS, Hyper, Momentum, Optimiser
+from fluxmagic.optimise import OPTIMISERS, ADADelta, Hyper, Momentum, Optimiser
 
 
 def quadratic(opt=None, **options):
@@ -419,6 +419,67 @@ def test_there_is_a_branch_only_where_there_is_something_before_and_behind_it(na
     run.rewind(10)
     board.show()
     assert not board._branch.disabled
+
+
+def test_recover_is_there_after_a_loss_that_is_not_finite_and_says_the_new_η():
+    W = param(np.ones(3))
+    data = [np.zeros(3)] * 5 + [np.full(3, np.nan)] + [np.zeros(3)] * 4
+    run = Run(lambda x: ((W - x) ** 2).sum(), data, SGD([W], 0.1), epochs=2)
+    board = Board(run)
+
+    def disabled():
+        board.show()
+        return board._recover.disabled
+
+    run.step(5)
+    assert disabled()
+    with pytest.raises(NotFinite):
+        run.step()
+    assert not disabled()
+    board._recover.click()
+    assert board.serve()
+    assert "from step 6 with η 0.01" in message(board)
+    assert disabled()
+    assert run.opt.η == 0.01
+    assert dials(board)["η"].slider.value == 0.01
+    assert not board._buttons["Play"].disabled
+    run.step(4)
+    assert np.isfinite(run.last_loss)
+
+
+def test_recover_goes_back_to_before_the_loss_grew_and_the_slider_with_it():
+    W = param(np.ones(3))
+    run = Run(lambda x: ((W - x) ** 2).sum() ** 2, [np.zeros(3)] * 100, SGD([W], 1.0))
+    board = Board(run)
+    with pytest.raises(NotFinite):
+        run.step(100)
+    board.show()
+    board._recover.click()
+    board.serve()
+    board.show()
+    assert run.steps == board._at.value == 0
+    assert "from step 0 with η 0.1" in message(board)
+
+
+def test_an_optimiser_without_η_recovers_too():
+    W = param(1.0)
+    run = Run(lambda x: W * x, [1.0, np.inf], ADADelta([W]))
+    board = Board(run)
+    with pytest.raises(NotFinite):
+        run.step(2)
+    board._recover.click()
+    board.serve()
+    assert "goes on from step 2" in message(board)
+    assert "η" not in message(board)
+
+
+def test_where_there_is_nothing_to_recover_from_a_click_says_so():
+    run = quadratic()
+    run.step()
+    board = Board(run)
+    board._recover.click()
+    board.serve()
+    assert "nothing to recover from" in message(board)
 
 
 def test_in_a_panel_a_branch_takes_the_runs_place(namespace, monkeypatch):
