@@ -239,6 +239,9 @@ class Board:
         self._code = w.Textarea(description="code", layout=w.Layout(display="none", width="100%", height="14em"))
         self._place = w.VBox()
         self._message = w.HTML(layout=w.Layout(display="none"))
+        self._off = w.HTML(layout=w.Layout(margin="2px 6px"))
+        back = self._button("Give back", "undo", "let the schedule turn the dial again", self._give_back)
+        self._schedule = w.HBox([self._off, back], layout=w.Layout(display="none", align_items="center"))
         wrap = w.Layout(flex_flow="row wrap", align_items="center", width="100%")
         self.box = w.VBox(
             [
@@ -247,6 +250,7 @@ class Board:
                 self._place,
                 w.Box([self._rewind, self._at, self._branch, self._recover, self._copy, self._cost], layout=wrap),
                 self._code,
+                self._schedule,
                 self._message,
             ],
             layout=w.Layout(width="100%", overflow="hidden"),
@@ -336,6 +340,13 @@ class Board:
     def _mend(self) -> None:
         self._queue(self._go_back_to_good)
 
+    def _give_back(self) -> None:
+        def give() -> bool:
+            self.run.set(**_beaten(self.run))
+            return True
+
+        self._queue(give)
+
     def _write(self) -> None:
         def write() -> bool:
             shown = self._code.layout.display != "none"
@@ -357,9 +368,8 @@ class Board:
     # -- what comes of it: between two batches -------------------------------------------------------------
 
     def _turn(self, name: str, value: float) -> bool:
-        schedules = getattr(self.run.opt, "schedules", {})
         self.run.set(**{name: value})
-        self.say(f"{name} was turned by hand: its schedule is off" if name in schedules else "")
+        self.say("")
         return True
 
     def _swap(self, name: str) -> bool:
@@ -455,6 +465,9 @@ class Board:
         dials, box = self._dials[cls]
         if self._place.children != (box,):
             self._place.children = (box,)
+        off = " and ".join(_beaten(run))
+        self._off.value = f"{off}: turned by hand, the schedule is off" if off else ""
+        self._schedule.layout.display = None if off else "none"
         values = run.values
         for k, dial in dials.items():
             dial.show(values[k])
@@ -498,6 +511,20 @@ class Board:
             for part in (x.layout, getattr(x, "style", None), x):
                 if part is not None:
                     part.close()
+
+
+def _beaten(run: Run) -> dict[str, Callable[[int], float]]:
+    """The schedules that dials of the optimiser in force followed until they were turned, by name."""
+    found: dict[tuple[str, str], Callable[[int], float]] = {}
+    opt = run._record.opt
+    for _, name, old, new in run._record.events:
+        if name == "opt":
+            opt = new
+        elif callable(new):
+            found.pop((opt, name), None)
+        elif callable(old):
+            found[opt, name] = old
+    return {name: schedule for (of, name), schedule in found.items() if of == opt}
 
 
 def _free(run: Run, ns: Mapping[str, Any]) -> str:

@@ -33,6 +33,11 @@ def message(board):
     return "" if board._message.layout.display == "none" else board._message.value
 
 
+def off(board):
+    """The schedules that are said to be off."""
+    return "" if board._schedule.layout.display == "none" else board._off.value
+
+
 @pytest.mark.parametrize("name", sorted(OPTIMISERS))
 def test_every_optimiser_has_a_dial_for_all_that_it_declares(name):
     W = param(np.ones(3))
@@ -235,9 +240,56 @@ def test_a_dial_that_beats_a_schedule_says_so():
     board = Board(run)
     dials(board)["η"].slider.value = 0.02
     board.serve()
-    assert "its schedule is off" in message(board)
+    dials(board)["decay"].slider.value = 0.1
+    board.serve()
+    board.show()
+    assert off(board) == "η: turned by hand, the schedule is off"
     run.step(3)
     assert run.opt.η == 0.02
+    board.show()
+    assert off(board) == "η: turned by hand, the schedule is off"  # as long as it is
+
+
+def test_give_back_lets_the_schedules_turn_the_dials_again():
+    W = param(np.ones(3))
+    run = quadratic(Momentum([W], lambda n: 0.1 / (1 + n), ρ=lambda n: 0.5 if n < 5 else 0.9))
+    board = Board(run)
+    back = board._schedule.children[1]
+    assert back.description == "Give back"
+    assert off(board) == ""
+    for _ in range(2):
+        for name, value in (("η", 0.02), ("η", 0.03), ("ρ", 0.7)):
+            dials(board)[name].slider.value = value
+            board.serve()
+        run.step(2)
+        board.show()
+        assert off(board) == "η and ρ: turned by hand, the schedule is off"
+        assert (run.opt.η, run.opt.ρ) == (0.03, 0.7)
+        back.click()
+        assert board.serve()
+        board.show()
+        assert off(board) == ""
+        run.step(2)
+    assert run.opt.η == 0.1 / 8
+    assert run.opt.ρ == 0.9
+    assert callable(run.events[-1].new)
+
+
+def test_a_schedule_can_be_given_back_to_the_optimiser_that_it_was_of():
+    run = quadratic(SGD([param(np.ones(3))], lambda n: 0.1 / (1 + n)))
+    board = Board(run)
+    dials(board)["η"].slider.value = 0.02
+    board.serve()
+    run.step()
+    run.swap("ADAM")
+    board.show()
+    assert off(board) == ""
+    run.swap("SGD")
+    board.show()
+    assert off(board) == "η: turned by hand, the schedule is off"
+    run.rewind(0)
+    board.show()
+    assert off(board) == ""  # the turn was undone
 
 
 def test_a_plain_function_has_no_dials_and_says_so():
