@@ -322,8 +322,8 @@ def call(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None = None) -
 
 def constant(op: Op, a: Any) -> Any:
     """An argument that is not tracked, as NumPy sees it."""
-    if type(a) is np.ndarray or not hasattr(a, "__array__") or isinstance(a, np.generic):
-        return a
+    if type(a) is np.ndarray or not hasattr(a, "__array__") or isinstance(a, (np.generic, type)):
+        return a  # np.float32 itself, an argument of astype, has an __array__ too
     if isinstance(a, np.ma.MaskedArray):
         raise TypeError(f"{op.name}: a masked array would lose its mask; fill it first (a.filled(...))")
     return np.asarray(a)  # pandas, memory maps

@@ -222,6 +222,7 @@ case("stack", lambda a, b, axis: np.stack([a, b * 2], axis=axis), along(count=2)
 # -- products
 
 case("@", lambda a, b: a @ b, matrices())
+case("stack @ vector", lambda a, b: a @ b, of((2, 4, 3), (3,)))
 case("matmul", np.matmul, matrices())
 for subscripts in ("i,i", "i,j->ij", "ij,jk", "ij,jk->ki", "ij->ji", "ii", "ii->i", "ij->", "ij->j"):
     operands = subscripts.partition("->")[0].split(",")
@@ -248,6 +249,7 @@ case("divmod", lambda a, b: divmod(a, b)[1] + divmod(5, b)[1], broadcasting("rea
 case("modf", lambda a: np.modf(a)[0], one())
 case("select", lambda a: np.select([a > 1, a > 0], [a, a * a], 0.5), one(shapes(1)))
 case("astype", lambda x: x.astype(x.dtype) * np.astype(x, x.dtype), one())
+case("astype, to a type", lambda x: x.astype(x.dtype.type), one())
 case("full_like", lambda x: np.full_like(x, x.sum()), one(shapes(1, side=1)))
 
 # -- more reductions
@@ -259,7 +261,10 @@ for name in ("sum", "mean", "prod", "var", "std"):
         getattr(np, name),
         of((2, 3), axis=st.sampled_from([None, -1, (0, 1)]) if name[1] in "ure" else None, where=WHERE),
     )
+    case(f"{name}, where, of fewer axes", lambda x, n=name: getattr(np, n)(x, where=WHERE[0]), of((2, 3)))
 case("max, where", lambda x: np.max(x, axis=1, initial=-3, where=WHERE) - x.min(1, initial=9, where=WHERE), of((2, 3)))
+for f in (np.sum, np.prod, np.max):
+    case(f"{f.__name__} of a scalar along an axis", f, of((), axis=st.sampled_from([0, -1]), keepdims=st.booleans()))
 case("sum, prod, initial", lambda x: x.sum(initial=2) + np.prod(x * 1, axis=0, initial=3)[0], of((2, 3)))
 for name in ("nansum", "nanmean", "nanprod", "nanvar", "nanstd", "nanmax", "nanmin"):
     case(
@@ -296,6 +301,7 @@ if hasattr(np, "cumulative_sum"):
     case("cumulative_prod", np.cumulative_prod, along(include_initial=st.booleans()))
 case("diff", np.diff, along())
 case("diff, twice", np.diff, along(n=2, side=2))
+case("diff, none", lambda a: np.diff(a, 0, prepend=1.0), one((3,)))
 case("diff, ends", lambda a, b: np.diff(a, axis=0, prepend=b, append=0), of((2, 3), (1, 3)))
 case(
     "trapezoid",

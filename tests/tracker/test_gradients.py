@@ -144,6 +144,8 @@ def test_powers_at_zero():
     assert gradient(lambda n: 0.0**n, 2.0)[0] == 0
     assert gradient(lambda a, n: a**n, 0.0, 2.0) == (0, 0)
     assert hessian(lambda x: np.sum(x ** np.array([1.0, 2.0, 3.0])), 0.0) == 2
+    with np.errstate(divide="ignore"):
+        assert gradient(lambda n: np.power(np.zeros(1), n)[0], -1.0)[0] == -np.inf
 
 
 def test_determinants_of_singular_matrices():

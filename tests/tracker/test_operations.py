@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fluxmagic import gradient, param
+from fluxmagic import back, gradient, param
 from fluxmagic.tracker import Tracked, gradcheck, hook
 from tests.tracker.cases import CASES, Case
 
@@ -35,6 +35,17 @@ def close(a: Any, b: Any, rtol: float) -> bool:
 def test_first_order(case: Case, data: Any) -> None:
     xs, options = data.draw(case.inputs)
     assert gradcheck(lambda *xs: total(case.function(*xs, **options)), *xs, atol=1e-5)
+
+
+@every
+@few
+@given(st.data())
+def test_parameters_collect_what_gradient_gives(case: Case, data: Any) -> None:
+    xs, options = data.draw(case.inputs)
+    ps = [param(x) for x in xs]  # their gradients may be written straight into their buffers
+    back(total(case.function(*ps, **options)))
+    for p, δ in zip(ps, gradient(lambda *xs: total(case.function(*xs, **options)), *xs), strict=True):
+        assert close(p.grad, δ, rtol=1e-9)
 
 
 @every

@@ -39,10 +39,10 @@ def _power_base(Δ: Array, y: Array, a: Array, b: Any) -> Array:
 
 
 def _power_exponent(Δ: Array, y: Array, a: Array, b: Array) -> Array:
-    # 0ᵇ is constant for b > 0; of a negative base the logarithm is NaN, as it should be
+    # 0ᵇ is constant for b ≥ 0; of a negative base the logarithm is NaN, as it should be
     if type(a) in (int, float) and a > 0:
         return Δ * y * math.log(a)
-    zero = np.equal(a, 0)
+    zero = np.equal(a, 0) & np.greater_equal(b, 0)
     return Δ * np.where(zero, 0.0, y * np.log(np.where(zero, 1.0, a)))
 
 

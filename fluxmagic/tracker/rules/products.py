@@ -44,7 +44,7 @@ def _d_matmul(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Any, 
 def _d_left(Δ: Array, a: Array, b: Array, buffer: Any) -> Array:
     if b.ndim == 1:
         if type(Δ) is np.ndarray and type(buffer) is np.ndarray and b.dtype == Δ.dtype == buffer.dtype:
-            return np.multiply(Δ[:, None], b, out=buffer)
+            return np.multiply(Δ[..., None], b, out=buffer)
         return np.multiply(Δ[..., None], b)
     if a.ndim == 1:
         return np.matmul(b, Δ[..., None])[..., 0]

@@ -15,8 +15,8 @@ Axis = int | tuple[int, ...] | None
 
 
 def restore(reduced: Array, x: Array, axis: Axis, keepdims: bool = False) -> Array:
-    """Put the axes that a reduction of x took away back in, with length 1."""
-    if axis is None or keepdims:
+    """Put the axes that a reduction of x took away back in, with length 1; a scalar is reduced along 0 and -1 too."""
+    if axis is None or keepdims or not x.ndim:
         return reduced if keepdims or not reduced.ndim else reduced.reshape((1,) * x.ndim)
     return np.expand_dims(reduced, tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,))))
 
@@ -78,7 +78,7 @@ def _d_mean(
 ) -> Array:
     if where is True:
         return spread(Δ / max(count(x, axis), 1), x, axis, keepdims)
-    return np.where(where, restore(Δ, x, axis, keepdims) / np.maximum(counted(x, axis, where), 1), 0.0)
+    return spread(restore(Δ, x, axis, keepdims) / np.maximum(counted(x, axis, where), 1), x, axis, True, where)
 
 
 define(np.sum, _d_sum, forward=_sum, methods="sum", reduces=np.add)
@@ -145,7 +145,7 @@ def _ptp(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
 
 def lines(x: Array, axis: Axis) -> Array:
     """x with the axes that are reduced joined into one, the last."""
-    if axis is None:
+    if axis is None or not x.ndim:
         return np.ravel(x)
     axes = tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
     kept = tuple(a for a in range(x.ndim) if a not in axes)
@@ -155,7 +155,7 @@ def lines(x: Array, axis: Axis) -> Array:
 
 def unlines(flat: Array, x: Array, axis: Axis) -> Array:
     """What `lines` made of x's shape, as x again."""
-    if axis is None:
+    if axis is None or not x.ndim:
         return np.reshape(flat, x.shape)
     axes = tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
     order = tuple(a for a in range(x.ndim) if a not in axes) + axes
@@ -382,6 +382,8 @@ if hasattr(np, "cumulative_sum"):  # NumPy 2.1
 def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
     if n < 0:
         raise ValueError(f"n is the number of differences, at least 0, not {n}")
+    if n == 0:
+        return a  # NumPy adds no ends then
     axis = normalize_axis_index(axis, np.ndim(a))
     ends = [
         e if np.ndim(e) else np.broadcast_to(e, (*a.shape[:axis], 1, *a.shape[axis + 1 :]))
