@@ -7,7 +7,6 @@ import io
 import re
 from pathlib import Path
 
-
 ROOT = Path(__file__).parents[1]
 
 
