@@ -241,6 +241,7 @@ class Board:
         self._message = w.HTML(layout=w.Layout(display="none"))
         self._off = w.HTML(layout=w.Layout(margin="2px 6px"))
         back = self._button("Give back", "undo", "let the schedule turn the dial again", self._give_back)
+        back.layout.width = "7em"
         self._schedule = w.HBox([self._off, back], layout=w.Layout(display="none", align_items="center"))
         wrap = w.Layout(flex_flow="row wrap", align_items="center", width="100%")
         self.box = w.VBox(
@@ -415,7 +416,7 @@ class Board:
             try:
                 moved |= request()
             except Exception as error:  # a dial that cannot be turned so does not end the training
-                self.say(f"{type(error).__name__}: {error}")
+                self.say(f"{type(error).__name__}: {error}", wrong=True)
                 self.show()
         if self.box.comm is None:
             self.closed = True
@@ -423,9 +424,10 @@ class Board:
 
     # -- what is shown -------------------------------------------------------------------------------------
 
-    def say(self, words: str) -> None:
+    def say(self, words: str, *, wrong: bool = False) -> None:
         """Show a message; "" removes it."""
-        self._message.value = f'<span role="alert" style="color: var(--jp-error-color1, #c33)">{escape(words)}</span>'
+        style = 'role="alert" style="color: var(--jp-error-color1, #c33)"' if wrong else 'role="status"'
+        self._message.value = f"<span {style}>{escape(words)}</span>"
         self._message.layout.display = None if words else "none"
 
     def show(self, share: float | None = None) -> None:

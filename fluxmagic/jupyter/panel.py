@@ -213,7 +213,7 @@ class Panel:
             self._error = error
             if isinstance(self._view, Live):
                 self._view.board.playing = False
-                self._view.board.say(f"{type(error).__name__}: {error}")
+                self._view.board.say(f"{type(error).__name__}: {error}", wrong=True)
 
     # -- joining -------------------------------------------------------------------------------------------
 

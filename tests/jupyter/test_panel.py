@@ -38,6 +38,13 @@ def off(board):
     return "" if board._schedule.layout.display == "none" else board._off.value
 
 
+@pytest.fixture
+def namespace(monkeypatch):
+    ns = {}
+    monkeypatch.setattr(board_module, "get_ipython", lambda: SimpleNamespace(user_ns=ns))
+    return ns
+
+
 @pytest.mark.parametrize("name", sorted(OPTIMISERS))
 def test_every_optimiser_has_a_dial_for_all_that_it_declares(name):
     W = param(np.ones(3))
@@ -228,6 +235,17 @@ def test_a_value_out_of_range_is_a_message_and_the_dial_goes_back():
     assert message(board) == ""
 
 
+def test_only_what_went_wrong_is_an_alert(namespace):
+    board = Board(quadratic())
+    board._branch.click()
+    board.serve()
+    assert 'role="alert"' in message(board)
+    board.run.step()
+    board._branch.click()
+    board.serve()
+    assert 'role="status"' in message(board)
+
+
 def test_a_message_is_text_and_no_markup():
     board = Board(quadratic())
     board.say("<b>1 < 2</b>")
@@ -397,13 +415,6 @@ def test_the_sliders_scale_rests_while_it_is_dragged(monkeypatch):
     now += 2 * board_module.CALM
     board.show()
     assert (board._at.value, board._at.max) == (2, 10)
-
-
-@pytest.fixture
-def namespace(monkeypatch):
-    ns = {}
-    monkeypatch.setattr(board_module, "get_ipython", lambda: SimpleNamespace(user_ns=ns))
-    return ns
 
 
 def test_branch_goes_on_with_a_second_run_and_the_first_one_rests(namespace):
