@@ -43,7 +43,6 @@ floor_divide isclose pow diag tril triu trace broadcast_to hstack vstack dstack 
 ALIKE = dict.fromkeys(SAME.split()) | {
     "bmm": "matmul",
     "broadcast_tensors": "broadcast_arrays",
-    "clone": "copy",
     "conj_physical": "conj",
     "eq": "equal",
     "equal": "array_equal",
@@ -456,6 +455,7 @@ OPERATIONS |= {
     "rot90": lambda x, k=1, dims=(0, 1): np.rot90(x, k, dims),
     "tile": lambda x, dims: np.tile(x, dims),
     "repeat_interleave": lambda x, repeats, dim=None, output_size=None: np.repeat(x, repeats, dim),
+    "clone": lambda x, memory_format=None: np.copy(x),
     "double": lambda x, memory_format=None: x.astype(np.float64),
     "float": lambda x, memory_format=None: x.astype(np.float32),
     "zeros_like": lambda x, **_: np.zeros_like(x),
@@ -575,6 +575,32 @@ OPERATIONS |= {
 
 # -- where the two differ, and why -------------------------------------------------------------------
 
+NAN = "NaN's sign is NaN to NumPy, 0 to PyTorch"
+PASSES = "a gradient through NaN goes where the NaN came from"
+TIES = "ties share the gradient equally, two NaN have none; PyTorch gives it to one"
+
+# For functions that work element by element: the places, given the sample's arrays, and the reason.
+PLACES: dict[str, tuple[Callable[..., Any], str]] = {
+    **dict.fromkeys(["abs", "sgn", "sign"], (lambda x: np.isnan(x), NAN)),
+    **dict.fromkeys(["nn_functional_relu", "nn_functional_elu"], (lambda x, **_: np.isnan(x), PASSES)),
+    **dict.fromkeys(
+        ["maximum", "minimum", "max_binary", "min_binary"], (lambda a, b: np.isnan(a) | np.isnan(b), PASSES)
+    ),
+    **dict.fromkeys(["fmax", "fmin"], (lambda a, b: np.equal(a, b) | (np.isnan(a) & np.isnan(b)), TIES)),
+    "acosh": (lambda x: np.less(x, 1), "outside of the domain the gradient is NaN, as the value"),
+    "copysign": (lambda a, b: ~np.isfinite(a), "PyTorch divides infinite numbers, or NaN, to get a sign"),
+    "digamma": (lambda x: np.equal(x, np.floor(x)) & np.less_equal(x, 0), "poles have an infinite gradient"),
+    "frac": (lambda x: np.isinf(x), "NumPy's modf leaves 0 of what is infinite"),
+    "heaviside": (lambda x, y: np.isnan(x), "NumPy's value of NaN is NaN"),
+    "hypot": (lambda a, b: np.equal(a, 0) & np.equal(b, 0), "at the origin the gradient is 0"),
+    "lgamma": (lambda x: np.isneginf(x), "SciPy's value of -∞ is -∞"),
+    "logaddexp": (lambda a, b: np.isinf(a) & np.equal(a, b), "two infinite numbers share the gradient"),
+    "logit": (
+        lambda x, *_: np.less(x, 0) | np.greater(x, 1),
+        "outside of the domain the value is NaN; the gradient is not",
+    ),
+}
+
 # Operations that match the first -> what a note on the difference holds, and the reason.
 REASONS: list[tuple[str, str, str]] = [
     ("quantile", "to the values alone", "q is no argument with a gradient to us; a tracked one is refused"),
@@ -585,6 +611,16 @@ REASONS: list[tuple[str, str, str]] = [
 def listed(name: str, note: str) -> str | None:
     """The reason for a difference, if there is one."""
     return next((reason for pattern, text, reason in REASONS if fnmatch(name, pattern) and text in note), None)
+
+
+def listed_places(name: str, plain: tuple[Any, ...], ours: Any, theirs: Any) -> str | None:
+    """The reason for a difference that is in the listed places alone."""
+    if name not in PLACES:
+        return None
+    places, reason = PLACES[name]
+    x, args, kwargs = plain
+    where = np.asarray(places(x, *args, **kwargs))
+    return reason if where.shape == np.shape(ours) and not close(np.where(where, theirs, ours), theirs) else None
 
 
 # -- carrying it out ---------------------------------------------------------------------------------
@@ -668,6 +704,17 @@ def total(ys: list[Any], weights: list[Any]) -> Any:
 def run(name: str, op: Any, sample: Any) -> Outcome:
     """Carry out a sample by both, and compare."""
     call, rng = OPERATIONS[name], np.random.default_rng(0)
+    verdict = Outcome("equal")
+
+    def compare(what: str, ours: Any, theirs: Any) -> bool:
+        nonlocal verdict
+        note = close(ours, theirs)
+        if not note:
+            return True
+        reason = listed_places(name, (x, args, kwargs), ours, theirs) or listed(name, note)
+        verdict = Outcome("listed", reason) if reason else Outcome("different", f"{what}: {note}")
+        return reason is not None
+
     given = leaf((sample.input, sample.args, sample.kwargs))
     if any(t.dtype not in (torch.float32, torch.float64) for t in tensors(given)):
         return Outcome("no counterpart", "a gradient of complex or short numbers")
@@ -679,41 +726,48 @@ def run(name: str, op: Any, sample: Any) -> Outcome:
         return Outcome("no counterpart", f"NumPy: {type(error).__name__}: {error}")
     if plain is None:
         return Outcome("no counterpart", "no such form")
-    theirs = flat(sample.output_process_fn_grad(op(given[0], *given[1], **given[2])))
+    result = op(given[0], *given[1], **given[2])
+    if result is NotImplemented:
+        return Outcome("no counterpart", "PyTorch: not implemented")
+    theirs = flat(sample.output_process_fn_grad(result))
     leaves = Leaves(tracked=True)
-    x, args, kwargs = leaves(given)
+    tracked = leaves(given)
     try:
         with np.errstate(all="ignore"):
-            ours = call(x, *args, **kwargs)
+            y = call(tracked[0], *tracked[1], **tracked[2])
             if determined := DETERMINED.get(sample.output_process_fn_grad.__name__):
-                ours = determined(*ours)
-            ours = flat(ours)
+                y = determined(*y)
+            ours = flat(y)
             if len(ours) != len(theirs):
                 return Outcome("different", f"{len(ours)} results, PyTorch {len(theirs)}")
             for a, b in zip(ours, theirs, strict=True):
-                if note := close(data(a), b.detach().numpy() if isinstance(b, torch.Tensor) else b):
-                    return Outcome("different", f"value: {note}")
+                if not compare("value", data(a), b.detach().numpy() if isinstance(b, torch.Tensor) else b):
+                    return verdict
             wanted = list(tensors(given))
             pairs = [
-                (a, b) for a, b in zip(ours, theirs, strict=True) if isinstance(b, torch.Tensor) and b.requires_grad
+                (a, b)
+                for a, b in zip(ours, theirs, strict=True)
+                if isinstance(b, torch.Tensor) and b.requires_grad and a.shape == b.shape
             ]
             if not pairs or not wanted:
-                return Outcome("equal")
+                return verdict
             weights = [rng.normal(size=tuple(b.shape)) for _, b in pairs]
             l = total([a for a, _ in pairs], weights)
             if istracked(l):
                 back(l)
     except Exception as error:
-        return Outcome("different", f"{type(error).__name__}: {error}")
+        note = f"{type(error).__name__}: {error}"
+        reason = listed(name, note)
+        return Outcome("listed", reason) if reason else Outcome("different", note)
     loss = total([b for _, b in pairs], [torch.from_numpy(np.asarray(w)) for w in weights])
     try:
         gradients = torch.autograd.grad(loss, wanted, allow_unused=True)
     except RuntimeError as error:
         return Outcome("no counterpart", f"PyTorch: {error}")
     for k, (p, δ) in enumerate(zip(leaves.params, gradients, strict=True)):
-        if note := close(p.grad, np.zeros(p.shape) if δ is None else δ.numpy(force=True)):
-            return Outcome("different", f"gradient {k}: {note}")
-    return Outcome("equal")
+        if not compare(f"gradient {k}", p.grad, np.zeros(p.shape) if δ is None else δ.numpy(force=True)):
+            return verdict
+    return verdict
 
 
 def made(samples: Iterator[Any]) -> Iterator[Any]:
@@ -737,7 +791,7 @@ def main() -> None:
     """Print the table; exit with 1 if something is different that is not listed with its reason."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.operations", description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="operations, by PyTorch's name, with commas between")
-    parser.add_argument("--reference", action="store_true", help="the database's reference samples too: many more")
+    parser.add_argument("--quick", action="store_true", help="without the database's reference samples")
     parser.add_argument("--verbose", action="store_true", help="say why samples have no counterpart")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -756,13 +810,12 @@ def main() -> None:
         notes: Counter[str] = Counter()
         reasons: Counter[str] = Counter()
         gradient = op.supports_autograd and torch.float64 in op.supported_backward_dtypes("cpu")
-        samples = op.reference_inputs if options.reference else op.sample_inputs
+        samples = op.sample_inputs if options.quick else op.reference_inputs
         for sample in made(samples("cpu", torch.float64, requires_grad=gradient)):
             outcome = run(name, op, sample)
-            if outcome.kind == "different" and (reason := listed(name, outcome.note)):
-                outcome.kind = "listed"
-                reasons[reason] += 1
             counts[outcome.kind] += 1
+            if outcome.kind == "listed":
+                reasons[outcome.note] += 1
             if outcome.kind == "different" or (options.verbose and outcome.note):
                 given = describe([sample.input, *sample.args]) + describe(sample.kwargs)
                 notes[f"    {outcome.kind}: {given} {outcome.note}"] += 1

@@ -115,6 +115,7 @@ def test_kinks_have_the_gradients_that_the_docs_name():
     assert gradient(np.linalg.norm, [0.0, 0.0])[0].tolist() == [0, 0]
     assert gradient(np.std, [2.0, 2.0])[0].tolist() == [0, 0]
     assert gradient(lambda a, b: np.hypot(a, b), 0.0, 0.0) == (0, 0)
+    assert gradient(lambda a, b: np.arctan2(a, b), 0.0, 0.0) == (0, 0)
 
 
 def test_gradient_through_nan_comes_from_where_nan_came():
@@ -146,6 +147,25 @@ def test_powers_at_zero():
     assert hessian(lambda x: np.sum(x ** np.array([1.0, 2.0, 3.0])), 0.0) == 2
     with np.errstate(divide="ignore"):
         assert gradient(lambda n: np.power(np.zeros(1), n)[0], -1.0)[0] == -np.inf
+
+
+def test_shares_of_large_exponentials_keep_their_digits():
+    for f in (np.logaddexp, np.logaddexp2):
+        assert gradient(f, 1e17, 1e17) == (0.5, 0.5)
+        assert gradient(f, np.inf, np.inf) == (0.5, 0.5)
+        assert gradient(f, -np.inf, -np.inf) == (0.5, 0.5)
+        assert gradient(f, np.inf, 0.0) == (1, 0)
+        assert gradient(f, -1000.0, 1000.0)[1] == 1
+    assert gradient(fluxmagic.tracker.logsumexp, [1e17, 1e17, 0.0])[0].tolist() == [0.5, 0.5, 0]
+    assert gradient(fluxmagic.tracker.logsumexp, np.array([1e4, 1e4], np.float32))[0].tolist() == [0.5, 0.5]
+
+
+def test_entropy_of_nothing_has_the_logarithm_as_its_gradient():
+    special = pytest.importorskip("scipy.special")
+    assert gradient(special.xlogy, 0.0, 2.0) == (np.log(2.0), 0)
+    assert gradient(special.xlog1py, 0.0, 2.0) == (np.log(3.0), 0)
+    assert gradient(lambda x: special.xlogy(x, np.zeros(1)).sum(), 0.0)[0] == 0
+    assert gradient(lambda x: special.xlog1py(x, -np.ones(1)).sum(), 0.0)[0] == 0
 
 
 def test_determinants_of_singular_matrices():

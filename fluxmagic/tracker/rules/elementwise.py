@@ -101,10 +101,17 @@ define(np.arccosh, lambda Δ, y, x: Δ / (np.sqrt(x - 1) * np.sqrt(x + 1)), also
 define(np.arctanh, lambda Δ, y, x: Δ / (1 - x * x), also=[np.atanh])
 define(np.deg2rad, lambda Δ, y, x: Δ * (math.pi / 180), also=[np.radians])
 define(np.rad2deg, lambda Δ, y, x: Δ * (180 / math.pi), also=[np.degrees])
+
+
+def _square_of_radius(a: Array, b: Array) -> Array:
+    r2 = a * a + b * b
+    return np.where(np.equal(r2, 0), 1.0, r2)  # the origin has no angle: gradient 0
+
+
 define(
     np.arctan2,
-    lambda Δ, y, a, b: Δ * b / (a * a + b * b),
-    lambda Δ, y, a, b: -Δ * a / (a * a + b * b),
+    lambda Δ, y, a, b: Δ * b / _square_of_radius(a, b),
+    lambda Δ, y, a, b: -Δ * a / _square_of_radius(a, b),
     also=[np.atan2],
 )
 
@@ -130,20 +137,23 @@ def _d_sinc(Δ: Array, y: Array, x: Array) -> Array:
 define(np.sinc, _d_sinc)
 
 
-def _share(Δ: Array, y: Array, a: Array, unit: float = 1.0) -> Array:
-    """Of a sum of exponentials, the part that a has; an infinite sum is shared by what is infinite."""
-    infinite = np.isinf(y)
-    return Δ * np.where(
-        infinite, np.equal(a, y), np.exp(np.where(infinite, 0.0, a - np.where(infinite, 0.0, y)) * unit)
-    )
+def _over(a: Array, b: Array) -> Array:
+    """b - a, without going through the sum, whose last digits large numbers take; two infinite numbers are even."""
+    even = np.isinf(a) & np.equal(a, b)
+    return np.where(even, 0.0, b) - np.where(even, 0.0, a)
 
 
-define(np.logaddexp, lambda Δ, y, a, b: _share(Δ, y, a), lambda Δ, y, a, b: _share(Δ, y, b))
-define(
-    np.logaddexp2,
-    lambda Δ, y, a, b: _share(Δ, y, a, math.log(2)),
-    lambda Δ, y, a, b: _share(Δ, y, b, math.log(2)),
-)
+def _share(Δ: Array, a: Array, b: Array) -> Array:
+    """The part that a has of exp(a) + exp(b)."""
+    return Δ * np.exp(-np.logaddexp(0.0, _over(a, b)))
+
+
+def _share2(Δ: Array, a: Array, b: Array) -> Array:
+    return Δ * np.exp2(-np.logaddexp2(0.0, _over(a, b)))
+
+
+define(np.logaddexp, lambda Δ, y, a, b: _share(Δ, a, b), lambda Δ, y, a, b: _share(Δ, b, a))
+define(np.logaddexp2, lambda Δ, y, a, b: _share2(Δ, a, b), lambda Δ, y, a, b: _share2(Δ, b, a))
 
 # -- choices -----------------------------------------------------------------------------------------
 

@@ -295,7 +295,9 @@ def _d_logsumexp(Δ: Array, y: Array, x: Array, axis: Axis = None, *, keepdims: 
     infinite = np.isinf(y)
     at = np.isinf(y) & np.equal(x, y)  # an infinite sum is shared by what is infinite
     share = (at / np.maximum(np.sum(at, axis=axis, keepdims=True), 1)).astype(x.dtype)
-    return Δ * np.where(infinite, share, np.exp(np.where(infinite, 0.0, x - np.where(infinite, 0.0, y))))
+    x = np.where(infinite, 0.0, x)
+    e = np.exp(x - np.max(data(x), axis=axis, keepdims=True))  # x - y would lose digits to a large y
+    return Δ * np.where(infinite, share, e / np.sum(e, axis=axis, keepdims=True))
 
 
 logsumexp = define(

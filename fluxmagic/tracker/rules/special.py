@@ -50,9 +50,9 @@ define(
 
 
 def _log_where(x: Array, y: Array) -> Array:
-    """log y where x is not 0: there x log y is 0 whatever y is."""
-    zero = np.equal(x, 0)
-    return np.where(zero, 0.0, np.log(np.where(zero, 1.0, y)))
+    """log y, but 0 where x is 0 and y has no logarithm: there x log y is 0 all the same."""
+    without = np.equal(x, 0) & np.less_equal(y, 0)
+    return np.where(without, 0.0, np.log(np.where(without, 1.0, y)))
 
 
 define(special.xlogy, lambda Δ, z, x, y: Δ * _log_where(x, y), lambda Δ, z, x, y: Δ * x / y)
