@@ -316,11 +316,13 @@ class Curve:
     # -- marks ---------------------------------------------------------------------------------------------
 
     def _set_marks(self) -> bool:
-        """A mark for each turn and swap, each loss that was not finite, and epochs; whether they changed."""
+        """A mark for each turn and swap, branch, loss that was not finite, and epochs; whether they changed."""
         record = self.run._record
         end = self._limits[0]
         epochs = _thin(record.epochs if self.run.epochs > 1 else [0], self.run.steps, end)
-        key = (self._limits, len(record.events), len(record.refused), record.events[-1:], tuple(epochs))
+        parted = _parted(self.run)
+        turned = (len(record.events), record.events[-1:])
+        key = (self._limits, *turned, len(record.refused), tuple(epochs), tuple(parted))
         if key == self._mark_key:
             return False
         self._mark_key = key
@@ -348,6 +350,10 @@ class Curve:
             lines([s for s, _ in turns], TURN, 1.0, 0.75, (0, (3, 2)))
             for step, label in turns:
                 text(step, 0.98, label, TURN, fontsize=8, rotation=90, ha="right", va="top")
+        if parted:
+            lines([s for s, _ in parted], INK, 1.0, 0.9, (0, (1, 2)))
+            for step, name in parted:
+                text(step, 0.06, name, INK, fontsize=8, rotation=90, ha="right", va="bottom")
         if record.refused:
             lines(record.refused, BAD, 1.0, 0.9, "-")
             text(record.refused[-1], 0.5, "not finite", BAD, fontsize=8, rotation=90, ha="right", va="center")
@@ -534,6 +540,18 @@ def _thin(starts: Sequence[int], steps: int, end: float) -> list[tuple[int, int]
     mean = max(starts[-1] / (len(starts) - 1), 1e-9)
     stride = next(k * 10**p for p in range(12) for k in (1, 2, 5) if k * 10**p * mean >= apart)
     return [(starts[i], i + 1) for i in range(stride, len(starts), stride) if starts[i] < steps]
+
+
+def _parted(run: Run) -> list[tuple[int, str]]:
+    """Where a run left the one that it is a branch of, and that one its own: (step, name)."""
+    found = []
+    end = run.steps
+    while run.parent is not None:
+        if run.parted <= end:
+            found.append((run.parted, run.name or "branch"))
+        end = min(end, run.parted)
+        run = run.parent
+    return found
 
 
 def _joined(events: Sequence[tuple[int, str, Any, Any]], end: float) -> list[tuple[int, str]]:

@@ -221,8 +221,13 @@ _earlier: deque[tuple[str | None, weakref.ref[Run], Decimated]] = deque(maxlen=3
 
 
 def earlier(run: Run) -> list[Decimated]:
-    """The losses of earlier runs of the same name, which are drawn in grey."""
-    return [loss for name, ref, loss in _earlier if name == run.name and ref() is not run]
+    """The losses of earlier runs of the same name, and of the one that it is a branch of: they are drawn in grey."""
+    others = [(name, ref(), loss) for name, ref, loss in _earlier]
+    return [
+        loss
+        for name, other, loss in others
+        if other is not run and (name == run.name or (other is not None and other is run.parent))
+    ]
 
 
 def _remember(run: Run, loss: Decimated) -> None:

@@ -154,6 +154,7 @@ class Run:
             if f is not None and not callable(f):
                 raise TypeError(f"{what} is a function, not a {type(f).__name__}")
         self.parent: Run | None = None  # the run that this one is a branch of
+        self.parted = 0  # after how many of its steps
         self.source: Source | None = None  # the text of the cell that the run was made from
         self.state = "ready"
         self._strict = strict
@@ -843,7 +844,7 @@ class Run:
                 patience=self.patience,
                 strict=self._strict,
             )
-            new.parent, new.source = self, self.source
+            new.parent, new.parted, new.source = self, self.steps, self.source
             new._rng, new._own_draws = self._rng, random.own(self._rng)
             new._known, new._trained, new._statistics = self._known, self._trained, self._statistics
             new._feed.generators = self._generators

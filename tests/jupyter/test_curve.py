@@ -152,6 +152,29 @@ def test_a_turn_and_a_swap_are_marked_where_they_happened():
     assert places["SGD → Momentum"] == 30
 
 
+def test_a_branch_is_marked_where_it_left_its_parent_and_that_one_its_own():
+    def marks(r):
+        c = Curve(r)
+        c.frame()
+        return {t.get_text(): t.get_position()[0] for t in c._marks if "run" in getattr(t, "get_text", str)()}
+
+    run = quadratic(name="run")
+    run.step(10)
+    first = run.branch("run_b")
+    first.step(10)
+    second = first.branch("run_c")
+    second.step(5)
+    assert marks(second) == {"run_b": 10, "run_c": 20}
+    assert marks(first) == {"run_b": 10}
+    assert marks(run) == {}
+    second.rewind(15)
+    assert marks(second) == {"run_b": 10}
+    first.rewind(5)
+    third = first.branch("run_d")
+    third.step(10)
+    assert marks(third) == {"run_d": 5}  # of what is shared with the run before 10 nothing is a branch's
+
+
 def test_turns_on_top_of_each_other_are_one_mark_from_the_first_value_to_the_last():
     run = quadratic(epochs=100)
     run.step(1000)

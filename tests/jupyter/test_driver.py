@@ -239,6 +239,15 @@ def test_earlier_runs_of_the_same_name_are_drawn_three_of_them(pages):
     assert earlier(quadratic(name="b")) == []
 
 
+def test_the_run_that_a_branch_was_made_of_is_drawn_behind_it(pages):
+    run = quadratic(name="a", epochs=3)
+    run.step(12)
+    branch = run.branch("b")
+    drive(run, pages)
+    assert [d.n for d in earlier(branch)] == [30]
+    assert earlier(quadratic(name="b")) == []
+
+
 def test_earlier_runs_are_drawn_but_not_kept_in_memory(pages):
     run = quadratic(name="a")
     drive(run, pages)
@@ -289,6 +298,7 @@ def test_in_a_cell_a_branch_takes_the_runs_place_and_the_runs_curve_stays_in_gre
     assert [r.steps for r in (run, first, second)] == [5, 30, 200]
     assert view.run is view.curve.run is second
     assert [d.n for d in view.before] == [5, 30]
+    assert view.curve._earlier == view.before
     assert "run_c" in view.picture.data[-1]["text/plain"]
 
 
