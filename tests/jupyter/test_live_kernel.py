@@ -439,6 +439,13 @@ def test_a_panel_tells_what_goes_wrong_and_the_kernel_lives(kernel):
     kernel.move("η", 0.02)
     kernel.until(lambda: shows(kernel, "the loss is nan"))
     assert kernel.value("bool(np.isfinite(run.params[0].data).all()), run.state") == (True, "failed")
+    assert not kernel.widgets[kernel.find("Recover")]["disabled"]
+    kernel.run("run.loss = loss")
+    kernel.press("Recover")
+    kernel.until(lambda: shows(kernel, "with η 0.002"))
+    kernel.press("Play")
+    kernel.onward()
+    assert kernel.value("run.opt.η, run.state") == (0.002, "running")
     kernel.press("Close")
     kernel.until(lambda: set(kernel.widgets) <= kernel.closed)
 
