@@ -485,13 +485,12 @@ class Board:
             self._held = None
         if self._held is not None and time.monotonic() < self._held + CALM:
             return
-        with slider.hold_sync():
-            if self._held is None:
-                self._followed = steps
-                slider.max = max(slider.max, steps)
-                slider.value = steps
-            slider.max = max(steps, 1)  # a page has no sliders without a length
-            slider.disabled = self._rewind.disabled = not steps
+        if self._held is None:
+            self._followed = steps
+            slider.max = max(slider.max, steps)  # first, and alone: a page cuts a value off at the end that it knows
+            slider.value = steps
+        slider.max = max(steps, 1)  # a page has no sliders without a length
+        slider.disabled = self._rewind.disabled = not steps
         self._branch.disabled = not steps or self.run.finished
         refused = self.run._record.refused
         self._recover.disabled = self.run.state != "failed" or refused[-1:] != [steps]
