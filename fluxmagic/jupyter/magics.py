@@ -129,7 +129,7 @@ class FluxMagics(Magics):
             patience=given.patience,
             strict=given.params is None,
         )
-        run.until = _until(run, given.until)
+        run.until = _until(given.until)
         if before is not None and given.reset:
             before.reset_weights()
             print(f"starts from the weights that {_called(before)} started from")
@@ -157,7 +157,7 @@ class FluxMagics(Magics):
         broken_off = int(run.history["epoch"][-1]) == run.epoch
         run.loss, run.data, run.model = body, data, body.whole
         run.valid, run.metrics = given.valid, given.metrics
-        run.until, run.patience = _until(run, given.until), given.patience
+        run.until, run.patience = _until(given.until), given.patience
         run.epochs = run.epoch - 1 + broken_off + (given.epochs or self.epochs)
         if given.opt is not None:
             run.swap(given.opt, **given.hypers)
@@ -216,8 +216,8 @@ def _trained_by(params: list[Param]) -> Run | None:
     return next((r for r in owners.values() if r.steps), None)
 
 
-def _until(run: Run, condition: Any) -> Callable[[], Any] | None:
+def _until(condition: Any) -> Callable[[Run], Any] | None:
     """The condition, in which validation loss and metrics go by their names."""
     if condition is None:
         return None
-    return lambda: eval(condition.__code__, condition.__globals__, run.last_check)
+    return lambda run: eval(condition.__code__, condition.__globals__, run.last_check)

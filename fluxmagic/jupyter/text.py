@@ -85,7 +85,8 @@ def dial(x: Any) -> str:
     if isinstance(x, str):
         return x
     if callable(x):
-        return getattr(x, "__name__", type(x).__name__)
+        name = getattr(x, "__name__", type(x).__name__)
+        return "schedule" if name == "<lambda>" else name
     return "off" if x == math.inf else number(x)
 
 

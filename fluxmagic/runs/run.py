@@ -75,7 +75,7 @@ class Run:
     name : str, optional
     hypers : dict, optional
         Hyper-parameters, where `opt` is a class or a name.
-    until : function without arguments, optional
+    until : function of the run, optional
         The run ends after an epoch for which it is true.
     patience : int, optional
         The run ends when the validation loss (without `valid` the epoch's mean loss) has had no new minimum for
@@ -130,7 +130,7 @@ class Run:
         seed: int | None = None,
         name: str | None = None,
         hypers: Mapping[str, Any] | None = None,
-        until: Callable[[], Any] | None = None,
+        until: Callable[[Run], Any] | None = None,
         patience: int | None = None,
         strict: bool = False,
         snapshot_bytes: int = 64_000_000,
@@ -552,7 +552,7 @@ class Run:
         if self._best is None or math.isnan(self._best[0]) or loss < self._best[0]:
             self._best = loss, self.steps, copies(self._trained, self._statistics)
         since = len(record.epochs) - 1 - record.epochs.index(self._best[1])
-        if (self.until is not None and self.until()) or (self.patience is not None and since >= self.patience):
+        if (self.until is not None and self.until(self)) or (self.patience is not None and since >= self.patience):
             self._asked = "stop"
             self.state = "stopped"
         if self.state == "stopped" or self.finished:

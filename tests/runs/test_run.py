@@ -756,7 +756,7 @@ def test_patience_keeps_the_best_weights(by_steps):
 
 def test_until_ends_the_run_and_the_best_weights_are_put_back():
     W = param(0.0)
-    run = Run(lambda x: (W - x) ** 2, [0.0], "SGD", epochs=20, until=lambda: run.epoch > 4, hypers={"η": 1.1})
+    run = Run(lambda x: (W - x) ** 2, [0.0], "SGD", epochs=20, until=lambda run: run.epoch > 4, hypers={"η": 1.1})
     W.data = 1.0
     run.train()
     assert (run.steps, run.state) == (4, "stopped")
@@ -817,3 +817,12 @@ def test_digits_are_learned():
     )
     run.train()
     assert run.last_check["acc"] > 0.97
+
+
+def test_the_until_of_a_branch_looks_at_the_branch() -> None:
+    W = param(1.0)
+    run = Run(lambda x: (W - x) ** 2, [0.0], "SGD", epochs=9, until=lambda run: run.steps >= 6, hypers={"η": 0.1})
+    run.step(2)
+    branch = run.branch("b")
+    branch.train()
+    assert (branch.state, branch.steps, run.steps) == ("stopped", 6, 2)
