@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import os
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from tests.jupyter.kernels import INTERPRETERS, Kernel
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:zmq", "ignore::DeprecationWarning:jupyter_client")
 
+TRIES = int(os.environ.get("FLUXMAGIC_TRIES", "5"))
 ROOT = str(Path(__file__).parents[2])
 LOSS = "logitcrossentropy(model(x), y)"
 TRAIN = "%%train x, y in batches(X, Y, 20) --epochs {epochs}\n" + LOSS
@@ -114,6 +117,21 @@ def test_an_interrupt_ends_the_batch_keeps_the_history_and_stops_run_all(kernel)
     assert kernel.value("n == run.steps") is True
     assert kernel.value("all((p.data == q).all() for p, q in zip(params(model), stopped_at))") is True
     assert f"goes on from weights trained by `run`, {steps} steps" in kernel.run(TRAIN.format(epochs=1))
+
+
+def test_interrupts_at_random_moments_leave_every_run_on_the_path_of_an_undisturbed_one(kernel):
+    moments = random.Random(0)
+    kernel.run(TRAIN.format(epochs=1))
+    for _ in range(TRIES):
+        cell = kernel.start(TRAIN.format(epochs=10**6) + " * 1.0")
+        kernel.until(lambda cell=cell: kernel.order and kernel.order[-1] == cell)
+        time.sleep(moments.uniform(0.0, 0.3))
+        kernel.interrupt()
+        assert kernel.end(cell)["ename"] == "KeyboardInterrupt"
+        # replay compares the loss of every step; an update that was half done would end in other bits
+        kernel.run("stopped_at = [p.data.copy() for p in params(model)]; n = run.opt.n\nrun.replay()")
+        assert kernel.value("n == run.opt.n == run.steps > 0") is True
+        assert kernel.value("all((p.data == q).all() for p, q in zip(params(model), stopped_at))") is True
 
 
 def test_help_and_completion_work_over_the_wire(kernel):
