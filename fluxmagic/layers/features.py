@@ -36,4 +36,4 @@ def check_dtype(name: str, dtype: Any) -> np.dtype[Any]:
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
         raise TypeError(f"{name}: dtype is float32 or float64, not {dtype}")
-    return dtype
+    return dtype  # type: ignore[no-any-return]

@@ -29,7 +29,7 @@ def _floats(name: str, prediction: Any) -> np.ndarray:
         if prediction.dtype.kind not in "iub":
             raise TypeError(f"{name}: predictions are numbers, not {prediction.dtype}")
         prediction = prediction.astype(np.float64)
-    return prediction
+    return prediction  # type: ignore[no-any-return]
 
 
 def _pair(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
@@ -345,7 +345,7 @@ def onehot(labels: Any, n: int) -> np.ndarray:
     if labels.size and labels.dtype.kind not in "iu":
         raise TypeError(f"onehot: labels are integers, not {labels.dtype}")
     check_labels("onehot", labels, n)
-    return np.eye(n, dtype=np.float32)[labels.astype(np.intp)]
+    return np.eye(n, dtype=np.float32)[labels.astype(np.intp)]  # type: ignore[no-any-return]
 
 
 def accuracy(prediction: Any, labels: Any) -> float:

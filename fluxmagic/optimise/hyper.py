@@ -102,7 +102,7 @@ class Hyper:
         high = value < self.high if self.high_open else value <= self.high
         if not (low and high) or (math.isinf(value) and value != self.off):
             raise ValueError(f"{self.name} = {value:g} is out of range: {self.range}")
-        return value
+        return value  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return f"Hyper({self.name}={self.default:g}, {self.doc!r}, {self.range})"

@@ -27,7 +27,7 @@ __all__ = [
     "RMSProp",
 ]
 
-Array = np.ndarray
+Array = Any  # an ndarray; attributes of the state are not typed
 
 
 def _η(default: float) -> Hyper:

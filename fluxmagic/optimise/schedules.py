@@ -42,7 +42,7 @@ class exponential:  # noqa: N801 - called like the function that it is
         _check(self, first=self.first >= 0, factor=self.factor > 0, every=self.every > 0)
 
     def __call__(self, n: int) -> float:
-        return self.first * self.factor ** (n / self.every)
+        return self.first * self.factor ** (n / self.every)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)

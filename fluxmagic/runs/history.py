@@ -124,7 +124,7 @@ class History(Mapping[str, np.ndarray]):
         before = np.concatenate([[0], np.cumsum(updated)])
 
         def updates(start: int, end: int) -> np.ndarray:
-            return done[opt] + before[start:end] - before[start]
+            return done[opt] + before[start:end] - before[start]  # type: ignore[no-any-return]
 
         for event in list(r.events):
             end = min(event.step, n)

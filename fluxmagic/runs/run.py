@@ -963,7 +963,7 @@ class Run:
         ArchiveError
             A ValueError that lists all that does not fit.
         """
-        return files.load(cls, path, loss, data, list(params), schedules, options)
+        return files.load(cls, path, loss, data, list(params), schedules, options)  # type: ignore[no-any-return]
 
     def _take_up(self, record: Record, params: list[Param], start: Snapshot, now: Snapshot, state: str) -> None:
         """Become a run that was saved."""

@@ -104,22 +104,22 @@ class Tracked:
     @property
     def shape(self) -> tuple[int, ...]:
         """Lengths of the axes."""
-        return self.value.shape
+        return self.value.shape  # type: ignore[no-any-return]
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """float32 or float64."""
-        return self.value.dtype
+        return self.value.dtype  # type: ignore[no-any-return]
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return self.value.ndim
+        return self.value.ndim  # type: ignore[no-any-return]
 
     @property
     def size(self) -> int:
         """Number of elements."""
-        return self.value.size
+        return self.value.size  # type: ignore[no-any-return]
 
     @property
     def nbytes(self) -> int:
@@ -238,7 +238,7 @@ class Param(Tracked):
     @property
     def data(self) -> np.ndarray:
         """The plain value.  Assigning copies into place; an optimiser may move the storage, so hold the parameter."""
-        return self.value
+        return self.value  # type: ignore[no-any-return]
 
     @data.setter
     def data(self, new: Any) -> None:
