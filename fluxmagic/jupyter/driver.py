@@ -252,15 +252,19 @@ def drive(run: Run, ip: Any, *, panel: bool = True) -> None:
         And whatever the loss raises, when the last frame and the summary are there.
     """
     kind = frontend(ip)
-    if kind == "terminal":
-        follow(run, Terminal(run))
-    elif kind == "widgets" and panel:
-        follow(run, Live(run, earlier(run)), ip.kernel)
-    else:
-        follow(run, Page(run, earlier(run)))
+    # also while the first frame is drawn: raised just anywhere, in a weak reference's callback, it could be lost
+    with Interrupts() as interrupts:
+        view: Any
+        if kind == "terminal":
+            view = Terminal(run)
+        elif kind == "widgets" and panel:
+            view = Live(run, earlier(run))
+        else:
+            view = Page(run, earlier(run))
+        follow(run, view, getattr(ip, "kernel", None), interrupts)
 
 
-def follow(run: Run, view: Any, kernel: Any = None) -> None:
+def follow(run: Run, view: Any, kernel: Any = None, interrupts: Interrupts | None = None) -> None:
     """Drive a run to its end, and let a view look at it now and then.
 
     Parameters
@@ -269,7 +273,12 @@ def follow(run: Run, view: Any, kernel: Any = None) -> None:
     view : Terminal, Page or Live
     kernel : ipykernel.kernelbase.Kernel, optional
         Whose messages for the view's dials are let in.
+    interrupts : Interrupts, optional
+        The guard that is up already.
     """
+    if interrupts is None:
+        with Interrupts() as interrupts:
+            return follow(run, view, kernel, interrupts)
     board = getattr(view, "board", None)
     pump = None
     if board is not None:
@@ -293,6 +302,7 @@ def follow(run: Run, view: Any, kernel: Any = None) -> None:
             while going:
                 if board is not None:
                     run = board.run
+                interrupts.check()
                 run.train(cb=look)
                 going = board is not None and (_branched(run, board) or _rest(view, pump))
         finally:
