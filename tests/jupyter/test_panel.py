@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import ipywidgets as w
@@ -582,7 +583,8 @@ def test_in_a_panel_a_branch_takes_the_runs_place(namespace, monkeypatch):
         assert panel.run.state == "paused"
         panel.close()
 
-    asyncio.run(asyncio.wait_for(use(), 60))
+    with ThreadPoolExecutor(1) as thread:  # the browser's tests leave a loop running in this one
+        thread.submit(asyncio.run, use()).result(60)
 
 
 def test_copy_as_code_shows_the_script_and_puts_it_away():
