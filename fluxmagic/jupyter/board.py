@@ -116,7 +116,7 @@ class Dial:
         return isinstance(self.slider, w.FloatSlider) and abs(shown - self._value) < 0.51 * self.slider.step
 
     def _scale(self, factor: float) -> None:
-        value = self.slider.value * factor
+        value = self._value * factor  # not what the page has rounded it to
         self.show(value)  # two clicks are two factors, also if nobody served the first one yet
         self.turned(self.hyper.name, value)
 
