@@ -35,6 +35,9 @@ STEPS = [float(f"{m}e{p}") for p in range(-6, 3) for m in (1, 2, 5)]
 """Where a dial can stand that can also be off."""
 
 
+ECHO = 0.5  # seconds in which a page has answered what it was shown
+
+
 class Dial:
     """A slider for a hyper-parameter.
 
@@ -52,6 +55,7 @@ class Dial:
         self.off = hyper.off if hyper.off is not None else (0.0 if hyper.default == 0 == hyper.low else None)
         self.slider = self._slider(value)
         self._value = value
+        self._shown: deque[tuple[float, float]] = deque(maxlen=4)  # and when: a page's answers may come late
         self.slider.observe(self._moved, "value")
         self.box: Any = self.slider
         if hyper.scale == "log" and self.off is None:
@@ -103,17 +107,18 @@ class Dial:
         return [(name, v) for v, name in sorted(names.items())]
 
     def _moved(self, change: Any) -> None:
-        if not self._stands_for(change["new"]):
+        late = any(self._stands_for(change["new"], v) for v, at in self._shown if time.monotonic() - at < ECHO)
+        if not late and not self._stands_for(change["new"], self._value):
             self._value = change["new"]
             self.turned(self.hyper.name, change["new"])
 
-    def _stands_for(self, shown: float) -> bool:
+    def _stands_for(self, shown: float, value: float) -> bool:
         """A page rounds a value to the slider's steps, and sends that back: nobody has turned anything."""
-        if shown == self._value:
+        if shown == value:
             return True
         if isinstance(self.slider, w.FloatLogSlider):
-            return self._value > 0 and abs(math.log10(shown / self._value)) < 0.51 * self.slider.step
-        return isinstance(self.slider, w.FloatSlider) and abs(shown - self._value) < 0.51 * self.slider.step
+            return value > 0 and abs(math.log10(shown / value)) < 0.51 * self.slider.step
+        return isinstance(self.slider, w.FloatSlider) and abs(shown - value) < 0.51 * self.slider.step
 
     def _scale(self, factor: float) -> None:
         value = self._value * factor  # not what the page has rounded it to
@@ -122,9 +127,10 @@ class Dial:
 
     def show(self, value: float) -> None:
         """Stand where the run's value is."""
-        if value != value or (value == self._value and self._stands_for(self.slider.value)):
+        if value != value or (value == self._value and self._stands_for(self.slider.value, value)):
             return
         self._value = value
+        self._shown.append((value, time.monotonic()))
         slider = self.slider
         if isinstance(slider, w.SelectionSlider):
             if value not in [v for _, v in slider.options]:

@@ -143,6 +143,16 @@ def test_what_a_page_makes_of_a_value_by_rounding_is_no_turn():
     assert turned == [10**-2.25]
 
 
+def test_what_a_page_makes_of_a_value_may_come_after_the_next_click():
+    turned = []
+    dial = Dial(ADAM.hypers["η"], 0.001, lambda name, value: turned.append(value))
+    dial._scale(2)
+    dial._scale(2)
+    dial.slider.value = 10**-2.7  # 0.002 on the slider's steps
+    dial.slider.value = 10**-2.4  # 0.004
+    assert turned == [0.002, 0.004]
+
+
 def test_halving_and_doubling_are_factors_however_fast_they_are_clicked():
     run = quadratic()
     board = Board(run)
