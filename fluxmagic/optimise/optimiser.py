@@ -366,10 +366,6 @@ class Optimiser:
     def bad_gradient(self) -> Param | None:
         """The first parameter whose gradient is not finite, if any."""
         self._flat.settle()
-        return self.bad_settled_gradient()
-
-    def bad_settled_gradient(self) -> Param | None:
-        """`bad_gradient`, for gradients that are known to be settled."""
         if math.isfinite(self._flat.square()):
             return None
         return self._flat.bad()
