@@ -108,11 +108,12 @@ class Dense:
         self.σ = σ
 
     def __call__(self, x: Any) -> Any:
-        W = self.W
-        if not isinstance(x, (np.ndarray, Tracked)) or x.dtype != W.dtype or not x.ndim or x.shape[-1] != W.shape[1]:
-            x = as_features(self, x, W.shape[1], W.dtype)
-        carry_out = apply if type(W) is Param else call  # weights put in as plain arrays are frozen
-        σ = self.σ
+        W, σ = self.W, self.σ
+        w = W.value if type(W) is Param else W
+        v = x.value if type(x) is Tracked else x
+        if type(v) is not np.ndarray or v.dtype != w.dtype or v.shape[-1:] != w.shape[1:]:
+            x = as_features(self, x, w.shape[1], w.dtype)
+        carry_out = call if w is W else apply  # weights put in as plain arrays are frozen
         if σ is identity:
             return carry_out(affine, (x, W, self.b), None)
         op = σ if type(σ) is Op else RULES.get(σ) if type(σ) is np.ufunc else None

@@ -113,50 +113,50 @@ def mae(prediction: Any, target: Any) -> Any:
 
 def _classes(name: str, prediction: Any, target: Any) -> tuple[Any, Any, bool]:
     """Prediction as rows, and either a checked label or a row of weights for each."""
-    if not isinstance(prediction, Tracked):
-        prediction = _floats(name, prediction)
+    value = prediction.value if isinstance(prediction, Tracked) else (prediction := _floats(name, prediction))
     if not isinstance(target, (np.ndarray, Tracked)):
         target = np.asarray(target)
-    shape = prediction.shape
+    shape = value.shape
     if not shape:
         raise ValueError(f"{name}: the prediction is a scalar; it needs an axis of classes, its last")
     if target.shape == shape[:-1]:
-        if target.dtype.kind not in "iu":
+        kind = target.dtype.kind
+        if kind not in "iu":
             raise TypeError(f"{name}: labels are integers, not {target.dtype}")
         check_labels(name, target, shape[-1])
-        if target.dtype.kind == "u":
+        if kind == "u":
             target = target.astype(np.intp)  # together with signed integers uint64 would become float64
         labels = True
     elif target.shape == shape:
-        if target.dtype != prediction.dtype:
+        if target.dtype != value.dtype:
             if target.dtype.kind not in "fiub":
                 raise TypeError(f"{name}: targets are numbers, not {target.dtype}")
-            target = target.astype(prediction.dtype)
+            target = target.astype(value.dtype)
         labels = False
     else:
         raise ValueError(
             f"{name}: a prediction of shape {shape} takes labels of shape {shape[:-1]} or one-hot rows of shape "
             f"{shape}, not a target of shape {target.shape}"
         )
-    if prediction.ndim != 2:
+    if len(shape) != 2:
         prediction = prediction.reshape((-1, shape[-1]))
         target = target.reshape(-1 if labels else (-1, shape[-1]))
     return prediction, target, labels
 
 
-_UNSIGNED = {np.dtype(f"i{n}"): (np.dtype(f"u{n}"), 1 << (8 * n - 1)) for n in (1, 2, 4, 8)}
+_UNSIGNED = {t: (np.dtype(f"u{t.itemsize}"), int(np.iinfo(t).max) + 1) for t in map(np.dtype, "bhilqBHILQ")}
+"""For each type of integers the unsigned one of its size, and the first number that it does not hold."""
 
 
 def check_labels(name: str, labels: np.ndarray, n: int) -> None:
     """Refuse labels outside 0 … n-1."""
     if not labels.size:
         return
-    unsigned, top = _UNSIGNED.get(labels.dtype, (None, 0))
-    if unsigned is not None and labels.ndim:  # as unsigned integers, negative ones are large: one pass
-        right = int(np.maximum.reduce(labels.view(unsigned), None)) < min(n, top)
-    else:
-        right = int(labels.min()) >= 0 and int(labels.max()) < n
-    if not right:
+    if labels.dtype not in _UNSIGNED:  # of another byte order
+        labels = labels.astype(labels.dtype.newbyteorder("="))
+    unsigned, top = _UNSIGNED[labels.dtype]
+    bits = labels.view(unsigned)  # in which negative ones are large: one pass
+    if not bits.item(bits.argmax()) < min(n, top):
         wrong = labels[(labels < 0) | (labels >= n)]
         allowed = f"with {n} classes labels are 0 … {n - 1}" if n > 0 else "there are no classes"
         raise ValueError(f"{name}: label {wrong.flat[0]} is out of range: {allowed}")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fluxmagic.tracker import Param
+from fluxmagic.tracker.rules.products import vdot
 
 __all__ = ["Flat", "Segment"]
 
@@ -101,7 +102,7 @@ class Flat:
         """Sum of the squares of all gradients; not finite if one of them is not."""
         total = 0.0
         for _, δ in self.segments:
-            total += float(np.vdot(δ, δ))  # which, unlike dot, does not warn of an overflow
+            total += float(vdot(δ, δ))
         return total
 
     def bad(self) -> Param | None:

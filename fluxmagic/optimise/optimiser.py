@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +14,7 @@ from fluxmagic.names import canonical
 from fluxmagic.optimise.flat import Flat
 from fluxmagic.optimise.hyper import Hyper, documented
 from fluxmagic.tracker import Param, Tracked
+from fluxmagic.tracker.silence import silently
 
 __all__ = ["OPTIMISERS", "Optimiser"]
 
@@ -22,7 +22,7 @@ OPTIMISERS: dict[str, type[Optimiser]] = {}
 """Every optimiser by name; a class gets in by being defined."""
 
 COMMON = ("decay", "clip", "clipnorm", "weightdecay")  # what every optimiser has
-BLOCK = 1 << 16  # elements: what an update works on at a time stays in the cache
+BLOCK = 1 << 18  # elements: what an update works on at a time stays in the cache
 FLUSH = 128  # updates between two sweeps that keep denormal numbers out of the state
 
 
@@ -127,17 +127,12 @@ class Optimiser:
         set_(self, "_numbers", SimpleNamespace(**self.numbers))
         set_(self, "_flat", Flat(self.params))
         set_(self, "_arrays", [{k: np.zeros_like(p) for k in self.state} for p, _ in self._flat.segments])
+        set_(self, "_constants", {p.dtype: [] for p, _ in self._flat.segments})
+        set_(self, "_given", None)
         set_(self, "_blocks", self._cut())
-        set_(self, "_dtypes", sorted({b.p.dtype for b in self._blocks}, key=str))
-        set_(self, "_constants", {})
-        if type(self).__module__.partition(".")[0] == "fluxmagic":
-            # A rule of ours can raise only where NumPy is told to (np.errstate, warnings as errors): in a context
-            # of its own it is not, and to enter that costs a tenth of what np.errstate does.
-            context = contextvars.copy_context()
-            context.run(np.seterr, all="ignore")
-            set_(self, "_guard", context.run)
-        else:
-            set_(self, "_guard", self._undo_if_it_raises)
+        # A rule of ours can raise only where NumPy is told to (np.errstate, warnings as errors), which it is not here.
+        own = type(self).__module__.partition(".")[0] == "fluxmagic"
+        set_(self, "_guard", _silently if own else self._undo_if_it_raises)
 
     params: list[Param]
     n: int
@@ -147,19 +142,21 @@ class Optimiser:
     _numbers: SimpleNamespace
     _flat: Flat
     _arrays: list[dict[str, np.ndarray]]
-    _blocks: list[SimpleNamespace]
-    _dtypes: list[np.dtype[Any]]
-    _guard: Callable[[Callable[[], None]], None]
+    _blocks: list[tuple[SimpleNamespace, list[np.ndarray]]]
     _constants: dict[np.dtype[Any], list[np.ndarray]]
+    _given: tuple[float, ...] | None
+    _guard: Callable[[Callable[[], None]], None]
 
-    def _cut(self) -> list[SimpleNamespace]:
+    def _cut(self) -> list[tuple[SimpleNamespace, list[np.ndarray]]]:
+        """The arrays that each call of the rule works on, with the list of its constants."""
         blocks = []
         for (p, δ), arrays in zip(self._flat.segments, self._arrays, strict=True):
             tmp = np.empty(min(p.size, BLOCK), p.dtype)
             for start in range(0, p.size, BLOCK):
                 cut = slice(start, start + BLOCK)
                 kept = {k: a[cut] for k, a in arrays.items()}
-                blocks.append(SimpleNamespace(p=p[cut], δ=δ[cut], tmp=tmp[: p[cut].size], **kept))
+                s = SimpleNamespace(p=p[cut], δ=δ[cut], tmp=tmp[: p[cut].size], **kept)
+                blocks.append((s, self._constants[p.dtype]))
         return blocks
 
     # -- hyper-parameters ------------------------------------------------------------------------------
@@ -273,12 +270,14 @@ class Optimiser:
         self._guard(self._apply)
 
     def _apply(self) -> None:
-        numbers = self._as_arrays(self.begin())
+        numbers = self.begin()
+        if numbers != self._given:
+            self._give(numbers)
         if self._bare:
-            for s in self._blocks:
-                np.subtract(s.p, self.step(s.δ, s, *numbers[s.p.dtype]), s.p)
+            for s, constants in self._blocks:
+                np.subtract(s.p, self.step(s.δ, s, *constants), s.p)
         else:
-            self._update_with_all(numbers)
+            self._update_with_all()
         self.__dict__["n"] += 1
         self._flat.clear()
         if self.state and self.n % FLUSH == 0:
@@ -302,7 +301,7 @@ class Optimiser:
             for padding in self._flat.padding:  # a rule may take steps where the gradient is zero
                 padding.fill(0)
 
-    def _update_with_all(self, numbers: dict[Any, list[np.ndarray]]) -> None:
+    def _update_with_all(self) -> None:
         """The update where clipnorm, clip, weightdecay or decay is on."""
         scale = 1.0
         if self.clipnorm != math.inf:
@@ -312,7 +311,7 @@ class Optimiser:
         bound = self.clip
         weightdecay = 0.0 if self.decoupled else self.weightdecay
         factor = 1 / (1 + self.decay * self.n)
-        for s in self._blocks:
+        for s, constants in self._blocks:
             δ = s.δ
             if scale != 1:
                 δ *= scale
@@ -322,21 +321,19 @@ class Optimiser:
                 δ += np.multiply(s.p, weightdecay, out=s.tmp)
             if factor != 1 and self.decays_gradient:
                 δ *= factor
-            step = self.step(δ, s, *numbers[s.p.dtype])
+            step = self.step(δ, s, *constants)
             if factor != 1 and not self.decays_gradient:
                 step = step * factor
             np.subtract(s.p, step, s.p)
 
-    def _as_arrays(self, numbers: tuple[float, ...]) -> dict[Any, list[np.ndarray]]:
-        """NumPy takes a 0-d array of the right dtype faster than a Python float."""
-        constants = self._constants
-        if not constants:
-            for dtype in self._dtypes:
-                constants[dtype] = [np.zeros((), dtype) for _ in numbers]
-        for arrays in constants.values():
+    def _give(self, numbers: tuple[float, ...]) -> None:
+        """Put the numbers into 0-d arrays, which NumPy takes faster than a Python float."""
+        for dtype, constants in self._constants.items():
+            if not constants:
+                constants += [np.zeros((), dtype) for _ in numbers]
             for i, number in enumerate(numbers):
-                arrays[i][()] = number
-        return constants
+                constants[i].fill(number)
+        self.__dict__["_given"] = numbers  # past __setattr__, which is for users
 
     def _norm(self) -> float:
         square = self._flat.square()
@@ -351,7 +348,7 @@ class Optimiser:
     def _flush(self) -> None:
         # A gradient that stays 0 lets the state decay into denormal numbers, which are slow; what is taken for
         # 0 here cannot get there before the next time.
-        for s in self._blocks:
+        for s, _ in self._blocks:
             tiny = np.finfo(s.p.dtype).tiny * 2.0**20
             for k in self.state:
                 a = getattr(s, k)
@@ -365,10 +362,9 @@ class Optimiser:
 
     def bad_gradient(self) -> Param | None:
         """The first parameter whose gradient is not finite, if any."""
-        self._flat.settle()
-        if math.isfinite(self._flat.square()):
-            return None
-        return self._flat.bad()
+        flat = self._flat
+        flat.settle()
+        return None if math.isfinite(flat.square()) else flat.bad()
 
     # -- state in and out --------------------------------------------------------------------------------
 
@@ -445,6 +441,10 @@ class Optimiser:
         for k, arrays in d["arrays"].items():
             for a, (i, cut) in zip(arrays, self._flat.places, strict=True):
                 self._arrays[i][k][cut] = np.asarray(a).reshape(-1)
+
+
+def _silently(apply: Callable[[], None]) -> None:
+    silently.run(apply)
 
 
 def _alias(name: str) -> property:

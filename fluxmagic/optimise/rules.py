@@ -245,27 +245,27 @@ class ADAM(Optimiser):
     numbers: ClassVar = {"Πβ1": 1.0, "Πβ2": 1.0, "unit1": 0.0, "unit2": 0.0}
 
     def begin(self) -> tuple[float, ...]:
-        k = self._numbers
-        k.Πβ1 *= self.β1
-        k.Πβ2 *= self.β2
-        unit1, unit2 = 1 - self.β1, 1 - self.β2
-        keep1 = self.β1 * (k.unit1 or unit1) / unit1  # β1, but where a new β1 changes the unit that m is kept in
-        keep2 = self.β2 * (k.unit2 or unit2) / unit2
+        k, β1, β2 = self._numbers, self.β1, self.β2
+        k.Πβ1 *= β1
+        k.Πβ2 *= β2
+        unit1, unit2 = 1 - β1, 1 - β2
+        keep1 = β1 * (k.unit1 or unit1) / unit1  # β1, but where a new β1 changes the unit that m is kept in
+        keep2 = β2 * (k.unit2 or unit2) / unit2
         k.unit1, k.unit2 = unit1, unit2
         scale = (unit2 / (1 - k.Πβ2)) ** 0.5
         return keep1, keep2, self.ϵ / scale, self.η * unit1 / (1 - k.Πβ1) / scale
 
     def step(self, δ: Array, s: Any, keep1: Any, keep2: Any, ϵ: Any, η: Any) -> Array:
         m, u, step = s.m, s.u, s.tmp
-        m *= keep1
-        m += δ
-        u *= keep2
+        np.multiply(m, keep1, m)  # m *= keep1, called in less time
+        np.add(m, δ, m)
+        np.multiply(u, keep2, u)
         np.multiply(δ, δ, δ)
-        u += δ
+        np.add(u, δ, u)
         np.sqrt(u, step)
-        step += ϵ
+        np.add(step, ϵ, step)
         np.divide(m, step, step)
-        step *= η
+        np.multiply(step, η, step)
         return step
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.tracker import Param, Tracked, leaves
-from fluxmagic.tracker.gradients import outer_gradient
+from fluxmagic.tracker.gradients import depth
 from fluxmagic.tracker.reverse import backward
 
 __all__ = ["NotFinite", "Stop", "stop", "throttle", "train"]
@@ -278,7 +278,6 @@ def take_step(
     d: Any,
     opts: list[Any],
     step: int,
-    *,
     known: list[Param] | None = None,
     look: Callable[[Tracked], None] | None = None,
 ) -> float:
@@ -305,8 +304,11 @@ def take_step(
     """
     l = None
     try:
-        with outer_gradient:
+        depth.level += 1  # somebody is going to differentiate what a gradient within the loss gives
+        try:
             l = loss(*d) if type(d) is tuple else loss(d)
+        finally:
+            depth.level -= 1
         value = checked(l, step)
         if look is not None:
             look(l)
@@ -370,10 +372,12 @@ def train(loss: Callable[..., Any], data: Iterable[Any], opt: Any, *, cb: Any = 
     def start(l: Tracked) -> None:
         clear(opts, l)  # what was collected before is not of this batch
 
+    look: Any = start
     with quiet(), Interrupts() as interrupts:
         try:
             for step, d in enumerate(data, 1):
-                value = take_step(loss, d, opts, step, look=start if step == 1 else None)
+                value = take_step(loss, d, opts, step, None, look)
+                look = None
                 for f in callbacks:
                     f(value)
                 if interrupts.pending:

@@ -7,7 +7,7 @@ here: they are put on the class by the rule table (`fluxmagic.tracker.rules`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -53,8 +53,8 @@ class Tracked:
 
     value: Any
     op: Op | None
-    parents: tuple[Tracked | None, ...]
-    args: tuple[Any, ...]
+    parents: Sequence[Tracked | None]
+    args: Sequence[Any]
     options: dict[str, Any] | None
     level: int
     serial: int
@@ -63,8 +63,8 @@ class Tracked:
         self,
         value: Array,
         op: Op | None = None,
-        parents: tuple[Tracked | None, ...] = (),
-        args: tuple[Any, ...] = (),
+        parents: Sequence[Tracked | None] = (),
+        args: Sequence[Any] = (),
         options: dict[str, Any] | None = None,
         level: int = 0,
     ) -> None:

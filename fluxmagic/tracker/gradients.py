@@ -22,28 +22,17 @@ __all__ = ["checkpoint", "custom_gradient", "forward", "gradient", "hessian", "h
 
 
 class _Depth(threading.local):
+    """How many gradients are in progress: within one, a `gradient` hands back tracked arrays."""
+
     level = 0
 
 
-_depth = _Depth()
-
-
-class _OuterGradient:
-    """Within it a `gradient` hands back tracked arrays: somebody is going to differentiate them."""
-
-    def __enter__(self) -> None:
-        _depth.level += 1
-
-    def __exit__(self, *error: object) -> None:
-        _depth.level -= 1
-
-
-outer_gradient = _OuterGradient()  # holds nothing itself: one is enough for all threads
+depth = _Depth()
 
 
 def _argument(x: Any) -> Any:
     if isinstance(x, Tracked):
-        return x if _depth.level or not isinstance(x, Param) else x.value
+        return x if depth.level or not isinstance(x, Param) else x.value
     value = np.asarray(x)
     if value.dtype.kind in "iub":
         value = value.astype(np.float64)
@@ -79,11 +68,14 @@ def forward(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tup
     (array([2., 6.]),)
     """
     values = [_argument(x) for x in args]
-    nested = _depth.level > 0 or any(isinstance(v, Tracked) for v in values)
-    with outer_gradient:
-        level = _depth.level
+    nested = depth.level > 0 or any(isinstance(v, Tracked) for v in values)
+    depth.level += 1
+    try:
+        level = depth.level
         inputs = [Tracked(v, level=level) for v in values]
         y = f(*inputs)
+    finally:
+        depth.level -= 1
     depends = isinstance(y, Tracked) and y.level == level
     node = y
     value = y.value if depends else y

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import operator
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, wraps
 from importlib import import_module
 from types import FunctionType
@@ -38,7 +38,7 @@ REFUSED: dict[Any, str] = {}
 """NumPy's functions that cannot work with tracked arrays, and what to do instead."""
 _UFUNC_METHODS: dict[tuple[np.ufunc, str], Op] = {}
 
-_FLOAT_CHARS = "fde"
+_FLOATS = frozenset(map(np.dtype, "fde"))
 _NUMBERS = (int, float, np.number, np.bool_)
 
 
@@ -248,7 +248,7 @@ def apply(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None) -> Trac
     values: list[Any] = []
     for a in args:
         kind = type(a)
-        if (kind is Tracked or kind is Param) and a.level == 0:
+        if kind is Param or (kind is Tracked and not a.level):
             parents.append(a)
             values.append(a.value)
         elif kind is np.ndarray or kind is int or kind is float:
@@ -256,7 +256,15 @@ def apply(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None) -> Trac
             values.append(a)
         else:
             return _apply_to_any(op, args, options)
-    return _record(op, parents, values, options, 0, False)
+    return _record(op, parents, values, options, 0)
+
+
+def apply_to_one(op: Op, a: Tracked) -> Tracked:
+    """`apply`, for a single argument."""
+    value = a.value
+    if isinstance(value, Tracked):
+        return _apply_to_any(op, (a,), None)
+    return _record(op, (a,), (value,), None, a.level)
 
 
 def _apply_to_any(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None) -> Tracked:
@@ -280,32 +288,32 @@ def _apply_to_any(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None)
                 a = constant(op, a)
             parents.append(None)
         values.append(a)
-    return _record(op, parents, values, options, level, nested)
+    if not nested:
+        return _record(op, parents, values, options, level)
+    value = apply(op, tuple(values), options)
+    if op.keeps:
+        options = {**(options or {}), "kept": None}
+    return Tracked(value, op, parents, values, options, level)
 
 
 def _record(
     op: Op,
-    parents: list[Tracked | None],
-    values: list[Any],
+    parents: Sequence[Tracked | None],
+    values: Sequence[Any],
     options: dict[str, Any] | None,
     level: int,
-    nested: bool,
 ) -> Tracked:
-    if nested:
-        value: Any = apply(op, tuple(values), options)
-        if op.keeps:
-            options = {**(options or {}), "kept": None}
-    else:
-        try:
-            value = op.forward(*values, **options) if options else op.forward(*values)
-        except (ValueError, IndexError, TypeError, OverflowError) as error:
-            raise explained(op, values, error) from None
-        if op.keeps:
-            value, kept = value
-            options = {**options, "kept": kept} if options else {"kept": kept}
-        if value.dtype.char not in _FLOAT_CHARS:
-            check_dtype(op, value)
-    return Tracked(value, op, tuple(parents), tuple(values), options, level)
+    """Carry out op on plain values, and record it."""
+    try:
+        value = op.forward(*values, **options) if options else op.forward(*values)
+    except (ValueError, IndexError, TypeError, OverflowError) as error:
+        raise explained(op, values, error) from None
+    if op.keeps:
+        value, kept = value
+        options = {**options, "kept": kept} if options else {"kept": kept}
+    if value.dtype not in _FLOATS:
+        check_dtype(op, value)
+    return Tracked(value, op, parents, values, options, level)
 
 
 def call(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None = None) -> Any:
@@ -331,7 +339,7 @@ def constant(op: Op, a: Any) -> Any:
 
 def check_dtype(op: Op, value: Any) -> None:
     """Refuse what is not real floating point: no gradient is defined for it here."""
-    if value.dtype.char not in _FLOAT_CHARS:
+    if value.dtype.newbyteorder("=") not in _FLOATS:
         raise TypeError(f"{op.name}: a tracked array goes with real numbers, and the result would be {value.dtype}")
 
 
@@ -356,31 +364,28 @@ _PLAIN_OPERANDS = frozenset({np.ndarray, float, int, np.float32, np.float64})
 
 def _operator(op: Op, special: str) -> Callable[..., Any]:
     if special in ("neg", "pos", "abs"):
-        return lambda a: apply(op, (a,), None)
+        return lambda a: apply_to_one(op, a)
     reflected = special[0] == "r"
     # NumPy's operators know short cuts (x**2) that its ufuncs do not
     forward = getattr(operator, special[reflected:]) if isinstance(op.forward, np.ufunc) else op.forward
 
     def method(a: Tracked, b: Any) -> Any:
+        x, y, parent = a.value, b, None
         kind = type(b)
-        value: Any
-        parents: tuple[Tracked | None, ...]
-        if kind in _PLAIN_OPERANDS and type(a.value) is not Tracked:
-            if reflected:
-                parents, args = (None, a), (b, a.value)
-            else:
-                parents, args = (a, None), (a.value, b)
-        elif isinstance(b, Tracked) and a.level == 0 == b.level and not reflected:
-            parents, args = (a, b), (a.value, b.value)
+        if kind in _PLAIN_OPERANDS and type(x) is not Tracked:
+            pass
+        elif (kind is Tracked or kind is Param) and a.level == 0 == b.level and not reflected:
+            y, parent = b.value, b
         else:
             if isinstance(b, (str, bytes)) or b is None:
                 return NotImplemented
             return apply(op, (b, a) if reflected else (a, b), None)
+        parents, args = ((None, a), (y, x)) if reflected else ((a, parent), (x, y))
         try:
-            value = forward(args[0], args[1])
+            value = forward(*args)
         except (ValueError, TypeError, OverflowError) as error:
             raise explained(op, args, error) from None
-        if value.dtype.char not in _FLOAT_CHARS:
+        if value.dtype not in _FLOATS:
             check_dtype(op, value)
         return Tracked(value, op, parents, args, None, a.level)
 
@@ -396,7 +401,7 @@ def _method(op: Op, function: Any, name: str) -> Callable[..., Any]:
         if spread and len(args) > 1:
             args = (args,)
         if not options and len(args) < 2:
-            return apply(op, (self, *args), None)
+            return apply(op, (self, *args), None) if args else apply_to_one(op, self)
         plainly = len(args) < 2 and "out" not in options and op.bind is None
         for v in options.values():
             plainly = plainly and not isinstance(v, Tracked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from heapq import heappop, heappush, heappushpop
 from typing import Any
 
@@ -49,43 +50,41 @@ def sweep(y: Tracked, Δ: Array, stop: int = -1) -> tuple[dict[Tracked, Array], 
         parents = node.parents
         options = node.options
         joint = op.joint
-        if joint is not None:
-            into = _offers(parents, stop)
-            if options:
-                δs = joint(Δ, node.value, *node.args, into=into, **options)
-            else:
-                δs = joint(Δ, node.value, *node.args, into=into)
-        else:
+        if joint is None:
             δs = op.gradients  # each is called when its turn comes
+        elif options:
+            δs = joint(Δ, node.value, *node.args, into=_offers(parents, stop), **options)
+        else:
+            δs = joint(Δ, node.value, *node.args, into=_offers(parents, stop))
         for p, δ in zip(parents, δs):  # there may be more rules than arguments
             if p is None or δ is None:
                 continue
             if joint is None:
                 δ = δ(Δ, node.value, *node.args, **options) if options else δ(Δ, node.value, *node.args)
-            elif type(p) is Param and δ is p.gradient:  # the rule has written it there
-                p.fresh = False
-                touched += 1
-                continue
             if δ.shape != p.value.shape:
                 δ = fit(δ, p.value.shape)
-            if type(p) is Param and p.serial > stop:
+            if p.op is not None and p.serial > stop:
+                if following is None and not heap:
+                    following, carried = p, δ
+                elif p is following:
+                    carried = carried + δ
+                elif p in gradients:
+                    gradients[p] = gradients[p] + δ
+                else:
+                    gradients[p] = δ
+                    heappush(heap, (-p.serial, p))
+            elif type(p) is Param and p.serial > stop:
                 if p.fresh and not p.shown:  # as p.add does
                     p.fresh = False
-                    p.gradient[...] = δ
                     touched += 1
+                    if δ is not p.gradient:  # where the rule has written it
+                        p.gradient[...] = δ
                 else:
                     touched += p.add(δ)
-            elif p is following:
-                carried = carried + δ
-            elif gradients and p in gradients:
+            elif p in gradients:
                 gradients[p] = gradients[p] + δ
-            elif p.op is None or p.serial <= stop:
-                gradients[p] = δ
-            elif following is None and not heap:
-                following, carried = p, δ
             else:
                 gradients[p] = δ
-                heappush(heap, (-p.serial, p))
         if following is not None:  # alone, or first of the heap
             if not heap:
                 node, Δ, following = following, carried, None
@@ -100,7 +99,7 @@ def sweep(y: Tracked, Δ: Array, stop: int = -1) -> tuple[dict[Tracked, Array], 
         Δ = gradients.pop(node)
 
 
-def _offers(parents: tuple[Tracked | None, ...], stop: int) -> list[Any]:
+def _offers(parents: Sequence[Tracked | None], stop: int) -> list[Any]:
     """For each parent: False (no gradient wanted), a buffer that its gradient may be written into, or None."""
     into: list[Any] = []
     for p in parents:

@@ -10,14 +10,24 @@ import numpy as np
 from fluxmagic.tracker.array import Array, Tracked
 from fluxmagic.tracker.operation import RULES, Op, define
 from fluxmagic.tracker.rules import elementwise as elementwise  # tanh has to be there
-from fluxmagic.tracker.rules.products import can_write
+from fluxmagic.tracker.rules.products import outer, vdot
+from fluxmagic.tracker.silence import silently
 
 # -- activations -------------------------------------------------------------------------------------
 
 
 # 0-d arrays: NumPy takes them faster than Python's numbers, and they do not widen float32
-_ZERO: dict[Any, np.ndarray] = {np.dtype(t): np.zeros((), t) for t in (np.float32, np.float64)}
-_ONE = {np.dtype(t): np.ones((), t) for t in (np.float32, np.float64)}
+_ONE: dict[Any, np.ndarray] = {np.dtype(t): np.ones((), t) for t in (np.float32, np.float64)}
+
+
+@lru_cache(maxsize=64)
+def _zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    return np.zeros(shape, dtype)  # large ones are never written, and so take no memory
+
+
+@lru_cache(maxsize=64)
+def _ones(n: int, dtype: Any) -> np.ndarray:
+    return np.ones(n, dtype)
 
 
 def _floats(x: Any) -> Any:
@@ -46,13 +56,13 @@ def _σ(x: Any, out: Any = None) -> Any:
     >>> σ(np.array([-1e4, 0, 1e4]))
     array([0. , 0.5, 1. ])
     """
-    with np.errstate(over="ignore"):  # 1 / ∞ is the right answer
-        if type(x) is not np.ndarray or not x.ndim or x.dtype not in _ONE:
-            return 1 / (1 + np.exp(-_floats(x)))
-        out = np.negative(x, out)
-        np.exp(out, out)
-        out += _ONE[x.dtype]
-        return np.reciprocal(out, out)
+    one = _ONE.get(x.dtype) if type(x) is np.ndarray and x.ndim else None
+    if one is None:
+        return 1 / (1 + silently.run(np.exp, -_floats(x)))
+    out = np.negative(x, out)
+    silently.run(np.exp, out, out)  # 1 / ∞ is the right answer
+    np.add(out, one, out)
+    return np.divide(one, out, out)
 
 
 def _relu(x: Any, out: Any = None) -> Any:
@@ -75,11 +85,17 @@ def _relu(x: Any, out: Any = None) -> Any:
     >>> relu(np.array([-2.0, 0.0, 3.0]))
     array([0., 0., 3.])
     """
-    return np.maximum(x, _ZERO.get(getattr(x, "dtype", None), 0), out=out)
+    if type(x) is np.ndarray and x.dtype in _ONE:
+        return np.maximum(x, _zeros(x.shape, x.dtype), out=out)  # three times as fast as with a scalar 0
+    return np.maximum(x, 0, out=out)
 
 
 def _d_relu(Δ: Array, y: Array, x: Any) -> Array:
-    return Δ * np.sign(y)  # a mask of floats: twice as fast as one of truth values
+    return Δ * np.greater(y, 0).astype(y.dtype)
+
+
+def _d_σ(Δ: Array, y: Array, x: Any) -> Array:
+    return Δ * (y * (_ONE.get(y.dtype, 1) - y))
 
 
 def _leakyrelu(x: Any, a: float = 0.01) -> Any:
@@ -185,7 +201,7 @@ def _logσ(x: Any) -> Any:
     return -_softplus(-_floats(x))
 
 
-σ = define(_σ, lambda Δ, y, x: Δ * (y * (1 - y)), name="σ", of_output=True)
+σ = define(_σ, _d_σ, name="σ", of_output=True)
 relu = define(_relu, _d_relu, name="relu", of_output=True)
 leakyrelu = define(
     _leakyrelu, lambda Δ, y, x, a=0.01: Δ * np.where(x > 0, x.dtype.type(1), x.dtype.type(a)), name="leakyrelu"
@@ -292,7 +308,8 @@ _IN_PLACE = {_σ, _relu, np.tanh, np.exp}  # what can write its result over its 
 
 def _affine(x: Any, W: Any, b: Any, activation: Op | None = None) -> Any:
     y = x.dot(W.T)
-    y += b
+    rows = y[0] if y.ndim == 2 and len(y) == 1 else y  # to broadcast b would cost more than to add it
+    np.add(rows, b, rows)
     if activation is None:
         return y
     return activation.forward(y, y) if activation.forward in _IN_PLACE else activation.forward(y)
@@ -301,80 +318,73 @@ def _affine(x: Any, W: Any, b: Any, activation: Op | None = None) -> Any:
 def _d_affine(Δ: Array, y: Array, x: Array, W: Array, b: Array, into: Any, activation: Op | None = None) -> Any:
     if activation is not None:
         Δ = activation.gradients[0](Δ, y, None)  # type: ignore[misc]
-    δx = None if into[0] is False else Δ.dot(W) if type(Δ) is type(W) is np.ndarray else np.matmul(Δ, W)
-    if x.ndim == 1:
-        δW = None if into[1] is False else np.multiply(Δ[:, None], x)
-        return δx, δW, Δ
-    if x.ndim > 2:
-        x, Δ = np.reshape(x, (-1, x.shape[-1])), np.reshape(Δ, (-1, Δ.shape[-1]))
-    if into[1] is False:
-        δW = None
-    elif can_write(into[1], Δ, x):
-        δW = np.dot(Δ.T, x, out=into[1])
-    else:
-        δW = np.matmul(Δ.T, x)
-    return δx, δW, None if into[2] is False else _column_sums(Δ, into[2])
-
-
-def _column_sums(Δ: Array, buffer: Any) -> Array:
-    if type(Δ) is not np.ndarray:
-        return np.sum(Δ, axis=0)
-    ones = _ones(len(Δ), Δ.dtype)
-    if buffer is not None and buffer.dtype == Δ.dtype:
-        return ones.dot(Δ, buffer)  # a product with ones is several times faster than a sum
-    return ones.dot(Δ)
-
-
-@lru_cache(maxsize=64)
-def _ones(n: int, dtype: Any) -> np.ndarray:
-    return np.ones(n, dtype)
+    to_x, to_W, to_b = into
+    if type(Δ) is type(x) is type(W) is np.ndarray and Δ.dtype == W.dtype == b.dtype:
+        δx = None if to_x is False else Δ.dot(W)
+        if x.ndim == 1:
+            return δx, None if to_W is False else outer(Δ, x, to_W), Δ
+        if x.ndim > 2:
+            x, Δ = x.reshape(-1, x.shape[-1]), Δ.reshape(-1, Δ.shape[-1])
+        δW = None if to_W is False else Δ.T.dot(x, to_W)
+        # a product with ones is several times faster than a sum
+        return δx, δW, None if to_b is False else _ones(len(Δ), Δ.dtype).dot(Δ, to_b)
+    δx = None if to_x is False else np.matmul(Δ, W)
+    x, flat = np.reshape(x, (-1, x.shape[-1])), np.reshape(Δ, (-1, Δ.shape[-1]))
+    δW = None if to_W is False else np.matmul(flat.T, x)
+    return δx, δW, None if to_b is False else np.sum(flat, axis=0)
 
 
 affine = define(_affine, name="affine", joint=_d_affine)
 
-vdot = getattr(np.vdot, "__wrapped__", np.vdot)  # nothing here is tracked; and, unlike dot, no warning of an overflow
-
 # -- fused: losses ------------------------------------------------------------------------------------
+
+
+_SAFE = 32  # logits that are no larger need no shift: their exponentials, and quotients of these, are normal numbers
 
 
 def _softmax_crossentropy(x: Any, target: Any) -> tuple[Any, Any]:
     """Mean over the rows of -Σ target·logsoftmax(x); target holds a label, or a row of weights, for each row.
 
-    Works on columns, a class to a row: sums over few classes are several times faster down than across.
-    Keeps d and s with gradient (d/s).T: the exponentials less what the target takes, and their sums.
+    Keeps d and s with n times the gradient d / s, row by row.
     """
     n, k = x.shape
-    z = x.T.copy()
-    z -= np.maximum.reduce(z, 0)
-    e = np.exp(z)
-    total = _ones(k, x.dtype).dot(e)
+    x = np.ascontiguousarray(x)
+    safe = x.size and x.item(x.argmax()) <= _SAFE and x.item(x.argmin()) >= -_SAFE
+    if not safe:
+        x = x - np.maximum.reduce(x, 1, keepdims=True)
+    d = np.exp(x)
+    total = d.dot(_ones(k, x.dtype))
     if target.ndim == 1:
-        at = target * n
-        at += _counting(n)
-        loss = (np.log(total) - z.reshape(-1).take(at)).dot(_ones(n, x.dtype)) / n
-        d = e.reshape(-1)
-        d[at] = d.take(at) - total
-        return loss, (e, total)
-    target = target.T
-    weights = _ones(k, x.dtype).dot(target)
-    loss = (weights.dot(np.log(total)) - vdot(z, target)) / n
-    return loss, (e * weights - target * total, total)
+        flat, at = d.reshape(-1), target + _starts(n, k)
+        of_target = flat.take(at)
+        # where x was shifted, the quotient may underflow and the difference be exact; otherwise the other way round
+        losses = np.log(of_target / total) if safe else x.reshape(-1).take(at) - np.log(total)
+        flat[at] = of_target - total
+        return -(losses.dot(_ones(n, x.dtype)) / n), (d, total)
+    p = d / total[:, None]
+    logs = np.log(p) if safe else x - np.log(total)[:, None]
+    weights = target.dot(_ones(k, x.dtype))
+    return -vdot(target, logs) / n, (p * weights[:, None] - target, _ones(n, x.dtype))
 
 
 @lru_cache(maxsize=64)
-def _counting(n: int) -> np.ndarray:
-    return np.arange(n)
+def _starts(n: int, k: int) -> np.ndarray:
+    return np.arange(0, n * k, k)
 
 
 def _d_softmax_crossentropy(Δ: Array, y: Array, x: Array, target: Any, kept: Any = None) -> Array:
-    each = Δ / max(len(x), 1)
     if kept is not None and not isinstance(Δ, Tracked):
         d, total = kept
-        return (d * (each / total)).T
+        return d * (Δ / (total * _length(len(x), total.dtype)))[:, None]
     p = softmax(x)
     if target.ndim == 1:
         target = np.equal.outer(target, np.arange(x.shape[1])).astype(x.dtype)
-    return (p * target.sum(axis=1, keepdims=True) - target) * each
+    return (p * target.sum(axis=1, keepdims=True) - target) * (Δ / max(len(x), 1))
+
+
+@lru_cache(maxsize=64)
+def _length(n: int, dtype: Any) -> np.ndarray:
+    return np.array(n, dtype)
 
 
 def _mean_square(a: Any, b: Any) -> tuple[Any, Any]:

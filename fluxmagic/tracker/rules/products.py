@@ -11,6 +11,9 @@ from fluxmagic.tracker.operation import Op, composed, define
 
 Axes = tuple[int, ...]
 
+# of plain arrays alone, in half the time; and, unlike dot, no warning of an overflow
+vdot = getattr(np.vdot, "__wrapped__", np.vdot)
+
 
 def _swap(x: Array) -> Array:
     return x.T if x.ndim == 2 else np.swapaxes(x, -1, -2)
@@ -41,14 +44,18 @@ def _d_matmul(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Any, 
     )
 
 
+def outer(a: Array, b: Array, buffer: Any) -> Array:
+    """Each entry of a times the vector b; written into the buffer, if there is one that fits."""
+    fits = type(a) is type(b) is type(buffer) is np.ndarray and a.dtype == b.dtype == buffer.dtype
+    return np.multiply(a[..., None], b, buffer if fits else None)
+
+
 def _d_left(Δ: Array, a: Array, b: Array, buffer: Any) -> Array:
     if b.ndim == 1:
-        if type(Δ) is np.ndarray and type(buffer) is np.ndarray and b.dtype == Δ.dtype == buffer.dtype:
-            return np.multiply(Δ[..., None], b, out=buffer)
-        return np.multiply(Δ[..., None], b)
+        return outer(Δ, b, buffer)
     if a.ndim == 1:
         return np.matmul(b, Δ[..., None])[..., 0]
-    return np.dot(Δ, b.T, out=buffer) if can_write(buffer, Δ, b) else np.matmul(Δ, _swap(b))
+    return Δ.dot(b.T, buffer) if can_write(buffer, Δ, b) else np.matmul(Δ, _swap(b))
 
 
 def _d_right(Δ: Array, a: Array, b: Array, buffer: Any) -> Array:
@@ -58,7 +65,7 @@ def _d_right(Δ: Array, a: Array, b: Array, buffer: Any) -> Array:
         if a.ndim == 2:
             return np.matmul(Δ, a)
         return np.sum(np.multiply(a, Δ[..., None]), axis=tuple(range(a.ndim - 1)))
-    return np.dot(a.T, Δ, out=buffer) if can_write(buffer, Δ, a) else np.matmul(_swap(a), Δ)
+    return a.T.dot(Δ, buffer) if can_write(buffer, Δ, a) else np.matmul(_swap(a), Δ)
 
 
 define(np.matmul, forward=_matmul, joint=_d_matmul, operators="matmul rmatmul", also=[np.linalg.matmul])
