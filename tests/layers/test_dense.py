@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,7 @@ from fluxmagic import (
     σ,
 )
 from fluxmagic.tracker import gradcheck
+from fluxmagic.tracker.rules import neural
 
 
 def test_weights_are_out_by_in_and_the_bias_starts_at_zero():
@@ -59,9 +61,10 @@ ACTIVATIONS = [identity, σ, tanh, relu, leakyrelu, elu, gelu, swish, softplus, 
 
 
 @settings(deadline=None, max_examples=4)
-@given(shape=st.sampled_from([(3,), (4, 3), (2, 2, 3)]), seed=st.integers(0, 100))
+@given(shape=st.sampled_from([(3,), (1, 3), (4, 3), (2, 2, 3)]), seed=st.integers(0, 100))
+@pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("f", ACTIVATIONS, ids=repr)
-def test_gradients_agree_with_differences_to_second_order(f, shape, seed):
+def test_gradients_agree_with_differences_to_second_order(f, large, shape, seed):
     rng = np.random.default_rng(seed)
     layer = Dense(3, 2, f, dtype=np.float64)
     x, W, b = rng.normal(size=shape), rng.normal(size=(2, 3)), rng.normal(size=2)
@@ -70,8 +73,26 @@ def test_gradients_agree_with_differences_to_second_order(f, shape, seed):
         layer.W, layer.b = W, b
         return np.sin(layer(x)).sum()
 
-    assert gradcheck(y, x, W, b)
-    assert gradcheck(lambda *xs: sum(np.sin(δ).sum() for δ in gradient(y, *xs)), x, W, b)
+    with mock.patch.object(neural, "_LARGE", 1 if large else 100):
+        assert gradcheck(y, x, W, b)
+        assert gradcheck(lambda *xs: sum(np.sin(δ).sum() for δ in gradient(y, *xs)), x, W, b)
+
+
+@pytest.mark.parametrize("f", [σ, relu, softplus], ids=repr)
+def test_large_layers_are_as_right_as_small_ones(f):
+    m = Chain(Dense(200, 130, f, rng=0), Dense(130, 140, f, rng=1), Dense(140, 3, rng=2))
+    x = np.random.default_rng(3).normal(size=(5, 200)).astype(np.float32)
+    back(np.sin(m(x)).sum())
+
+    def plainly(*ps):
+        y = x.astype(float)
+        for W, b, g in zip(ps[::2], ps[1::2], (f, f, identity), strict=True):
+            y = g(y @ W.T + b)
+        return np.sin(y).sum()
+
+    expected = gradient(plainly, *[p.data.astype(float) for p in params(m)])
+    for p, δ in zip(params(m), expected, strict=True):
+        np.testing.assert_allclose(p.grad, δ, rtol=1e-3, atol=1e-4)
 
 
 def test_a_layer_used_twice_gets_both_gradients():

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from fluxmagic import (
     accuracy,
@@ -156,7 +157,7 @@ def test_logits_up_to_1e4_are_right(dtype):
 
 
 @pytest.mark.parametrize("hot", [False, True])
-@pytest.mark.parametrize("size", [79.0, 81.0, 1e20, 1e30])
+@pytest.mark.parametrize("size", [31.0, 33.0, 79.0, 81.0, 1e20, 1e30])
 def test_logits_of_any_size_are_right_in_float32(size, hot):
     x = param(np.array([[size, 0, -size], [-size, 0, size / 2]], np.float32))
     t = np.array([0, 1])
@@ -164,6 +165,17 @@ def test_logits_of_any_size_are_right_in_float32(size, hot):
     back(l)
     assert float(l) == pytest.approx(size / 4, rel=1e-6)
     np.testing.assert_allclose(x.grad, [[0, 0, 0], [0, -0.5, 0.5]], atol=1e-7)
+
+
+@pytest.mark.parametrize("hot", [False, True])
+@settings(deadline=None)
+@given(x=hnp.arrays(np.float32, (3, 4), elements=st.floats(-40, 40, width=32)))
+def test_a_small_loss_is_no_less_exact_and_never_negative(hot, x):
+    t = np.array([0, 1, 2])
+    x[t, t] = x.max(axis=1)
+    found = logitcrossentropy(x, onehot(t, 4) if hot else t)
+    assert found >= 0
+    assert found == pytest.approx(logitcrossentropy(x.astype(np.float64), t), rel=1e-6, abs=2e-7)
 
 
 @CLASSIFY

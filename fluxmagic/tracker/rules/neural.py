@@ -306,13 +306,21 @@ _IN_PLACE = {_σ, _relu, np.tanh, np.exp}  # what can write its result over its 
 # -- fused: affine + activation ----------------------------------------------------------------------
 
 
+_LARGE = 1 << 14  # weights: from there on BLAS multiplies faster where the result has a feature to a row
+
+
 def _affine(x: Any, W: Any, b: Any, activation: Op | None = None) -> Any:
-    y = x.dot(W.T)
-    rows = y[0] if y.ndim == 2 and len(y) == 1 else y  # to broadcast b would cost more than to add it
-    np.add(rows, b, rows)
-    if activation is None:
-        return y
-    return activation.forward(y, y) if activation.forward in _IN_PLACE else activation.forward(y)
+    columns = W.size >= _LARGE and x.ndim == 2 and len(x) > 1
+    if columns:
+        y = W.dot(x.T)
+        np.add(y, b[:, None], y)
+    else:
+        y = x.dot(W.T)
+        row = y[0] if y.ndim == 2 and len(y) == 1 else y  # to broadcast b would cost more than to add it
+        np.add(row, b, row)
+    if activation is not None:
+        y = activation.forward(y, y) if activation.forward in _IN_PLACE else activation.forward(y)
+    return y.T if columns else y
 
 
 def _d_affine(Δ: Array, y: Array, x: Array, W: Array, b: Array, into: Any, activation: Op | None = None) -> Any:
@@ -320,7 +328,12 @@ def _d_affine(Δ: Array, y: Array, x: Array, W: Array, b: Array, into: Any, acti
         Δ = activation.gradients[0](Δ, y, None)  # type: ignore[misc]
     to_x, to_W, to_b = into
     if type(Δ) is type(x) is type(W) is np.ndarray and Δ.dtype == W.dtype == b.dtype:
-        δx = None if to_x is False else Δ.dot(W)
+        if to_x is False:
+            δx = None
+        elif x.flags.c_contiguous:
+            δx = Δ.dot(W)
+        else:
+            δx = W.T.dot(Δ.T).T  # in memory as x is
         if x.ndim == 1:
             return δx, None if to_W is False else outer(Δ, x, to_W), Δ
         if x.ndim > 2:
