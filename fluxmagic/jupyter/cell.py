@@ -149,35 +149,34 @@ class Body:
 
     def __call__(self, *batch: Any) -> Any:
         if is_testing():
-            return self._apart(self._evaluate, batch)
-        return self._evaluate(batch)
+            return self._apart(self._evaluate, self._whole(batch))
+        return self._evaluate(self._whole(batch))
 
-    def _evaluate(self, batch: tuple[Any, ...]) -> Any:
-        self._take(batch)
+    def _evaluate(self, d: Any) -> Any:
+        self.bind(d)
         if self.statements is not None:
             self.statements()
         return self.value()
 
-    def _take(self, batch: tuple[Any, ...]) -> None:
-        """Bind the names: to the one batch that `Data` gives, or to validation data, an array for each name."""
-        one = len(batch) == 1 and (self.count != 1 or type(batch[0]) is tuple)
-        self.bind(batch[0] if one else batch)
+    def _whole(self, batch: tuple[Any, ...]) -> Any:
+        """What the names are bound to: the one batch that `Data` gives, or validation data, an array for each name."""
+        return batch[0] if len(batch) == 1 and (self.count != 1 or type(batch[0]) is tuple) else batch
 
     def metric(self, value: Callable[[], Any]) -> Callable[..., Any]:
         """A function of a batch, that evaluates an expression with the names bound to it."""
 
-        def evaluate(batch: tuple[Any, ...]) -> Any:
-            self._take(batch)
+        def evaluate(d: Any) -> Any:
+            self.bind(d)
             return value()
 
-        return lambda *batch: self._apart(evaluate, batch)
+        return lambda *batch: self._apart(evaluate, self._whole(batch))
 
-    def _apart(self, f: Callable[[tuple[Any, ...]], Any], batch: tuple[Any, ...]) -> Any:
+    def _apart(self, f: Callable[[Any], Any], d: Any) -> Any:
         """Call, and put the names back: looking changes nothing."""
         ns = self.ns
         before = {k: ns[k] for k in self.stored if k in ns}
         try:
-            return f(batch)
+            return f(d)
         finally:
             for k in self.stored:
                 ns.pop(k, None)

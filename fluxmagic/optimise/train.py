@@ -213,7 +213,7 @@ def descend(l: Tracked, value: float, step: int, opts: list[Any], known: list[Pa
     With `known`, a parameter that is not among them is an error.
     """
     touched = backward(l)
-    if known is not None and touched > sum([not p.fresh for p in known]):
+    if known is not None and touched > [p.fresh for p in known].count(False):
         raise TypeError(
             "the loss has come to depend on a parameter that it did not depend on in the first batch: "
             "name all that are to be trained with --params"

@@ -395,7 +395,7 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether all epochs are done."""
-        return self.epoch > self.epochs
+        return len(self._record.epochs) > self.epochs
 
     def _begin(self) -> None:
         """Before the first step."""
@@ -472,12 +472,13 @@ class Run:
             if self._end_epoch(old):
                 return None
             d = feed.next()
-        step = self.steps + 1
+        step = len(record.loss) + 1
         look = self._look if self._snapshots.start is None else None
-        statistics = [(a, a.copy()) for a in self._statistics]
-        self._draws.clear()  # what was drawn for the data is not drawn again
+        statistics = [(a, a.copy()) for a in self._statistics] if self._statistics else []
+        if self._draws:
+            self._draws.clear()  # what was drawn for the data is not drawn again
         try:
-            value = take_step(self.loss, d, self._gear.opts, step, known=self._known, look=look)
+            value = take_step(self.loss, d, self._gear.opts, step, self._known, look)
         except NotFinite as error:
             put([], statistics)
             feed.place += 1
@@ -503,9 +504,10 @@ class Run:
         return value
 
     def _row(self, loss: float, start: float) -> None:
+        record = self._record
         self._seconds += time.perf_counter() - start
-        self._record.loss.append(loss)
-        self._record.seconds.append(self._seconds)
+        record.loss.append(loss)
+        record.seconds.append(self._seconds)
         if self.log:
             self.log.write(step=self.steps, loss=loss, seconds=self._seconds)
 
