@@ -152,11 +152,13 @@ def check_labels(name: str, labels: np.ndarray, n: int) -> None:
     """Refuse labels outside 0 … n-1."""
     if not labels.size:
         return
-    if labels.dtype not in _UNSIGNED:  # of another byte order
-        labels = labels.astype(labels.dtype.newbyteorder("="))
-    unsigned, top = _UNSIGNED[labels.dtype]
+    known = _UNSIGNED.get(labels.dtype)
+    if known is None:  # of another byte order
+        return check_labels(name, labels.astype(labels.dtype.newbyteorder("=")), n)
+    unsigned, top = known
     bits = labels.view(unsigned)  # in which negative ones are large: one pass
-    if not bits.item(bits.argmax()) < min(n, top):
+    largest = bits.item(bits.argmax())
+    if largest >= n or largest >= top:
         wrong = labels[(labels < 0) | (labels >= n)]
         allowed = f"with {n} classes labels are 0 … {n - 1}" if n > 0 else "there are no classes"
         raise ValueError(f"{name}: label {wrong.flat[0]} is out of range: {allowed}")

@@ -388,7 +388,8 @@ def _starts(n: int, k: int) -> np.ndarray:
 def _d_softmax_crossentropy(Δ: Array, y: Array, x: Array, target: Any, kept: Any = None) -> Array:
     if kept is not None and not isinstance(Δ, Tracked):
         d, total = kept
-        return d * (Δ / (total * _length(len(x), total.dtype)))[:, None]
+        each = Δ / (total * _length(len(x), total.dtype))
+        return d * (each[0] if len(x) == 1 else each[:, None])  # to broadcast would cost more than the product
     p = softmax(x)
     if target.ndim == 1:
         target = np.equal.outer(target, np.arange(x.shape[1])).astype(x.dtype)
