@@ -21,6 +21,7 @@ from fluxmagic import (
     identity,
     leakyrelu,
     logσ,
+    param,
     params,
     relu,
     softmax,
@@ -93,6 +94,19 @@ def test_large_layers_are_as_right_as_small_ones(f):
     expected = gradient(plainly, *[p.data.astype(float) for p in params(m)])
     for p, δ in zip(params(m), expected, strict=True):
         np.testing.assert_allclose(p.grad, δ, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 1, 2), (1, 0, 2), (2, 1, 0)])
+@pytest.mark.parametrize("large", [False, True])
+def test_gradients_do_not_depend_on_how_the_input_lies_in_memory(order, large):
+    layer, shape = Dense(3, 2, tanh, dtype=np.float64, rng=0), (4, 5, 3)[3 - len(order) :]
+    x = np.random.default_rng(1).normal(size=shape)
+    p = param(x.transpose(order))
+    with mock.patch.object(neural, "_LARGE", 1 if large else 100):
+        back(np.sin(layer(p.transpose(np.argsort(order)))).sum())
+    W, b = layer.W.data, layer.b.data
+    expected = gradient(lambda x: np.sin(np.tanh(x @ W.T + b)).sum(), x)[0]
+    np.testing.assert_allclose(p.grad.transpose(np.argsort(order)), expected)
 
 
 def test_a_layer_used_twice_gets_both_gradients():

@@ -178,6 +178,13 @@ def test_a_small_loss_is_no_less_exact_and_never_negative(hot, x):
     assert found == pytest.approx(logitcrossentropy(x.astype(np.float64), t), rel=1e-6, abs=2e-7)
 
 
+@pytest.mark.parametrize("hot", [False, True])
+def test_half_precision_does_not_overflow(hot):
+    t = np.array([0, 1])
+    x = np.array([[20, 0, -20], [-20, 0, 20]], np.float16)
+    assert logitcrossentropy(x, onehot(t, 3) if hot else t) == pytest.approx(10, rel=1e-2)
+
+
 @CLASSIFY
 @pytest.mark.parametrize(
     ("labels", "wrong"),

@@ -330,7 +330,7 @@ def _d_affine(Δ: Array, y: Array, x: Array, W: Array, b: Array, into: Any, acti
     if type(Δ) is type(x) is type(W) is np.ndarray and Δ.dtype == W.dtype == b.dtype:
         if to_x is False:
             δx = None
-        elif x.flags.c_contiguous:
+        elif x.ndim != 2 or x.flags.c_contiguous:
             δx = Δ.dot(W)
         else:
             δx = W.T.dot(Δ.T).T  # in memory as x is
@@ -362,7 +362,7 @@ def _softmax_crossentropy(x: Any, target: Any) -> tuple[Any, Any]:
     """
     n, k = x.shape
     x = np.ascontiguousarray(x)
-    safe = x.size and x.item(x.argmax()) <= _SAFE and x.item(x.argmin()) >= -_SAFE
+    safe = x.size and x.itemsize > 2 and x.item(x.argmax()) <= _SAFE and x.item(x.argmin()) >= -_SAFE
     if not safe:
         x = x - np.maximum.reduce(x, 1, keepdims=True)
     d = np.exp(x)
