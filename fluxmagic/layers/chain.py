@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from html import escape
 from typing import Any, overload
 
 from fluxmagic.layers.parameters import named_params
@@ -60,6 +59,8 @@ class Chain:
 
     def _repr_html_(self) -> str:
         """A table of layers, parameters' shapes and counts."""
+        from html import escape  # which takes as long to load as all layers
+
         rows = []
         for i, layer in enumerate(self.layers):
             found = list(named_params(layer))

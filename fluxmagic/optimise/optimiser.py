@@ -130,9 +130,7 @@ class Optimiser:
         set_(self, "_constants", {p.dtype: [] for p, _ in self._flat.segments})
         set_(self, "_given", None)
         set_(self, "_blocks", self._cut())
-        # A rule of ours can raise only where NumPy is told to (np.errstate, warnings as errors), which it is not here.
-        own = type(self).__module__.partition(".")[0] == "fluxmagic"
-        set_(self, "_guard", _silently if own else self._undo_if_it_raises)
+        set_(self, "_ours", type(self).__module__.partition(".")[0] == "fluxmagic")
 
     params: list[Param]
     n: int
@@ -145,7 +143,7 @@ class Optimiser:
     _blocks: list[tuple[SimpleNamespace, list[np.ndarray]]]
     _constants: dict[np.dtype[Any], list[np.ndarray]]
     _given: tuple[float, ...] | None
-    _guard: Callable[[Callable[[], None]], None]
+    _ours: bool
 
     def _cut(self) -> list[tuple[SimpleNamespace, list[np.ndarray]]]:
         """The arrays that each call of the rule works on, with the list of its constants."""
@@ -267,7 +265,10 @@ class Optimiser:
             due = {name: self.hypers[name].check(f(self.n)) for name, f in self._schedules.items()}
             for name, value in due.items():
                 self._put(name, value)
-        self._guard(self._apply)
+        if self._ours:  # such a rule raises only where NumPy is told to: by np.errstate, or by warnings as errors
+            silently.run(self._apply)
+        else:
+            self._undo_if_it_raises()
 
     def _apply(self) -> None:
         numbers = self.begin()
@@ -283,13 +284,13 @@ class Optimiser:
         if self.state and self.n % FLUSH == 0:
             self._flush()
 
-    def _undo_if_it_raises(self, apply: Callable[[], None]) -> None:
-        """The guard of a rule that is somebody's own, and may raise half-way."""
+    def _undo_if_it_raises(self) -> None:
+        """`_apply`, for a rule that is somebody's own, and may raise half-way."""
         n, numbers = self.n, dict(vars(self._numbers))
         memory = [segment.p for segment in self._flat.segments] + [a for d in self._arrays for a in d.values()]
         before = [a.copy() for a in memory]
         try:
-            apply()
+            self._apply()
         except BaseException:
             for a, kept in zip(memory, before, strict=True):
                 a[...] = kept
@@ -441,10 +442,6 @@ class Optimiser:
         for k, arrays in d["arrays"].items():
             for a, (i, cut) in zip(arrays, self._flat.places, strict=True):
                 self._arrays[i][k][cut] = np.asarray(a).reshape(-1)
-
-
-def _silently(apply: Callable[[], None]) -> None:
-    silently.run(apply)
 
 
 def _alias(name: str) -> property:

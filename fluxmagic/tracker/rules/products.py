@@ -36,11 +36,12 @@ def _matmul(a: Any, b: Any) -> Any:
 
 
 def _d_matmul(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Any, Any]:
+    to_a, to_b = into
     if a.ndim == 1 and b.ndim == 1:
-        return (None if into[0] is False else Δ * b), (None if into[1] is False else Δ * a)
+        return (None if to_a is False else Δ * b), (None if to_b is False else Δ * a)
     return (
-        None if into[0] is False else _d_left(Δ, a, b, into[0]),
-        None if into[1] is False else _d_right(Δ, a, b, into[1]),
+        None if to_a is False else _d_left(Δ, a, b, to_a),
+        None if to_b is False else _d_right(Δ, a, b, to_b),
     )
 
 
