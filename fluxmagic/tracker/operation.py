@@ -246,6 +246,7 @@ def apply(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None) -> Trac
     """Carry out op on arguments of which at least one is tracked, and record it."""
     parents: list[Tracked | None] = []
     values: list[Any] = []
+    level = 0
     for a in args:
         kind = type(a)
         if kind is Param or (kind is Tracked and not a.level):
@@ -255,20 +256,27 @@ def apply(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None) -> Trac
             parents.append(None)
             values.append(a)
         else:
-            return _apply_to_any(op, args, options)
-    return _record(op, parents, values, options, 0)
+            parents, values, level, nested = _sorted(op, args)
+            if nested:
+                value: Any = apply(op, tuple(values), options)
+                if op.keeps:
+                    options = {**(options or {}), "kept": None}
+                return Tracked(value, op, parents, values, options, level)
+            break
+    try:
+        value = op.forward(*values, **options) if options else op.forward(*values)
+    except (ValueError, IndexError, TypeError, OverflowError) as error:
+        raise explained(op, values, error) from None
+    if op.keeps:
+        value, kept = value
+        options = {**options, "kept": kept} if options else {"kept": kept}
+    if value.dtype not in _FLOATS:
+        check_dtype(op, value)
+    return Tracked(value, op, parents, values, options, level)
 
 
-def apply_to_one(op: Op, a: Tracked) -> Tracked:
-    """`apply`, for a single argument."""
-    value = a.value
-    if isinstance(value, Tracked):
-        return _apply_to_any(op, (a,), None)
-    return _record(op, (a,), (value,), None, a.level)
-
-
-def _apply_to_any(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None) -> Tracked:
-    """`apply`, for arguments of several levels, numbers, lists and whatever else NumPy takes."""
+def _sorted(op: Op, args: tuple[Any, ...]) -> tuple[list[Tracked | None], list[Any], int, bool]:
+    """Parents and values of any arguments, their level, and whether a value is itself tracked, further out."""
     level = max(a.level for a in args if isinstance(a, Tracked))
     parents: list[Tracked | None] = []
     values: list[Any] = []
@@ -288,32 +296,7 @@ def _apply_to_any(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None)
                 a = constant(op, a)
             parents.append(None)
         values.append(a)
-    if not nested:
-        return _record(op, parents, values, options, level)
-    value = apply(op, tuple(values), options)
-    if op.keeps:
-        options = {**(options or {}), "kept": None}
-    return Tracked(value, op, parents, values, options, level)
-
-
-def _record(
-    op: Op,
-    parents: Sequence[Tracked | None],
-    values: Sequence[Any],
-    options: dict[str, Any] | None,
-    level: int,
-) -> Tracked:
-    """Carry out op on plain values, and record it."""
-    try:
-        value = op.forward(*values, **options) if options else op.forward(*values)
-    except (ValueError, IndexError, TypeError, OverflowError) as error:
-        raise explained(op, values, error) from None
-    if op.keeps:
-        value, kept = value
-        options = {**options, "kept": kept} if options else {"kept": kept}
-    if value.dtype not in _FLOATS:
-        check_dtype(op, value)
-    return Tracked(value, op, parents, values, options, level)
+    return parents, values, level, nested
 
 
 def call(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None = None) -> Any:
@@ -364,7 +347,7 @@ _PLAIN_OPERANDS = frozenset({np.ndarray, float, int, np.float32, np.float64})
 
 def _operator(op: Op, special: str) -> Callable[..., Any]:
     if special in ("neg", "pos", "abs"):
-        return lambda a: apply_to_one(op, a)
+        return lambda a: apply(op, (a,), None)
     reflected = special[0] == "r"
     # NumPy's operators know short cuts (x**2) that its ufuncs do not
     forward = getattr(operator, special[reflected:]) if isinstance(op.forward, np.ufunc) else op.forward
@@ -401,7 +384,7 @@ def _method(op: Op, function: Any, name: str) -> Callable[..., Any]:
         if spread and len(args) > 1:
             args = (args,)
         if not options and len(args) < 2:
-            return apply(op, (self, *args), None) if args else apply_to_one(op, self)
+            return apply(op, (self, *args), None)
         plainly = len(args) < 2 and "out" not in options and op.bind is None
         for v in options.values():
             plainly = plainly and not isinstance(v, Tracked)
