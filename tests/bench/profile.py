@@ -37,7 +37,7 @@ loss                                fm.logitcrossentropy(Z, y)
 reverse pass                        backward(l), opt.clear()
     of the loss                     e * (one / total)[:, None]
     layer 2, of h, W, b             d.dot(W2), d.T.dot(h, g2), ones_n.dot(d, gb2)
-    relu                            δ * np.greater(h, 0).astype(δ.dtype)
+    relu                            δ * np.greater(h, zero).astype(δ.dtype)
     layer 1, of W, b                δ.T.dot(x, g1), ones_n.dot(δ, gb1)
 check of the gradients              reached(), opt.bad_gradient()
     sum of squares                  np.vdot(G, G)
@@ -70,10 +70,10 @@ def _names() -> dict[str, Any]:
     e, starts = np.exp(z), np.arange(0, z.size, 10)
     total, flat, at = e.sum(1), e.reshape(-1), starts + y
     names = {
-        "h_": h.copy(), "z_": z.copy(), "zeros": np.zeros_like(h), "u8": np.dtype("u8"), "one": np.ones((), "f"),
+        "h_": h.copy(), "z_": z.copy(), "zeros": np.zeros_like(h), "zero": np.zeros((), "f"), "one": np.ones((), "f"),
         "ones_n": np.ones(len(x), "f"), "ones_k": np.ones(10, "f"), "flat_": flat.copy(), "taken": flat.take(at),
         "d": e - 1, "δ": h - 1, "g1": W1.copy(), "g2": W2.copy(), "gb1": b1.copy(), "gb2": b2.copy(), "G": s.δ.copy(),
-        "l": loss(x, y), "batch": [(x, y)] * 100, "np": np, "fm": fm, "backward": backward,
+        "u8": np.dtype("u8"), "l": loss(x, y), "batch": [(x, y)] * 100, "np": np, "fm": fm, "backward": backward,
     }  # fmt: skip
     return {**names, **{k: v for k, v in locals().items() if k != "names"}}
 
