@@ -232,7 +232,7 @@ class Optimiser:
     # -- the update --------------------------------------------------------------------------------------
 
     def begin(self) -> tuple[float, ...]:
-        """What `step` needs of numbers, once for each update; handed to it as 0-d arrays of the right dtype."""
+        """What `step` needs of numbers, for each update; handed to it as 0-d arrays of the right dtype, read-only."""
         return ()
 
     def step(self, δ: np.ndarray, s: Any, *numbers: Any) -> np.ndarray:
@@ -331,9 +331,9 @@ class Optimiser:
         """Put the numbers into 0-d arrays, which NumPy takes faster than a Python float."""
         for dtype, constants in self._constants.items():
             if not constants:
-                constants += [np.zeros((), dtype) for _ in numbers]
+                constants += [_constant(dtype) for _ in numbers]
             for i, number in enumerate(numbers):
-                constants[i].fill(number)
+                constants[i].base.fill(number)  # type: ignore[union-attr]
         self.__dict__["_given"] = numbers  # past __setattr__, which is for users
 
     def _norm(self) -> float:
@@ -442,6 +442,13 @@ class Optimiser:
         for k, arrays in d["arrays"].items():
             for a, (i, cut) in zip(arrays, self._flat.places, strict=True):
                 self._arrays[i][k][cut] = np.asarray(a).reshape(-1)
+
+
+def _constant(dtype: np.dtype[Any]) -> np.ndarray:
+    """A 0-d array that is written through its base alone: a rule cannot spoil it for the next time."""
+    constant = np.zeros((), dtype).view()
+    constant.flags.writeable = False
+    return constant
 
 
 def _alias(name: str) -> property:

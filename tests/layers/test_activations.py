@@ -28,6 +28,7 @@ from fluxmagic import (
     σ,
 )
 from fluxmagic.tracker import gradcheck
+from fluxmagic.tracker.rules import neural
 
 X = np.array([-1e4, -800.0, -100.0, -20.0, -3.0, -1.0, -1e-3, 0.0, 1e-3, 1.0, 3.0, 20.0, 100.0, 800.0, 1e4])
 
@@ -119,6 +120,18 @@ def test_scalars_and_empty_arrays_keep_their_shape(f, shape):
 def test_greek_and_ascii_names_are_the_same():
     assert sigmoid is σ
     assert logsigmoid is logσ
+
+
+def test_relu_of_a_large_array_keeps_no_memory_for_the_next():
+    x = np.linspace(-1, 1, neural._KEPT + 1).reshape(1, -1)
+    neural._zeros.cache_clear()
+    np.testing.assert_array_equal(relu(x), x * (x > 0))
+    np.testing.assert_array_equal(relu(x[:, 1:]), x[:, 1:] * (x[:, 1:] > 0))
+    assert neural._zeros((), x.dtype).nbytes == 8
+    assert neural._zeros.cache_info()[:2] == (
+        1,
+        2,
+    )  # hits, misses: the one for all large arrays, one of the other's shape
 
 
 def test_relu_at_zero_has_gradient_zero():

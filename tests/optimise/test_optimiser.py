@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fluxmagic import ADAM, SGD, Chain, Dense, Momentum, Nesterov, back, mse, param, params, relu
 from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
 from fluxmagic.optimise.flat import ALIGNMENT
+from fluxmagic.optimise.optimiser import BLOCK
 
 ALL = [o for o in OPTIMISERS.values() if o.__module__ == "fluxmagic.optimise.rules"]
 
@@ -281,11 +282,32 @@ def test_empty_parameters_do_no_harm(empty):
 
 
 def test_more_parameters_than_a_block_holds_are_all_updated():
-    p = param(np.zeros(200_000, np.float32))
+    p = param(np.zeros(2 * BLOCK + 100, np.float32))
     opt = Momentum([p], 1.0)
     back((p * np.float32(2)).sum())
     opt()
     assert (p.data == -2).all()
+    assert len(opt._blocks) == 3
+
+
+def test_a_rule_does_not_write_over_the_numbers_that_it_is_given():
+    class Halving(Optimiser):
+        η = Hyper(0.1, "learning rate")
+
+        def begin(self):
+            return (self.η,)
+
+        def step(self, δ, s, η):
+            η *= 0.5
+            return δ * η
+
+    del OPTIMISERS["Halving"]
+    p = param([1.0])
+    opt = Halving([p])
+    back(p.sum())
+    with pytest.raises(ValueError, match="read-only"):
+        opt()
+    assert p.data == 1
 
 
 def four():

@@ -21,9 +21,12 @@ _ZERO: dict[Any, np.ndarray] = {np.dtype(t): np.zeros((), t) for t in (np.float3
 _ONE: dict[Any, np.ndarray] = {np.dtype(t): np.ones((), t) for t in (np.float32, np.float64)}
 
 
-@lru_cache(maxsize=64)
+_KEPT = 1 << 18  # elements: larger arrays of zeros would not be worth their memory
+
+
+@lru_cache(maxsize=16)
 def _zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    return np.zeros(shape, dtype)  # large ones are never written, and so take no memory
+    return np.zeros(shape, dtype)
 
 
 @lru_cache(maxsize=64)
@@ -87,7 +90,8 @@ def _relu(x: Any, out: Any = None) -> Any:
     array([0., 0., 3.])
     """
     if type(x) is np.ndarray and x.dtype in _ONE:
-        return np.maximum(x, _zeros(x.shape, x.dtype), out=out)  # three times as fast as with a scalar 0
+        # arrays of equal shape go three times as fast as an array and a scalar
+        return np.maximum(x, _zeros(x.shape if x.size <= _KEPT else (), x.dtype), out=out)
     return np.maximum(x, 0, out=out)
 
 
