@@ -288,7 +288,7 @@ def follow(run: Run, view: Any, kernel: Any = None, interrupts: Interrupts | Non
             board.say("this kernel is not known: dials act when the cell ends")
     due = time.perf_counter() + LOOK
 
-    def look(loss: float) -> None:
+    def look() -> None:
         nonlocal due
         if time.perf_counter() >= due:
             if pump is not None:

@@ -113,7 +113,10 @@ def mae(prediction: Any, target: Any) -> Any:
 
 def _classes(name: str, prediction: Any, target: Any) -> tuple[Any, Any, bool]:
     """Prediction as rows, and either a checked label or a row of weights for each."""
-    value = prediction.value if isinstance(prediction, Tracked) else (prediction := _floats(name, prediction))
+    if isinstance(prediction, Tracked):
+        value = prediction.value
+    else:
+        value = prediction = _floats(name, prediction)
     if not isinstance(target, (np.ndarray, Tracked)):
         target = np.asarray(target)
     shape = value.shape

@@ -355,11 +355,9 @@ def _operator(op: Op, special: str) -> Callable[..., Any]:
     def method(a: Tracked, b: Any) -> Any:
         x, y, parent = a.value, b, None
         kind = type(b)
-        if kind in _PLAIN_OPERANDS and type(x) is not Tracked:
-            pass
-        elif (kind is Tracked or kind is Param) and a.level == 0 == b.level and not reflected:
+        if (kind is Tracked or kind is Param) and a.level == 0 == b.level and not reflected:
             y, parent = b.value, b
-        else:
+        elif kind not in _PLAIN_OPERANDS or type(x) is Tracked:
             if isinstance(b, (str, bytes)) or b is None:
                 return NotImplemented
             return apply(op, (b, a) if reflected else (a, b), None)

@@ -28,6 +28,16 @@ def repeated(step: Callable[[], Any]) -> Block:
     return block
 
 
+def network(case: Case) -> Any:
+    """The case's layers, in fluxmagic."""
+    import fluxmagic as fm
+
+    σs = [getattr(fm, case.activation)] * (len(case.pairs) - 1) + [fm.identity]
+    model = fm.Chain(*[fm.Dense(i, o, σ, dtype=case.dtype) for (i, o), σ in zip(case.pairs, σs)])
+    fm.loadparams(model, [p for layer in case.weights for p in layer])
+    return model
+
+
 def fluxmagic(case: Case) -> Block:
     """The library as a user has it: `train`, with all its checks."""
     import fluxmagic as fm
@@ -39,10 +49,8 @@ def fluxmagic(case: Case) -> Block:
         def loss(x: Any, y: Any) -> Any:
             return ((W @ x + b - y) ** 2).sum()
     else:
-        σs = [getattr(fm, case.activation)] * (len(case.pairs) - 1) + [fm.identity]
-        model = fm.Chain(*[fm.Dense(i, o, σ, dtype=case.dtype) for (i, o), σ in zip(case.pairs, σs)])
+        model = network(case)
         ps = fm.params(model)
-        fm.loadparams(model, [p for layer in case.weights for p in layer])
 
         def loss(x: Any, y: Any) -> Any:
             return fm.logitcrossentropy(model(x), y)

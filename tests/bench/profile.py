@@ -12,14 +12,6 @@ from typing import Any
 
 from tests.bench import measure
 
-measure.pin()
-
-import numpy as np  # noqa: E402 - after the number of threads is set
-
-import fluxmagic as fm  # noqa: E402
-from fluxmagic.tracker.reverse import backward  # noqa: E402
-from tests.bench.cases import CASES  # noqa: E402
-
 LINES = """
 forward, layer 1                    model[0](x)
     x.dot(W1.T)                     x.dot(W1.T)
@@ -48,9 +40,16 @@ the whole step                      fm.train(loss, batch, opt)
 
 
 def _names() -> dict[str, Any]:
+    """What the lines name."""
+    import numpy as np
+
+    import fluxmagic as fm
+    from fluxmagic.tracker.reverse import backward  # noqa: F401 - the lines name it
+    from tests.bench.cases import CASES
+    from tests.bench.peers import network
+
     case = next(c for c in CASES if c.name == "digits")
-    model = fm.Chain(fm.Dense(64, 32, fm.relu), fm.Dense(32, 10))
-    fm.loadparams(model, [p for layer in case.weights for p in layer])
+    model = network(case)
     opt = fm.ADAM(fm.params(model), 1e-9)
     x, y = case.data
 
@@ -73,18 +72,19 @@ def _names() -> dict[str, Any]:
         "h_": h.copy(), "z_": z.copy(), "zeros": np.zeros_like(h), "zero": np.zeros((), "f"), "one": np.ones((), "f"),
         "ones_n": np.ones(len(x), "f"), "ones_k": np.ones(10, "f"), "flat_": flat.copy(), "taken": flat.take(at),
         "d": e - 1, "δ": h - 1, "g1": W1.copy(), "g2": W2.copy(), "gb1": b1.copy(), "gb2": b2.copy(), "G": s.δ.copy(),
-        "u8": np.dtype("u8"), "l": loss(x, y), "batch": [(x, y)] * 100, "np": np, "fm": fm, "backward": backward,
+        "u8": np.dtype("u8"), "l": loss(x, y), "batch": [(x, y)] * 100,
     }  # fmt: skip
-    return {**names, **{k: v for k, v in locals().items() if k != "names"}}
+    return {**locals(), **names}
 
 
 def main() -> None:
     """Print the table: medians, in µs."""
+    measure.pin()
     names = _names()
     rows = [(line[:36].rstrip(), line[36:]) for line in LINES.strip().splitlines()]
     timers = [(timeit.Timer(code, globals=names), 100 if "train" in code else 1) for _, code in rows]
     times: list[list[float]] = [[] for _ in rows]
-    with np.errstate(all="ignore"):
+    with names["np"].errstate(all="ignore"):
         for _ in range(60):  # interleaved: what slows the machine down slows all of them
             for (timer, steps), found in zip(timers, times):
                 n = 300 // steps

@@ -45,16 +45,27 @@ def onward(nb, more=20):
     until(lambda: steps_shown(nb) >= here + more)
 
 
+def turn_twice(nb):
+    """One turn does not prove that dials are live."""
+    nb.drag("η", 0.4)
+    onward(nb)
+    nb.drag("η", 0.3)
+    onward(nb)
+
+
+def stop_with_both_turns(nb):
+    nb.press("Stop")
+    until(lambda: nb.value("run.state") == "stopped")
+    assert len([e for e in events(nb) if e[1] == "η"]) >= 2
+
+
 def test_run_all_with_dials(notebook):
     nb = notebook()
     nb.open([SETUP, "run = make()\nprint('mine')\ndrive(run, get_ipython())", "print('next', run.state)"])
     nb.run_all()
     nb.page.locator(".widget-label", has_text="η").first.wait_for()
     onward(nb)
-    nb.drag("η", 0.4)
-    onward(nb)
-    nb.drag("η", 0.3)
-    onward(nb)
+    turn_twice(nb)
     nb.choose("ADAM")
     nb.page.locator(".widget-label", has_text="β1").first.wait_for()
     onward(nb)
@@ -103,14 +114,9 @@ def test_a_panel_leaves_the_kernel_free(notebook):
     nb.wait("free")
     nb.press("Play")
     onward(nb)
-    nb.drag("η", 0.4)
-    onward(nb)
-    nb.drag("η", 0.3)
-    onward(nb)
+    turn_twice(nb)
     assert nb.value("1 + 1") == 2
-    nb.press("Stop")
-    until(lambda: nb.value("run.state") == "stopped")
-    assert len([e for e in events(nb) if e[1] == "η"]) >= 2
+    stop_with_both_turns(nb)
     nb.press("Close")
     until(lambda: nb.page.locator(".widget-slider").count() == 0)
     assert nb.page.locator(".jp-OutputArea img").count() == 1
@@ -127,13 +133,8 @@ def test_a_page_loaded_anew_in_the_middle_finds_the_panel_and_its_dials(notebook
     nb.page.reload()
     nb.ready()
     nb.page.locator(".widget-label", has_text="η").first.wait_for()
-    nb.drag("η", 0.4)
-    onward(nb)
-    nb.drag("η", 0.3)
-    onward(nb)
-    nb.press("Stop")
-    until(lambda: nb.value("run.state") == "stopped")
-    assert len([e for e in events(nb) if e[1] == "η"]) >= 2
+    turn_twice(nb)
+    stop_with_both_turns(nb)
 
 
 def test_a_kernel_restarted_in_the_middle_trains_again(notebook):
@@ -148,13 +149,8 @@ def test_a_kernel_restarted_in_the_middle_trains_again(notebook):
     nb.run_all()
     until(lambda: nb.page.locator(".widget-label", has_text="η").count() == 1)
     onward(nb)
-    nb.drag("η", 0.4)
-    onward(nb)
-    nb.drag("η", 0.3)
-    onward(nb)
-    nb.press("Stop")
-    until(lambda: nb.value("run.state") == "stopped")
-    assert len([e for e in events(nb) if e[1] == "η"]) >= 2
+    turn_twice(nb)
+    stop_with_both_turns(nb)
 
 
 def test_nothing_is_cut_off_at_either_width_in_either_theme(notebook):

@@ -450,22 +450,32 @@ def test_a_snapshot_is_never_torn():
     assert len({next(iter(values)) for values in seen}) > 1
 
 
-def test_four_runs_in_four_threads_end_as_they_do_alone():
-    def make(i):
-        return network(rng=np.random.default_rng(i), seed=None, epochs=15)[0]
-
-    alone = []
+def four_alone(make):
+    """What four runs end with, one after the other."""
+    found = []
     for i in range(4):
         run = make(i)
         run.train()
-        alone.append(arrays(run))
-    runs = [make(i) for i in range(4)]
+        found.append(arrays(run))
+    return found
+
+
+def in_threads(runs):
+    """What runs end with, all at a time."""
     threads = [threading.Thread(target=r.train) for r in runs]
     for t in threads:
         t.start()
     for t in threads:
         t.join()
-    assert [arrays(r) for r in runs] == alone
+    return [arrays(r) for r in runs]
+
+
+def test_four_runs_in_four_threads_end_as_they_do_alone():
+    def make(i):
+        return network(rng=np.random.default_rng(i), seed=None, epochs=15)[0]
+
+    alone = four_alone(make)
+    assert in_threads([make(i) for i in range(4)]) == alone
 
 
 GROWTH = """
@@ -529,20 +539,11 @@ def test_four_seeded_runs_in_four_threads_need_no_generators_of_their_own():
     def make(i):
         return network(seed=i, epochs=15)[0]
 
-    alone = []
-    for i in range(4):
-        run = make(i)
-        run.train()
-        alone.append(arrays(run))
+    alone = four_alone(make)
     assert len(set(map(tuple, alone))) == 4
     runs = [make(i) for i in range(4)]
     before = str(fluxmagic.random.generator().bit_generator.state)
-    threads = [threading.Thread(target=r.train) for r in runs]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert [arrays(r) for r in runs] == alone
+    assert in_threads(runs) == alone
     assert str(fluxmagic.random.generator().bit_generator.state) == before
 
 

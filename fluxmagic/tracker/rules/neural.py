@@ -17,7 +17,6 @@ from fluxmagic.tracker.silence import silently
 
 
 # 0-d arrays: NumPy takes them faster than Python's numbers, and they do not widen float32
-_ZERO: dict[Any, np.ndarray] = {np.dtype(t): np.zeros((), t) for t in (np.float32, np.float64)}
 _ONE: dict[Any, np.ndarray] = {np.dtype(t): np.ones((), t) for t in (np.float32, np.float64)}
 
 
@@ -96,7 +95,7 @@ def _relu(x: Any, out: Any = None) -> Any:
 
 
 def _d_relu(Δ: Array, y: Array, x: Any) -> Array:
-    return Δ * np.greater(y, _ZERO.get(y.dtype, 0)).astype(y.dtype)
+    return Δ * np.greater(y, _zeros((), y.dtype)).astype(y.dtype)
 
 
 def _d_σ(Δ: Array, y: Array, x: Any) -> Array:
