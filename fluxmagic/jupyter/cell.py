@@ -62,20 +62,21 @@ class Cell:
             raise UsageError(f"{what} {text}: {error.msg}") from None
         return self.function(self.ip.compile(self._placed(tree, text), self.name, "eval"))
 
-    def binding(self, names: str) -> tuple[FunctionType, ast.expr]:
-        """A function of a batch that binds names to it, as `for` does; and the names, parsed."""
-        tree = ast.parse(f"def bind({BATCH}):\n {names} = {BATCH}")
+    def binding(self, names: str, value: ast.expr | None = None) -> FunctionType:
+        """A function of a batch that binds names to it, as `for` does, and then evaluates what is given."""
+        tree = self._placed(ast.parse(f"def bind({BATCH}):\n {names} = {BATCH}"), names)
         function: Any = tree.body[0]
-        target = function.body[0].targets[0]
-        bound = _names(target)
+        if value is not None:
+            function.body.append(ast.Return(value))
+        bound = _names(function)
         if bound:
             function.body.insert(0, ast.Global(bound))
         scratch: dict[str, Any] = {}
-        exec(self.ip.compile(self._placed(tree, names), self.name, "exec"), scratch)
-        return self.function(scratch["bind"].__code__), target
+        exec(self.ip.compile(ast.fix_missing_locations(tree), self.name, "exec"), scratch)
+        return self.function(scratch["bind"].__code__.replace(co_name="<module>"))  # what code of a cell is called
 
-    def loss(self) -> tuple[FunctionType | None, FunctionType, FunctionType]:
-        """The statements of the body, if any; the expression that it ends with; and all of it, to be looked at.
+    def loss(self, names: str) -> tuple[list[FunctionType], FunctionType]:
+        """What computes the loss: functions to be called in turn, the first with a batch; and the body as a whole.
 
         Raises
         ------
@@ -96,10 +97,14 @@ class Cell:
             )
         whole = self.function(compiler(tree, self.name, "exec"))
         *statements, last = tree.body
-        value = self.function(compiler(ast.Expression(last.value), self.name, "eval"))
         if not statements:
-            return None, value, whole
-        return self.function(compiler(ast.Module(statements, []), self.name, "exec")), value, whole
+            return [self.binding(names, last.value)], whole
+        # as the body of a function they would mean something else: `locals()`, annotations, imports of all names
+        pieces = (
+            compiler(ast.Module(statements, []), self.name, "exec"),
+            compiler(ast.Expression(last.value), self.name, "eval"),
+        )
+        return [self.binding(names), *map(self.function, pieces)], whole
 
     def _placed(self, tree: Any, text: str) -> Any:
         """A piece of the line, at its place in the cell."""
@@ -110,7 +115,7 @@ class Cell:
                 node.lineno = node.end_lineno = self.at
                 node.col_offset += at
                 node.end_col_offset += at
-        return ast.fix_missing_locations(tree)
+        return tree
 
 
 def _raw(ip: Any, magic: str, body: str) -> tuple[str, str, int]:
@@ -140,23 +145,26 @@ class Body:
 
     def __init__(self, cell: Cell, names: str) -> None:
         self.ns = cell.ns
-        self.statements, self.value, self.whole = cell.loss()
         self.names = names
-        self.bind, target = cell.binding(names)
-        parts = getattr(target, "elts", None)
+        self.bind = cell.binding(names)
+        steps, self.whole = cell.loss(names)
+        self._first, *self._rest = steps
+        target: Any = ast.parse(f"{names} = 0").body[0]
+        parts = getattr(target.targets[0], "elts", None)
         self.count = None if parts is None or any(isinstance(p, ast.Starred) for p in parts) else len(parts)
-        self.stored = list(dict.fromkeys([*_names(target), *_stored(self.statements), *_stored(self.value)]))
+        self.stored = list(dict.fromkeys(name for f in steps for name in _stored(f)))
 
     def __call__(self, *batch: Any) -> Any:
+        d = self._whole(batch)
         if is_testing():
-            return self._apart(self._evaluate, self._whole(batch))
-        return self._evaluate(self._whole(batch))
+            return self._apart(self._evaluate, d)
+        return self._evaluate(d) if self._rest else self._first(d)
 
     def _evaluate(self, d: Any) -> Any:
-        self.bind(d)
-        if self.statements is not None:
-            self.statements()
-        return self.value()
+        value = self._first(d)
+        for f in self._rest:
+            value = f()
+        return value
 
     def _whole(self, batch: tuple[Any, ...]) -> Any:
         """What the names are bound to: the one batch that `Data` gives, or validation data, an array for each name."""
@@ -183,18 +191,17 @@ class Body:
             ns.update(before)
 
 
-def _names(target: ast.expr) -> list[str]:
-    """The variables that an assignment to a target binds."""
+def _names(target: ast.AST) -> list[str]:
+    """The variables that code binds."""
     found = [n.id for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
     return list(dict.fromkeys(found))
 
 
-def _stored(f: FunctionType | None) -> Iterator[str]:
+def _stored(f: FunctionType) -> Iterator[str]:
     """The names that code binds in the namespace."""
-    if f is not None:
-        for i in dis.get_instructions(f.__code__):
-            if i.opname in ("STORE_NAME", "STORE_GLOBAL"):
-                yield i.argval
+    for i in dis.get_instructions(f.__code__):
+        if i.opname in ("STORE_NAME", "STORE_GLOBAL"):
+            yield i.argval
 
 
 class Data:
@@ -215,7 +222,7 @@ class Whole:
         self.source = source
 
     def __iter__(self) -> Iterator[tuple[Any]]:
-        return ((d,) for d in self.source)
+        return zip(self.source)
 
 
 class Sized(Whole):

@@ -21,7 +21,7 @@ from fluxmagic.runs import Run
 
 _display: Any = _ipython.display
 
-__all__ = ["Budget", "Live", "Page", "Terminal", "drive", "earlier", "follow", "frontend"]
+__all__ = ["Budget", "Live", "Page", "Terminal", "drive", "earlier", "follow", "frontend", "let_rest"]
 
 LOOK = 0.05  # seconds between two looks at dials and budget
 IDLE = 0.02  # seconds that a paused run sleeps
@@ -286,32 +286,36 @@ def follow(run: Run, view: Any, kernel: Any = None, interrupts: Interrupts | Non
         pump = Pump(kernel, board.owns)
         if not pump.works:
             board.say("this kernel is not known: dials act when the cell ends")
-    due = time.perf_counter() + LOOK
-
-    def look() -> None:
-        nonlocal due
-        if time.perf_counter() >= due:
-            if pump is not None:
-                pump()
-            view.look()
-            due = time.perf_counter() + LOOK
-
     with pump or nullcontext():
         try:
-            going = True
-            while going:
-                if board is not None:
-                    run = board.run
+            while True:
                 interrupts.check()
-                run.train(cb=look)
-                going = board is not None and (_branched(run, board) or _rest(view, pump))
+                run.advance(LOOK)
+                if run.state == "running":
+                    if pump is not None:
+                        pump()
+                    view.look()
+                    if board is None or board.run is run:
+                        continue
+                    let_rest(run)  # a branch is to go on in its place
+                    run = board.run
+                    if board.playing:
+                        continue
+                if board is None or not _rest(view, pump):
+                    break
+                run = board.run
+        except BaseException:
+            let_rest(run)
+            raise
         finally:
             view.close()
 
 
-def _branched(run: Run, board: Board) -> bool:
-    """Whether a branch is to go on in the place of a run."""
-    return board.run is not run and board.playing
+def let_rest(run: Run) -> None:
+    """Let a run rest that is between two turns."""
+    if run.state == "running":
+        run.pause()
+        run.advance(0.0)
 
 
 def _rest(view: Live, pump: Pump | None) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from IPython.core.getipython import get_ipython
 
 from fluxmagic.jupyter.board import Board
-from fluxmagic.jupyter.driver import Live, Page, drive, earlier, follow, frontend
+from fluxmagic.jupyter.driver import Live, Page, drive, earlier, follow, frontend, let_rest
 from fluxmagic.jupyter.pump import Pump
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run
@@ -124,9 +124,8 @@ class Panel:
 
     def close(self) -> None:
         """Leave the last frame and a summary; the run is paused, and can go on elsewhere."""
-        if self._task is not None and self.run.state == "running":
-            self.run.pause()
-            self.run.advance(0.0)
+        if self._task is not None:
+            let_rest(self.run)
         self._leave()
 
     def _leave(self) -> None:
@@ -167,8 +166,7 @@ class Panel:
         old = self.run
         if run is old:
             return
-        if old.state == "running":  # between two turns, and asked to pause
-            old.advance(0.0)
+        let_rest(old)
         old._driver, self.run, run._driver = None, run, self
 
     def _play(self) -> None:

@@ -118,6 +118,7 @@ class Optimiser:
         set_ = object.__setattr__
         set_(self, "_values", {})
         set_(self, "_schedules", {})
+        set_(self, "_turns", 0)
         for h in self.hypers.values():
             self._put(h.name, h.default)
         for name, value in given.items():
@@ -136,6 +137,7 @@ class Optimiser:
     n: int
     _values: dict[str, float]
     _bare: bool
+    _turns: int
     _schedules: dict[str, Callable[[int], float]]
     _numbers: SimpleNamespace
     _flat: Flat
@@ -196,6 +198,7 @@ class Optimiser:
 
     def _put(self, name: str, value: float) -> None:
         self._values[name] = self.__dict__[name] = value
+        self.__dict__["_turns"] += 1
         if name in COMMON:  # whether the rule is all that there is to an update
             v = self._values
             off = {k: v.get(k) == h.default for k, h in self.hypers.items() if k in COMMON}

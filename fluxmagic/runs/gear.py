@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
@@ -55,6 +56,8 @@ class Gear:
         As it was given, or what was swapped in.
     opts : list
         What makes an update.
+    watched : object
+        The optimiser whose dials may be turned past the run; it was `turns` when last looked at.
     """
 
     def __init__(self, opt: Any, hypers: Mapping[str, Any] | None) -> None:
@@ -64,6 +67,8 @@ class Gear:
         self._wishes: dict[str, tuple[type[Optimiser], dict[str, Any]]] = {}
         self._wished = ""
         self._seen: dict[str, Any] = {}
+        self.watched: Any = _NOTHING
+        self.turns = 0
         if isinstance(opt, str) or (isinstance(opt, type) and issubclass(opt, Optimiser)):
             self._wish(optimiser(opt), checked(optimiser(opt), hypers or {}))
         else:
@@ -77,7 +82,7 @@ class Gear:
             self._shelf = {
                 o.name if single else f"{o.name} {i}": o for i, o in enumerate(self.opts) if isinstance(o, Optimiser)
             }
-            self._seen = self.settings
+            self._look()
         self.first = self.name
         self.first_in_force = self.first if self.cls else ""
         self.first_settings = self.settings
@@ -143,7 +148,7 @@ class Gear:
             return old
         old = self.opt._schedules.get(name, self.opt._values[name])
         setattr(self.opt, name, new)
-        self._seen = self.settings
+        self._look()
         return old
 
     def swap(self, cls: type[Optimiser]) -> None:
@@ -157,7 +162,7 @@ class Gear:
     def _put(self, opt: Optimiser) -> None:
         self._shelf[opt.name] = self.opt = opt
         self.opts[:] = [opt]
-        self._seen = self.settings
+        self._look()
 
     def make(self, params: list[Param]) -> None:
         """Now that the parameters are known, make the optimisers that were wished for."""
@@ -167,16 +172,19 @@ class Gear:
             wished, self._wished = self._wished, ""
             self._put(self._shelf[wished])
 
+    def _look(self) -> None:
+        if isinstance(self.opt, Optimiser):
+            self.watched = self.opt
+        self.turns = self.watched._turns
+        self._seen = self.settings
+
     def changed(self) -> list[tuple[str, Any, Any]]:
         """What was changed on the optimiser itself, past the run: name, old, new."""
-        opt = self.opt
-        if not isinstance(opt, Optimiser):
+        if self.watched._turns == self.turns:
             return []
-        seen, now = self._seen, {**opt._values, **opt._schedules} if opt._schedules else opt._values
-        if now == seen:
-            return []
-        self._seen = dict(now)
-        return [(k, seen[k], new) for k, new in now.items() if new != seen[k]]
+        before = self._seen
+        self._look()
+        return [(k, before[k], new) for k, new in self._seen.items() if new != before[k]]
 
     # -- keeping and restoring -----------------------------------------------------------------------------
 
@@ -219,6 +227,10 @@ class Gear:
             return type(self.opt)(params)
         new = [type(o)(o.params) if isinstance(o, Optimiser) else o for o in self.opts]
         return new if isinstance(self.opt, (list, tuple)) else new[0]
+
+
+_NOTHING = SimpleNamespace(_turns=0)
+"""What is watched where the optimiser is a plain function, a list, or not made yet."""
 
 
 def _label(opt: Any) -> str:

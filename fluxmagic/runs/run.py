@@ -14,6 +14,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -183,6 +184,7 @@ class Run:
         self._moves = False
         self._driver: Any = None  # who waits for it in place of `wait` and `await`
         self._seconds = 0.0
+        self._now = 0.0  # the clock at the end of the last step
         self._last: Any = None  # the last batch, for metrics without validation data
         self.log = Log(log) if log is not None else None
 
@@ -444,26 +446,37 @@ class Run:
             Snapshot(0, weights, self._found[0], self._at_start, gear.first_states(), gear.first_in_force, -1, [])
         )
 
-    def _one(self) -> float | None:
-        """One step; None where the data has ended, and with it the run."""
-        if self._waiting:
-            time.sleep(1e-4)  # a lock is not fair: without this, who waits might do so for long
-        with self._lock:
-            if self._requests:
-                self._serve()
-            self._busy = True
-            try:
-                if self._rng is None:
-                    return self._step()
-                with self._own_draws:
-                    return self._step()
-            finally:
-                self._busy = False
+    def _steps(self, until: float = math.inf) -> Iterator[float]:
+        """Step after step, and the loss of each: to the end, or until `pause`, `stop` or that time."""
+        while not (self._asked or self.finished):
+            if self._waiting:
+                time.sleep(1e-4)  # a lock is not fair: without this, who waits might do so for long
+            with self._lock:
+                if self._requests:
+                    self._serve()
+                self._busy = True
+                try:
+                    if self._rng is None:
+                        value = self._step()
+                    else:
+                        with self._own_draws:
+                            value = self._step()
+                finally:
+                    self._busy = False
+            if value is None:
+                return
+            yield value
+            if self._now >= until:
+                return
 
     def _step(self, old: Record | None = None) -> float | None:
-        """One step; with an old record it is computed again, and what was checked then is taken over."""
-        record, feed = self._record, self._feed
-        self._notice()
+        """One step; None where the data has ended, and with it the run.
+
+        With an old record the step is computed again, and what was checked then is taken over.
+        """
+        record, feed, gear = self._record, self._feed, self._gear
+        if gear.watched._turns != gear.turns:
+            self._notice()
         if self._at_start is None:
             self._begin()
         start = time.perf_counter()
@@ -478,7 +491,7 @@ class Run:
         if self._draws:
             self._draws.clear()  # what was drawn for the data is not drawn again
         try:
-            value = take_step(self.loss, d, self._gear.opts, step, self._known, look)
+            value = take_step(self.loss, d, gear.opts, step, self._known, look)
         except NotFinite as error:
             put([], statistics)
             feed.place += 1
@@ -491,25 +504,26 @@ class Run:
             restore_generators(self._draws)
             feed.keep(d)
             raise
-        feed.place += 1
+        feed.place = place = feed.place + 1
         self._last = d
         self._row(value, start)
-        if feed.place == feed.length:
+        if place == feed.length:
             start = time.perf_counter()
             self._end_epoch(old)
             self._seconds += time.perf_counter() - start
             record.seconds[-1] = self._seconds
-        if old is None and step % self._snapshots.every == 0:
+        if step % self._snapshots.every == 0 and old is None:
             self._snapshots.put(back.snapshot(self))
         return value
 
     def _row(self, loss: float, start: float) -> None:
         record = self._record
-        self._seconds += time.perf_counter() - start
+        self._now = now = time.perf_counter()
+        self._seconds = seconds = self._seconds + now - start
         record.loss.append(loss)
-        record.seconds.append(self._seconds)
+        record.seconds.append(seconds)
         if self.log:
-            self.log.write(step=self.steps, loss=loss, seconds=self._seconds)
+            self.log.write(step=self.steps, loss=loss, seconds=seconds)
 
     def _explain(self, error: NotFinite) -> None:
         """Tell what only the run knows: parameters' names, and the last loss that was finite."""
@@ -603,11 +617,8 @@ class Run:
         """
         value = None
         with self._moving(), Interrupts() as interrupts:
-            for _ in range(n):
-                if self.finished or self._asked:
-                    break
-                taken = self._one()
-                value = value if taken is None else taken
+            for loss in islice(self._steps(), n):
+                value = loss
                 if interrupts.pending:
                     interrupts.check()
         self._rest()
@@ -692,11 +703,9 @@ class Run:
         callbacks = [callback(f) for f in as_list(cb)]
         with self._moving(), Interrupts() as interrupts:
             try:
-                while not self.finished and not self._asked:
-                    value = self._one()
-                    if value is not None:
-                        for f in callbacks:
-                            f(value)
+                for value in self._steps():
+                    for f in callbacks:
+                        f(value)
                     if interrupts.pending:
                         interrupts.check()
             except Stop:
@@ -704,14 +713,12 @@ class Run:
         self._rest()
 
     def advance(self, seconds: float) -> None:
-        """Go on for about so long: for a driver that shares its thread.
+        """Go on for about so long, for a step at least: for a driver that shares its thread.
 
         The state stays "running" but after `pause`, `stop` or the end, which end it early.
         """
         with self._moving(), Interrupts() as interrupts:
-            until = time.perf_counter() + seconds
-            while not self.finished and not self._asked and time.perf_counter() < until:
-                self._one()
+            for _ in self._steps(time.perf_counter() + seconds):
                 if interrupts.pending:
                     interrupts.check()
         if self.finished or self._asked:
@@ -1009,4 +1016,4 @@ def _positive(name: str, value: Any) -> int:
 
 Interrupts.whole.update(f.__code__ for f in (Run._row, Run._judge))
 Interrupts.breakable.add(validate.__code__)
-Interrupts.atoms.update(f.__code__ for f in (Run._one, Run._step, Run._end_epoch, Feed.next))
+Interrupts.atoms.update(f.__code__ for f in (Run._steps, Run._step, Run._end_epoch, Feed.next))
