@@ -148,23 +148,17 @@ class Body:
         self.names = names
         self.bind = cell.binding(names)
         steps, self.whole = cell.loss(names)
-        self._first, *self._rest = steps
+        self._evaluate: Callable[[Any], Any] = steps[0] if len(steps) == 1 else _in_turn(*steps)
         target: Any = ast.parse(f"{names} = 0").body[0]
         parts = getattr(target.targets[0], "elts", None)
         self.count = None if parts is None or any(isinstance(p, ast.Starred) for p in parts) else len(parts)
         self.stored = list(dict.fromkeys(name for f in steps for name in _stored(f)))
 
     def __call__(self, *batch: Any) -> Any:
-        d = self._whole(batch)
+        d = batch[0] if len(batch) == 1 and self.count != 1 else self._whole(batch)
         if is_testing():
             return self._apart(self._evaluate, d)
-        return self._evaluate(d) if self._rest else self._first(d)
-
-    def _evaluate(self, d: Any) -> Any:
-        value = self._first(d)
-        for f in self._rest:
-            value = f()
-        return value
+        return self._evaluate(d)
 
     def _whole(self, batch: tuple[Any, ...]) -> Any:
         """What the names are bound to: the one batch that `Data` gives, or validation data, an array for each name."""
@@ -202,6 +196,18 @@ def _stored(f: FunctionType) -> Iterator[str]:
     for i in dis.get_instructions(f.__code__):
         if i.opname in ("STORE_NAME", "STORE_GLOBAL"):
             yield i.argval
+
+
+def _in_turn(bind: Callable[[Any], Any], *rest: Callable[[], Any]) -> Callable[[Any], Any]:
+    """One function of a batch for several that are called one after another; it gives what the last one does."""
+
+    def evaluate(d: Any) -> Any:
+        value = bind(d)
+        for f in rest:
+            value = f()
+        return value
+
+    return evaluate
 
 
 class Data:

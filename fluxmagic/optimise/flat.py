@@ -81,15 +81,19 @@ class Flat:
                 start = params[i].home.start - first.start
                 self.places[i] = (k, slice(start, start + params[i].size))
 
+        self.missed = 0  # parameters that were not reached
         self.padding = [
             buffer[p.home.start + p.size : p.home.end] for p in params for buffer in (p.home.values, p.home.gradients)
         ]
 
     def settle(self) -> None:
         """Let the gradient of a parameter that was not reached read zero."""
+        missed = 0
         for p in self.params:
             if p.fresh:
                 p.gradient.fill(0)
+                missed += 1
+        self.missed = missed
 
     def clear(self) -> None:
         """Set all gradients to zero."""

@@ -370,6 +370,11 @@ class Optimiser:
         flat.settle()
         return None if math.isfinite(flat.square()) else flat.bad()
 
+    @property
+    def reached(self) -> int:
+        """How many of the parameters had a gradient when it was last looked for a bad one."""
+        return len(self.params) - self._flat.missed
+
     # -- state in and out --------------------------------------------------------------------------------
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -207,21 +207,21 @@ def checked(l: Any, step: int) -> float:
     return value
 
 
-def descend(l: Tracked, value: float, step: int, opts: list[Any], known: list[Param] | None = None) -> None:
+def descend(l: Tracked, value: float, step: int, opts: list[Any], strict: bool = False) -> None:
     """Reverse pass, check of the gradients, update.
 
-    With `known`, a parameter that is not among them is an error.
+    With `strict`, a parameter that is not the optimiser's is an error.
     """
     touched = backward(l)
-    if known is not None and touched > [p.fresh for p in known].count(False):
-        raise TypeError(
-            "the loss has come to depend on a parameter that it did not depend on in the first batch: "
-            "name all that are to be trained with --params"
-        )
     for opt in opts:
         bad = opt.bad_gradient() if isinstance(opt, Optimiser) else _bad_leaf(l)
         if bad is not None:
             raise NotFinite(step, value, bad)
+    if strict and touched > opts[0].reached:
+        raise TypeError(
+            "the loss has come to depend on a parameter that it did not depend on in the first batch: "
+            "name all that are to be trained with --params"
+        )
     for opt in opts:
         if isinstance(opt, Optimiser):
             opt.update()
@@ -278,7 +278,7 @@ def take_step(
     d: Any,
     opts: list[Any],
     step: int,
-    known: list[Param] | None = None,
+    strict: bool = False,
     look: Callable[[Tracked], None] | None = None,
 ) -> float:
     """One step, whole or not at all: the loss of a batch, checks, reverse pass, checks, update.
@@ -292,10 +292,10 @@ def take_step(
         Optimisers, and plain functions that stand for one.
     step : int
         Its number, from 1; for errors.
-    known : list of Param, optional
-        The only parameters that the loss may depend on.
+    strict : bool
+        The loss may depend on no other parameters than those of the one optimiser.
     look : callable, optional
-        Called with the loss before the reverse pass; may fill `opts` and `known`.
+        Called with the loss before the reverse pass; may fill `opts`.
 
     Returns
     -------
@@ -312,7 +312,7 @@ def take_step(
         value = checked(l, step)
         if look is not None:
             look(l)
-        descend(l, value, step, opts, known)
+        descend(l, value, step, opts, strict)
     except NotFinite as error:
         _blame(error, l)
         clear(opts, l)
@@ -376,7 +376,7 @@ def train(loss: Callable[..., Any], data: Iterable[Any], opt: Any, *, cb: Any = 
     with quiet(), Interrupts() as interrupts:
         try:
             for step, d in enumerate(data, 1):
-                value = take_step(loss, d, opts, step, None, look)
+                value = take_step(loss, d, opts, step, False, look)
                 look = None
                 for f in callbacks:
                     f(value)

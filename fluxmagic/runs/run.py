@@ -82,7 +82,8 @@ class Run:
         The run ends when the validation loss (without `valid` the epoch's mean loss) has had no new minimum for
         so many epochs.  With `until` or `patience` the weights of the best epoch are put back in the end.
     strict : bool
-        A parameter that turns up after the first batch is an error.
+        A parameter that turns up after the first batch is an error, if the optimiser trains all that the first
+        batch's loss depends on.
     snapshot_bytes : int
         Memory for snapshots beside that of the start.
     log : path, optional
@@ -159,13 +160,13 @@ class Run:
         self.source: Source | None = None  # the text of the cell that the run was made from
         self.state = "ready"
         self._strict = strict
+        self._closed = False  # no parameter is to turn up any more
         self._rng = None if seed is None else np.random.default_rng(seed)
         self._own_draws = random.own(self._rng)
         self._gear = Gear(opt, hypers)
         self._feed = Feed(data)
         self._record = Record(self._gear.first, self._gear.first_settings, self._gear.first_updates)
         self._snapshots = Shelf(snapshot_bytes)
-        self._known: list[Param] | None = None  # the only parameters that the loss may depend on
         self._trained: list[Param] = []
         self._statistics: list[np.ndarray] = []
         self._found: tuple[Kept, GeneratorStates] = [], []  # statistics and generators before the run touched them
@@ -438,8 +439,7 @@ class Run:
         if self.opt is None:
             clear([], l)
             gear.make(found)
-            if self._strict:
-                self._known = found
+        self._closed = self._strict and gear.cls is not None and set(found) <= set(trained)
         assert self._at_start is not None
         weights, _ = copies(trained, [])
         self._snapshots.put(
@@ -447,22 +447,27 @@ class Run:
         )
 
     def _steps(self, until: float = math.inf) -> Iterator[float]:
-        """Step after step, and the loss of each: to the end, or until `pause`, `stop` or that time."""
-        while not (self._asked or self.finished):
+        """Step after step, and the loss of each: to the end, or until `pause`, `stop` or that time.
+
+        A step of a small model takes some 50 µs: what is done here and in `_step` is written so that it adds little.
+        """
+        lock = self._lock
+        while not self._asked and len(self._record.epochs) <= self.epochs:  # not finished
             if self._waiting:
                 time.sleep(1e-4)  # a lock is not fair: without this, who waits might do so for long
-            with self._lock:
+            lock.acquire()
+            try:
                 if self._requests:
                     self._serve()
                 self._busy = True
-                try:
-                    if self._rng is None:
+                if self._rng is None:
+                    value = self._step()
+                else:
+                    with self._own_draws:
                         value = self._step()
-                    else:
-                        with self._own_draws:
-                            value = self._step()
-                finally:
-                    self._busy = False
+            finally:
+                self._busy = False
+                lock.release()
             if value is None:
                 return
             yield value
@@ -490,40 +495,39 @@ class Run:
         statistics = [(a, a.copy()) for a in self._statistics] if self._statistics else []
         if self._draws:
             self._draws.clear()  # what was drawn for the data is not drawn again
+        refused = None
         try:
-            value = take_step(self.loss, d, gear.opts, step, self._known, look)
+            value = take_step(self.loss, d, gear.opts, step, self._closed, look)
         except NotFinite as error:
             put([], statistics)
-            feed.place += 1
             record.refused.append(step)
-            self._row(error.loss, start)
-            self._explain(error)
-            raise
+            value, refused = error.loss, error
         except BaseException:
             put([], statistics)
             restore_generators(self._draws)
             feed.keep(d)
             raise
+        self._now = now = time.perf_counter()
+        self._seconds = seconds = self._seconds + now - start
+        record.loss.append(value)
+        record.seconds.append(seconds)
         feed.place = place = feed.place + 1
+        if self.log:
+            self.log.write(step=step, loss=value, seconds=seconds)
+        if refused is not None:
+            try:
+                self._explain(refused)
+                raise refused
+            finally:
+                refused = None  # the error holds this frame
         self._last = d
-        self._row(value, start)
         if place == feed.length:
-            start = time.perf_counter()
             self._end_epoch(old)
-            self._seconds += time.perf_counter() - start
+            self._seconds += time.perf_counter() - now
             record.seconds[-1] = self._seconds
         if step % self._snapshots.every == 0 and old is None:
             self._snapshots.put(back.snapshot(self))
         return value
-
-    def _row(self, loss: float, start: float) -> None:
-        record = self._record
-        self._now = now = time.perf_counter()
-        self._seconds = seconds = self._seconds + now - start
-        record.loss.append(loss)
-        record.seconds.append(seconds)
-        if self.log:
-            self.log.write(step=self.steps, loss=loss, seconds=seconds)
 
     def _explain(self, error: NotFinite) -> None:
         """Tell what only the run knows: parameters' names, and the last loss that was finite."""
@@ -855,7 +859,7 @@ class Run:
             )
             new.parent, new.parted, new.source = self, self.steps, self.source
             new._rng, new._own_draws = self._rng, random.own(self._rng)
-            new._known, new._trained, new._statistics = self._known, self._trained, self._statistics
+            new._closed, new._trained, new._statistics = self._closed, self._trained, self._statistics
             new._feed.generators = self._generators
             new._at_start, new._environment = self._at_start, self._environment
             new._snapshots = self._snapshots.copy()
@@ -984,7 +988,7 @@ class Run:
         self._snapshots.put(start)
         with self._own_draws:
             back.restore(self, now)
-        self._known = params if self._strict else None
+        self._closed = self._strict and self._gear.cls is not None
         self.state = state
 
     def as_code(self, module: str = "experiment", path: Any = "run.npz") -> str:
@@ -1014,6 +1018,6 @@ def _positive(name: str, value: Any) -> int:
     return int(value)
 
 
-Interrupts.whole.update(f.__code__ for f in (Run._row, Run._judge))
+Interrupts.whole.update(f.__code__ for f in (Log.write, Run._judge))
 Interrupts.breakable.add(validate.__code__)
 Interrupts.atoms.update(f.__code__ for f in (Run._steps, Run._step, Run._end_epoch, Feed.next))

@@ -14,6 +14,7 @@ import fluxmagic
 from fluxmagic import ADAM, SGD, Momentum, NotFinite, Run, accuracy, batches, mse, param
 from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
 from fluxmagic.runs import Event
+from fluxmagic.tracker import update
 from tests.runs.problems import X, Y, arrays, fresh, line, network
 
 nan = math.nan
@@ -197,6 +198,25 @@ def test_strictly_a_parameter_that_turns_up_later_is_an_error():
         run.step()
     assert V.data == 2.0
     assert V.grad == 0
+
+
+def test_strictly_one_that_turns_up_in_the_place_of_another_is_an_error_too():
+    W, V, U = param(1.0), param(2.0), param(3.0)
+    losses = [lambda: W * V, lambda: W * U]
+    for opt in ("SGD", SGD([W, V])):
+        run = Run(lambda f: f(), losses, opt, strict=True)
+        run.step()
+        with pytest.raises(TypeError, match="--params"):
+            run.step()
+        assert U.grad == W.grad == V.grad == 0
+
+
+@pytest.mark.parametrize("opt", [lambda p: SGD([p]), lambda p: lambda: update(p, -0.1 * p.grad)])
+def test_strictly_where_not_all_is_trained_what_else_the_loss_depends_on_may_change(opt):
+    W, V, U = param(1.0), param(2.0), param(3.0)
+    run = Run(lambda f: f(), [lambda: W * V, lambda: W * V * U], opt(W), strict=True)
+    run.step(2)
+    assert run.steps == 2
 
 
 def test_a_loss_that_reaches_no_parameter_is_an_error():
