@@ -16,8 +16,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from PIL import Image
 
+from fluxmagic.jupyter.png import png
 from fluxmagic.jupyter.text import dial
 from fluxmagic.runs import Run
 
@@ -381,9 +381,7 @@ class Curve:
         canvas.restore_region(self._background)
         for line in (self._raw, self._smooth, *self._checks.values()):
             line.axes.draw_artist(line)
-        file = io.BytesIO()
-        Image.fromarray(np.asarray(canvas.buffer_rgba())).save(file, "PNG", compress_level=1)
-        return file.getvalue()
+        return png(np.asarray(canvas.buffer_rgba()))
 
     def picture(self) -> bytes:
         """The curve as it stays, as a PNG: sharper, and the axes close around it."""

@@ -28,7 +28,7 @@ IDLE = 0.02  # seconds that a paused run sleeps
 
 
 class Budget:
-    """How often to draw: at most 2 % of the time, 10 % for the five seconds after a dial was moved.
+    """How often to draw: at most 1 % of the time, 10 % for the five seconds after a dial was moved.
 
     Time is put by as it passes; a frame is due when as much was put by as a frame costs.
 
@@ -38,7 +38,7 @@ class Budget:
         Of no arguments, to seconds.
     """
 
-    REST, MOVED, AFTER = 0.02, 0.10, 5.0
+    REST, MOVED, AFTER = 0.01, 0.10, 5.0
     APART = 0.06  # seconds between two frames at least
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
