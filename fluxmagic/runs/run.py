@@ -13,7 +13,7 @@ import weakref
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from typing import Any
 
@@ -185,7 +185,6 @@ class Run:
         self._moves = False
         self._driver: Any = None  # who waits for it in place of `wait` and `await`
         self._seconds = 0.0
-        self._now = 0.0  # the clock at the end of the last step
         self._last: Any = None  # the last batch, for metrics without validation data
         self.log = Log(log) if log is not None else None
 
@@ -446,88 +445,90 @@ class Run:
             Snapshot(0, weights, self._found[0], self._at_start, gear.first_states(), gear.first_in_force, -1, [])
         )
 
-    def _steps(self, until: float = math.inf) -> Iterator[float]:
+    def _steps(self, until: float = math.inf, *, alone: bool = True) -> Generator[float, None, None]:
         """Step after step, and the loss of each: to the end, or until `pause`, `stop` or that time.
 
-        A step of a small model takes some 50 µs: what is done here and in `_step` is written so that it adds little.
+        Unless whoever takes them does so `alone`, the run is free for others at each.
         """
-        lock = self._lock
-        while not self._asked and len(self._record.epochs) <= self.epochs:  # not finished
+        while not (self._asked or self.finished):
             if self._waiting:
                 time.sleep(1e-4)  # a lock is not fair: without this, who waits might do so for long
-            lock.acquire()
-            try:
-                if self._requests:
-                    self._serve()
+            with self._lock, self._own_draws:
+                self._serve()
                 self._busy = True
-                if self._rng is None:
-                    value = self._step()
-                else:
-                    with self._own_draws:
-                        value = self._step()
-            finally:
-                self._busy = False
-                lock.release()
-            if value is None:
+                try:
+                    if alone:
+                        yield from self._stretch(until)
+                    else:
+                        value = next(self._stretch(), None)
+                finally:
+                    self._busy = False
+            if time.perf_counter() >= until:
                 return
-            yield value
-            if self._now >= until:
-                return
+            if not alone and value is not None:
+                yield value
 
-    def _step(self, old: Record | None = None) -> float | None:
-        """One step; None where the data has ended, and with it the run.
+    def _stretch(self, until: float = math.inf, old: Record | None = None) -> Iterator[float]:
+        """Steps of an epoch, until somebody wants something, or until that time.
 
-        With an old record the step is computed again, and what was checked then is taken over.
+        With an old record they are computed again, and what was checked then is taken over.  A step of a small
+        model takes 50 µs: what is done beside it is done with that in mind.
         """
-        record, feed, gear = self._record, self._feed, self._gear
-        if gear.watched._turns != gear.turns:
-            self._notice()
         if self._at_start is None:
             self._begin()
-        start = time.perf_counter()
-        d = feed.next()
-        while d is END:
-            if self._end_epoch(old):
-                return None
+        record, feed, gear, shelf = self._record, self._feed, self._gear, self._snapshots
+        loss, closed, draws, clock = self.loss, self._closed, self._draws, time.perf_counter
+        look = self._look if shelf.start is None else None
+        step = len(record.loss)
+        while True:
+            if gear.watched._turns != gear.turns:
+                self._notice()
+            start = clock()
             d = feed.next()
-        step = len(record.loss) + 1
-        look = self._look if self._snapshots.start is None else None
-        statistics = [(a, a.copy()) for a in self._statistics] if self._statistics else []
-        if self._draws:
-            self._draws.clear()  # what was drawn for the data is not drawn again
-        refused = None
-        try:
-            value = take_step(self.loss, d, gear.opts, step, self._closed, look)
-        except NotFinite as error:
-            put([], statistics)
-            record.refused.append(step)
-            value, refused = error.loss, error
-        except BaseException:
-            put([], statistics)
-            restore_generators(self._draws)
-            feed.keep(d)
-            raise
-        self._now = now = time.perf_counter()
-        self._seconds = seconds = self._seconds + now - start
-        record.loss.append(value)
-        record.seconds.append(seconds)
-        feed.place = place = feed.place + 1
-        if self.log:
-            self.log.write(step=step, loss=value, seconds=seconds)
-        if refused is not None:
+            while d is END:
+                if self._end_epoch(old):
+                    return
+                d = feed.next()
+            step += 1
+            statistics = [(a, a.copy()) for a in self._statistics] if self._statistics else []
+            if draws:
+                draws.clear()  # what was drawn for the data is not drawn again
+            refused = None
             try:
-                self._explain(refused)
-                raise refused
-            finally:
-                refused = None  # the error holds this frame
-        self._last = d
-        if place == feed.length:
-            self._end_epoch(old)
-            self._seconds += time.perf_counter() - now
-            record.seconds[-1] = self._seconds
-        if step % self._snapshots.every == 0 and old is None:
-            self._snapshots.put(back.snapshot(self))
-        return value
+                value = take_step(loss, d, gear.opts, step, closed, look)
+            except NotFinite as error:
+                put([], statistics)
+                record.refused.append(step)
+                value, refused = error.loss, error
+            except BaseException:
+                put([], statistics)
+                restore_generators(draws)
+                feed.keep(d)
+                raise
+            now = clock()
+            self._seconds = seconds = self._seconds + now - start
+            record.loss.append(value)
+            record.seconds.append(seconds)
+            feed.place = place = feed.place + 1
+            if self.log:
+                self.log.write(step=step, loss=value, seconds=seconds)
+            if refused is not None:
+                try:
+                    self._explain(refused)
+                    raise refused
+                finally:
+                    refused = None  # the error holds this frame
+            self._last = d
+            over = place == feed.length
+            if over:
+                self._end_epoch(old)
+                self._seconds += clock() - now
+                record.seconds[-1] = self._seconds
+            if step % shelf.every == 0 and old is None:
+                shelf.put(back.snapshot(self))
+            yield value
+            if over or look or now >= until or self._asked or self._requests or self._waiting:
+                return
 
     def _explain(self, error: NotFinite) -> None:
         """Tell what only the run knows: parameters' names, and the last loss that was finite."""
@@ -620,8 +621,8 @@ class Run:
             After an interrupt, when the batch is done.
         """
         value = None
-        with self._moving(), Interrupts() as interrupts:
-            for loss in islice(self._steps(), n):
+        with self._moving(), Interrupts() as interrupts, closing(self._steps()) as steps:
+            for loss in islice(steps, n):
                 value = loss
                 if interrupts.pending:
                     interrupts.check()
@@ -705,9 +706,10 @@ class Run:
             After an interrupt, when the batch is done.
         """
         callbacks = [callback(f) for f in as_list(cb)]
-        with self._moving(), Interrupts() as interrupts:
+        steps = self._steps(alone=not callbacks)
+        with self._moving(), Interrupts() as interrupts, closing(steps):
             try:
-                for value in self._steps():
+                for value in steps:
                     for f in callbacks:
                         f(value)
                     if interrupts.pending:
@@ -721,8 +723,8 @@ class Run:
 
         The state stays "running" but after `pause`, `stop` or the end, which end it early.
         """
-        with self._moving(), Interrupts() as interrupts:
-            for _ in self._steps(time.perf_counter() + seconds):
+        with self._moving(), Interrupts() as interrupts, closing(self._steps(time.perf_counter() + seconds)) as steps:
+            for _ in steps:
                 if interrupts.pending:
                     interrupts.check()
         if self.finished or self._asked:
@@ -1020,4 +1022,4 @@ def _positive(name: str, value: Any) -> int:
 
 Interrupts.whole.update(f.__code__ for f in (Log.write, Run._judge))
 Interrupts.breakable.add(validate.__code__)
-Interrupts.atoms.update(f.__code__ for f in (Run._steps, Run._step, Run._end_epoch, Feed.next))
+Interrupts.atoms.update(f.__code__ for f in (Run._steps, Run._stretch, Run._end_epoch, Feed.next))
