@@ -116,7 +116,7 @@ class FluxMagics(Magics):
             raise UsageError(f"--reset: these weights were trained by {_called(before)}, and not by `{given.name}`")
         cls = given.opt or self._default(given.name, False)
         run = Run(
-            body,
+            body.loss,
             data,
             cls if given.params is None else cls(given.params, **given.hypers),
             epochs=given.epochs or self.epochs,
@@ -155,7 +155,7 @@ class FluxMagics(Magics):
             raise UsageError(f"{what} trains other parameters than --params: leave one of the two out")
         _trained_by(run.params)
         broken_off = int(run.history["epoch"][-1]) == run.epoch
-        run.loss, run.data, run.model = body, data, body.whole
+        run.loss, run.data, run.model = body.loss, data, body.whole
         run.valid, run.metrics = given.valid, given.metrics
         run.until, run.patience = _until(given.until), given.patience
         run.epochs = run.epoch - 1 + broken_off + (given.epochs or self.epochs)

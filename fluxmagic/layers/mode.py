@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 from fluxmagic.layers.parameters import walk
@@ -12,26 +12,26 @@ from fluxmagic.layers.parameters import walk
 __all__ = ["TwoModes", "testing", "testmode"]
 
 
-class _Mode(threading.local):
-    testing = False
-
-
-_mode = _Mode()
+_testers: set[int] = set()
+"""The threads that are within `testing`: as a rule none, which shows sooner than what a thread keeps for itself."""
 
 
 @contextmanager
 def testing() -> Iterator[None]:
     """Within it every layer of this thread is in test mode: no dropout, running statistics, nothing changes."""
-    before, _mode.testing = _mode.testing, True
+    me = get_ident()
+    before = me in _testers
+    _testers.add(me)
     try:
         yield
     finally:
-        _mode.testing = before
+        if not before:
+            _testers.remove(me)
 
 
 def is_testing() -> bool:
     """Whether this thread is within `testing`."""
-    return _mode.testing
+    return bool(_testers) and get_ident() in _testers
 
 
 class TwoModes:
@@ -43,7 +43,7 @@ class TwoModes:
     @property
     def training(self) -> bool:
         """Whether to do what is done in training."""
-        return not (self.in_testmode or _mode.testing)
+        return not (self.in_testmode or is_testing())
 
 
 class testmode:  # noqa: N801 - called like a function, and read like one

@@ -547,7 +547,8 @@ class Run:
         if old is not None:
             checks = dict(old.checks).get(self.steps, {})
         else:
-            functions = {**({} if self.valid is None else {"valid": self.loss}), **self.metrics}
+            loss = getattr(self.loss, "aside", self.loss)  # a cell's loss binds names
+            functions = {**({} if self.valid is None else {"valid": loss}), **self.metrics}
             checks = validate(functions, self.valid, self._last, self._generators) if functions else {}
         # an error in validation leaves the epoch unended: the next step validates once more
         self._feed.close()
