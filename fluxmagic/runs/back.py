@@ -64,7 +64,7 @@ def again(run: Run, s: Snapshot, record: Record, until: int) -> None:
     for step in range(s.step, until):
         redo(run, record, step)
         try:
-            next(run._stretch(old=record), None)
+            run._stretch(1, old=record)
         except NotFinite:
             if step + 1 not in record.refused:
                 raise NotRepeated(step + 1, _losses(record.loss[step], run.last_loss)) from None

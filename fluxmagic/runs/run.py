@@ -12,9 +12,8 @@ import warnings
 import weakref
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
-from itertools import islice
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -48,6 +47,8 @@ __all__ = ["NotRepeated", "Run"]
 
 TURN = 0.02  # seconds that a run keeps an event loop for itself
 RECENT = 200  # steps among which `recover` looks for a good one
+FOREVER = 1 << 60  # steps
+STRETCH = 1000  # steps at most that are taken in one go
 GROWN = 10.0  # a loss that has grown so many times tells that the weights have left
 
 
@@ -183,6 +184,7 @@ class Run:
         self._busy = False  # a batch is being worked on
         self._asked = ""  # "pause" or "stop"
         self._moves = False
+        self._interrupts = Interrupts()
         self._driver: Any = None  # who waits for it in place of `wait` and `await`
         self._seconds = 0.0
         self._last: Any = None  # the last batch, for metrics without validation data
@@ -445,31 +447,31 @@ class Run:
             Snapshot(0, weights, self._found[0], self._at_start, gear.first_states(), gear.first_in_force, -1, [])
         )
 
-    def _steps(self, until: float = math.inf, *, alone: bool = True) -> Generator[float, None, None]:
-        """Step after step, and the loss of each: to the end, or until `pause`, `stop` or that time.
-
-        Unless whoever takes them does so `alone`, the run is free for others at each.
-        """
-        while not (self._asked or self.finished):
+    def _go(self, n: int = FOREVER, until: float = math.inf, callbacks: Sequence[Callable[..., Any]] = ()) -> None:
+        """Take n steps, or fewer: to the end, or until `pause`, `stop`, an interrupt or that time."""
+        interrupts = self._interrupts
+        last = self.steps + n
+        while self.steps < last and not (self._asked or self.finished):
             if self._waiting:
                 time.sleep(1e-4)  # a lock is not fair: without this, who waits might do so for long
+            before = self.steps
             with self._lock, self._own_draws:
                 self._serve()
                 self._busy = True
                 try:
-                    if alone:
-                        yield from self._stretch(until)
-                    else:
-                        value = next(self._stretch(), None)
+                    self._stretch(1 if callbacks else last - before, until)
                 finally:
                     self._busy = False
+            if self.steps > before:
+                for f in callbacks:
+                    f(self.last_loss)
+            if interrupts.pending:
+                interrupts.check()
             if time.perf_counter() >= until:
                 return
-            if not alone and value is not None:
-                yield value
 
-    def _stretch(self, until: float = math.inf, old: Record | None = None) -> Iterator[float]:
-        """Steps of an epoch, until somebody wants something, or until that time.
+    def _stretch(self, n: int, until: float = math.inf, old: Record | None = None) -> None:
+        """At most n steps, to the end of the epoch, until that time, or until somebody wants something.
 
         With an old record they are computed again, and what was checked then is taken over.  A step of a small
         model takes 50 µs: what is done beside it is done with that in mind.
@@ -479,17 +481,17 @@ class Run:
         record, feed, gear, shelf = self._record, self._feed, self._gear, self._snapshots
         loss, closed, draws, clock = self.loss, self._closed, self._draws, time.perf_counter
         look = self._look if shelf.start is None else None
-        step = len(record.loss)
-        while True:
+        interrupts = self._interrupts
+        first = len(record.loss) + 1
+        before = clock()
+        for step in range(first, first + (1 if look else min(n, STRETCH))):
             if gear.watched._turns != gear.turns:
                 self._notice()
-            start = clock()
             d = feed.next()
             while d is END:
                 if self._end_epoch(old):
                     return
                 d = feed.next()
-            step += 1
             statistics = [(a, a.copy()) for a in self._statistics] if self._statistics else []
             if draws:
                 draws.clear()  # what was drawn for the data is not drawn again
@@ -506,7 +508,8 @@ class Run:
                 feed.keep(d)
                 raise
             now = clock()
-            self._seconds = seconds = self._seconds + now - start
+            self._seconds = seconds = self._seconds + now - before
+            before = now
             record.loss.append(value)
             record.seconds.append(seconds)
             feed.place = place = feed.place + 1
@@ -519,15 +522,14 @@ class Run:
                 finally:
                     refused = None  # the error holds this frame
             self._last = d
-            over = place == feed.length
-            if over:
+            if place == feed.length:
                 self._end_epoch(old)
                 self._seconds += clock() - now
                 record.seconds[-1] = self._seconds
+                until = now  # that was the last of the epoch
             if step % shelf.every == 0 and old is None:
                 shelf.put(back.snapshot(self))
-            yield value
-            if over or look or now >= until or self._asked or self._requests or self._waiting:
+            if now >= until or self._asked or self._requests or self._waiting or interrupts.pending:
                 return
 
     def _explain(self, error: NotFinite) -> None:
@@ -621,14 +623,11 @@ class Run:
         KeyboardInterrupt
             After an interrupt, when the batch is done.
         """
-        value = None
-        with self._moving(), Interrupts() as interrupts, closing(self._steps()) as steps:
-            for loss in islice(steps, n):
-                value = loss
-                if interrupts.pending:
-                    interrupts.check()
+        before = self.steps
+        with self._moving():
+            self._go(n)
         self._rest()
-        return value
+        return self.last_loss if self.steps > before else None
 
     @contextmanager
     def _moving(self) -> Iterator[None]:
@@ -643,7 +642,7 @@ class Run:
                 self._asked = ""
             self.state = "running"
         try:
-            with quiet(), random.recorded() as self._draws:
+            with quiet(), random.recorded() as self._draws, self._interrupts:
                 yield
         except KeyboardInterrupt:
             self.state = "paused"
@@ -707,14 +706,9 @@ class Run:
             After an interrupt, when the batch is done.
         """
         callbacks = [callback(f) for f in as_list(cb)]
-        steps = self._steps(alone=not callbacks)
-        with self._moving(), Interrupts() as interrupts, closing(steps):
+        with self._moving():
             try:
-                for value in steps:
-                    for f in callbacks:
-                        f(value)
-                    if interrupts.pending:
-                        interrupts.check()
+                self._go(callbacks=callbacks)
             except Stop:
                 self._asked = "stop"
         self._rest()
@@ -724,10 +718,8 @@ class Run:
 
         The state stays "running" but after `pause`, `stop` or the end, which end it early.
         """
-        with self._moving(), Interrupts() as interrupts, closing(self._steps(time.perf_counter() + seconds)) as steps:
-            for _ in steps:
-                if interrupts.pending:
-                    interrupts.check()
+        with self._moving():
+            self._go(until=time.perf_counter() + seconds)
         if self.finished or self._asked:
             self._rest()
 
@@ -1023,4 +1015,4 @@ def _positive(name: str, value: Any) -> int:
 
 Interrupts.whole.update(f.__code__ for f in (Log.write, Run._judge))
 Interrupts.breakable.add(validate.__code__)
-Interrupts.atoms.update(f.__code__ for f in (Run._steps, Run._stretch, Run._end_epoch, Feed.next))
+Interrupts.atoms.update(f.__code__ for f in (Run._go, Run._stretch, Run._end_epoch, Feed.next))
