@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fluxmagic import random
-from fluxmagic.tracker.array import Array, Param, Tracked, data, serials
+from fluxmagic.tracker.array import Array, Param, Tracked, data, node, serials
 from fluxmagic.tracker.operation import Op, define
 from fluxmagic.tracker.reverse import fit, sweep
 
@@ -291,7 +291,7 @@ def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
     if not isinstance(y, Tracked) or y.serial < start:
         return y
     inputs = tuple(_entries(y, start))
-    return Tracked(
+    return node(
         y.value,
         CHECKPOINT,
         inputs,
@@ -357,7 +357,7 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
             value = np.asarray(value)
         elif value.level >= level:
             raise TypeError(f"{op.name} closes over a tracked array: hand it in as an argument, or take its .data")
-        return Tracked(value, op, parents, values, {"pullback": pullback}, level)
+        return node(value, op, parents, values, {"pullback": pullback}, level)
 
     def joint(Δ: Array, y: Array, *args: Any, into: Any, pullback: Any) -> list[Any]:
         δs = pullback(_own(Δ))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from fluxmagic.tracker.array import Param, Tracked
+from fluxmagic.tracker.array import Param, Tracked, node
 
 __all__ = ["leaves", "nodes"]
 
@@ -80,5 +80,5 @@ def rebuild(flat: list[Any]) -> Tracked:
             built.append(entry)
             continue
         value, op, parents, args, options, level = entry
-        built.append(Tracked(get(value), op, tuple(map(get, parents)), tuple(map(get, args)), options, level))
+        built.append(node(get(value), op, tuple(map(get, parents)), tuple(map(get, args)), options, level))
     return built[-1]

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.array import Param, Tracked, data
+from fluxmagic.tracker.array import Param, Tracked, data, node
 
 __all__ = ["Op", "apply", "composed", "define", "plain", "refused"]
 
@@ -261,7 +261,7 @@ def apply(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None) -> Trac
                 value: Any = apply(op, tuple(values), options)
                 if op.keeps:
                     options = {**(options or {}), "kept": None}
-                return Tracked(value, op, parents, values, options, level)
+                return node(value, op, parents, values, options, level)
             break
     try:
         value = op.forward(*values, **options) if options else op.forward(*values)
@@ -272,7 +272,7 @@ def apply(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None) -> Trac
         options = {**options, "kept": kept} if options else {"kept": kept}
     if value.dtype not in _FLOATS:
         check_dtype(op, value)
-    return Tracked(value, op, parents, values, options, level)
+    return node(value, op, parents, values, options, level)
 
 
 def _sorted(op: Op, args: tuple[Any, ...]) -> tuple[list[Tracked | None], list[Any], int, bool]:
@@ -368,7 +368,7 @@ def _operator(op: Op, special: str) -> Callable[..., Any]:
             raise explained(op, args, error) from None
         if value.dtype not in _FLOATS:
             check_dtype(op, value)
-        return Tracked(value, op, parents, args, None, a.level)
+        return node(value, op, parents, args, None, a.level)
 
     method.__name__ = f"__{special}__"
     method.__doc__ = f"{op.name}, recorded."
