@@ -95,9 +95,9 @@ class Cell:
             )
         whole = self.function(compiler(tree, self.name, "exec"))
         *statements, last = tree.body
-        if not statements:
+        # in a function that binds names they would mean something else: `locals()`, annotations, imports of all names
+        if not statements and not any(isinstance(n, ast.Name) and n.id in _INSPECT for n in ast.walk(last)):
             return [self.binding(names, last.value)], whole
-        # as the body of a function they would mean something else: `locals()`, annotations, imports of all names
         pieces = (
             compiler(ast.Module(statements, []), self.name, "exec"),
             compiler(ast.Expression(last.value), self.name, "eval"),
@@ -146,18 +146,14 @@ class Body:
         self.names = names
         self.bind = cell.binding(names)
         steps, self.whole = cell.loss(names)
-        # a function, and no method: to call one takes 1 µs less between all that a step does
-        loss: Any = steps[0] if len(steps) == 1 else _in_turn(*steps)
-        loss.aside = self.aside
-        self.loss = loss
         target: Any = ast.parse(f"{names} = 0").body[0]
         parts = getattr(target.targets[0], "elts", None)
         self.count = None if parts is None or any(isinstance(p, ast.Starred) for p in parts) else len(parts)
         self.stored = list(dict.fromkeys(name for f in steps for name in _stored(f)))
-
-    def aside(self, *batch: Any) -> Any:
-        """The loss; names are afterwards bound to what they were."""
-        return self._apart(self.loss, self._whole(batch))
+        # a function, and no method: to call one takes 1 µs less between all that a step does
+        loss: Any = steps[0] if len(steps) == 1 and self.count != 1 else _in_turn(self._whole, *steps)
+        loss.aside = lambda *batch: self._apart(loss, batch[0] if len(batch) == 1 else batch)
+        self.loss = loss
 
     def _whole(self, batch: tuple[Any, ...]) -> Any:
         """What the names are bound to: the one batch that `Data` gives, or validation data, an array for each name."""
@@ -197,11 +193,16 @@ def _stored(f: FunctionType) -> Iterator[str]:
             yield i.argval
 
 
-def _in_turn(bind: Callable[[Any], Any], *rest: Callable[[], Any]) -> Callable[[Any], Any]:
+_INSPECT = {"dir", "eval", "exec", "locals", "vars"}
+
+
+def _in_turn(
+    whole: Callable[[tuple[Any]], Any], bind: Callable[[Any], Any], *rest: Callable[[], Any]
+) -> Callable[[Any], Any]:
     """One function of a batch for several that are called one after another; it gives what the last one does."""
 
     def evaluate(d: Any) -> Any:
-        value = bind(d)
+        value = bind(whole((d,)))
         for f in rest:
             value = f()
         return value

@@ -193,8 +193,9 @@ class Optimiser:
             self._schedules[hyper.name] = value
             self._put(hyper.name, first)
         else:
-            self._put(hyper.name, hyper.check(value))
+            number = hyper.check(value)
             self._schedules.pop(hyper.name, None)
+            self._put(hyper.name, number)
 
     def _put(self, name: str, value: float) -> None:
         self._values[name] = self.__dict__[name] = value

@@ -14,6 +14,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -375,10 +376,12 @@ class Run:
             self._serve_if_idle()
 
     def _turn(self, given: Mapping[str, Any]) -> None:
+        self._notice()
         for name, new in given.items():
             self._note(name, self._gear.turn(name, new), new)
 
     def _swap(self, cls: type[Optimiser]) -> None:
+        self._notice()
         old = self.opt_name
         self._gear.swap(cls)
         self._note("opt", old, self.opt_name)
@@ -447,28 +450,34 @@ class Run:
             Snapshot(0, weights, self._found[0], self._at_start, gear.first_states(), gear.first_in_force, -1, [])
         )
 
-    def _go(self, n: int = FOREVER, until: float = math.inf, callbacks: Sequence[Callable[..., Any]] = ()) -> None:
-        """Take n steps, or fewer: to the end, or until `pause`, `stop`, an interrupt or that time."""
+    def _go(
+        self, n: int = FOREVER, until: float = math.inf, callbacks: Sequence[Callable[..., Any]] = ()
+    ) -> float | None:
+        """Take n steps, or fewer: to the end, or until `pause`, `stop`, an interrupt or that time; the last loss."""
         interrupts = self._interrupts
-        last = self.steps + n
-        while self.steps < last and not (self._asked or self.finished):
+        value = None
+        while n > 0 and not (self._asked or self.finished):
             if self._waiting:
                 time.sleep(1e-4)  # a lock is not fair: without this, who waits might do so for long
-            before = self.steps
             with self._lock, self._own_draws:
                 self._serve()
+                before = self.steps
                 self._busy = True
                 try:
-                    self._stretch(1 if callbacks else last - before, until)
+                    self._stretch(1 if callbacks else n, until)
                 finally:
                     self._busy = False
-            if self.steps > before:
+                taken = self.steps - before
+                value = self.last_loss if taken else value
+            n -= taken
+            if taken:
                 for f in callbacks:
-                    f(self.last_loss)
+                    f(value)
             if interrupts.pending:
                 interrupts.check()
             if time.perf_counter() >= until:
-                return
+                break
+        return value
 
     def _stretch(self, n: int, until: float = math.inf, old: Record | None = None) -> None:
         """At most n steps, to the end of the epoch, until that time, or until somebody wants something.
@@ -479,7 +488,7 @@ class Run:
         if self._at_start is None:
             self._begin()
         record, feed, gear, shelf = self._record, self._feed, self._gear, self._snapshots
-        loss, closed, draws, clock = self.loss, self._closed, self._draws, time.perf_counter
+        closed, draws, clock = self._closed, self._draws, time.perf_counter
         look = self._look if shelf.start is None else None
         interrupts = self._interrupts
         first = len(record.loss) + 1
@@ -497,7 +506,7 @@ class Run:
                 draws.clear()  # what was drawn for the data is not drawn again
             refused = None
             try:
-                value = take_step(loss, d, gear.opts, step, closed, look)
+                value = take_step(self.loss, d, gear.opts, step, closed, look)
             except NotFinite as error:
                 put([], statistics)
                 record.refused.append(step)
@@ -529,6 +538,7 @@ class Run:
                 until = now  # that was the last of the epoch
             if step % shelf.every == 0 and old is None:
                 shelf.put(back.snapshot(self))
+                before = clock()
             if now >= until or self._asked or self._requests or self._waiting or interrupts.pending:
                 return
 
@@ -623,11 +633,11 @@ class Run:
         KeyboardInterrupt
             After an interrupt, when the batch is done.
         """
-        before = self.steps
+        n = index(n)
         with self._moving():
-            self._go(n)
+            value = self._go(n)
         self._rest()
-        return self.last_loss if self.steps > before else None
+        return value
 
     @contextmanager
     def _moving(self) -> Iterator[None]:

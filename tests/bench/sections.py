@@ -132,7 +132,7 @@ def cell(quick: bool) -> list[dict[str, Any]]:
     """
     from jupyter_client.manager import start_new_kernel
 
-    epochs, rounds = (200, 3) if quick else (800, 5)
+    epochs, rounds = (200, 3) if quick else (800, 9)
     manager, client = start_new_kernel(kernel_name="python3", extra_arguments=["--log-level=ERROR"])
 
     widgets = 0

@@ -86,6 +86,30 @@ def test_a_batch_is_bound_as_for_would_bind_it(shell):
     assert shell["box"]["x"].shape == (2,)
 
 
+def test_a_single_name_with_a_comma_takes_batches_that_are_no_tuples(shell):
+    shell("W = param(np.ones(4))")
+    for body in ("(W * x).sum()", "z = W * x\nz.sum()"):
+        shell(f"%%train x, in batches(X, size=20) --valid X,\n{body}")
+        assert shell["x"].shape == (20, 4)
+
+
+@pytest.mark.parametrize("body", ["(W * locals()['x']).sum()", "(W * vars()['x']).sum()", "(W * eval('x')).sum()"])
+def test_a_loss_may_look_around(shell, body):
+    shell("W = param(np.ones(4))")
+    shell(f"%%train x in X\n{body}")
+    assert shell["run"].steps == len(shell["X"])
+
+
+@pytest.mark.parametrize("body", ["((W - x) ** 2).sum()", "δ = W - x\n(δ**2).sum()"])
+def test_what_the_loss_does_not_name_is_not_the_runs(shell, body):
+    shell("W = param(np.ones(4))\nother, norm = np.random.default_rng(7), BatchNorm(4)")
+    shell(f"%%train x in list(X) --valid X --opt SGD\n{body}")
+    before = shell["other"].random()
+    shell["run"].rewind(3)
+    assert shell["run"]._statistics == []
+    assert shell["other"].random() != before
+
+
 def test_data_is_evaluated_afresh_at_the_start_of_every_epoch(shell):
     shell("made = []\ndef data():\n    made.append(run.epoch)\n    yield X[:5], Y[:5]")
     shell(f"%%train x, y in data() --epochs 3\n{LOSS}")

@@ -138,6 +138,53 @@ def test_pause_from_another_thread_is_heeded_by_steps_too():
     assert (run.state, run.steps > 0) == ("paused", True)
 
 
+def test_each_callback_gets_the_loss_also_where_one_goes_back():
+    W, got = param(1.0), []
+    run = Run(lambda x: (W - x) ** 2, [0.0] * 5, SGD([W], 0.1))
+
+    def back(loss):
+        if len(got) == 3:
+            run.rewind(0)
+
+    run.train(cb=[back, got.append])
+    assert got[:4] == got[4:8] == pytest.approx([0.64**i for i in range(4)])
+
+
+def test_a_loss_that_is_put_in_place_of_another_acts_from_the_next_step_on():
+    W, losses = param(1.0), []
+    run = Run(lambda: (losses.append(run.loss) or W) ** 2, lambda: iter([()] * 3), SGD([W], 0.1), epochs=3)
+
+    def condition(run):
+        run.loss = lambda: W * 0 + 7.0
+
+    run.until = condition
+    run.train()
+    assert run.history["loss"][3:].tolist() == [7.0] * 6
+    assert len(losses) == 3
+
+
+def test_a_dial_turned_on_the_optimiser_itself_is_written_down_before_one_that_is_set():
+    W = param(1.0)
+    run = Run(lambda: (W * 3) ** 2, [()] * 8, SGD([W], 0.01))
+    run.step(2)
+    run.opt.clip = 0.5
+    run.set(η=0.02)
+    run.step(2)
+    run.opt.η = 0.03
+    run.swap("Momentum")
+    run.train()
+    assert [e[:2] for e in run.events] == [(2, "clip"), (2, "η"), (4, "η"), (4, "opt")]
+    run.replay()
+
+
+def test_a_number_of_steps_is_an_integer():
+    W = param(1.0)
+    run = Run(lambda: W**2, [()] * 8, SGD([W]))
+    with pytest.raises(TypeError):
+        run.step(2.5)
+    assert run.steps == 0
+
+
 def test_callbacks_with_an_argument_get_the_loss():
     run, _ = line()
     losses: list[float] = []
