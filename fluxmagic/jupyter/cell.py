@@ -14,6 +14,7 @@ from IPython.core.error import UsageError
 __all__ = ["Body", "Cell", "Data"]
 
 BATCH = "_fluxmagic_batch"
+LOOKING = {"dir", "eval", "exec", "locals", "vars"}  # what sees the names where it is called
 
 
 class Cell:
@@ -96,7 +97,7 @@ class Cell:
         whole = self.function(compiler(tree, self.name, "exec"))
         *statements, last = tree.body
         # in a function that binds names they would mean something else: `locals()`, annotations, imports of all names
-        if not statements and not any(isinstance(n, ast.Name) and n.id in _INSPECT for n in ast.walk(last)):
+        if not statements and not any(isinstance(n, ast.Name) and n.id in LOOKING for n in ast.walk(last)):
             return [self.binding(names, last.value)], whole
         pieces = (
             compiler(ast.Module(statements, []), self.name, "exec"),
@@ -151,22 +152,28 @@ class Body:
         self.count = None if parts is None or any(isinstance(p, ast.Starred) for p in parts) else len(parts)
         self.stored = list(dict.fromkeys(name for f in steps for name in _stored(f)))
         # a function, and no method: to call one takes 1 µs less between all that a step does
-        loss: Any = steps[0] if len(steps) == 1 and self.count != 1 else _in_turn(self._whole, *steps)
-        loss.aside = lambda *batch: self._apart(loss, batch[0] if len(batch) == 1 else batch)
+        loss: Any = steps[0] if len(steps) == 1 and self.count != 1 else self._in_turn(*steps)
+        loss.aside = self._aside(loss)
         self.loss = loss
-
-    def _whole(self, batch: tuple[Any, ...]) -> Any:
-        """What the names are bound to: the one batch that `Data` gives, or validation data, an array for each name."""
-        return batch[0] if len(batch) == 1 and (self.count != 1 or type(batch[0]) is tuple) else batch
 
     def metric(self, value: Callable[[], Any]) -> Callable[..., Any]:
         """A function of a batch, that evaluates an expression with the names bound to it."""
+        return self._aside(self._in_turn(self.bind, value))
+
+    def _in_turn(self, bind: Callable[[Any], Any], *rest: Callable[[], Any]) -> Callable[[Any], Any]:
+        """One function of a batch for several that are called one after another; it gives what the last one does."""
 
         def evaluate(d: Any) -> Any:
-            self.bind(d)
-            return value()
+            value = bind(d if self.count != 1 or type(d) is tuple else (d,))
+            for f in rest:
+                value = f()
+            return value
 
-        return lambda *batch: self._apart(evaluate, self._whole(batch))
+        return evaluate
+
+    def _aside(self, f: Callable[[Any], Any]) -> Callable[..., Any]:
+        """For a look: of the one batch that `Data` gives, or of validation data, an array for each name."""
+        return lambda *batch: self._apart(f, batch[0] if len(batch) == 1 else batch)
 
     def _apart(self, f: Callable[[Any], Any], d: Any) -> Any:
         """Call, and put the names back: looking changes nothing."""
@@ -191,23 +198,6 @@ def _stored(f: FunctionType) -> Iterator[str]:
     for i in dis.get_instructions(f.__code__):
         if i.opname in ("STORE_NAME", "STORE_GLOBAL"):
             yield i.argval
-
-
-_INSPECT = {"dir", "eval", "exec", "locals", "vars"}
-
-
-def _in_turn(
-    whole: Callable[[tuple[Any]], Any], bind: Callable[[Any], Any], *rest: Callable[[], Any]
-) -> Callable[[Any], Any]:
-    """One function of a batch for several that are called one after another; it gives what the last one does."""
-
-    def evaluate(d: Any) -> Any:
-        value = bind(whole((d,)))
-        for f in rest:
-            value = f()
-        return value
-
-    return evaluate
 
 
 class Data:

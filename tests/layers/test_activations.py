@@ -128,10 +128,8 @@ def test_relu_of_a_large_array_keeps_no_memory_for_the_next():
     np.testing.assert_array_equal(relu(x), x * (x > 0))
     np.testing.assert_array_equal(relu(x[:, 1:]), x[:, 1:] * (x[:, 1:] > 0))
     assert neural._zeros((), x.dtype).nbytes == 8
-    assert neural._zeros.cache_info()[:2] == (
-        1,
-        2,
-    )  # hits, misses: the one for all large arrays, one of the other's shape
+    # hits, misses: the one for all large arrays, one of the other's shape
+    assert neural._zeros.cache_info()[:2] == (1, 2)
 
 
 def test_relu_at_zero_has_gradient_zero():
