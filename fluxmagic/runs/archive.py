@@ -6,20 +6,22 @@ name and version, whatever describes the arrays, and a SHA-256 of it all.  No pi
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import io
 import json
 import os
-import tempfile
+import platform
+import re
+import stat
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-__all__ = ["ArchiveError", "read", "write", "write_atomically"]
+__all__ = ["ArchiveError", "read", "regular", "write", "write_atomically"]
 
 VERSION = 1
 META = "meta.json"
@@ -40,50 +42,95 @@ def digest(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
     return h.hexdigest()
 
 
-def write_atomically(path: Any, fill: Callable[[BinaryIO], object]) -> None:
-    """Write a file under another name, flush it to the disk, and rename it.
+def regular(path: Any) -> os.stat_result | None:
+    """The status of a regular file; None where there is none.  Other kinds are refused before they are opened.
 
     Raises
     ------
     IsADirectoryError
         If the path is a folder.
     OSError
-        If the disk is full, or the like; what was there under that name is untouched.
+        If it is a device, a pipe or a socket: one cannot be replaced, and another is waited for.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder, not a file to write")
-    prefix = f".{path.name}."
-    for stale in glob.glob(glob.escape(str(path.parent / prefix)) + "*.tmp"):
-        if not _in_use(stale):
-            os.unlink(stale)
-    handle, temporary = tempfile.mkstemp(prefix=f"{prefix}{os.getpid()}.", suffix=".tmp", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(f"{path} is a folder, not a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"{path} is a device, a pipe or a socket, not a regular file: give the path of a file")
+    return status
+
+
+def write_atomically(path: Any, fill: Callable[[BinaryIO], object]) -> None:
+    """Write a file under another name, flush it to the disk, and rename it.
+
+    A file that is replaced keeps its mode and owner, and a symbolic link stays one.
+
+    Raises
+    ------
+    IsADirectoryError
+        If the path is a folder.
+    PermissionError
+        If the file is read-only, or its folder is.
+    OSError
+        If it is no regular file, the disk is full, or the like; what was there under that name is untouched.
+    """
+    old = regular(path)
+    if old is not None and not os.access(path, os.W_OK):
+        raise PermissionError(f"{path} is read-only: give another path, or make it writable")
+    folder, name = os.path.split(os.path.realpath(path))
+    # The host's name is in it: on a shared disk a process's number says something about this host only.
+    prefix = f".fluxmagic-{hashlib.sha256(os.fsencode(platform.node() + name)).hexdigest()[:16]}-"
+    temporary = os.path.join(folder, f"{prefix}{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    try:
+        _remove_stale(folder, prefix)
+        # A new file's mode follows the umask; one that takes a file's place is nobody else's until it has that mode.
+        with open(temporary, "xb", opener=lambda p, flags: os.open(p, flags, 0o666 if old is None else 0o600)) as file:
+            if old is not None:
+                _take_over(temporary, old)
             fill(file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
+        os.replace(temporary, os.path.join(folder, name))
+    except BaseException as error:
+        with suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno is not None:
+            error.filename = os.fspath(path)
         raise
     if hasattr(os, "O_DIRECTORY"):  # the renaming, too, has to reach the disk
-        folder = os.open(path.parent, os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with suppress(OSError):  # some file systems cannot, and some folders are writable only
+            handle = os.open(folder, os.O_DIRECTORY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
-def _in_use(temporary: str) -> bool:
-    """Whether the process that a temporary file is named after is alive."""
-    pid = temporary.rsplit(".", 3)[-3]
-    if not pid.isdigit():
-        return False
+def _take_over(temporary: str, old: os.stat_result) -> None:
+    """Give a file the owner of another one, where this process may, and its mode."""
+    if hasattr(os, "chown"):
+        with suppress(PermissionError):
+            os.chown(temporary, old.st_uid, old.st_gid)
+    os.chmod(temporary, stat.S_IMODE(old.st_mode))
+
+
+def _remove_stale(folder: str, prefix: str) -> None:
+    """Remove what processes that were killed have left; only names that `write_atomically` makes."""
+    pattern = re.compile(re.escape(prefix) + r"(\d+)-[0-9a-f]{8}\.tmp")
+    with suppress(OSError):  # another process may have done it already, or only that one may
+        for entry in os.listdir(folder):
+            match = pattern.fullmatch(entry)
+            if match and not _alive(int(match[1])):
+                os.unlink(os.path.join(folder, entry))
+
+
+def _alive(pid: int) -> bool:
     try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True
@@ -132,11 +179,10 @@ def read(path: Any, kind: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     ArchiveError
         If it cannot be taken; the message says why.
     OSError
-        If there is no such file.
+        If there is no such file, or it is no regular one.
     """
     path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder, not a file")
+    regular(path)
     size = path.stat().st_size
     try:
         with zipfile.ZipFile(path) as z:

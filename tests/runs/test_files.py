@@ -7,8 +7,11 @@ import json
 import os
 import pickle
 import resource
+import shutil
+import stat
 import subprocess
 import sys
+import tempfile
 import zipfile
 
 import numpy as np
@@ -22,6 +25,7 @@ from fluxmagic.optimise import OPTIMISERS, Optimiser, cosine, exponential, onecy
 from fluxmagic.runs import ArchiveError, archive
 from tests.runs.problems import X, Y, arrays, everything, line, network
 
+ROOT = os.path.dirname(os.path.dirname(fluxmagic.__file__))
 MODEST = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -414,11 +418,10 @@ except OSError as error:
     print(type(error).__name__, error.errno, open("a", "rb").read() == old, os.listdir("."))
 run.step()
 """
-    root = os.path.dirname(os.path.dirname(fluxmagic.__file__))
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": root},
+        env={**os.environ, "PYTHONPATH": ROOT},
         capture_output=True,
         text=True,
         check=True,
@@ -427,13 +430,150 @@ run.step()
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
 
-def test_stale_temporaries_of_the_same_name_go_and_those_in_use_stay(saved, tmp_path):
+def temporary(path):
+    """The name under which a file is written at first."""
+    seen = []
+    with pytest.raises(ZeroDivisionError):
+        archive.write_atomically(path, lambda file: seen.append(os.path.basename(file.name)) or 1 / 0)
+    assert seen[0] not in os.listdir(path.parent)
+    return seen[0]
+
+
+def test_stale_temporaries_of_the_same_name_go_and_all_others_stay(saved, tmp_path):
     run, _, path = saved
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    stale = [tmp_path / f".run.npz.{dead.pid}.abc.tmp", tmp_path / ".run.npz.rubbish.abc.tmp"]
-    kept = [tmp_path / f".run.npz.{os.getpid()}.abc.tmp", tmp_path / ".other.npz.1.abc.tmp", tmp_path / "run.npz.tmp"]
-    for p in stale + kept:
-        p.write_bytes(b"x")
+    mine, other = (temporary(tmp_path / name) for name in (path.name, "other.npz"))
+    gone = {mine.replace(f"-{os.getpid()}-", f"-{pid}-") for pid in (dead.pid, 10**30)}
+    kept = {mine, other.replace(f"-{os.getpid()}-", f"-{dead.pid}-")}
+    kept |= {f".run.npz.{dead.pid}.abc.tmp", ".run.npz.notes.tmp", "run.npz.tmp"}  # the user's own
+    for name in gone | kept:
+        (tmp_path / name).touch()
+    assert gone | kept | {path.name} == set(os.listdir(tmp_path))
     run.save(path)
-    assert sorted(os.listdir(tmp_path)) == sorted([path.name, *(p.name for p in kept)])
+    assert kept | {path.name} == set(os.listdir(tmp_path))
+
+
+@pytest.fixture
+def umask():
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+def mode(path):
+    return stat.S_IMODE(os.lstat(path).st_mode)
+
+
+def test_a_new_file_has_the_umask_s_mode_and_one_that_is_replaced_keeps_its_own(saved, tmp_path, umask):
+    run, m, _ = saved
+    run.save(tmp_path / "a")
+    fluxmagic.runs.save_params(m, tmp_path / "b")
+    assert [mode(tmp_path / k) for k in "ab"] == [0o640, 0o640]
+    os.chmod(tmp_path / "a", 0o604)
+    run.save(tmp_path / "a")
+    assert mode(tmp_path / "a") == 0o604
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
+def test_root_s_save_leaves_a_file_its_owner(saved, tmp_path):
+    run, _, path = saved
+    os.chown(path, 1234, 2345)
+    os.chmod(path, 0o640)
+    run.save(path)
+    assert (path.stat().st_uid, path.stat().st_gid, mode(path)) == (1234, 2345, 0o640)
+
+
+def test_a_file_is_nobody_else_s_before_it_has_the_mode_of_the_one_that_it_replaces(tmp_path, umask):
+    path = tmp_path / "a"
+    path.write_bytes(b"secret")
+    os.chmod(path, 0o600)
+    archive.write_atomically(path, lambda file: file.write(b"%o" % mode(file.name)))
+    assert path.read_bytes() == b"600"
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["to a file", "to nothing"])
+def test_a_symbolic_link_stays_one(saved, tmp_path, there):
+    run, m, _ = saved
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a").touch() if there else None
+    (tmp_path / "link").symlink_to("disk/a")
+    (tmp_path / "link 2").symlink_to("link")
+    run.save(tmp_path / "link 2")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "link 2").is_symlink()
+    assert os.listdir(tmp_path / "disk") == ["a"]
+    load(tmp_path / "link 2", run, m)
+
+
+def test_a_link_in_a_circle_is_an_error_that_names_it(saved, tmp_path):
+    run, _, _ = saved
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match=r"symbolic links.*/a'"):
+        run.save(tmp_path / "a")
+
+
+def test_a_pipe_or_a_device_is_neither_replaced_nor_waited_for(saved, tmp_path):
+    run, m, _ = saved
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/null"):
+        for f in (
+            lambda path=path: run.save(path),
+            lambda path=path: load(path, run, m),
+            lambda path=path: fluxmagic.runs.save_params(m, path),
+            lambda path=path: fluxmagic.runs.load_params(m, path),
+        ):
+            with pytest.raises(OSError, match=f"{path} is a device, a pipe or a socket, not a regular file"):
+                f()
+    assert stat.S_ISFIFO(os.lstat(tmp_path / "pipe").st_mode)
+    assert stat.S_ISCHR(os.lstat("/dev/null").st_mode)
+
+
+def test_a_name_may_be_as_long_as_the_file_system_allows(saved, tmp_path):
+    run, m, _ = saved
+    path = tmp_path / ("η" * 127)  # 254 bytes of 255
+    run.save(path)
+    run.save(path)
+    load(path, run, m)
+    with pytest.raises(OSError, match="name too long"):
+        run.save(tmp_path / ("x" * 300))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="root becomes nobody here, whom permissions hold for")
+def test_what_may_not_be_written_says_so_by_the_user_s_path(tmp_path):
+    code = """
+import os, sys
+from fluxmagic.runs import archive
+os.setuid(65534)
+os.chdir(sys.argv[1])
+for path in ("closed/a", "closed/file", "open/fixed", "write-only/a"):
+    try:
+        archive.write_atomically(path, lambda file: file.write(b"new"))
+        print(path, open(path).read())
+    except PermissionError as error:
+        print(error)
+"""
+    for folder, permissions in (("closed", 0o755), ("open", 0o777), ("write-only", 0o333)):
+        (tmp_path / folder).mkdir()
+        os.chmod(tmp_path / folder, permissions)
+    for file, permissions in (("closed/file", 0o666), ("open/fixed", 0o444)):
+        (tmp_path / file).write_text("old")
+        os.chmod(tmp_path / file, permissions)
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own is root's alone
+        shutil.copytree(tmp_path, f"{folder}/t")
+        os.chmod(folder, 0o755)
+        os.chmod(f"{folder}/t", 0o755)
+        done = subprocess.run(
+            [sys.executable, "-c", code, f"{folder}/t"],
+            env={**os.environ, "PYTHONPATH": ROOT, "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+        )
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "[Errno 13] Permission denied: 'closed/a'",
+        "[Errno 13] Permission denied: 'closed/file'",
+        "open/fixed is read-only: give another path, or make it writable",
+        "write-only/a new",
+    ]
