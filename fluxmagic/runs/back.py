@@ -12,7 +12,7 @@ import numpy as np
 from fluxmagic.optimise.train import NotFinite, clear
 from fluxmagic.runs.feed import END
 from fluxmagic.runs.gear import optimiser
-from fluxmagic.runs.history import Record
+from fluxmagic.runs.record import Record
 from fluxmagic.runs.snapshot import Kept, Snapshot, copies, restore_generators
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fluxmagic.names import ascii_name
 from fluxmagic.optimise import schedules
-from fluxmagic.runs.history import Event, Record
+from fluxmagic.runs.record import Event, Record
 
 if TYPE_CHECKING:
     from fluxmagic.runs.run import Run

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["environment"]
+__all__ = ["NUMERICS", "environment"]
+
+NUMERICS = 1
+"""Raised by every change of the package that changes a bit of a step.  A file without the number is of 1."""
 
 
 def environment() -> dict[str, Any]:
-    """The machine, NumPy's build and its number of BLAS threads, as far as they show.
+    """The package's number, the machine, NumPy's build and its number of BLAS threads, as far as they show.
 
     Returns
     -------
@@ -26,6 +29,7 @@ def environment() -> dict[str, Any]:
     )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
+        "numerics": NUMERICS,
         "machine": f"{platform.system()} {platform.machine()}",
         "NumPy": np.__version__,
         "BLAS": f"{blas.get('name', '?')} {blas.get('version', '?')}",

@@ -13,7 +13,7 @@ from fluxmagic.optimise import schedules as ready_made
 from fluxmagic.optimise.optimiser import OPTIMISERS
 from fluxmagic.runs import archive, back
 from fluxmagic.runs.archive import ArchiveError
-from fluxmagic.runs.history import Event, Record
+from fluxmagic.runs.record import Event, Record
 from fluxmagic.runs.snapshot import OptState, Snapshot, copies, generator_states, put, restore_generators
 from fluxmagic.tracker import Param
 
@@ -29,7 +29,7 @@ def save(run: Any, path: Any) -> None:
         raise TypeError(f"{run.opt_name} is a plain function, whose state is not known: such a run cannot be saved")
     with run._between():
         record: Record = run._record
-        arrays = {"loss": np.array(record.loss), "seconds": np.array(record.seconds)}
+        arrays = {"loss": np.array(record.loss), "rows": np.array(record.rows), "seconds": np.array(record.seconds)}
         names = run._names()
         meta = {
             "name": run.name,
@@ -188,7 +188,7 @@ def _build(
         )
     if wrong:
         raise ArchiveError(f"{path} does not fit: " + "; ".join(wrong))
-    run._environment = dict(meta["environment"])
+    run._environment = {"numerics": 1, **meta["environment"]}
     before = copies(params, run._statistics), generator_states(run._generators)
     try:
         run._take_up(record, params, *snapshots, meta["state"])
@@ -204,6 +204,7 @@ def _record(meta: dict[str, Any], arrays: dict[str, np.ndarray], reader: _Reader
     record = Record(meta["opt"], reader.values(meta["values"]), int(meta["updates"]))
     record.loss, record.seconds = (array("d", arrays[k].tolist()) for k in ("loss", "seconds"))
     n = len(record.loss)
+    record.rows = array("I", arrays["rows"].tolist() if "rows" in arrays else [1] * n)
     record.refused, record.epochs = _steps(meta["refused"], n), _steps(meta["epoch_starts"], n)
     record.checks = [
         (_steps([step], n)[0], {k: float(v) for k, v in values.items()}) for step, values in meta["checks"]
@@ -211,7 +212,12 @@ def _record(meta: dict[str, Any], arrays: dict[str, np.ndarray], reader: _Reader
     record.put_back = [(after, best) for best, after in (_steps(pair[::-1], n) for pair in meta["put_back"])]
     _steps([event[0] for event in meta["events"]], n)
     record.events = [Event(s, str(k), reader.value(old, k), reader.value(new, k)) for s, k, old, new in meta["events"]]
-    if len(record.seconds) != n or record.epochs[0] != 0 or meta["now"]["step"] != n or meta["start"]["step"] != 0:
+    if (
+        not len(record.seconds) == len(record.rows) == n
+        or record.epochs[0] != 0
+        or meta["now"]["step"] != n
+        or meta["start"]["step"] != 0
+    ):
         raise ArchiveError("its columns are not of one length")
     return record
 

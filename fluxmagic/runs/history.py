@@ -1,67 +1,16 @@
-"""What a run was: losses by step, validation by epoch, and every turn of a dial."""
+"""The record of a run as a read-only mapping of columns."""
 
 from __future__ import annotations
 
-import math
-from array import array
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from fluxmagic.optimise.optimiser import OPTIMISERS
+from fluxmagic.runs.record import Event, Record
 
-__all__ = ["Event", "History"]
-
-
-class Event(NamedTuple):
-    """A change that was made after so many steps: a dial turned, or, under the name "opt", an optimiser swapped in."""
-
-    step: int
-    name: str
-    old: Any
-    new: Any
-
-
-class Record:
-    """The growing record behind a history.  Appending costs a few list appends."""
-
-    def __init__(self, opt: str, values: dict[str, Any], updates: int = 0) -> None:
-        self.opt = opt
-        self.values = values
-        self.updates = updates  # that the optimiser had done before
-        self.loss = array("d")
-        self.seconds = array("d")
-        self.refused: list[int] = []  # steps whose loss or gradient was not finite: no update
-        self.epochs: list[int] = [0]  # how many steps were done when each epoch began
-        self.checks: list[tuple[int, dict[str, float]]] = []  # after how many steps: validation and metrics
-        self.events: list[Event] = []
-        self.put_back: list[tuple[int, int]] = []  # after how many steps the weights of which step were put back
-
-    def copy(self, step: int, *, here: bool = False, epoch_over: bool = True) -> Record:
-        """What was there after so many steps.
-
-        With `here` also the turns made at that very moment; without `epoch_over` not the end of an epoch, as
-        where it showed only later that this was the epoch's last step.
-        """
-        new = Record(self.opt, self.values, self.updates)
-        new.loss, new.seconds = self.loss[:step], self.seconds[:step]
-        new.refused = [s for s in self.refused if s <= step]
-        new.epochs = [0, *(e for e in self.epochs[1:] if e < step + epoch_over)]
-        new.checks = [c for c in self.checks if c[0] < step + epoch_over]
-        new.events = [e for e in self.events if e.step < step + here]
-        new.put_back = [b for b in self.put_back if b[0] < step + here]
-        return new
-
-    def judged(self) -> tuple[float, int] | None:
-        """The smallest validation loss at the end of an epoch, without one mean loss, and after how many steps."""
-        checks = dict(self.checks)
-        losses = []
-        for start, end in zip(self.epochs, self.epochs[1:], strict=False):
-            loss = checks.get(end, {}).get("valid", float(np.mean(self.loss[start:end])))
-            if not math.isnan(loss):
-                losses.append((loss, end))
-        return min(losses, default=None)
+__all__ = ["Event", "History", "Record"]
 
 
 class History(Mapping[str, np.ndarray]):
@@ -83,6 +32,8 @@ class History(Mapping[str, np.ndarray]):
         if key in ("loss", "seconds"):
             # a slice first: an array that NumPy is looking at cannot grow meanwhile
             return np.array(getattr(r, key)[:n], np.float64)
+        if key == "epoch" and r.stepwise:
+            return np.arange(1, n + 1)
         if key == "epoch":
             return np.searchsorted(np.array(r.epochs), np.arange(n), side="right")
         if key in self._checked():

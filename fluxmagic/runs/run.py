@@ -29,8 +29,9 @@ from fluxmagic.runs.code import Source
 from fluxmagic.runs.environment import environment
 from fluxmagic.runs.feed import END, Feed
 from fluxmagic.runs.gear import Gear, checked, optimiser
-from fluxmagic.runs.history import Event, History, Record
+from fluxmagic.runs.history import History
 from fluxmagic.runs.log import Log
+from fluxmagic.runs.record import Best, Event, Record, count_rows
 from fluxmagic.runs.snapshot import (
     GeneratorStates,
     Kept,
@@ -103,6 +104,15 @@ class Run:
         "ready", "running", "paused", "stopped", "done" or "failed".
     steps, epoch : int
         Steps taken; the epoch that the next step belongs to, from 1.
+    shown_loss : float
+        The loss to show: the last whole epoch's mean over its rows; in the first epoch, as `so_far` says, the
+        mean so far.
+    epoch_losses : ndarray
+        That mean for each whole epoch.
+    best : Best or None
+        The best epoch, `(name, value, epoch, step)`: by validation loss where there is one, otherwise by its mean.
+    epoch_values : dict
+        What `until` may ask for after an epoch: loss, valid, metrics, epoch, step.
 
     Examples
     --------
@@ -242,8 +252,42 @@ class Run:
         return dict(self._record.checks[-1][1]) if self._record.checks else {}
 
     @property
+    def shown_loss(self) -> float:
+        """The loss to show: the mean over the rows of the last whole epoch.
+
+        In the first epoch it is the mean so far, and `so_far` is true; NaN before the first step.
+        """
+        return self._record.shown_loss
+
+    @property
+    def so_far(self) -> bool:
+        """Whether `shown_loss` is the mean of an epoch that is not over: the first one."""
+        return not self._record.stepwise and len(self._record.epochs) == 1
+
+    @property
+    def epoch_losses(self) -> np.ndarray:
+        """The mean loss over the rows of each whole epoch, of shape (epochs done,)."""
+        return np.array(self._record.loss[:] if self._record.stepwise else self._record.means[:], np.float64)
+
+    @property
+    def best(self) -> Best | None:
+        """The best epoch, `(name, value, epoch, step)`; None before the first whole epoch.
+
+        It is the one with the smallest validation loss, where there is one (`name` is "valid"), and otherwise the
+        one with the smallest mean loss (`name` is "loss").
+        """
+        return self._record.best
+
+    @property
+    def epoch_values(self) -> dict[str, float]:
+        """What `until` may ask for: loss (the last whole epoch's mean), valid, the metrics, epoch and step."""
+        record = self._record
+        done = len(record.loss) if record.stepwise else len(record.means)
+        return {"loss": self.shown_loss, **self.last_check, "epoch": done, "step": self.steps}
+
+    @property
     def last_loss(self) -> float:
-        """The loss of the last step; NaN before the first."""
+        """The loss of the last step, of one batch: not what to show as the result; NaN before the first."""
         return self._record.loss[-1] if self._record.loss else math.nan
 
     @property
@@ -520,6 +564,7 @@ class Run:
             self._seconds = seconds = self._seconds + now - before
             before = now
             record.loss.append(value)
+            record.rows.append(count_rows(d))
             record.seconds.append(seconds)
             feed.place = place = feed.place + 1
             if self.log:
@@ -564,16 +609,13 @@ class Run:
             checks = validate(functions, self.valid, self._last, self._generators) if functions else {}
         # an error in validation leaves the epoch unended: the next step validates once more
         self._feed.close()
-        if checks:
-            record.checks.append((self.steps, checks))
-        first = record.epochs[-1]
-        record.epochs.append(self.steps)
+        record.end_epoch(checks)
         if old is not None:
             return self.finished
         if self.log:
             self.log.write(epoch=self.epoch - 1, step=self.steps, seconds=self._seconds, **checks)
         if self.until is not None or self.patience is not None:
-            self._judge(checks.get("valid", float(np.mean(record.loss[first:]))))
+            self._judge(checks.get("valid", record.means[-1]))
         if self.finished:
             self.state = "done"
         return self.finished or self.state == "stopped"
@@ -581,8 +623,12 @@ class Run:
     def _judge(self, loss: float) -> None:
         """Keep the best weights, and see whether it is enough."""
         record = self._record
-        if self._best is None and (best := record.copy(self.steps, epoch_over=False).judged()) is not None:
-            self._best = (*best, back.kept_after(self, best[1], record))  # the run was loaded, or went back
+        if self._best is None and (best := record.copy(self.steps, epoch_over=False).best) is not None:
+            self._best = (
+                best.value,
+                best.step,
+                back.kept_after(self, best.step, record),
+            )
         if self._best is None or math.isnan(self._best[0]) or loss < self._best[0]:
             self._best = loss, self.steps, copies(self._trained, self._statistics)
         since = len(record.epochs) - 1 - record.epochs.index(self._best[1])
@@ -987,6 +1033,7 @@ class Run:
         """Become a run that was saved."""
         self._own(params)
         self._trained = params
+        record.complete()
         self._record = record
         self._seconds = self.seconds
         self._at_start = start.generators

@@ -1,0 +1,182 @@
+"""What happened in a run: losses and rows by step, evaluations by epoch, and every turn of a dial."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["Best", "Event", "Record", "count_rows"]
+
+
+class Event(NamedTuple):
+    """A change that was made after so many steps: a dial turned, or, under the name "opt", an optimiser swapped in."""
+
+    step: int
+    name: str
+    old: Any
+    new: Any
+
+
+class Best(NamedTuple):
+    """The best epoch so far.
+
+    Attributes
+    ----------
+    name : str
+        What was compared: "valid", the validation loss, where there is one; otherwise "loss", the epoch's mean.
+    value : float
+    epoch : int
+        From 1.
+    step : int
+        The number of steps at its end.
+    """
+
+    name: str
+    value: float
+    epoch: int
+    step: int
+
+
+def count_rows(d: Any) -> int:
+    """Count the rows of a batch: the length of its first array or list, 1 if it has none."""
+    for x in d if isinstance(d, (tuple, list)) else (d,):
+        rows = _rows(x)
+        if rows is not None:
+            return rows
+    return 1
+
+
+def _rows(x: Any) -> int | None:
+    shape = getattr(x, "shape", None)
+    if shape is not None:
+        return int(shape[0]) if shape else None
+    if isinstance(x, list):
+        return len(x)
+    parts = x if isinstance(x, tuple) else x.values() if isinstance(x, dict) else ()
+    return next((rows for part in parts if (rows := _rows(part)) is not None), None)
+
+
+class Record:
+    """The growing record behind a history.  Appending costs a few list appends.
+
+    Attributes
+    ----------
+    stepwise : bool
+        Every step is an epoch: the loss takes no batch.  `epochs`, `means` and `checks` stay empty then.
+    """
+
+    def __init__(self, opt: str, values: dict[str, Any], updates: int = 0, *, stepwise: bool = False) -> None:
+        self.opt = opt
+        self.values = values
+        self.updates = updates  # that the optimiser had done before
+        self.stepwise = stepwise
+        self.loss = array("d")
+        self.rows = array("I")  # of each batch
+        self.seconds = array("d")
+        self.refused: list[int] = []  # steps whose loss or gradient was not finite: no update
+        self.epochs: list[int] = [0]  # how many steps were done when each epoch began
+        self.means = array("d")  # of the losses of each whole epoch, weighted by rows
+        self.checks: list[tuple[int, dict[str, float]]] = []  # after how many steps: validation and metrics
+        self.events: list[Event] = []
+        self.put_back: list[tuple[int, int]] = []  # after how many steps the weights of which step were put back
+        self._best: Best | None = None
+        self._sums = 0, 0.0, 0  # up to which step of the present epoch: Σ loss · rows, Σ rows
+
+    def copy(self, step: int, *, here: bool = False, epoch_over: bool = True) -> Record:
+        """What was there after so many steps.
+
+        With `here` also the turns made at that very moment; without `epoch_over` not the end of an epoch, as
+        where it showed only later that this was the epoch's last step.
+        """
+        new = Record(self.opt, self.values, self.updates, stepwise=self.stepwise)
+        new.loss, new.rows, new.seconds = self.loss[:step], self.rows[:step], self.seconds[:step]
+        new.refused = [s for s in self.refused if s <= step]
+        new.epochs = [0, *(e for e in self.epochs[1:] if e < step + epoch_over)]
+        new.means = self.means[: len(new.epochs) - 1]
+        new.checks = [c for c in self.checks if c[0] < step + epoch_over]
+        new.events = [e for e in self.events if e.step < step + here]
+        new.put_back = [b for b in self.put_back if b[0] < step + here]
+        new._find_best()
+        return new
+
+    def complete(self) -> None:
+        """Add what a file does not hold: means, and rows where it is of an earlier version (1 each)."""
+        if not self.rows:
+            self.rows.extend([1] * len(self.loss))
+        self.means = array("d", (self._mean(a, b) for a, b in zip(self.epochs, self.epochs[1:], strict=False)))
+        self._find_best()
+
+    def end_epoch(self, checks: dict[str, float]) -> None:
+        """Note that the present epoch has ended, and what was evaluated at its end."""
+        n = len(self.loss)
+        mean = self._mean(self.epochs[-1], n)  # in one sum: its bits do not depend on who has looked meanwhile
+        if checks:
+            self.checks.append((n, checks))
+        self.means.append(mean)
+        self.epochs.append(n)
+        self._compare(len(self.means), n, mean, checks)
+
+    # -- losses to show ------------------------------------------------------------------------------------
+
+    def epoch_mean(self) -> float:
+        """Return the mean loss over the rows of the present epoch so far; NaN before its first step."""
+        start, end = self.epochs[-1], len(self.rows)
+        at, total, rows = self._sums
+        if not start <= at <= end:
+            at, total, rows = start, 0.0, 0
+        if at < end:
+            more, n = _sums(self.loss[at:end], self.rows[at:end])
+            self._sums = _, total, rows = end, total + more, rows + n
+        return total / rows if rows else math.nan
+
+    @property
+    def shown_loss(self) -> float:
+        """The last whole epoch's mean; in the first epoch the mean so far; NaN before the first step."""
+        if self.stepwise:
+            return self.loss[-1] if self.loss else math.nan
+        return self.means[-1] if self.means else self.epoch_mean()
+
+    @property
+    def best(self) -> Best | None:
+        """The best epoch; None before the first one that is whole and has a finite value."""
+        if not self.stepwise:
+            return self._best
+        losses = np.array(self.loss[:])
+        losses[~np.isfinite(losses)] = math.inf
+        step = int(losses.argmin()) + 1 if len(losses) else 0
+        return Best("loss", float(losses[step - 1]), step, step) if step and losses[step - 1] < math.inf else None
+
+    def _mean(self, start: int, end: int) -> float:
+        total, rows = _sums(self.loss[start:end], self.rows[start:end])
+        return total / rows if rows else math.nan
+
+    def _compare(self, epoch: int, step: int, mean: float, checks: dict[str, float]) -> None:
+        name = "valid" if "valid" in checks else "loss"
+        value, best = checks.get("valid", mean), self._best
+        if best is not None and best.name != name:
+            if name == "loss":
+                return  # a validation loss is not compared with a mean
+            best = None
+        if math.isfinite(value) and (best is None or value < best.value):
+            self._best = Best(name, value, epoch, step)
+
+    def _find_best(self) -> None:
+        self._best = None
+        checks = dict(self.checks)
+        for i, (end, mean) in enumerate(zip(self.epochs[1:], self.means, strict=True), 1):
+            self._compare(i, end, mean, checks.get(end, {}))
+
+
+def _sums(losses: array[float], rows: array[int]) -> tuple[float, int]:
+    """Σ loss · rows and Σ rows, over the losses that are finite."""
+    if len(losses) == 1:
+        finite = math.isfinite(losses[0])
+        return (losses[0] * rows[0], rows[0]) if finite else (0.0, 0)
+    l, n = np.array(losses), np.array(rows)
+    finite = np.isfinite(l)
+    if not finite.all():
+        l, n = l[finite], n[finite]
+    return float(l.dot(n)), int(n.sum())
