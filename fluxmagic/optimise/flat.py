@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fluxmagic.tracker import Param
+from fluxmagic.tracker.array import serials
 from fluxmagic.tracker.rules.products import vdot
 
 __all__ = ["Flat", "Segment"]
@@ -94,6 +95,15 @@ class Flat:
                 p.gradient.fill(0)
                 missed += 1
         self.missed = missed
+
+    def updated(self) -> None:
+        """Set all gradients to zero after an update: graphs that hold the values before are stale."""
+        serial = next(serials)
+        for p in self.params:
+            p.updated = serial
+            p.fresh = True
+            if p.shown:
+                p.gradient.fill(0)
 
     def clear(self) -> None:
         """Set all gradients to zero."""

@@ -284,7 +284,7 @@ class Optimiser:
         else:
             self._update_with_all()
         self.__dict__["n"] += 1
-        self._flat.clear()
+        self._flat.updated()
         if self.state and self.n % FLUSH == 0:
             self._flush()
 

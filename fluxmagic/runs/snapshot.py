@@ -74,7 +74,7 @@ class Snapshot:
 def put(weights: Kept, statistics: Kept) -> None:
     """Assign what `copies` kept."""
     for p, value in weights:
-        p.value[...] = value
+        p.data = value
     for live, value in statistics:
         live[...] = value
 

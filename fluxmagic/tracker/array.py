@@ -241,7 +241,8 @@ class Param(Tracked):
     # shown     .grad was handed out, so that the buffer itself has to read zero when it is cleared
     # home      the flat buffer that value and gradient are views of, and the place in it (see optimise.flat)
     # owner     a weak reference to the run that trains it
-    __slots__ = ("fresh", "gradient", "home", "owner", "shown")
+    # updated   a serial number: nodes with a smaller one hold what was computed from the value before
+    __slots__ = ("fresh", "gradient", "home", "owner", "shown", "updated")
 
     def __init__(self, value: np.ndarray) -> None:
         Tracked.__init__(self, value)
@@ -250,6 +251,7 @@ class Param(Tracked):
         self.shown = False
         self.home: Any = None
         self.owner: Any = None
+        self.updated = 0
 
     @property
     def data(self) -> np.ndarray:
@@ -264,6 +266,7 @@ class Param(Tracked):
         if new.dtype.kind not in "fiub":
             raise TypeError(f"data of dtype {new.dtype} does not fit a parameter of dtype {self.value.dtype}")
         self.value[...] = new
+        self.updated = next(serials)
 
     @property
     def grad(self) -> np.ndarray:

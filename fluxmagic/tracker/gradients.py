@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 
 from fluxmagic import random
-from fluxmagic.tracker.array import Array, Param, Tracked, data, node, serials
+from fluxmagic.tracker.array import Array, Tracked, data, node, serials
 from fluxmagic.tracker.operation import Op, define
-from fluxmagic.tracker.reverse import fit, sweep
+from fluxmagic.tracker.reverse import fit, refuse_stale, sweep
 
 __all__ = ["checkpoint", "custom_gradient", "forward", "gradient", "hessian", "hook", "jacobian"]
 
 
 class _Depth(threading.local):
-    """How many gradients are in progress: within one, a `gradient` hands back tracked arrays."""
+    """How many gradients are in progress."""
 
     level = 0
 
@@ -32,12 +32,14 @@ depth = _Depth()
 
 def _argument(x: Any) -> Any:
     if isinstance(x, Tracked):
-        return x if depth.level or not isinstance(x, Param) else x.value
+        return x
     value = np.asarray(x)
     if value.dtype.kind in "iub":
         value = value.astype(np.float64)
     if value.dtype.kind != "f":
         raise TypeError(f"a gradient is taken with respect to real numbers, not {value.dtype}")
+    if value.dtype.itemsize > 8:
+        raise TypeError(f"a gradient is taken in float32 or float64, not {value.dtype}: use x.astype(np.float64)")
     return value
 
 
@@ -54,9 +56,10 @@ def forward(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tup
     Returns
     -------
     y : ndarray
-        The value, tracked where an outer gradient is being taken.
+        The value, an array of its own; tracked where it depends on something tracked.
     pullback : callable
-        `pullback(Δ)`, Δ of y's shape, is a tuple of gradients of the arguments' shapes.
+        `pullback(Δ)`, Δ of y's shape, is a tuple of gradients of the arguments' shapes.  They are differentiable with
+        respect to Δ, too.
 
     Examples
     --------
@@ -68,7 +71,6 @@ def forward(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tup
     (array([2., 6.]),)
     """
     values = [_argument(x) for x in args]
-    nested = depth.level > 0 or any(isinstance(v, Tracked) for v in values)
     depth.level += 1
     try:
         level = depth.level
@@ -79,31 +81,29 @@ def forward(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tup
     depends = isinstance(y, Tracked) and y.level == level
     node = y
     value = y.value if depends else y
+    serial = next(serials)
 
     def pullback(Δ: Any) -> tuple[Any, ...]:
         if not isinstance(Δ, Tracked):
             Δ = np.asarray(Δ, value.dtype if depends else None)
         if np.shape(Δ) != np.shape(value):
             raise ValueError(f"pullback: Δ of shape {np.shape(Δ)} does not fit a value of shape {np.shape(value)}")
+        refuse_stale(values, serial)
         found: dict[Tracked, Array] = sweep(node, Δ)[0] if depends else {}
-        return tuple(_finished(found.get(x), v, nested) for x, v in zip(inputs, values, strict=True))
+        return tuple(_finished(found.get(x), v) for x, v in zip(inputs, values, strict=True))
 
-    return (value if nested else _plain(value)), pullback
-
-
-def _plain(x: Any) -> Any:
-    x = data(x)
-    return np.asarray(x) if isinstance(x, np.generic) else x
+    # a copy: the graph goes on using its own array
+    return (np.array(value) if isinstance(value, (np.ndarray, np.generic)) else value), pullback
 
 
-def _finished(δ: Any, x: Array, nested: bool) -> Any:
+def _finished(δ: Any, x: Array) -> Any:
     if δ is None:
         return np.zeros(x.shape, x.dtype)
     if δ.shape != x.shape:
         δ = fit(δ, x.shape)
     if δ.dtype != x.dtype:
         δ = δ.astype(x.dtype)
-    return δ if nested else np.array(data(δ))  # a copy: several gradients may be one array
+    return δ if isinstance(δ, Tracked) else np.array(δ)  # a copy: several gradients may be one array
 
 
 def gradient(f: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
@@ -114,12 +114,13 @@ def gradient(f: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
     f : callable
         Of arrays, to a scalar (shape `()`).
     *args : array_like
-        Floating point of any shape; integers become float64.  A parameter is taken at its value.
+        Floating point of any shape; integers become float64.
 
     Returns
     -------
     tuple
-        One array for each argument, of its shape and dtype: plain, or tracked inside an outer gradient.
+        One array for each argument, of its shape and dtype: tracked where it depends on something tracked (inside an
+        outer gradient, or on a parameter, so that a loss may hold a gradient), otherwise plain.
 
     Raises
     ------
@@ -128,11 +129,15 @@ def gradient(f: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
 
     Examples
     --------
-    >>> from fluxmagic import gradient
+    >>> from fluxmagic import back, gradient, param
     >>> gradient(lambda x: x ** 3, 2.0)
     (array(12.),)
     >>> gradient(lambda x: gradient(lambda x: x ** 3, x)[0], 2.0)
     (array(12.),)
+    >>> W = param(2.0)
+    >>> back(gradient(lambda w: w ** 3, W)[0])
+    >>> W.grad
+    array(12.)
     """
     y, pullback = forward(f, *args)
     if np.shape(y) != ():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush, heappushpop
 from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.array import Array, Param, Tracked, data
+from fluxmagic.tracker.array import Array, Param, Tracked, data, serials
 
 __all__ = ["back", "update"]
 
@@ -34,12 +35,18 @@ def sweep(y: Tracked, Δ: Array, stop: int = -1) -> tuple[dict[Tracked, Array], 
         Of the leaves that are no parameters; the parameters' gradients are added into them.
     touched : int
         How many parameters got their first gradient since they were cleared.
+
+    Raises
+    ------
+    RuntimeError
+        If a parameter was updated after a node was computed from it.
     """
     gradients: dict[Tracked, Array] = {}
     heap: list[tuple[int, Tracked]] = []
     following: Tracked | None = None  # a node that waits alone, as in a chain: that needs no heap,
     carried: Any = None  # and its gradient no dictionary
     touched = 0
+    nested = y.level > 0
     if y.op is None or y.serial < stop:
         if type(y) is Param and y.serial >= stop:
             return gradients, int(y.add(Δ))
@@ -50,6 +57,8 @@ def sweep(y: Tracked, Δ: Array, stop: int = -1) -> tuple[dict[Tracked, Array], 
         parents = node.parents
         options = node.options
         joint = op.joint
+        if nested:  # the parameters are among the values then
+            refuse_stale(node.args, node.serial)
         if joint is None:
             δs = op.gradients  # each is called when its turn comes
         elif options:
@@ -74,6 +83,8 @@ def sweep(y: Tracked, Δ: Array, stop: int = -1) -> tuple[dict[Tracked, Array], 
                     gradients[p] = δ
                     heappush(heap, (-p.serial, p))
             elif type(p) is Param and p.serial > stop:
+                if p.updated > node.serial:
+                    refuse_stale((p,), node.serial)
                 if p.fresh and not p.shown:  # as p.add does
                     p.fresh = False
                     touched += 1
@@ -116,6 +127,28 @@ def _offers(parents: Sequence[Tracked | None], stop: int) -> list[Any]:
     return into
 
 
+def refuse_stale(values: Iterable[Any], serial: int) -> None:
+    """Raise a RuntimeError if one of the values is a parameter that was updated after that serial number."""
+    for p in values:
+        if type(p) is Param and p.updated > serial:
+            raise RuntimeError(
+                f"{_described(p)} was updated after this result was computed from it, so that its gradient would mix "
+                "old and new values: compute the loss again after an update"
+            )
+
+
+def _described(p: Param) -> str:
+    """A parameter as a sentence names it: by a variable of whoever calls the package, if there is one."""
+    frame: Any = sys._getframe()
+    while frame is not None:
+        if not frame.f_globals.get("__name__", "").startswith("fluxmagic."):
+            for name, value in {**frame.f_globals, **frame.f_locals}.items():
+                if value is p and not name.startswith("_"):
+                    return f"the parameter {name} of shape {p.shape}"
+        frame = frame.f_back
+    return f"a parameter of shape {p.shape}"
+
+
 def fit(δ: Array, shape: tuple[int, ...]) -> Array:
     """Bring a gradient to the shape of what was broadcast (sum), or reduced to a scalar (spread)."""
     if δ.shape == ():
@@ -148,10 +181,14 @@ def back(y: Tracked, Δ: Any = None) -> None:
         If y is not tracked.
     ValueError
         If y is no scalar and Δ is missing, or Δ is not of y's shape.
+    RuntimeError
+        If a parameter was updated after y was computed from it.  Gradients may hold a part of y's then, until they
+        are cleared.
 
     Notes
     -----
-    A second `back(y)` adds the same gradient once more.
+    A second `back(y)` adds the same gradient once more.  `update`, an optimiser, and `W.data = a` count as updates;
+    what is written into the array W.data itself cannot be noticed.
 
     Examples
     --------
@@ -224,5 +261,6 @@ def update(p: Param, Δ: Any) -> Param:
         p.value[...] += Δ
     except ValueError:
         raise ValueError(f"update(): Δ of shape {Δ.shape} does not fit a parameter of shape {p.shape}") from None
+    p.updated = next(serials)
     p.clear()
     return p
