@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -128,7 +129,16 @@ def quiet() -> Any:
 class Interrupts:
     """A guard around a loop: Ctrl-C (or ■) lets the batch end; a second one stops at once, but in no update.
 
+    It puts an interrupt off, and then hands it to the handler that was there before.  Python's own raises
+    KeyboardInterrupt.  An event loop's cancels the cell or the task that awaits: in a task that loop would not
+    survive a KeyboardInterrupt.
+
     Costs nothing per step but a look at `pending`.  Outside the main thread it does nothing.
+
+    Parameters
+    ----------
+    leave : bool
+        The loop ends with an interrupt.  False for a turn of a few milliseconds, whose driver decides.
     """
 
     whole: ClassVar[set[CodeType]] = set()
@@ -138,9 +148,11 @@ class Interrupts:
     breakable: ClassVar[set[CodeType]] = set()
     """Functions in which it does not wait, even where one that is `whole` has called them."""
 
-    def __init__(self) -> None:
+    def __init__(self, leave: bool = True) -> None:
+        self.leave = leave
         self.pending = 0
         self._before: Any = None
+        self._around: Interrupts | None = None
 
     def __enter__(self) -> Interrupts:
         self.pending = 0
@@ -148,13 +160,15 @@ class Interrupts:
             before = signal.getsignal(signal.SIGINT)
             if callable(before):  # somebody who ignores Ctrl-C, or handles it outside Python, goes on doing so
                 self._before = before
+                around = getattr(before, "__self__", None)
+                self._around = around if isinstance(around, Interrupts) else None
                 signal.signal(signal.SIGINT, self._handle)
         return self
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.pending += 1
         if self.pending > 2 or (self.pending == 2 and self._may_break(frame)):
-            raise KeyboardInterrupt
+            self._deliver(frame)
 
     def _may_break(self, frame: FrameType | None) -> bool:
         if frame is not None and frame.f_code in self.atoms:
@@ -167,20 +181,52 @@ class Interrupts:
             frame = frame.f_back
         return True
 
+    def _deliver(self, frame: FrameType | None) -> None:
+        guard = self
+        while guard._around is not None:
+            guard = guard._around
+        guard._before(signal.SIGINT, frame)
+
     def check(self) -> None:
-        """Raise what was put off."""
-        if self.pending:
-            self.pending = 0
-            raise KeyboardInterrupt
+        """Deliver what was put off.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If the handler from before raises it, as Python's own does.
+        asyncio.CancelledError
+            If that handler has left it to an event loop, and this is a loop in one of its tasks.
+        """
+        if not self.pending:
+            return
+        self.pending = 0
+        if self._around is not None and not self.leave:
+            self._around.pending += 1  # the loop around this turn leaves
+            return
+        self._deliver(None)
+        asyncio = sys.modules.get("asyncio")
+        if self.leave and asyncio is not None:
+            with suppress(RuntimeError):  # no event loop is running
+                if asyncio.current_task() is not None:
+                    raise asyncio.CancelledError("interrupted")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
-        if self.pending and kind is None:
-            self.check()
+        if self._before is None:
+            return
+        signal.signal(signal.SIGINT, self._before)
+        try:
+            if kind is None:
+                self.check()
+        finally:
+            self._before = self._around = None
+
+
+def interrupted(error: BaseException) -> bool:
+    """Whether this is how an interrupt ends a loop, see `Interrupts.check`."""
+    asyncio = sys.modules.get("asyncio")
+    return isinstance(error, KeyboardInterrupt) or (asyncio is not None and isinstance(error, asyncio.CancelledError))
 
 
 def checked(l: Any, step: int) -> float:

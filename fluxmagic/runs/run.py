@@ -22,7 +22,17 @@ import numpy as np
 from fluxmagic import random
 from fluxmagic.layers import named_params, state
 from fluxmagic.optimise.optimiser import Optimiser
-from fluxmagic.optimise.train import Interrupts, NotFinite, Stop, as_list, callback, clear, quiet, take_step
+from fluxmagic.optimise.train import (
+    Interrupts,
+    NotFinite,
+    Stop,
+    as_list,
+    callback,
+    clear,
+    interrupted,
+    quiet,
+    take_step,
+)
 from fluxmagic.runs import back, code, files
 from fluxmagic.runs.back import NotRepeated
 from fluxmagic.runs.code import Source
@@ -686,13 +696,14 @@ class Run:
         return value
 
     @contextmanager
-    def _moving(self) -> Iterator[None]:
-        """Around whatever takes steps: the weights are this run's for the time."""
+    def _moving(self, *, leave: bool = True) -> Iterator[None]:
+        """Around whatever takes steps: the weights are this run's for the time.  For `leave` see `Interrupts`."""
         if self._moves:
             raise RuntimeError("this run is being driven already")
         with self._between():
             self._own(self.params)
         self._moves = True
+        self._interrupts.leave = leave
         if not self.finished:
             if self.state != "running":  # between two turns of `advance` it may have been asked to pause
                 self._asked = ""
@@ -700,11 +711,8 @@ class Run:
         try:
             with quiet(), random.recorded() as self._draws, self._interrupts:
                 yield
-        except KeyboardInterrupt:
-            self.state = "paused"
-            raise
-        except BaseException:
-            self.state = "failed"
+        except BaseException as error:
+            self.state = "paused" if interrupted(error) else "failed"
             raise
         finally:
             self._moves = False
@@ -774,7 +782,7 @@ class Run:
 
         The state stays "running" but after `pause`, `stop` or the end, which end it early.
         """
-        with self._moving():
+        with self._moving(leave=False):
             self._go(until=time.perf_counter() + seconds)
         if self.finished or self._asked:
             self._rest()
@@ -793,11 +801,15 @@ class Run:
     async def _alone(self) -> None:
         import asyncio  # which takes longer to load than all the rest here
 
-        while not self.finished:
-            self.advance(TURN)
-            if self.state != "running":
-                break
-            await asyncio.sleep(0)
+        try:
+            while not self.finished:
+                self.advance(TURN)
+                if self.state != "running":
+                    break
+                await asyncio.sleep(0)
+        finally:
+            if self.state == "running":  # it was cancelled, as ■ does
+                self._rest()
 
     # -- going back ------------------------------------------------------------------------------------------
 

@@ -484,6 +484,33 @@ def test_pausing_a_panels_run_from_another_cell_counts(kernel):
     kernel.until(lambda: set(kernel.widgets) <= kernel.closed)
 
 
+def test_an_interrupt_while_a_panel_plays_belongs_to_the_cell_that_awaits(kernel):
+    kernel.run("import asyncio; p = Panel(make()); run = p.run; p")
+    kernel.press("Play")
+    kernel.until(lambda: kernel.value("run.steps") > 5)
+    for waits in ("await asyncio.sleep(60)", "while True: await asyncio.sleep(0.01)"):
+        cell = kernel.start(waits)
+        kernel.listen(0.3)
+        kernel.interrupt()
+        assert kernel.end(cell)["ename"] == "CancelledError"
+        steps = kernel.value("run.steps")
+        kernel.until(lambda steps=steps: kernel.value("run.steps") > steps)
+    kernel.press("Close")
+    kernel.until(lambda: set(kernel.widgets) <= kernel.closed)
+
+
+@pytest.mark.parametrize(
+    "waits", ["await run", "await asyncio.sleep(0); run.train()", "await asyncio.sleep(0); run.wait()"]
+)
+def test_an_interrupt_ends_an_async_cell_that_trains_and_not_the_kernel(kernel, waits):
+    kernel.run("import asyncio; run = make()")
+    cell = kernel.start(waits)
+    kernel.listen(0.3)
+    kernel.interrupt()
+    assert kernel.end(cell)["ename"] == "CancelledError"
+    assert kernel.value("run.state") == "paused"
+
+
 # -- a page that takes no input ------------------------------------------------------------------------------
 
 

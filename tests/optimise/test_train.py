@@ -1,5 +1,6 @@
 """The training loop: one checked step, whole or not at all, and what goes around it."""
 
+import asyncio
 import os
 import pickle
 import signal
@@ -310,6 +311,95 @@ def test_train_in_another_thread_leaves_signals_alone():
     W = param(1.0)
     with ThreadPoolExecutor(1) as pool:
         pool.submit(train, lambda x: W * x, [1.0], SGD([W], 0.1)).result()
+    assert W.data == pytest.approx(0.9)
+
+
+def press_at(number, W):
+    """A loss that is interrupted in the batch of that number."""
+
+    def loss(x):
+        if x == number:
+            os.kill(os.getpid(), signal.SIGINT)
+        return W * 1.0
+
+    return loss
+
+
+def test_an_interrupt_goes_to_the_handler_that_was_there_before():
+    W, heard = param(1.0), []
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append((number, float(W))))
+    try:
+        train(press_at(2, W), [1, 2, 3], SGD([W], 0.1))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert heard == [(signal.SIGINT, pytest.approx(0.8))]  # when the batch was done
+    assert W.data == pytest.approx(0.7)  # it did not end the loop
+
+
+def test_in_a_task_an_interrupt_cancels_the_task_and_raises_nothing_in_the_event_loop():
+    W, ended = param(1.0), []
+
+    async def main():
+        try:
+            train(press_at(2, W), [1, 2, 3], SGD([W], 0.1))
+        except BaseException as error:
+            ended.append(type(error))
+            raise
+
+    with pytest.raises(KeyboardInterrupt):  # what asyncio.run makes of it
+        asyncio.run(main())
+    assert ended == [asyncio.CancelledError]
+    assert W.data == pytest.approx(0.8)
+
+
+def test_an_interrupt_in_the_turn_of_a_task_belongs_to_whoever_awaits():
+    W, ended = param(1.0), []
+    run = Run(press_at(20, W), range(100_000), SGD([W], 0.0))
+
+    async def trained():
+        while run.steps < 200:
+            run.advance(0.0)
+            await asyncio.sleep(0)
+        ended.append("trained")
+
+    async def waiting():
+        task = asyncio.create_task(trained())
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+        await task
+
+    asyncio.run(waiting())
+    assert ended == ["cancelled", "trained"]
+    assert run.state == "running"
+
+
+def test_an_awaited_run_that_is_interrupted_pauses():
+    W = param(1.0)
+    run = Run(press_at(20, W), range(100_000), SGD([W], 0.0))
+
+    async def main():
+        await run
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    assert run.state == "paused"
+
+
+def test_an_interrupt_of_a_loop_within_a_loop_ends_both():
+    W, V, seen = param(1.0), param(1.0), []
+
+    def outer(x):
+        train(press_at(2, V), [1, 2, 3], SGD([V], 0.1), cb=lambda: seen.append(float(V)))
+        return W * 1.0
+
+    with pytest.raises(KeyboardInterrupt):
+        train(outer, [1, 2], SGD([W], 0.1))
+    assert seen == pytest.approx([0.9, 0.8])
+    assert W.data == 1.0
+    with pytest.raises(KeyboardInterrupt):  # in a turn of a run within a loop: when the turn is over
+        train(lambda x: Run(press_at(2, V), [1, 2, 3], SGD([V], 0.1)).advance(1.0) or W * 1.0, [1, 2], SGD([W], 0.1))
     assert W.data == pytest.approx(0.9)
 
 
