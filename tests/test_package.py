@@ -16,7 +16,7 @@ CONTRACT = """
     Chain Dense Diagonal Dropout LayerNorm BatchNorm testmode
     σ sigmoid tanh relu leakyrelu elu gelu swish softplus logσ identity softmax logsoftmax
     mse mae crossentropy logitcrossentropy binarycrossentropy logitbinarycrossentropy
-    params loadparams batches onehot accuracy
+    params loadparams batches onehot accuracy binaryaccuracy
     SGD Momentum Nesterov ADAM RMSProp ADAGrad ADADelta AdaMax AMSGrad NADAM ADAMW
     train NotFinite Run Panel
 """

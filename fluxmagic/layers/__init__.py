@@ -21,16 +21,16 @@ from fluxmagic.layers.chain import Chain
 from fluxmagic.layers.dense import Dense, glorot_uniform
 from fluxmagic.layers.diagonal import Diagonal
 from fluxmagic.layers.dropout import Dropout
+from fluxmagic.layers.labels import onehot
 from fluxmagic.layers.losses import (
-    accuracy,
     binarycrossentropy,
     crossentropy,
     logitbinarycrossentropy,
     logitcrossentropy,
     mae,
     mse,
-    onehot,
 )
+from fluxmagic.layers.metrics import accuracy, binaryaccuracy
 from fluxmagic.layers.mode import testmode
 from fluxmagic.layers.norm import BatchNorm, LayerNorm
 from fluxmagic.layers.parameters import loadparams, named_params, params, state
@@ -44,6 +44,7 @@ __all__ = [
     "LayerNorm",
     "accuracy",
     "batches",
+    "binaryaccuracy",
     "binarycrossentropy",
     "crossentropy",
     "elu",

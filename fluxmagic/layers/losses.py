@@ -1,4 +1,4 @@
-"""Losses: functions of (prediction, target) to a scalar; and what goes with classification."""
+"""Losses: functions of (prediction, target) to a scalar."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from typing import Any
 import numpy as np
 
 from fluxmagic.layers.activations import logsoftmax, softplus
+from fluxmagic.layers.labels import check_labels, from_text, is_onehot
 from fluxmagic.tracker import Tracked, data
 from fluxmagic.tracker.rules.neural import mean_square, softmax_crossentropy
 
 __all__ = [
-    "accuracy",
     "binarycrossentropy",
     "crossentropy",
     "logitbinarycrossentropy",
     "logitcrossentropy",
     "mae",
     "mse",
-    "onehot",
 ]
 
 
@@ -32,19 +31,38 @@ def _floats(name: str, prediction: Any) -> np.ndarray:
     return prediction  # type: ignore[no-any-return]
 
 
+def _targets(name: str, target: Any, dtype: Any) -> Any:
+    """Targets as numbers of the prediction's dtype."""
+    if target.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: targets are numbers, not {target.dtype}{from_text(target.dtype)}")
+    return target.astype(dtype)
+
+
 def _pair(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
     """Both as arrays of the prediction's dtype and of one shape: (n,) against (n, 1) would silently give (n, n)."""
     if not isinstance(prediction, Tracked):
         prediction = _floats(name, prediction)
     if not isinstance(target, (np.ndarray, Tracked)):
         target = np.asarray(target)
-    if target.dtype != prediction.dtype:
-        if target.dtype.kind not in "fiub":
-            raise TypeError(f"{name}: targets are numbers, not {target.dtype}")
-        target = target.astype(prediction.dtype)
     if target.shape != prediction.shape and target.shape != ():
-        raise ValueError(f"{name}: prediction of shape {prediction.shape} and target of shape {target.shape} differ")
+        raise ValueError(
+            f"{name}: prediction of shape {prediction.shape} and target of shape {target.shape} differ"
+            + _to_one_shape(prediction.shape, target)
+        )
+    if target.dtype != prediction.dtype:
+        target = _targets(name, target, prediction.dtype)
     return prediction, target
+
+
+def _to_one_shape(shape: tuple[int, ...], target: Any) -> str:
+    """What to write where one of the two has a last axis more."""
+    if shape == (*target.shape, 1):
+        return ": give prediction[..., 0]"
+    if target.shape == (*shape, 1):
+        return ": give target[..., 0]"
+    if shape[:-1] == target.shape and target.dtype.kind in "iu":
+        return f": class numbers go into logitcrossentropy, or here as onehot(target, {shape[-1]})"
+    return ""
 
 
 def mse(prediction: Any, target: Any) -> Any:
@@ -122,24 +140,26 @@ def _classes(name: str, prediction: Any, target: Any) -> tuple[Any, Any, bool]:
     shape = value.shape
     if not shape:
         raise ValueError(f"{name}: the prediction is a scalar; it needs an axis of classes, its last")
+    if shape[-1] < 2:
+        raise ValueError(
+            f"{name}: a prediction of shape {shape} has {shape[-1]} class{'' if shape[-1] else 'es'} in its last axis, "
+            f"and the loss needs at least 2: for one column use {_BINARY[name]}"
+        )
     if target.shape == shape[:-1]:
-        kind = target.dtype.kind
-        if kind not in "iu":
-            raise TypeError(f"{name}: labels are integers, not {target.dtype}")
         check_labels(name, target, shape[-1])
-        if kind == "u":
+        if target.dtype.kind != "i":
             target = target.astype(np.intp)  # together with signed integers uint64 would become float64
         labels = True
     elif target.shape == shape:
-        if target.dtype != value.dtype:
-            if target.dtype.kind not in "fiub":
-                raise TypeError(f"{name}: targets are numbers, not {target.dtype}")
-            target = target.astype(value.dtype)
+        if target.dtype != value.dtype or len(shape) == 1:
+            _check_onehot(name, data(target))
+            target = _targets(name, target, value.dtype)
         labels = False
     else:
+        fix = ": give target[..., 0]" if target.shape == (*shape[:-1], 1) else ""
         raise ValueError(
             f"{name}: a prediction of shape {shape} takes labels of shape {shape[:-1]} or one-hot rows of shape "
-            f"{shape}, not a target of shape {target.shape}"
+            f"{shape}, not a target of shape {target.shape}{fix}"
         )
     if len(shape) != 2:
         prediction = prediction.reshape((-1, shape[-1]))
@@ -147,24 +167,44 @@ def _classes(name: str, prediction: Any, target: Any) -> tuple[Any, Any, bool]:
     return prediction, target, labels
 
 
-_UNSIGNED = {t: (np.dtype(f"u{t.itemsize}"), int(np.iinfo(t).max) + 1) for t in map(np.dtype, "bhilqBHILQ")}
-"""For each type of integers the unsigned one of its size, and the first number that it does not hold."""
+_BINARY = {"crossentropy": "binarycrossentropy", "logitcrossentropy": "logitbinarycrossentropy"}
 
 
-def check_labels(name: str, labels: np.ndarray, n: int) -> None:
-    """Refuse labels outside 0 … n-1."""
-    if not labels.size:
-        return
-    known = _UNSIGNED.get(labels.dtype)
-    if known is None:  # of another byte order
-        return check_labels(name, labels.astype(labels.dtype.newbyteorder("=")), n)
-    unsigned, top = known
-    bits = labels.view(unsigned)  # in which negative ones are large: one pass
-    largest = bits.item(bits.argmax())
-    if largest >= n or largest >= top:
-        wrong = labels[(labels < 0) | (labels >= n)]
-        allowed = f"with {n} classes labels are 0 … {n - 1}" if n > 0 else "there are no classes"
-        raise ValueError(f"{name}: label {wrong.flat[0]} is out of range: {allowed}")
+def _check_onehot(name: str, target: np.ndarray) -> None:
+    """Refuse class numbers, and labels of yes or no, that have the prediction's shape by accident.
+
+    Weights of any size are floats with an axis for the batch.  A single row has to sum to 1.
+    """
+    if target.ndim == 1 and target.dtype.kind in "fiub":
+        if target.dtype.kind == "f" and (target >= 0).all() and abs(target.sum() - 1) < 1e-3:
+            return
+        raise ValueError(
+            f"{name}: a prediction of shape {target.shape} is a single row of {len(target)} classes, and its target is "
+            f"a label or a one-hot row of floats, not {len(target)} labels: for labels of yes or no use {_BINARY[name]}"
+        )
+    if target.dtype.kind in "iub" and not is_onehot(target):
+        raise ValueError(
+            f"{name}: integers of the prediction's shape {target.shape} are one-hot rows, each with a single 1, and "
+            f"these are not: class numbers have the shape {target.shape[:-1]}, weights are floats"
+        )
+
+
+def _probabilities(name: str, prediction: Any) -> Any:
+    """Refuse what lies outside [0, 1]; what does so by rounding is brought back, its gradient as it was."""
+    plain = data(prediction)
+    if not plain.size:
+        return prediction
+    low, high = plain.item(plain.argmin()), plain.item(plain.argmax())
+    if (low >= 0 and high <= 1) or low != low:  # NaN: the loss is NaN, which the training reports
+        return prediction
+    rounding = max(1e-5, 10 * float(np.finfo(plain.dtype).eps))
+    if low < -rounding or high > 1 + rounding:
+        raise ValueError(
+            f"{name}: predictions are probabilities, between 0 and 1, and one is "
+            f"{low if low < -rounding else high:g}: use logit{name} for what has not gone through "
+            f"{'σ' if 'binary' in name else 'softmax'}"
+        )
+    return prediction + (np.clip(plain, 0, 1) - plain)
 
 
 def logitcrossentropy(prediction: Any, target: Any) -> Any:
@@ -173,9 +213,10 @@ def logitcrossentropy(prediction: Any, target: Any) -> Any:
     Parameters
     ----------
     prediction : array
-        Of shape (..., classes), before softmax.
+        Of shape (..., classes), before softmax, with two classes or more.
     target : array
-        Integer labels of shape (...), or one-hot rows (or other weights) of the prediction's shape.
+        Integer labels of shape (...), or one-hot rows (or other weights, as floats) of the prediction's shape.
+        Where the prediction is a single row (classes,), a label or a one-hot row of floats.
 
     Returns
     -------
@@ -185,7 +226,7 @@ def logitcrossentropy(prediction: Any, target: Any) -> Any:
     Raises
     ------
     ValueError
-        If shapes do not fit, or a label is out of range.
+        If shapes do not fit, there are fewer than two classes, or a label is out of range.
     TypeError
         If labels are no integers, or something else is no real number.
 
@@ -209,9 +250,10 @@ def crossentropy(prediction: Any, target: Any) -> Any:
     Parameters
     ----------
     prediction : array
-        Of shape (..., classes): probabilities, after softmax.
+        Of shape (..., classes): probabilities, after softmax, with two classes or more.
     target : array
-        Integer labels of shape (...), or one-hot rows (or other weights) of the prediction's shape.
+        Integer labels of shape (...), or one-hot rows (or other weights, as floats) of the prediction's shape.
+        Where the prediction is a single row (classes,), a label or a one-hot row of floats.
 
     Returns
     -------
@@ -221,7 +263,8 @@ def crossentropy(prediction: Any, target: Any) -> Any:
     Raises
     ------
     ValueError
-        If shapes do not fit, or a label is out of range.
+        If shapes do not fit, there are fewer than two classes, a label is out of range, or a prediction lies
+        outside [0, 1].
     TypeError
         If labels are no integers, or something else is no real number.
 
@@ -232,6 +275,7 @@ def crossentropy(prediction: Any, target: Any) -> Any:
     0.3466
     """
     prediction, target, labels = _classes("crossentropy", prediction, target)
+    prediction = _probabilities("crossentropy", prediction)
     n = len(prediction)
     if labels:
         return -np.sum(np.log(prediction[np.arange(n), target])) / n
@@ -270,7 +314,7 @@ def binarycrossentropy(prediction: Any, target: Any) -> Any:
     Raises
     ------
     ValueError
-        If the shapes differ, or a target is out of range.
+        If the shapes differ, or a prediction or target lies outside [0, 1].
     TypeError
         If one is not made of real numbers.
 
@@ -281,6 +325,7 @@ def binarycrossentropy(prediction: Any, target: Any) -> Any:
     0.3466
     """
     prediction, y, n = _binary("binarycrossentropy", prediction, target)
+    prediction = _probabilities("binarycrossentropy", prediction)
     no = 1 - y
     return -np.sum(y * _log(prediction, y) + no * _log(1 - prediction, no)) / n
 
@@ -315,79 +360,3 @@ def logitbinarycrossentropy(prediction: Any, target: Any) -> Any:
     """
     prediction, y, n = _binary("logitbinarycrossentropy", prediction, target)
     return np.sum(softplus(prediction) - y * prediction) / n
-
-
-def onehot(labels: Any, n: int) -> np.ndarray:
-    """Labels as rows with a single 1.
-
-    Parameters
-    ----------
-    labels : array_like of int
-        Of any shape, each from 0 to n - 1.
-    n : int
-        How many classes there are.
-
-    Returns
-    -------
-    ndarray
-        float32, of shape `labels.shape + (n,)`.
-
-    Raises
-    ------
-    ValueError
-        If a label is out of range.
-    TypeError
-        If labels are no integers.
-
-    Examples
-    --------
-    >>> from fluxmagic import onehot
-    >>> onehot([0, 2], 3)
-    array([[1., 0., 0.],
-           [0., 0., 1.]], dtype=float32)
-    """
-    labels = np.asarray(labels)
-    if labels.size and labels.dtype.kind not in "iu":
-        raise TypeError(f"onehot: labels are integers, not {labels.dtype}")
-    check_labels("onehot", labels, n)
-    return np.eye(n, dtype=np.float32)[labels.astype(np.intp)]  # type: ignore[no-any-return]
-
-
-def accuracy(prediction: Any, labels: Any) -> float:
-    """The share of rows whose largest entry is at the label.
-
-    Parameters
-    ----------
-    prediction : array
-        Of shape (..., classes): probabilities, or what goes into softmax.
-    labels : array_like
-        Integers of shape (...), or one-hot rows of the prediction's shape.
-
-    Returns
-    -------
-    float
-        Between 0 and 1; NaN of an empty batch.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit, or a label is out of range.
-
-    Examples
-    --------
-    >>> from fluxmagic import accuracy
-    >>> accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1])
-    0.5
-    """
-    prediction, labels = np.asarray(data(prediction)), np.asarray(data(labels))
-    if labels.shape == prediction.shape and prediction.ndim:
-        labels = labels.argmax(-1)
-    elif labels.dtype.kind in "iu" and labels.shape == prediction.shape[:-1] and prediction.ndim:
-        check_labels("accuracy", labels, prediction.shape[-1])
-    if not prediction.ndim or labels.shape != prediction.shape[:-1]:
-        raise ValueError(
-            f"accuracy: a prediction of shape {prediction.shape} does not go with labels of shape {labels.shape}"
-        )
-    if not labels.size:
-        return float("nan")
-    return float(np.mean(prediction.argmax(-1) == labels))
