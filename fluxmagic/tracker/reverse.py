@@ -261,6 +261,7 @@ def update(p: Param, Δ: Any) -> Param:
         p.value[...] += Δ
     except ValueError:
         raise ValueError(f"update(): Δ of shape {Δ.shape} does not fit a parameter of shape {p.shape}") from None
-    p.updated = next(serials)
+    if Δ.any():
+        p.updated = next(serials)
     p.clear()
     return p

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fluxmagic
-from fluxmagic import Dense, back, gradient, param, random
+from fluxmagic import ADAM, SGD, Dense, back, gradient, param, random, train
 from fluxmagic.tracker import (
     Tracked,
     checkpoint,
@@ -270,12 +270,34 @@ def test_gradients_inside_are_tracked_outside_plain():
 def test_parameters_within_gradient():
     W = param([2.0, 3.0])
     (δ,) = gradient(lambda x: np.sum(W * x * x), [1.0, 2.0])
-    assert type(δ) is np.ndarray
+    assert istracked(δ)  # it depends on W
     assert δ.tolist() == [4, 12]
     assert not W.grad.any()  # gradient() leaves parameters alone
-    (δ,) = gradient(lambda W: np.sum(W**2), W)  # a parameter is taken at its value
+    (δ,) = gradient(lambda W: np.sum(W**2), W)
     assert δ.tolist() == [4, 6]
     assert not W.grad.any()
+    assert type(gradient(lambda x: np.sum(W.data * x * x), [1.0, 2.0])[0]) is np.ndarray
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (lambda W: W + gradient(lambda w: w**3, W)[0], 13),
+        (lambda W: W + gradient(lambda w: w**3, W * 1)[0], 13),
+        (lambda W: W + gradient(lambda x: W * W * x**3, 1.0)[0], 13),  # by a closure
+        (lambda W: W + hessian(lambda w: w**4 / 4, W), 1 + 6 * 2),
+        (lambda W: W + forward(lambda w: w**3, W)[1](1.0)[0], 13),
+        (lambda W: W + forward(lambda x: W**3 * x, 1.0)[0], 13),
+    ],
+)
+def test_a_loss_that_holds_a_gradient_has_one_gradient(loss, expected):
+    W = param(2.0)
+    back(loss(W))
+    assert W.grad == expected
+    W = param(2.0)
+    train(lambda: loss(W), [()], SGD([W], 1.0))
+    assert W.data == 2 - expected
+    assert gradient(loss, 2.0)[0] == expected
 
 
 def test_back_of_a_loss_that_holds_a_gradient():
@@ -332,6 +354,111 @@ def test_forward_can_be_pulled_back_many_times():
         a, b = pullback([1.0, 10.0])
         assert a.tolist() == [3, 40]
         assert b.tolist() == [1, 20]
+
+
+def test_forward_gives_an_array_of_its_own():
+    for f in (np.exp, lambda x: x, lambda x: np.reshape(np.exp(x), (1,))[0]):
+        x = np.zeros(()) if f is not np.exp else np.zeros(1)
+        y, pullback = forward(f, x)
+        y += 1
+        assert pullback(np.ones(np.shape(y)))[0] == 1
+        assert not x.any()
+
+
+def test_a_pullback_is_differentiable_with_respect_to_its_gradient():
+    _, pullback = forward(np.square, [1.0, 3.0])
+    assert gradient(lambda d: pullback(d)[0].sum(), [1.0, 1.0])[0].tolist() == [2, 6]
+    assert jacobian(lambda d: pullback(d)[0], [1.0, 1.0]).tolist() == [[2, 0], [0, 6]]
+    _, pullback = forward(lambda a, b: np.matmul(a, b), np.eye(2), [1.0, 2.0])
+    assert gradcheck(lambda d: sum(np.sum(np.sin(δ)) for δ in pullback(d)), [0.3, 0.5])
+    # from within: the value that it is taken at, and the gradient that it is given
+    f = lambda x: forward(lambda y: y**3, x)[1](x)[0]  # 3x²·x
+    assert gradient(f, 2.0)[0] == 36
+    W = param([2.0, 3.0])
+    back(pullback(W)[1].sum())
+    assert W.grad.tolist() == [1, 1]
+    assert type(pullback([1.0, 1.0])[0]) is np.ndarray
+
+
+# -- a graph that is older than its parameters
+
+
+def stale(name="W"):
+    return pytest.raises(RuntimeError, match=rf"{name} of shape .* was updated after.*compute the loss again")
+
+
+def test_back_after_an_update_names_the_parameter():
+    W, V = param(3.0), param([1.0])
+    l = W * W
+    hidden = V * 2
+    back(l)
+    update(W, -1.0)
+    with stale():
+        back(l)
+    assert W.grad == 0
+    with stale():
+        back(l * 1)  # made later, of what is stale
+    back(W * W)
+    assert W.grad == 4
+    back(hidden.sum())
+    assert V.grad == 2
+    model = [V]
+    l = (model[0] * 2).sum()
+    V.data = [5.0]
+    del V
+    with stale("a parameter"):
+        back(l)
+
+
+@pytest.mark.parametrize("make", [lambda W: SGD([W], 0.1), lambda W: ADAM([W]), lambda W: SGD([W], 0.1, clip=1)])
+def test_back_after_an_optimisers_update_is_stale(make):
+    W = param([3.0, 1.0])
+    opt = make(W)
+    for _ in range(2):
+        l = (W * W).sum()
+        back(l)
+        opt()
+        with stale():
+            back(l)
+    back((W * W).sum())
+
+
+def test_what_changes_no_value_makes_nothing_stale():
+    W = param(3.0)
+    opt = SGD([W], 0.1)
+    l = W * W
+    back(l)
+    W.clear()
+    update(W, 0)
+    opt.clear()
+    back(l)
+    assert W.grad == 6
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda W: checkpoint(lambda: W * W),
+        lambda W: np.sum(cube(W)),
+        lambda W: gradient(lambda x: x * W, 1.0)[0] * W,
+    ],
+)
+def test_stale_graphs_of_all_kinds(build):
+    W = param(3.0)
+    l = build(W)
+    update(W, 1)
+    with stale():
+        back(l)
+
+
+def test_a_stale_pullback():
+    W = param(3.0)
+    _, at_W = forward(np.square, W)
+    _, closing = forward(lambda x: np.exp(x * W), 1.0)
+    update(W, 1)
+    for pullback in (at_W, closing):
+        with stale():
+            pullback(1.0)
 
 
 def test_integers_become_float64_in_gradients():
