@@ -341,7 +341,7 @@ def take_step(
     strict : bool
         The loss may depend on no other parameters than those of the one optimiser.
     look : callable, optional
-        Called with the loss before the reverse pass; may fill `opts`.
+        Called with a scalar loss before it is checked to be finite; may fill `opts`.
 
     Returns
     -------
@@ -355,9 +355,9 @@ def take_step(
             l = loss(*d) if type(d) is tuple else loss(d)
         finally:
             depth.level -= 1
-        value = checked(l, step)
-        if look is not None:
+        if look is not None and isinstance(l, Tracked) and l.value.shape == ():
             look(l)
+        value = checked(l, step)
         descend(l, value, step, opts, strict)
     except NotFinite as error:
         _blame(error, l)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,13 @@ class Feed:
 
     Parameters
     ----------
-    data : iterable, or function without arguments
-        Gone through afresh every epoch; a function is called to make it.
+    data : iterable, or function without arguments, or None
+        Gone through afresh every epoch; a function is called to make it.  None gives empty batches without end.
 
     Attributes
     ----------
+    last : object
+        The last batch that was handed out, or gone past; None before the first.
     generators : list of Generator
         What the order of the data may be drawn from.
     place : int
@@ -34,12 +37,13 @@ class Feed:
     """
 
     def __init__(self, data: Any) -> None:
-        if not callable(data) and not isinstance(data, Iterable):
+        if data is not None and not callable(data) and not _iterable(data):
             raise TypeError(f"data gives batches when iterated over, and a {type(data).__name__} does not")
         self.data = data
         self.generators: list[np.random.Generator] = []
         self.place = 0
         self.length: int | None = None
+        self.last: Any = None
         self._epoch_start: GeneratorStates = []
         self._batches: Iterator[Any] | None = None
         self._kept: tuple[Any] | None = None
@@ -59,12 +63,21 @@ class Feed:
         """The next batch, or `END`.  Whoever has worked on it adds one to `place`."""
         if self._kept is not None:
             (d,), self._kept = self._kept, None
-            return d
-        if self._batches is None or self._broken:
-            self._begin()
-        self._broken = True
-        d = next(self._batches, END)  # type: ignore[arg-type]
-        self._broken = False
+        else:
+            if self._batches is None or self._broken:
+                self._begin()
+            self._broken = True
+            d = next(self._batches, END)  # type: ignore[arg-type]
+            self._broken = False
+        if d is END:
+            return END
+        if self.place == self.length:
+            self.keep(d)
+            raise ValueError(
+                f"the data says that it has {self.length} batches (its len), and gives more: an epoch would leave "
+                "them out. Make its len right, or pass a function that returns iter(data)"
+            )
+        self.last = d
         return d
 
     def _begin(self) -> None:
@@ -100,13 +113,21 @@ class Feed:
         restore_generators(epoch_start)
         self._open()
         assert self._batches is not None
-        for _ in range(place):
-            if next(self._batches, END) is END:
+        for _ in range(place if self.data is not None else 0):
+            d = next(self._batches, END)
+            if d is END:
                 raise ValueError(f"the data has come to an end before batch {place}, which the run has been at")
+            self.last = d
         self.place = place
 
     def _open(self) -> None:
-        source: Any = self.data() if callable(self.data) else self.data
+        source: Any = repeat(()) if self.data is None else self.data() if callable(self.data) else self.data
         self.length = len(source) if hasattr(source, "__len__") else None
-        self._batches = iter(source)
+        # what has items and a len, and no __iter__, need not end by itself
+        by_item = self.length is not None and not hasattr(source, "__iter__")
+        self._batches = (source[i] for i in range(len(source))) if by_item else iter(source)
         self.place = 0
+
+
+def _iterable(data: Any) -> bool:
+    return isinstance(data, Iterable) or (hasattr(data, "__getitem__") and hasattr(data, "__len__"))

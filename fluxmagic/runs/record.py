@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from bisect import bisect_left
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,6 +84,7 @@ class Record:
         self.events: list[Event] = []
         self.put_back: list[tuple[int, int]] = []  # after how many steps the weights of which step were put back
         self._best: Best | None = None
+        self._seen: tuple[int, Best | None] = 0, None  # where every step is an epoch: the best of so many
         self._sums = 0, 0.0, 0  # up to which step of the present epoch: Σ loss · rows, Σ rows
 
     def copy(self, step: int, *, here: bool = False, epoch_over: bool = True) -> Record:
@@ -119,6 +121,21 @@ class Record:
         self.epochs.append(n)
         self._compare(len(self.means), n, mean, checks)
 
+    @property
+    def epochs_done(self) -> int:
+        """Whole epochs."""
+        return len(self.loss) if self.stepwise else len(self.means)
+
+    def ended(self, step: int) -> bool:
+        """Say whether an epoch ended after so many steps."""
+        i = bisect_left(self.epochs, step, 1)
+        return i < len(self.epochs) and self.epochs[i] == step
+
+    def checks_at(self, step: int) -> dict[str, float]:
+        """Return what was evaluated after so many steps."""
+        i = bisect_left(self.checks, step, key=lambda check: check[0])
+        return self.checks[i][1] if i < len(self.checks) and self.checks[i][0] == step else {}
+
     # -- losses to show ------------------------------------------------------------------------------------
 
     def epoch_mean(self) -> float:
@@ -144,10 +161,13 @@ class Record:
         """The best epoch; None before the first one that is whole and has a finite value."""
         if not self.stepwise:
             return self._best
-        losses = np.array(self.loss[:])
-        losses[~np.isfinite(losses)] = math.inf
-        step = int(losses.argmin()) + 1 if len(losses) else 0
-        return Best("loss", float(losses[step - 1]), step, step) if step and losses[step - 1] < math.inf else None
+        seen, best = self._seen
+        for step, value in enumerate(self.loss[seen:], seen + 1):
+            if math.isfinite(value) and (best is None or value < best.value):
+                best = Best("loss", value, step, step)
+            seen = step
+        self._seen = seen, best
+        return best
 
     def _mean(self, start: int, end: int) -> float:
         total, rows = _sums(self.loss[start:end], self.rows[start:end])

@@ -36,7 +36,9 @@ from fluxmagic.optimise.train import (
 from fluxmagic.runs import back, code, files
 from fluxmagic.runs.back import NotRepeated
 from fluxmagic.runs.code import Source
+from fluxmagic.runs.early_stopping import Condition, out_of_patience
 from fluxmagic.runs.environment import environment
+from fluxmagic.runs.evaluate import evaluate
 from fluxmagic.runs.feed import END, Feed
 from fluxmagic.runs.gear import Gear, checked, optimiser
 from fluxmagic.runs.history import History
@@ -52,7 +54,6 @@ from fluxmagic.runs.snapshot import (
     put,
     restore_generators,
 )
-from fluxmagic.runs.validation import validate
 from fluxmagic.tracker import Param, Tracked, leaves
 
 __all__ = ["NotRepeated", "Run"]
@@ -61,6 +62,7 @@ TURN = 0.02  # seconds that a run keeps an event loop for itself
 RECENT = 200  # steps among which `recover` looks for a good one
 FOREVER = 1 << 60  # steps
 STRETCH = 1000  # steps at most that are taken in one go
+RESERVED = frozenset(("step", "epoch", "seconds", "loss", "valid", "opt"))
 GROWN = 10.0  # a loss that has grown so many times tells that the weights have left
 
 
@@ -79,7 +81,8 @@ class Run:
         loss; or any function that updates parameters and clears their gradients.
     epochs : int
     valid : array or tuple of arrays, iterable of batches, or function that returns such, optional
-        What the loss is validated on after every epoch, `CHUNK` rows at a time.
+        What the loss is validated on after every epoch.  Arrays are passed whole, in one call; where they are too
+        large for that, give `batches(X, Y, size)`: of batches the mean is taken, weighted by their rows.
     metrics : dict, optional
         From name to a function of a batch, to a number; evaluated on `valid` (without it on the last batch).
     model : optional
@@ -89,11 +92,11 @@ class Run:
     name : str, optional
     hypers : dict, optional
         Hyper-parameters, where `opt` is a class or a name.
-    until : function of the run, optional
-        The run ends after an epoch for which it is true.
+    until : function of the run, or Condition, optional
+        The run ends after an epoch for which it is true; a `Condition` is a function of `epoch_values`.
     patience : int, optional
-        The run ends when the validation loss (without `valid` the epoch's mean loss) has had no new minimum for
-        so many epochs.  With `until` or `patience` the weights of the best epoch are put back in the end.
+        The run ends when the validation loss (without `valid` the mean loss over the epoch's rows) has had no new
+        minimum for so many epochs.  With `until` or `patience` the weights of the best epoch are put back in the end.
     strict : bool
         A parameter that turns up after the first batch is an error, if the optimiser trains all that the first
         batch's loss depends on.
@@ -174,6 +177,14 @@ class Run:
         self.patience = None if patience is None else _positive("patience", patience)
         if isinstance(valid, Iterator):
             raise TypeError("valid is a generator, which can be gone through once: pass a list, or a function")
+        if isinstance(data, Iterator) and self.epochs > 1:
+            raise ValueError(
+                f"the data is a {type(data).__name__}, which can be gone through once, and epochs is {epochs}: pass a "
+                "list, batches(...), or a function that makes it"
+            )
+        taken = sorted(RESERVED & self.metrics.keys())
+        if taken:
+            raise ValueError(f"a metric cannot be named {taken[0]}: that is another column of the history")
         for what, f in (("until", until), *((f"the metric {k}", f) for k, f in self.metrics.items())):
             if f is not None and not callable(f):
                 raise TypeError(f"{what} is a function, not a {type(f).__name__}")
@@ -194,7 +205,7 @@ class Run:
         self._found: tuple[Kept, GeneratorStates] = [], []  # statistics and generators before the run touched them
         self._at_start: GeneratorStates | None = None  # the generators just before the first step
         self._parked: tuple[Kept, Kept, GeneratorStates] | None = None
-        self._best: tuple[float, int, tuple[Kept, Kept]] | None = None  # loss, after how many steps, what it was
+        self._best: tuple[int, tuple[Kept, Kept]] | None = None  # after how many steps, and what it was
         self._environment: dict[str, Any] = {}
         self._requests: deque[Callable[[], None]] = deque()
         self._coming: deque[type[Optimiser]] = deque()  # what the requests will put in force
@@ -208,7 +219,6 @@ class Run:
         self._interrupts = Interrupts()
         self._driver: Any = None  # who waits for it in place of `wait` and `await`
         self._seconds = 0.0
-        self._last: Any = None  # the last batch, for metrics without validation data
         self.log = Log(log) if log is not None else None
 
     # -- looking -------------------------------------------------------------------------------------------
@@ -490,6 +500,7 @@ class Run:
         found = list(leaves(l))
         if not found:
             raise TypeError("the loss reaches no parameter")
+        self._try_options(float(l.value))
         gear = self._gear
         trained = gear.params or found
         self._own(trained, self._found)
@@ -503,6 +514,18 @@ class Run:
         self._snapshots.put(
             Snapshot(0, weights, self._found[0], self._at_start, gear.first_states(), gear.first_in_force, -1, [])
         )
+
+    def _try_options(self, loss: float) -> None:
+        """Evaluate what the options name, before anything has changed: what is wrong shows here."""
+        values = self._evaluate()
+        if isinstance(self.until, Condition):
+            self.until.holds({"loss": loss, **values, "epoch": 0, "step": 0})
+
+    def _evaluate(self) -> dict[str, float]:
+        """Validation loss and metrics."""
+        loss = getattr(self.loss, "aside", self.loss)  # a cell's loss binds names
+        functions = {**({} if self.valid is None else {"valid": loss}), **self.metrics}
+        return evaluate(functions, self.valid, self._feed.last, self._generators) if functions else {}
 
     def _go(
         self, n: int = FOREVER, until: float = math.inf, callbacks: Sequence[Callable[..., Any]] = ()
@@ -585,8 +608,7 @@ class Run:
                     raise refused
                 finally:
                     refused = None  # the error holds this frame
-            self._last = d
-            if place == feed.length:
+            if place == feed.length and (old is None or old.ended(step)) and feed.next() is END:
                 self._end_epoch(old)
                 self._seconds += clock() - now
                 record.seconds[-1] = self._seconds
@@ -611,12 +633,7 @@ class Run:
         if not self._feed.place:
             again = ": a generator can be gone through once; pass a list, batches(...), or a function"
             raise ValueError("the data gave no batch" + again * (self.epoch > 1))
-        if old is not None:
-            checks = dict(old.checks).get(self.steps, {})
-        else:
-            loss = getattr(self.loss, "aside", self.loss)  # a cell's loss binds names
-            functions = {**({} if self.valid is None else {"valid": loss}), **self.metrics}
-            checks = validate(functions, self.valid, self._last, self._generators) if functions else {}
+        checks = self._evaluate() if old is None else old.checks_at(self.steps)
         # an error in validation leaves the epoch unended: the next step validates once more
         self._feed.close()
         record.end_epoch(checks)
@@ -625,28 +642,22 @@ class Run:
         if self.log:
             self.log.write(epoch=self.epoch - 1, step=self.steps, seconds=self._seconds, **checks)
         if self.until is not None or self.patience is not None:
-            self._judge(checks.get("valid", record.means[-1]))
+            self._judge()
         if self.finished:
             self.state = "done"
         return self.finished or self.state == "stopped"
 
-    def _judge(self, loss: float) -> None:
+    def _judge(self) -> None:
         """Keep the best weights, and see whether it is enough."""
         record = self._record
-        if self._best is None and (best := record.copy(self.steps, epoch_over=False).best) is not None:
-            self._best = (
-                best.value,
-                best.step,
-                back.kept_after(self, best.step, record),
-            )
-        if self._best is None or math.isnan(self._best[0]) or loss < self._best[0]:
-            self._best = loss, self.steps, copies(self._trained, self._statistics)
-        since = len(record.epochs) - 1 - record.epochs.index(self._best[1])
-        if (self.until is not None and self.until(self)) or (self.patience is not None and since >= self.patience):
+        best = record.best
+        if best is not None and best.step == self.steps:
+            self._best = best.step, copies(self._trained, self._statistics)
+        if (self.until is not None and self.until(self)) or out_of_patience(record, self.patience):
             self._asked = "stop"
             self.state = "stopped"
-        if self.state == "stopped" or self.finished:
-            self._put_back(self._best[1], record)
+        if best is not None and (self.state == "stopped" or self.finished):
+            self._put_back(best.step, record)
 
     def put_back(self, step: int) -> None:
         """Put the weights and running statistics back as they were after a step; all else goes on from here.
@@ -671,7 +682,7 @@ class Run:
         if step == self.steps:
             return
         best = self._best
-        put(*(best[2] if best is not None and best[1] == step else back.kept_after(self, step, record)))
+        put(*(best[1] if best is not None and best[0] == step else back.kept_after(self, step, record)))
         self._record.put_back.append((self.steps, step))
 
     def step(self, n: int = 1) -> float | None:
@@ -839,7 +850,7 @@ class Run:
         with back.unless_it_fails(self, "go back to"):
             back.again(self, self._snapshots.before(step), self._record, step)
             self._snapshots.cut(step)
-            if self._best is not None and self._best[1] > step:
+            if self._best is not None and self._best[0] > step:
                 self._best = None
         if self.state != "running":
             self.state = "paused"
@@ -926,7 +937,7 @@ class Run:
             new._feed.generators = self._generators
             new._at_start, new._environment = self._at_start, self._environment
             new._snapshots = self._snapshots.copy()
-            new._last, new._best, new._seconds = self._last, self._best, self._seconds
+            new._best, new._seconds = self._best, self._seconds
             here = back.snapshot(self)
             new._record = self._record.copy(self.steps, here=True)
             back.restore(new, here)
@@ -1082,6 +1093,6 @@ def _positive(name: str, value: Any) -> int:
     return int(value)
 
 
-Interrupts.whole.update(f.__code__ for f in (Log.write, Run._judge))
-Interrupts.breakable.add(validate.__code__)
+Interrupts.whole.update(f.__code__ for f in (Log.write, Run._judge, Record.end_epoch, count_rows))
+Interrupts.breakable.add(evaluate.__code__)
 Interrupts.atoms.update(f.__code__ for f in (Run._go, Run._stretch, Run._end_epoch, Feed.next))

@@ -14,10 +14,12 @@ import fluxmagic
 from fluxmagic import ADAM, SGD, Momentum, NotFinite, Run, accuracy, batches, mse, param
 from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
 from fluxmagic.runs import Event
+from fluxmagic.runs.early_stopping import Condition
 from fluxmagic.tracker import update
 from tests.runs.problems import X, Y, arrays, fresh, line, network
 
 nan = math.nan
+W3 = param(np.ones(3))
 
 
 # -- stepping ----------------------------------------------------------------------------------------------------------
@@ -80,10 +82,60 @@ def test_a_generator_is_data_for_one_epoch():
     run, _ = line(data=(x for x in [1.0, 2.0]))
     run.train()
     assert (run.steps, run.state) == (2, "done")
-    run, _ = line(data=(x for x in [1.0, 2.0]), epochs=2)
+    with pytest.raises(ValueError, match="the data is a generator, which can be gone through once, and epochs is 2"):
+        line(data=(x for x in [1.0, 2.0]), epochs=2)
+    once = iter([1.0, 2.0])
+    run, _ = line(data=lambda: once, epochs=2)
     with pytest.raises(ValueError, match="a generator can be gone through once; pass a list"):
         run.train()
     assert run.steps == 2
+
+
+class Counted:
+    """Data whose len is not the number of its batches."""
+
+    def __init__(self, n, said):
+        self.n, self.said = n, said
+
+    def __len__(self):
+        return self.said
+
+    def __iter__(self):
+        return iter([float(i) for i in range(self.n)])
+
+
+class Items:
+    """Data that has a len and items, and no end."""
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, i):
+        return float(i)
+
+
+def test_data_whose_len_is_too_small_is_an_error_and_no_batch_is_lost():
+    run, _ = line(data=Counted(5, 3), epochs=2)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="the data says that it has 3 batches"):
+            run.train()
+        assert (run.steps, run.epoch, run.state) == (3, 1, "failed")
+    run.data.said = 5
+    run.rewind(3)
+    run.train()
+    assert run.history["epoch"].tolist() == [1] * 5 + [2] * 5
+
+
+def test_data_whose_len_is_too_large_ends_where_it_ends():
+    run, _ = line(data=Counted(3, 5), epochs=2)
+    run.train()
+    assert run.history["epoch"].tolist() == [1] * 3 + [2] * 3
+
+
+def test_data_that_has_items_and_a_len_ends_by_its_len():
+    run, _ = line(data=Items(), epochs=2)
+    run.train()
+    assert (run.steps, run.epoch) == (6, 3)
 
 
 @pytest.mark.parametrize("data", [[], lambda: iter(())])
@@ -580,7 +632,7 @@ def test_validation_is_once_an_epoch_in_test_mode_and_changes_nothing():
     checked, m = network(valid=batches(X, Y, 5), metrics={"m": metric})
     checked.train()
     assert arrays(checked) == arrays(plain)
-    assert calls == [5, 5, 5, 5, 2] * 4
+    assert calls == [5, 5, 5, 5, 2] * 5  # once before the first step
     h = checked.history
     assert np.isfinite(h["valid"]).tolist() == [False, False, False, False, True] * 4
     with fluxmagic.layers.testmode(m):
@@ -599,22 +651,131 @@ def test_validation_data_that_is_shuffled_by_the_same_generator_changes_nothing(
     assert arrays(run) == arrays(plain)
 
 
-@pytest.mark.parametrize("kind", ["tuple", "array", "list", "function"])
-def test_validation_takes_rows_in_chunks_and_weighs_them(kind):
+@pytest.mark.parametrize("kind", ["tuple", "array", "list", "function", "batches", "numbered"])
+def test_validation_is_one_call_and_batches_are_weighted_by_rows(kind):
     W = param(0.0)
     rows = np.arange(2500.0)
     sizes = []
 
-    def count(x):
-        sizes.append(len(x))
-        return x.mean()
+    def mean(*d):
+        sizes.append(len(d[-1]))
+        return d[-1].mean()
 
-    valid = {"tuple": (rows,), "array": rows, "list": [rows[:3], rows[3:]], "function": lambda: [(rows,)]}[kind]
-    run = Run(lambda x: ((W - x) ** 2).mean(), [np.ones(2)], "SGD", valid=valid, metrics={"mean": count})
+    valid = {
+        "tuple": (rows,),
+        "array": rows,
+        "list": [rows[:3], rows[3:]],
+        "function": lambda: [(rows,)],
+        "batches": batches(rows, 1000, shuffle=False),
+        "numbered": [(0, rows[:3]), (1, rows[3:])],
+    }[kind]
+    loss = lambda *d: ((W - d[-1]) ** 2).mean()
+    run = Run(loss, [np.ones(2)], "SGD", valid=valid, metrics={"mean": mean})
     run.train()
     assert run.last_check["mean"] == pytest.approx(rows.mean())
-    chunks = [1024, 1024, 452]
-    assert sizes == {"tuple": chunks, "array": chunks, "list": [3, 2497], "function": [2500]}[kind]
+    calls = {"list": [3, 2497], "numbered": [3, 2497], "batches": [1000, 1000, 500]}.get(kind, [2500])
+    assert sizes == calls * 2  # once before the first step
+
+
+def test_a_metric_that_is_no_mean_is_right_for_more_rows_than_one_chunk():
+    x = np.linspace(0, 1, 1025)
+    W = param(1.0)
+    r2 = lambda x, y: 1 - float(((W.data * x - y) ** 2).sum() / ((y - y.mean()) ** 2).sum())
+    run = Run(
+        lambda x, y: ((W * x - y) ** 2).mean(),
+        [(x[:8], x[:8])],
+        "SGD",
+        valid=(x, x),
+        metrics={"R²": r2, "most": lambda x, y: x.max()},
+    )
+    run.train()
+    assert run.last_check == {"valid": 0.0, "R²": 1.0, "most": 1.0}
+
+
+def test_where_memory_does_not_suffice_the_option_is_named_with_what_to_do():
+    W = param(1.0)
+
+    def loss(x):
+        if len(x) > 2:
+            raise MemoryError("Unable to allocate 3 TiB")
+        return (W * x).mean()
+
+    run = Run(loss, [np.ones(2)], "SGD", valid=np.ones(5))
+    with pytest.raises(MemoryError, match=r"valid: Unable to allocate 3 TiB\. .*valid=batches\(X, Y, 1024\)"):
+        run.train()
+    run.valid = batches(np.ones(5), 2)
+    run.train()
+    assert run.steps == 1
+
+
+def refuses(x):
+    raise KeyError("column")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "option"),
+    [
+        ({"metrics": {"acc": lambda x: W3 * x}}, TypeError, "metric acc"),
+        ({"metrics": {"acc": lambda x: "high"}}, TypeError, "metric acc"),
+        ({"metrics": {"acc": lambda x: None}}, TypeError, "metric acc"),
+        ({"metrics": {"acc": refuses}}, KeyError, "metric acc"),
+        ({"metrics": {"acc": lambda x, y: 1}}, TypeError, "metric acc"),
+        ({"until": Condition(lambda v: v["acc"] > 1)}, KeyError, "until"),
+        ({"until": Condition(lambda v: v["valid"] < 1)}, KeyError, "until"),
+        ({"valid": (X, Y)}, TypeError, "valid"),
+        ({"valid": (X, Y[:3])}, ValueError, "valid"),
+        ({"valid": lambda: iter(())}, ValueError, "valid"),
+    ],
+)
+def test_what_an_option_names_is_tried_before_the_first_step_and_reported_by_its_name(options, error, option):
+    run, W = line(**options)
+    for _ in range(2):
+        with pytest.raises(error) as caught:
+            run.train()
+        assert option in " ".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
+        assert caught.value.option == option
+        assert (run.steps, run.params, run.state) == (0, [], "failed")
+        assert W.data.tolist() == [4.0, -2.0]
+        assert not W.grad.any()
+    run.valid, run.metrics, run.until = None, {}, None
+    run.train()
+    calm, V = line()
+    calm.train()
+    assert W.data.tobytes() == V.data.tobytes()
+
+
+def test_an_error_in_the_loss_is_not_an_error_of_an_option():
+    run, _ = line(valid=np.ones(2))
+    run.loss = lambda x: 1 / 0
+    with pytest.raises(ZeroDivisionError) as caught:
+        run.train()
+    assert not hasattr(caught.value, "__notes__")
+
+
+@pytest.mark.parametrize("name", ["loss", "valid", "step", "epoch", "seconds", "opt"])
+def test_a_metric_cannot_have_the_name_of_another_column(name):
+    with pytest.raises(ValueError, match=f"a metric cannot be named {name}"):
+        line(metrics={name: lambda x: 1.0})
+
+
+def test_a_condition_sees_the_epoch_s_mean_validation_loss_metrics_epoch_and_step():
+    seen = []
+    run, _ = line(
+        epochs=9,
+        valid=[np.zeros(2)],
+        metrics={"m": lambda x: 3.0},
+        until=Condition(lambda v: seen.append(dict(v)) or v["epoch"] == 2),
+    )
+    run.train()
+    assert (run.steps, run.state) == (8, "stopped")
+    h = run.history
+    first = {"loss": h["loss"][0], "valid": 20.0, "m": 3.0, "epoch": 0, "step": 0}
+    rest = [
+        {"loss": h["loss"][4 * k : 4 * k + 4].mean(), "valid": h["valid"][4 * k + 3], "m": 3.0}
+        | {"epoch": k + 1, "step": 4 * k + 4}
+        for k in range(2)
+    ]
+    assert seen == [pytest.approx(v) for v in [first, *rest]]
 
 
 def test_validation_keeps_no_graph_and_no_gradient():
@@ -650,7 +811,7 @@ def test_an_error_in_a_metric_leaves_the_epoch_unended_and_is_tried_again():
     bad = [True]
 
     def metric(x):
-        if bad[0]:
+        if bad[0] and run.steps:
             raise KeyError("column")
         return 1.0
 
@@ -658,6 +819,10 @@ def test_an_error_in_a_metric_leaves_the_epoch_unended_and_is_tried_again():
     with pytest.raises(KeyError):
         run.train()
     assert (run.steps, run.epoch, run.state) == (4, 1, "failed")
+    run.replay()
+    run.rewind(3)
+    with pytest.raises(KeyError):
+        run.train()
     bad[0] = False
     run.train()
     plain, V = line(epochs=2)
@@ -736,6 +901,45 @@ def test_an_error_in_the_loss_changes_nothing_and_the_batch_comes_again(opt):
     np.testing.assert_array_equal(run.history["loss"], calm.history["loss"])
 
 
+def test_a_first_step_that_is_refused_is_a_step(tmp_path):
+    W = param([1.0, 2.0])
+    run = Run(lambda x: (W * x).sum(), [math.nan, 1.0], "SGD", metrics={"x": lambda x: 1.0})
+    with pytest.raises(NotFinite):
+        run.step()
+    run.save(tmp_path / "run.npz")
+    run.replay()
+    branch = run.branch("b")
+    branch.train()
+    assert branch.steps == 2
+    run.rewind(0)
+    assert run.steps == 0
+    loaded = Run.load(tmp_path / "run.npz", run.loss, run.data, [W], metrics=run.metrics)
+    loaded.train()
+    assert loaded.steps == 2
+
+
+@pytest.mark.parametrize("sized", [True, False])
+def test_metrics_without_validation_data_have_a_batch_after_a_load_and_after_an_epoch_that_was_refused(tmp_path, sized):
+    W = param([1.0, 2.0])
+    bad = [math.nan, math.nan]
+    batch = [1.0, 2.0]
+    data = (lambda: list(batch)) if sized else (lambda: iter(list(batch)))
+    make = lambda: Run(lambda x: (W * x).sum(), data, "SGD", metrics={"x": lambda x: x}, epochs=2)
+    run = make()
+    run.step(2)
+    run.save(tmp_path / "run.npz")
+    loaded = Run.load(tmp_path / "run.npz", run.loss, data, [W], metrics=run.metrics)
+    loaded.train()
+    assert loaded.history["x"][1::2].tolist() == [2.0, 2.0]
+    batch[:] = bad
+    run = make()
+    for _ in range(4):
+        with pytest.raises(NotFinite):
+            run.step()
+    run.train()
+    assert (run.steps, run.state) == (4, "done")
+
+
 def test_a_refused_step_leaves_running_statistics_alone():
     run, _ = network()
     run.step(2)
@@ -805,7 +1009,7 @@ def test_our_own_rules_do_not_break_off_where_numpy_is_told_to_raise(name):
 
 @pytest.mark.parametrize("by_steps", [True, False])
 def test_patience_keeps_the_best_weights(by_steps):
-    valid = iter([5.0, 3.0, 4.0, nan, 6.0, 1.0])
+    valid = iter([9.0, 5.0, 3.0, 4.0, nan, 6.0, 1.0])  # the first is tried before the first step
     W = param(0.0)
     run = Run(
         lambda x: next(valid) if fluxmagic.layers.mode.is_testing() else W * 1.0,

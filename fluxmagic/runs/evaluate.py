@@ -1,0 +1,125 @@
+"""Loss and metrics on data that is not trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from fluxmagic.layers import state
+from fluxmagic.layers.batches import batches
+from fluxmagic.layers.mode import testing
+from fluxmagic.runs.record import count_rows
+from fluxmagic.runs.snapshot import generator_states, restore_generators
+from fluxmagic.tracker import data
+
+__all__ = ["evaluate", "named"]
+
+
+def evaluate(
+    functions: Mapping[str, Callable[..., Any]], valid: Any, last: Any, generators: list[np.random.Generator]
+) -> dict[str, float]:
+    """Evaluate functions on the whole of the validation data, in test mode; change nothing and keep no graph.
+
+    Parameters
+    ----------
+    functions : dict
+        From name to a function of a batch, to a number.  "valid" is the loss.
+    valid : array, tuple of arrays, iterable of batches, or function that returns such, or None
+        Arrays are passed whole, in one call.  Of batches the mean is taken, weighted by their rows.
+    last : tuple or array
+        What to take where `valid` is None.
+    generators : list of Generator
+        That are to be left as they are; so are those of `valid`.
+
+    Returns
+    -------
+    dict
+        From name to the value.
+
+    Raises
+    ------
+    TypeError
+        If a function gives no number.
+    ValueError
+        If arrays of `valid` differ in length, or it has no batch.
+    MemoryError
+        If arrays are too large for one call: give `batches(...)`.
+
+    Notes
+    -----
+    What a function raises gets a note, and an attribute `option`, that say for which option it was called.
+    """
+    own = [] if isinstance(valid, (list, tuple, np.ndarray)) else state(valid)
+    before = generator_states([*generators, *(x for x in own if isinstance(x, np.random.Generator))])
+    totals = dict.fromkeys(functions, 0.0)
+    rows = 0
+    try:
+        with testing():
+            chunks = _chunks(valid, last)
+            while True:
+                with named("valid"):
+                    d, n = next(chunks, (None, -1))
+                if n < 0:
+                    break
+                rows += n
+                for name, f in functions.items():
+                    with named(_option(name)):
+                        totals[name] += n * _number(f(*d) if isinstance(d, tuple) else f(d), name)
+    finally:
+        restore_generators(before)
+    return {name: total / rows if rows else math.nan for name, total in totals.items()}
+
+
+@contextmanager
+def named(option: str) -> Iterator[None]:
+    """Say in an error for which option of the run it was."""
+    try:
+        yield
+    except MemoryError as error:
+        if getattr(error, "option", None) is not None:
+            raise
+        advice = "the validation data is evaluated in one call; give it in parts: valid=batches(X, Y, 1024)"
+        told = MemoryError(f"{option}: {error or 'out of memory'}. {advice}")
+        told.option = option  # type: ignore[attr-defined]
+        raise told from error
+    except Exception as error:
+        if getattr(error, "option", None) is None:
+            error.add_note(f"(in {option})")
+            error.option = option  # type: ignore[attr-defined]
+        raise
+
+
+def _option(name: str) -> str:
+    return name if name == "valid" else f"metric {name}"
+
+
+def _number(value: Any, name: str) -> float:
+    x = data(value)
+    if isinstance(x, (str, bytes)) or np.ndim(x) != 0:
+        kind = f"an array of shape {np.shape(x)}" if np.ndim(x) else f"the text {x!r}"
+        raise TypeError(f"{_option(name)} gives {kind}, and has to give a number")
+    try:
+        return float(x)
+    except (TypeError, ValueError):
+        raise TypeError(f"{_option(name)} gives a {type(x).__name__}, and has to give a number") from None
+
+
+def _chunks(valid: Any, last: Any) -> Iterator[tuple[Any, int]]:
+    valid = valid() if callable(valid) else valid
+    if valid is None:
+        yield last, 1
+    elif isinstance(valid, batches) or (not isinstance(valid, tuple) and not hasattr(valid, "__array__")):
+        d = None
+        for d in valid:
+            yield tuple(d) if isinstance(d, (tuple, list)) else d, count_rows(d)
+        if d is None:
+            raise ValueError("valid has no batch: a generator can be gone through once; pass a list, or a function")
+    else:
+        arrays = tuple(np.asarray(data(a)) for a in (valid if isinstance(valid, tuple) else (valid,)))
+        if len({len(a) for a in arrays}) > 1:
+            raise ValueError(f"valid: arrays of different lengths: {', '.join(str(len(a)) for a in arrays)}")
+        yield arrays if isinstance(valid, tuple) else arrays[0], 1
