@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import platform
 import re
@@ -26,10 +27,19 @@ __all__ = ["ArchiveError", "read", "regular", "write", "write_atomically"]
 VERSION = 1
 META = "meta.json"
 _MOST_META = 256_000_000  # bytes
+_LONGEST = 4000  # characters of a message
 
 
 class ArchiveError(ValueError):
-    """A file cannot be taken: it is cut, damaged, foreign, from a newer version, or does not fit."""
+    """A file cannot be taken: it is cut, damaged, foreign, from a newer version, or does not fit.
+
+    Its message is one line of printable characters, whatever text of the file it quotes.
+    """
+
+    def __init__(self, message: str) -> None:
+        if len(message) > _LONGEST:
+            message = f"{message[:_LONGEST]}…"
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
 
 
 def digest(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
@@ -206,24 +216,26 @@ def read(path: Any, kind: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             for name in names:
                 if name != META:
                     arrays[name.removesuffix(".npy")] = _array(path, name, z.read(name))
-    except ArchiveError:
+            if meta.pop("sha256", None) != digest(meta, arrays):
+                raise ArchiveError(f"{path}: damaged: its content does not have the hash that it claims")
+    except (ArchiveError, MemoryError):
         raise
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
         raise ArchiveError(f"{path}: cut, damaged, or not a file of fluxmagic ({error})") from None
-    except Exception as error:  # zipfile and NumPy raise all kinds on what they were not made for
+    except Exception as error:  # zipfile, json and NumPy raise all kinds on what they were not made for
         raise ArchiveError(f"{path}: damaged ({type(error).__name__}: {error})") from None
-    claimed = meta.pop("sha256", None)
-    if claimed != digest(meta, arrays):
-        raise ArchiveError(f"{path}: damaged: its content does not have the hash that it claims")
     return meta, arrays
 
 
 def _check_meta(path: Path, meta: Any, kind: str) -> None:
     if not isinstance(meta, dict) or meta.get("format") != "fluxmagic":
         raise ArchiveError(f"{path}: not a file of fluxmagic")
-    if not isinstance(meta.get("version"), int) or meta["version"] > VERSION:
+    version = meta.get("version")
+    if type(version) is not int or version < 1:
+        raise ArchiveError(f"{path}: damaged: format {version!r}")
+    if version > VERSION:
         raise ArchiveError(
-            f"{path}: written by a newer version of fluxmagic (format {meta.get('version')}, this one reads {VERSION})"
+            f"{path}: written by a newer version of fluxmagic (format {version}, this one reads {VERSION})"
         )
     if meta.get("kind") != kind:
         raise ArchiveError(f"{path}: holds a {meta.get('kind')}, not a {kind}")
@@ -238,9 +250,7 @@ def _array(path: Path, name: str, raw: bytes) -> np.ndarray:
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(buffer)
     if dtype.hasobject or dtype.kind not in "fiub" or fortran:
         raise ArchiveError(f"{path}: {name} holds {dtype}, which is not taken")
-    count = 1
-    for n in shape:
-        count *= int(n)
-    if count < 0 or count * dtype.itemsize != len(raw) - buffer.tell():
+    count = math.prod(shape)
+    if min(shape, default=0) < 0 or count * dtype.itemsize != len(raw) - buffer.tell():
         raise ArchiveError(f"{path}: {name} does not have the length that its header claims")
     return np.frombuffer(raw, dtype, count, buffer.tell()).reshape(shape).copy()

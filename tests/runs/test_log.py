@@ -62,6 +62,50 @@ def test_a_line_that_was_cut_off_does_not_spoil_the_next(tmp_path):
     assert json.loads(path.read_text().splitlines()[2])["step"] == 1
 
 
+def test_after_a_full_disk_no_line_is_lost_or_glued_to_another(tmp_path):
+    code = """
+import os, resource, signal
+from tests.runs.problems import line
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+run, _ = line(epochs=1000, log="log")
+run.step(20)
+resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize("log") + 30, resource.RLIM_INFINITY))
+for _ in range(2):
+    try:
+        run.step(5)
+    except OSError as error:
+        print(error.errno, run.steps)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+run.step(5)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ROOT},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["27 21", "27 22"]
+    assert [e["step"] for e in lines(tmp_path / "log") if "loss" in e] == list(range(1, 28))
+
+
+def test_a_log_is_a_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(OSError, match="is a device, a pipe or a socket, not a regular file"):
+            line(log=path)
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        line(log=tmp_path)
+
+
+def test_a_name_that_is_no_text_is_escaped(tmp_path):
+    path = tmp_path / "log.jsonl"
+    run, _ = line(log=path, metrics={"\udc80": lambda x: 0.5, "η\n": lambda x: 1.0})
+    run.train()
+    assert next(e for e in lines(path) if "epoch" in e).keys() >= {"\udc80", "η\n"}
+
+
 def test_a_killed_process_loses_nothing_that_was_shown(tmp_path):
     code = """
 from tests.runs.problems import line
