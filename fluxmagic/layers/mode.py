@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import Any
 
-from fluxmagic.layers.parameters import walk
+from fluxmagic.layers.parameters import refuse_iterators, walk
 
 __all__ = ["TwoModes", "testing", "testmode"]
 
@@ -57,6 +57,11 @@ class testmode:  # noqa: N801 - called like a function, and read like one
     on : bool
         False puts them back into training mode, in which layers are made.
 
+    Raises
+    ------
+    TypeError
+        If m is a generator, or another iterator.
+
     Notes
     -----
     Flux's `testmode!(m)`.  It acts at once and for good; as a context (`with testmode(m): ...`) until the end
@@ -72,6 +77,7 @@ class testmode:  # noqa: N801 - called like a function, and read like one
     """
 
     def __init__(self, m: Any, on: bool = True) -> None:
+        refuse_iterators("testmode", [m])
         self._before = [(x, x.in_testmode) for _, x in walk(m) if isinstance(x, TwoModes)]
         self._on = bool(on)
         for x, _ in self._before:

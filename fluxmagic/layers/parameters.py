@@ -7,7 +7,8 @@ import dis
 import functools
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, compress
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,46 @@ _FOREIGN = (sys.stdlib_module_names - {"__main__"}).union(
         "zmq",
     ]
 )
+
+
+_CONTAINERS = (list, tuple, dict, set, frozenset)
+_PARTS = (
+    *_CONTAINERS,
+    types.SimpleNamespace,
+    Tracked,
+    np.random.Generator,
+    functools.partial,
+    types.MethodType,
+    types.FunctionType,
+)
+
+
+@functools.lru_cache(maxsize=1024)
+def _has_parts(cls: type) -> bool:
+    """Whether there is anything in an object of this class to look into or to find."""
+    if issubclass(cls, _LEAVES):
+        return False
+    return issubclass(cls, (*_PARTS, Mapping)) or cls.__module__ == "collections" or _root(cls) not in _FOREIGN
+
+
+def _kinds(values: Iterable[Any]) -> set[type]:
+    """The classes of what is to be looked into."""
+    return {k for k in set(map(type, values)) if _has_parts(k)}
+
+
+def _is_data(x: Iterable[Any], depth: int = 4) -> bool:
+    """Whether a container holds numbers, text, arrays and the like alone, some containers deep.
+
+    Data that a loss names has millions of entries: it is gone through by its types alone, 30 ns an entry.
+    """
+    values = x.values() if type(x) is dict else x
+    kinds = _kinds(values)
+    if not kinds:
+        return True
+    if not depth or not kinds.issubset(_CONTAINERS):
+        return False
+    inner = (v.values() if type(v) is dict else v for v in values if type(v) in kinds)
+    return _is_data(list(chain.from_iterable(inner)), depth - 1)
 
 
 def _root(x: Any) -> str:
@@ -74,9 +115,10 @@ def _children(x: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f".{k}", v) for k, v in {**(x.__kwdefaults__ or {}), **x.__dict__}.items())
         return
     if isinstance(x, Mapping):
-        yield from ((f"[{k!r}]", v) for k, v in x.items())
+        yield from ((f"[{k!r}]", v) for k, v in x.items() if _kinds((v,)))
     elif isinstance(x, (list, tuple)) or (type(x).__module__ == "collections" and hasattr(x, "__iter__")):
-        yield from ((f"[{i}]", v) for i, v in enumerate(x))
+        kinds = _kinds(x)
+        yield from ((f"[{i}]", v) for i, v in compress(enumerate(x), map(kinds.__contains__, map(type, x))))
     elif isinstance(x, (set, frozenset)):
         ordered = sorted(x, key=lambda v: v.serial if isinstance(v, Tracked) else -1)
         yield from ((f"{{{i}}}", v) for i, v in enumerate(ordered))
@@ -96,13 +138,14 @@ def _children(x: Any) -> Iterator[tuple[str, Any]]:
 
 
 def walk(*roots: Any) -> Iterator[tuple[str, Any]]:
-    """All that is reachable, each once, with its place; depth first, in order of definition."""
+    """All that is reachable, each once, with its place; depth first, in order of definition.  Data are left out."""
     seen: set[int] = set()
     keep: list[Any] = []  # an id must not be given to another object meanwhile
     stack: list[tuple[str, Any]] = [("", r) for r in reversed(roots)]
     while stack:
         path, x = stack.pop()
-        if isinstance(x, _LEAVES) or id(x) in seen:
+        kind: type = type(x)
+        if not _has_parts(kind) or id(x) in seen or (kind in _CONTAINERS and _is_data(x)):
             continue
         seen.add(id(x))
         keep.append(x)
@@ -110,6 +153,15 @@ def walk(*roots: Any) -> Iterator[tuple[str, Any]]:
         if not isinstance(x, (Tracked, np.random.Generator)):
             children = [(path + k, v) for k, v in _children(x)]
             stack.extend(reversed(children))
+
+
+def refuse_iterators(name: str, roots: Iterable[Any]) -> None:
+    """Refuse a generator: to look for parameters in it would use it up, so that they would be missing in silence."""
+    roots = list(roots)
+    kinds = set(map(type, roots)).union(*(map(type, x) for x in roots if type(x) in (list, tuple, set, frozenset)))
+    for cls in kinds:
+        if issubclass(cls, Iterator) and _root(cls) in _FOREIGN:
+            raise TypeError(f"{name}: a {cls.__name__} can be gone through only once: pass a list, {name}(list(...))")
 
 
 def named_params(*ms: Any) -> Iterator[tuple[str, Param]]:
@@ -125,6 +177,11 @@ def named_params(*ms: Any) -> Iterator[tuple[str, Param]]:
     iterator of (str, Param)
         The place is written as the code that leads to it from the root.
 
+    Raises
+    ------
+    TypeError
+        If one is a generator, or another iterator.
+
     Examples
     --------
     >>> from fluxmagic import Chain, Dense
@@ -132,6 +189,7 @@ def named_params(*ms: Any) -> Iterator[tuple[str, Param]]:
     >>> [place for place, p in named_params(Chain(Dense(3, 2)))]
     ['[0].W', '[0].b']
     """
+    refuse_iterators("params", ms)
     return ((path, x) for path, x in walk(*ms) if isinstance(x, Param))
 
 
@@ -153,10 +211,12 @@ def params(*ms: Any) -> list[Param]:
     ------
     ValueError
         If there is none.
+    TypeError
+        If one is a generator, or another iterator.
 
     Notes
     -----
-    Flux's `params(m)`.  Modules, classes, properties and plain arrays are not looked into.
+    Flux's `params(m)`.  Modules, classes, properties, plain arrays and iterators are not looked into.
 
     Examples
     --------

@@ -2,14 +2,17 @@
 
 import collections
 import dataclasses
+import datetime
+import decimal
 import functools
 import types
 
 import numpy as np
 import pytest
 
-from fluxmagic import SGD, BatchNorm, Chain, Dense, Dropout, batches, loadparams, param, params, state, train
+from fluxmagic import SGD, BatchNorm, Chain, Dense, Dropout, batches, loadparams, param, params, state, testmode, train
 from fluxmagic.layers import named_params
+from fluxmagic.layers.parameters import walk
 
 A, B, C, D = (param(float(i)) for i in range(4))  # globals that functions name
 TABLE = {"inner": [C, (D,)]}
@@ -166,6 +169,58 @@ def test_deep_nesting_needs_no_recursion():
     assert params(deep)[0] is A
 
 
+N = 100_000
+DATA = {
+    "list": [0.5] * N,
+    "pairs": [(0.5, 1)] * N,
+    "texts": ("a", None, b"b", 1j, True, np.float32(1)) * N,
+    "arrays": [(np.ones(2), np.ones(1))] * N,
+    "records": [{"x": 0.5, "tags": ["a", "b"], "y": (1, 2)}] * N,
+    "columns": {"x": [0.5] * N, "y": (1,) * N},
+    "set": set(range(N)),
+    "moments": [datetime.datetime(2000, 1, 1), decimal.Decimal(1), abs, np] * N,
+}
+
+
+@pytest.mark.parametrize("kind", DATA)
+def test_data_that_a_function_names_is_left_out(kind):
+    # an entry of its own for each of 2·10⁶ numbers took 2.3 s, and the whole of it for NotFinite and snapshots again
+    data, W = DATA[kind], param(1.0)
+    f = lambda x: W * x + len(data)
+    assert [path for path, _ in walk(f)] == ["", "W"]
+    assert [path for path, _ in walk([data, W])] == ["", "[1]"]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda p: [*range(1000), p],
+        lambda p: [0.5, (1, [2, {"k": (3, p)}])],
+        lambda p: {"x": [1, 2], "y": {"z": [[[[[[p]]]]]]}},
+        lambda p: [(1, 2)] * 1000 + [(1, Data(p))],
+        lambda p: [(1, 2), collections.deque([3, p])],
+        lambda p: [{1, 2}, frozenset([p])],
+        lambda p: [[1], [types.SimpleNamespace(p=p)]],
+        lambda p: [[1], [lambda: p]],
+        lambda p: ((1,), ((functools.partial(pow, p),),)),
+        lambda p: {"f": [1], "g": [Attributes().__call__, p]},
+    ],
+)
+def test_a_parameter_among_data_is_found(wrap):
+    p = param(1.0)
+    assert any(q is p for q in params(wrap(p)))
+
+
+def test_a_generator_among_data_is_found():
+    rng = np.random.default_rng(0)
+    assert state([1, 2, (3, {"rng": [rng]})]) == [rng]
+
+
+def test_places_do_not_change_where_data_stands_between():
+    found = dict(named_params([1, A, (2, 3), {"k": [4, B]}, collections.deque([5, C])]))
+    assert [(path, id(p)) for path, p in found.items()] == [("[1]", id(A)), ("[3]['k'][1]", id(B)), ("[4][1]", id(C))]
+
+
 class Holder:
     W = param(1.0)  # of the class
 
@@ -178,6 +233,24 @@ OBJECTS[0] = A
 def test_modules_classes_and_arrays_are_not_looked_into_and_finding_nothing_is_an_error(nothing):
     with pytest.raises(ValueError, match=r"params\(\) found no parameter in"):
         params(nothing)
+
+
+@pytest.mark.parametrize(
+    "iterator",
+    [
+        lambda: (p for p in (A, B)),
+        lambda: map(abs, [A]),
+        lambda: iter([A]),
+        lambda: zip([A], [B]),
+        lambda: [C, (p for p in (A, B))],  # C alone would be found
+        lambda: (C, iter([A])),
+    ],
+)
+@pytest.mark.parametrize("look", [params, named_params, testmode, lambda m: loadparams(m, [1.0])])
+def test_a_generator_is_refused_and_the_fix_is_named(look, iterator):
+    name = "testmode" if look is testmode else "params"
+    with pytest.raises(TypeError, match=rf"{name}: a \w+ can be gone through only once: pass a list, {name}\(list"):
+        look(iterator())
 
 
 def test_nothing_at_all_is_an_error():
