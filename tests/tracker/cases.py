@@ -524,6 +524,100 @@ case(
     one((2, 3, 3), ord=st.sampled_from(["fro", "nuc"]), keepdims=st.booleans()),
 )
 
+# -- grids
+
+
+def _rising(x: Any) -> Any:
+    """Points of a grid, none of which is where an x may be."""
+    return np.cumsum(np.exp(x)) - 2.5
+
+
+case("interp", lambda x, xp, fp: np.interp(x, _rising(xp), fp), of((2, 5), (4,), (4,)))
+case("interp of plain points", lambda fp: np.interp([0.5, 3, -1, 1.25], [0, 1, 2], fp, left=2.0), of((3,)))
+case("interp, ends", lambda x, fp, a, b: np.interp(x, [-1, 0, 1], fp, a, right=b), of((7,), (3,), (), ()))
+case("interp, period", lambda x, fp: np.interp(3 * x, [3.0, 0.5, 5.2], fp, period=3.7), of((5,), (3,)))
+case("interp of one point", lambda x, fp: np.interp(x, [0.1], fp), of((), (1,)))
+for options in ({}, {"endpoint": False, "num": 4}, {"num": 1}, {"num": 2, "axis": -1}, {"num": 0}):
+    case(f"linspace {options}", lambda a, b, o=options: np.linspace(a, b, **o), broadcasting("real", "real"))
+case("linspace, step", lambda a, b: np.linspace(a, b, 3, False, True), of((2,), ()))
+case("linspace of a number and an array", lambda b: np.linspace(0.5, b, 4, axis=1), of((2, 3)))
+case("geomspace", lambda a, b: np.geomspace(a, b, 5, axis=1), of((2,), (2,), domain="positive"))
+case(
+    "logspace",
+    lambda a, b: np.logspace(a, b, 4, base=2) + np.logspace(a, 1, num=4, base=b),
+    of((2,), (2,), domain="positive"),
+)
+case(
+    "gradient", np.gradient, of((3, 4), axis=st.sampled_from([None, 0, -1, (1, 0)]), edge_order=st.sampled_from([1, 2]))
+)
+case("gradient, distance", lambda f: np.gradient(f, 0.3, edge_order=2), of((5,)))
+case("gradient, distances", lambda f, h: np.gradient(f, 0.3, np.cumsum(np.exp(h))), of((2, 4), (4,)))
+case(
+    "gradient, distances to second order",
+    lambda f, h: np.gradient(f, np.cumsum(np.exp(h)), axis=1, edge_order=2),
+    of((2, 4), (4,)),
+)
+case("gradient, even coordinates", lambda f: np.gradient(f, [0, 2, 4], edge_order=2), of((3,)))
+case("unwrap", lambda p: np.unwrap(p * 4, axis=0) + np.unwrap(3 * p, 2.0, period=5), of((5, 2)))
+
+# -- statistics
+
+RAMP = np.array([0.0, 1.0, 3.0, 1.0])  # without spread there is no correlation
+for options in (
+    {},
+    {"rowvar": False},
+    {"bias": True},
+    {"ddof": 2},
+    {"fweights": [1, 2, 0, 3]},
+    {"aweights": np.array([0.5, 1, 2, 1]), "ddof": 0, "fweights": [1, 2, 1, 1]},
+    {"aweights": np.array([0.5, 1, 2, 1])},
+):
+    case(f"cov {options}", lambda x, o=options: np.cov(x.T if "rowvar" in o else x, **o), of((3, 4)))
+case("cov of two", lambda a, b: np.cov(a, b), of((3, 4), (4,)))
+case("cov of a vector", lambda x: np.cov(x), of((4,)))
+case("cov of two in columns", lambda a, b: np.cov(a, b, False), of((4, 2), (4, 1)))
+case("corrcoef", lambda x: np.corrcoef(x + RAMP.astype(x.dtype)), of((3, 4)))
+case(
+    "corrcoef of two",
+    lambda a, b: np.corrcoef(a + RAMP.astype(a.dtype), y=b + RAMP[::-1].astype(b.dtype)),
+    of((4,), (4,)),
+)
+case("corrcoef of a vector", lambda x: np.corrcoef(x + RAMP.astype(x.dtype)), of((4,)))
+HOLES = np.array([[False, True, False, False], [False, False, False, False], [True, True, True, False]])
+for name, q in (("nanmedian", None), ("nanquantile", 0.3), ("nanquantile", [0, 0.9, 1]), ("nanpercentile", 40)):
+    case(
+        f"{name} {q}",
+        lambda x, n=name, q=q, **o: getattr(np, n)(np.where(HOLES, np.nan, x), *([] if q is None else [q]), **o),
+        of((3, 4), axis=st.sampled_from([None, 1, -1, (0, 1)]), keepdims=st.booleans()),
+    )
+case("bincount", lambda w: np.bincount([0, 3, 1, 0], w, minlength=6), of((4,)))
+case(
+    "insert",
+    lambda x, v, **o: np.insert(x, values=v, **o),
+    of((2, 3), (2,), axis=1, obj=1) | of((2, 3), (3,), axis=0, obj=-1),
+)
+case("insert several", lambda x, v: np.insert(x, [0, 2, 2], v, axis=-1), of((2, 3), (2, 3)))
+case(
+    "insert, flat",
+    lambda x, v: np.insert(x, slice(1, 6, 2), v) * np.insert(x, [-1, 0, 2], 2.0)[:9],
+    of((2, 3), ()),
+)
+
+# -- scans
+
+for name in ("maximum", "minimum", "fmax", "fmin", "logaddexp", "logaddexp2", "hypot", "subtract"):
+    case(f"{name}.accumulate", getattr(np, name).accumulate, along())
+case("divide.accumulate", np.divide.accumulate, one(shapes(1), "positive"))
+for name in ("logaddexp", "logaddexp2", "fmax", "fmin"):
+    case(f"{name}.reduce", getattr(np, name).reduce, reducing())
+case("logaddexp.reduce, where, initial", lambda x: np.logaddexp.reduce(x, 1, where=WHERE, initial=0.3), of((2, 3)))
+for name in ("nancumsum", "nancumprod"):
+    case(
+        name,
+        lambda x, n=name, **o: getattr(np, n)(np.where(HOLES, np.nan, x), **o),
+        of((3, 4), axis=st.sampled_from([None, 0, -1])),
+    )
+
 # -- scipy.special, where it is installed
 
 if special is not None:

@@ -3,6 +3,28 @@
 To add an operation, write one `define(...)` in the family it belongs to.
 """
 
-from fluxmagic.tracker.rules import elementwise, linalg, neural, plain, products, reductions, shapes
+from fluxmagic.tracker.rules import (
+    elementwise,
+    grids,
+    linalg,
+    neural,
+    plain,
+    products,
+    reductions,
+    scans,
+    shapes,
+    statistics,
+)
 
-__all__ = ["elementwise", "linalg", "neural", "plain", "products", "reductions", "shapes"]
+__all__ = [
+    "elementwise",
+    "grids",
+    "linalg",
+    "neural",
+    "plain",
+    "products",
+    "reductions",
+    "scans",
+    "shapes",
+    "statistics",
+]

@@ -61,7 +61,6 @@ def _plain(x: Any) -> Any:
     return x.data if isinstance(x, Tracked) else x
 
 
-_counted(np.bincount, 1)
 _counted(np.histogram, 4)
 _counted(np.histogram2d, 5)
 

@@ -206,6 +206,16 @@ define(np.delete, _moved(np.delete))
 define(np.resize, _moved(np.resize))
 
 
+@composed(np.insert)
+def _insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
+    arr, values = (x if isinstance(x, Tracked) else np.asarray(x) for x in (arr, values))
+    if arr.dtype.kind != "f":
+        raise TypeError(f"tracked numbers do not go into an array of dtype {arr.dtype}; pass arr.astype(float)")
+    number = np.arange(arr.size + values.size)  # NumPy moves numbers about, which say what goes where
+    source = np.insert(number[: arr.size].reshape(arr.shape), obj, number[arr.size :].reshape(values.shape), axis)
+    return np.concatenate([np.ravel(arr), np.ravel(values).astype(arr.dtype)])[source]
+
+
 @composed(np.compress)
 def _compress(condition: Any, a: Any, axis: int | None = None) -> Any:
     return np.take(a, np.flatnonzero(data(condition)), axis=axis)
