@@ -618,6 +618,25 @@ for name in ("nancumsum", "nancumprod"):
         of((3, 4), axis=st.sampled_from([None, 0, -1])),
     )
 
+# -- factors
+
+for shape in ((3, 3), (4, 2), (2, 4), (2, 3, 2), (0, 2, 2)):
+    case(f"linalg.qr {shape}", lambda x: np.linalg.qr(_spread(x)), of(shape))
+case("linalg.qr, r", lambda x: np.linalg.qr(_spread(x), mode="r") * 2, of((3, 2)))
+case("linalg.qr, complete", lambda x: np.linalg.qr(_spread(x), "complete"), of((2, 3)))
+for shape in ((4, 2), (2, 4), (3, 3)):
+    case(
+        f"linalg.lstsq {shape}",
+        lambda a, b: [part for i, part in enumerate(np.linalg.lstsq(_spread(a), b)) if i != 2],
+        of(shape, (shape[0], 2)),
+    )
+case("linalg.lstsq for a vector", lambda a, b: np.linalg.lstsq(_spread(a), b, rcond=-1)[:2], of((4, 2), (4,)))
+case(
+    "linalg.lstsq of less than full rank",
+    lambda a, b: np.linalg.lstsq(np.outer(a + 3, a + 2), b, rcond=1e-4)[0],
+    of((3,), (3,)),
+)
+
 # -- scipy.special, where it is installed
 
 if special is not None:

@@ -5,6 +5,7 @@ To add an operation, write one `define(...)` in the family it belongs to.
 
 from fluxmagic.tracker.rules import (
     elementwise,
+    factors,
     grids,
     linalg,
     neural,
@@ -18,6 +19,7 @@ from fluxmagic.tracker.rules import (
 
 __all__ = [
     "elementwise",
+    "factors",
     "grids",
     "linalg",
     "neural",
