@@ -637,6 +637,57 @@ case(
     of((3,), (3,)),
 )
 
+# -- windows and borders
+
+windows = np.lib.stride_tricks.sliding_window_view
+case("sliding_window_view", lambda x: [windows(x, 2, axis=1) * 2, windows(x, (2, 2), (1, 1))], of((2, 4)))
+case("sliding_window_view, all axes", lambda x: windows(x, window_shape=(2, 3)), of((3, 4)))
+case("fftshift, ifftshift", lambda x: np.fft.fftshift(x) + 2 * np.fft.ifftshift(x, axes=-1), of((3, 5)))
+for options in (
+    {"mode": "mean"},
+    {"mode": "mean", "stat_length": ((1, 2), (2, 3))},
+    {"mode": "maximum"},
+    {"mode": "minimum", "stat_length": 2},
+    {"mode": "median"},
+    {"mode": "linear_ramp"},
+    {"mode": "linear_ramp", "end_values": ((1, -1), (2, 3))},
+    {"mode": "reflect", "reflect_type": "odd"},
+    {"mode": "symmetric", "reflect_type": "odd"},
+):
+    case(f"pad, {options}", lambda x, o=options: np.pad(x, ((1, 2), (0, 7)), **o) * 2, of((2, 3)))
+for widths in (2, (1, 3), ((2,), (1,)), ((0, 3),), [[0, 0], [1, 2]], np.array([[1, 0], [0, 1]])):
+    case(
+        f"pad by {widths!r}",
+        lambda x, w=widths, **o: np.pad(x, w, **o),
+        of((2, 3), mode=st.sampled_from(["constant", "edge", "symmetric", "wrap", "mean", "linear_ramp"])),
+    )
+case("pad of one element", lambda x: np.pad(x, 2, "reflect", reflect_type="odd") + np.pad(x, 2, "median"), of((1,)))
+
+# -- choices and powers
+
+case(
+    "piecewise",
+    lambda x: np.piecewise(x, [x < -1, x > 0], [lambda v, k: np.sin(k * v), lambda v, k: v * v * k, 3.0], k=2),
+    one(),
+)
+case("piecewise, one condition", lambda x: np.piecewise(x, x > 0, [lambda v: v * v.sum(), 0.5]), of((4,)))
+case("piecewise, overlapping", lambda x: np.piecewise(x, [x > -1, x > 0], [np.square, np.exp]), of((7,)))
+case("choose", lambda a, b: np.choose([[0, 1, 2], [2, 1, 0]], [a, b, 2.0]), of((2, 3), (3,)))
+case(
+    "choose, mode",
+    lambda a: np.choose(np.array([4, -1, 1]), a, mode="wrap") + np.choose([9, 0, 1], a, mode="clip"),
+    of((3, 3)),
+)
+case("ediff1d", lambda x, b: np.ediff1d(x)[:2] + np.ediff1d(x, b, to_begin=[1.0])[-2:], of((2, 3), (2, 1)))
+case("vander", np.vander, of((3,), N=st.sampled_from([None, 0, 1, 2, 5]), increasing=st.booleans()))
+case("i0", lambda x: np.i0(3 * x), one())
+case(
+    "einsum, lists",
+    lambda a, b: np.einsum(a, [0, 1], b, [1, 26], [26, 0]) + np.einsum(a, [30, 1], b, [1, 2]).T,
+    of((2, 3), (3, 2)),
+)
+case("einsum, lists with dots", lambda a, b: np.einsum(a, [..., 0], b, [0], optimize=True), of((4, 2, 3), (3,)))
+
 # -- scipy.special, where it is installed
 
 if special is not None:

@@ -4,6 +4,7 @@ To add an operation, write one `define(...)` in the family it belongs to.
 """
 
 from fluxmagic.tracker.rules import (
+    choices,
     elementwise,
     factors,
     grids,
@@ -15,9 +16,11 @@ from fluxmagic.tracker.rules import (
     scans,
     shapes,
     statistics,
+    windows,
 )
 
 __all__ = [
+    "choices",
     "elementwise",
     "factors",
     "grids",
@@ -29,4 +32,5 @@ __all__ = [
     "scans",
     "shapes",
     "statistics",
+    "windows",
 ]

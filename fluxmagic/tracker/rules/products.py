@@ -262,9 +262,24 @@ def _parse(subscripts: str, shapes: list[tuple[int, ...]]) -> tuple[list[str], s
     return operands, output.replace("...", letters)
 
 
+def _from_lists(*given: Any) -> tuple[str, tuple[Any, ...]]:
+    """The string for einsum(a, [0, 1], b, [1, 2], [0, 2]): capitals first, so that they are sorted as the numbers."""
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+    def term(axes: Any) -> str:
+        if isinstance(axes, Tracked) or not all(i is Ellipsis or 0 <= i < len(letters) for i in axes):
+            raise TypeError("einsum: after each array a list of its axes, numbers from 0 to 51, or a string before all")
+        return "".join("..." if i is Ellipsis else letters[i] for i in axes)
+
+    terms = ",".join(map(term, given[1::2]))
+    if len(given) % 2:
+        terms += "->" + term(given[-1])
+    return terms, given[: len(given) // 2 * 2 : 2]
+
+
 def _bind_einsum(subscripts: Any, *operands: Any, **options: Any) -> Any:
     if not isinstance(subscripts, str):
-        raise TypeError("einsum: with tracked arrays write the subscripts as a string, 'ij,jk->ik'")
+        subscripts, operands = _from_lists(subscripts, *operands)
     return operands, {"subscripts": subscripts, **options}
 
 

@@ -177,23 +177,6 @@ def _moved(f: Callable[..., Any]) -> Callable[..., Any]:
     return rule
 
 
-def _pad(x: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Any:
-    odd = options.get("reflect_type") == "odd"
-    if odd or mode not in ("constant", "edge", "reflect", "symmetric", "wrap"):
-        raise TypeError(
-            f"no gradient for mode {mode!r}{' with reflect_type odd' if odd else ''}; "
-            "constant, edge, reflect, symmetric and wrap have one"
-        )
-    return np.pad(x, pad_width, mode, **options)
-
-
-def _pad_numbers(x: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Any:
-    if mode == "constant":
-        return np.pad(x, pad_width)
-    return np.pad(x, pad_width, mode, **options)
-
-
-define(np.pad, _moved(_pad_numbers), forward=_pad)
 define(np.tile, _moved(np.tile))
 define(np.repeat, _moved(np.repeat), methods="repeat")
 define(np.diag, _moved(np.diag))
