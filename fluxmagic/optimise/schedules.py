@@ -121,6 +121,11 @@ class onecycle:  # noqa: N801
         return self.peak * _between(1.0, self.end, (n - top) / max(self.steps - top, 1e-9))
 
 
+def is_ready_made(x: Any) -> bool:
+    """Whether x is one of the schedules of this module, which a file and a script can name."""
+    return type(x) in (exponential, cosine, onecycle)
+
+
 def _between(first: float, last: float, done: float) -> float:
     """Along half a cosine; `done` from 0 to 1, and then it stays."""
     return last + (first - last) * (1 + math.cos(math.pi * min(done, 1.0))) / 2

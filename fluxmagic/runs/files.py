@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from array import array
-from collections.abc import Callable, Mapping
+import itertools
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from fluxmagic.optimise import schedules as ready_made
-from fluxmagic.optimise.optimiser import OPTIMISERS
+import fluxmagic
+from fluxmagic.optimise.schedules import is_ready_made
 from fluxmagic.runs import archive, back
 from fluxmagic.runs.archive import ArchiveError
-from fluxmagic.runs.record import Event, Record
+from fluxmagic.runs.decode import SavedRun, SavedSnapshot, decode, generator_state
+from fluxmagic.runs.record import Record
 from fluxmagic.runs.snapshot import OptState, Snapshot, copies, generator_states, put, restore_generators
-from fluxmagic.tracker import Param
+from fluxmagic.tracker import Param, param
 
-__all__ = ["load", "save"]
+__all__ = ["NotGiven", "load", "save"]
 
 
 def save(run: Any, path: Any) -> None:
@@ -28,30 +30,39 @@ def save(run: Any, path: Any) -> None:
     if run.opt_class is None:
         raise TypeError(f"{run.opt_name} is a plain function, whose state is not known: such a run cannot be saved")
     with run._between():
-        record: Record = run._record
-        arrays = {"loss": np.array(record.loss), "rows": np.array(record.rows), "seconds": np.array(record.seconds)}
-        names = run._names()
-        meta = {
-            "name": run.name,
-            "epochs": run.epochs,
-            "seed": run.seed,
-            "state": "paused" if run.state == "running" else run.state,
-            "environment": run._environment,
-            "params": [{"name": names.get(id(p)), "shape": p.shape, "dtype": str(p.dtype)} for p in run._trained],
-            "statistics": [a.shape for a in run._statistics],
-            "generators": [type(g.bit_generator).__name__ for g in run._generators],
-            "opt": record.opt,
-            "values": _plain(record.values),
-            "updates": record.updates,
-            "refused": record.refused,
-            "put_back": record.put_back,
-            "epoch_starts": record.epochs,
-            "checks": record.checks,
-            "events": [_plain(tuple(e)) for e in record.events],
-            "start": _pack("start", start, arrays),
-            "now": _pack("now", back.snapshot(run), arrays),
-        }
+        run._notice()
+        meta, arrays = _encode(run, start)
     archive.write(path, "run", meta, arrays)
+
+
+def _encode(run: Any, start: Snapshot) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """All of a run, between two steps; copies, which no thread changes while they are written."""
+    record: Record = run._record
+    arrays = {"loss": np.array(record.loss), "rows": np.array(record.rows), "seconds": np.array(record.seconds)}
+    names = run._names()
+    meta = {
+        "id": run.id,
+        "fluxmagic": fluxmagic.__version__,
+        "name": None if run.name is None else str(run.name),
+        "epochs": run.epochs,
+        "seed": _seed_to_json(run.seed),
+        "state": "paused" if run.state == "running" else run.state,
+        "environment": run._environment,
+        "params": [{"name": names.get(id(p)), "shape": p.shape, "dtype": str(p.dtype)} for p in run._trained],
+        "statistics": [a.shape for a in run._statistics],
+        "generators": [type(g.bit_generator).__name__ for g in run._generators],
+        "opt": record.opt,
+        "values": record.values,
+        "updates": record.updates,
+        "refused": record.refused,
+        "put_back": record.put_back,
+        "epoch_starts": record.epochs,
+        "checks": record.checks,
+        "events": [tuple(e) for e in record.events],
+        "start": _pack("start", start, arrays),
+        "now": _pack("now", back.snapshot(run), arrays),
+    }
+    return _plain(meta), arrays
 
 
 def _pack(prefix: str, s: Snapshot, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -64,21 +75,23 @@ def _pack(prefix: str, s: Snapshot, arrays: dict[str, np.ndarray]) -> dict[str, 
         for k, values in kept["arrays"].items():
             for i, value in enumerate(values):
                 arrays[f"{prefix}/opts/{key}/{k}/{i}"] = value
-        opts[key] = {**{k: v for k, v in kept.items() if k != "arrays"}, "schedules": _plain(schedules)}
+        opts[key] = {**{k: v for k, v in kept.items() if k != "arrays"}, "schedules": schedules}
     return {
         "step": s.step,
         "opts": opts,
         "opt": s.opt,
         "place": s.place,
-        "generators": [_plain(state) for _, state in s.generators],
-        "epoch_start": [_plain(state) for _, state in s.epoch_start],
+        "generators": [state for _, state in s.generators],
+        "epoch_start": [state for _, state in s.epoch_start],
     }
 
 
 def _plain(x: Any) -> Any:
     """Something that JSON can hold; a schedule of one's own leaves a mark only."""
+    if isinstance(x, str):
+        return x.encode(errors="backslashreplace").decode()  # half a surrogate pair is no text
     if isinstance(x, Mapping):
-        return {k: _plain(v) for k, v in x.items()}
+        return {_plain(k): _plain(v) for k, v in x.items()}
     if isinstance(x, (tuple, list)):
         return [_plain(v) for v in x]
     if isinstance(x, np.ndarray):
@@ -86,59 +99,85 @@ def _plain(x: Any) -> Any:
     if isinstance(x, np.generic):
         return x.item()
     if callable(x):
-        if type(x).__name__ in ready_made.__all__ and dataclasses.is_dataclass(x) and not isinstance(x, type):
-            return {"schedule": type(x).__name__, "with": dataclasses.asdict(x)}
+        if is_ready_made(x):
+            return {"schedule": type(x).__name__, "with": _plain(dataclasses.asdict(x))}
         return {"schedule": None}
     return x
 
 
-class _Reader:
-    """Turns what JSON held back into what it stood for."""
-
-    def __init__(self, schedules: Mapping[str, Any]) -> None:
-        self.schedules = dict(schedules)
-        self.missing: set[str] = set()
-
-    def value(self, x: Any, name: str) -> Any:
-        if not isinstance(x, dict) or "schedule" not in x:
-            return x
-        if x["schedule"] is not None:
-            if x["schedule"] not in ready_made.__all__:
-                raise ArchiveError(f"unknown schedule {x['schedule']!r}")
-            return getattr(ready_made, x["schedule"])(**x["with"])
-        if name not in self.schedules:
-            self.missing.add(name)
-            return None
-        return self.schedules[name]
-
-    def values(self, d: Mapping[str, Any]) -> dict[str, Any]:
-        return {k: self.value(v, k) for k, v in d.items()}
+def _seed_to_json(seed: Any) -> Any:
+    """A seed of any kind that NumPy takes."""
+    if isinstance(seed, np.random.SeedSequence):
+        return {k: getattr(seed, k) for k in ("entropy", "spawn_key", "pool_size", "n_children_spawned")}
+    if isinstance(seed, (np.random.Generator, np.random.BitGenerator)):
+        return {"bit_generator": type(getattr(seed, "bit_generator", seed)).__name__}
+    return np.asarray(seed).tolist()  # None and large numbers stay what they are
 
 
-def _state(x: Any) -> Any:
-    """A generator's state."""
-    if isinstance(x, dict):
-        if set(x) == {"ndarray", "dtype"}:
-            return np.array(x["ndarray"], x["dtype"])
-        return {k: _state(v) for k, v in x.items()}
-    return x
+def _seed(x: Any) -> Any:
+    if not isinstance(x, dict):
+        return x
+    if "bit_generator" in x:
+        return _generator(x["bit_generator"])  # its state is among those of the run's generators
+    return np.random.SeedSequence(**x)
+
+
+def _generator(kind: str) -> np.random.Generator:
+    cls = getattr(np.random, kind, None)
+    if not (isinstance(cls, type) and issubclass(cls, np.random.BitGenerator) and cls is not np.random.BitGenerator):
+        raise ArchiveError(f"{kind} is no generator of NumPy's")
+    return np.random.Generator(cls())
+
+
+class NotGiven:
+    """In place of the loss of a run that was loaded to be looked at.
+
+    Attributes
+    ----------
+    names : dict
+        From a parameter's id to its name in the file.
+    """
+
+    def __init__(self, path: Any) -> None:
+        self.path = path
+        self.names: dict[int, str] = {}
+
+    def __call__(self, *batch: Any) -> Any:
+        raise RuntimeError(
+            f"this run was loaded to be looked at: it cannot train or replay. Run.load({str(self.path)!r}, loss, data, "
+            "params) gives one that can"
+        )
 
 
 def load(
     cls: type[Any],
     path: Any,
-    loss: Callable[..., Any],
+    loss: Callable[..., Any] | None,
     data: Any,
-    params: list[Param],
+    params: Iterable[Param] | None,
     schedules: Mapping[str, Any] | None,
     options: Mapping[str, Any],
 ) -> Any:
     """Read a run from a file; see `Run.load`."""
+    look = loss is None and data is None and params is None
+    if not look and (loss is None or data is None or params is None):
+        raise TypeError("Run.load takes all of loss, data and params, or none of them to look at the run")
+    for name, schedule in (schedules or {}).items():
+        if not callable(schedule):
+            raise TypeError(f"schedules: {name} is a function of the number of updates, not {schedule!r}")
     meta, arrays = archive.read(path, "run")
     try:
-        return _build(cls, path, meta, arrays, loss, data, list(params), schedules or {}, options)
-    except ArchiveError:
-        raise
+        saved = decode(meta, arrays, schedules or (None if look else {}))
+        if not look:
+            return _build(cls, path, saved, arrays, loss, data, list(params or ()), options)
+        missing = NotGiven(path)
+        found = [param(arrays[f"now/weights/{i}"]) for i in range(len(saved.params))]
+        missing.names = {id(p): name for p, (name, *_) in zip(found, saved.params, strict=True) if name is not None}
+        return _build(cls, path, saved, arrays, missing, lambda: itertools.repeat(()), found, options)
+    except ArchiveError as error:
+        if str(path) in str(error):
+            raise
+        raise ArchiveError(f"{path}: {error}") from None
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise ArchiveError(f"{path}: not as a saved run should be ({type(error).__name__}: {error})") from error
 
@@ -146,52 +185,37 @@ def load(
 def _build(
     cls: type[Any],
     path: Any,
-    meta: dict[str, Any],
+    saved: SavedRun,
     arrays: dict[str, np.ndarray],
-    loss: Callable[..., Any],
+    loss: Any,
     data: Any,
     params: list[Param],
-    schedules: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> Any:
     # First all checks, on what was read and on a run that nobody has seen yet; then the weights.
-    wrong: list[str] = []
-    names = [meta["opt"], *(e[3] for e in meta["events"] if e[1] == "opt")]
-    unknown = [n for n in dict.fromkeys(names) if n not in OPTIMISERS]
-    if unknown:
-        raise ArchiveError(f"{path}: unknown optimiser {', '.join(unknown)}: define the class first")
-    reader = _Reader(schedules)
-    record = _record(meta, arrays, reader)
-    run = cls(loss, data, meta["opt"], epochs=meta["epochs"], seed=meta["seed"], name=meta["name"], **dict(options))
-    run._find_roots()
-    params = _by_name(run, params, [p["name"] for p in meta["params"]])
-    if len(params) != len(meta["params"]):
-        wrong.append(f"it is of {len(meta['params'])} parameters, and {len(params)} were given")
-    for i, (p, saved) in enumerate(zip(params, meta["params"], strict=False)):
-        if list(p.shape) != list(saved["shape"]) or str(p.dtype) != saved["dtype"]:
-            was = f"{saved['dtype']} of shape {tuple(saved['shape'])}"
-            wrong.append(f"parameter {saved['name'] or i} is {p.dtype} of shape {p.shape}, in the file {was}")
-    if [list(a.shape) for a in run._statistics] != [list(s) for s in meta["statistics"]]:
-        wrong.append(
-            f"running statistics are of shapes {[a.shape for a in run._statistics]}, in the file {meta['statistics']}"
-        )
-    kinds = [type(g.bit_generator).__name__ for g in run._generators]
-    if kinds != meta["generators"]:
-        wrong.append(f"random generators are {kinds}, in the file {meta['generators']}")
-    for name, a in arrays.items():
-        if name not in ("loss", "seconds") and a.dtype.kind == "f" and not np.isfinite(a).all():
-            wrong.append(f"{name} is not finite")
-    snapshots = [] if wrong else [_unpack(k, meta[k], arrays, params, run, reader, wrong) for k in ("start", "now")]
-    if reader.missing:
-        wrong.append(
-            f"schedules of one's own have to be passed again: schedules={{{', '.join(sorted(reader.missing))}: …}}"
-        )
+    run = cls(
+        loss, data, saved.record.opt, epochs=saved.epochs, seed=_seed(saved.seed), name=saved.name, **dict(options)
+    )
+    run.id = saved.id or run.id
+    if isinstance(loss, NotGiven):
+        run._statistics = [arrays[f"now/statistics/{i}"].copy() for i in range(len(saved.statistics))]
+        run._feed.generators = [_generator(kind) for kind in saved.generators]
+    else:
+        run._find_roots()
+        params = _by_name(run, params, [name for name, *_ in saved.params])
+    wrong = _misfits(run, params, saved)
+    snapshots = [] if wrong else [_unpack(k, getattr(saved, k), arrays, params, run, wrong) for k in ("start", "now")]
+    if saved.missing:
+        wrong.append(f"schedules of one's own have to be passed again: schedules={{{', '.join(saved.missing)}: …}}")
     if wrong:
         raise ArchiveError(f"{path} does not fit: " + "; ".join(wrong))
-    run._environment = {"numerics": 1, **meta["environment"]}
+    bad = [k for k, a in arrays.items() if "/" in k and a.dtype.kind == "f" and not np.isfinite(a).all()]
+    if bad:
+        warnings.warn(f"{path}: not finite, as it was saved: {', '.join(bad)}", stacklevel=4)
+    run._environment = {"numerics": 1, **saved.environment}
     before = copies(params, run._statistics), generator_states(run._generators)
     try:
-        run._take_up(record, params, *snapshots, meta["state"])
+        run._take_up(saved.record, params, *snapshots, saved.state)
     except BaseException:  # the data, it may be, is too short
         put(*before[0])
         restore_generators(before[1])
@@ -199,52 +223,38 @@ def _build(
     return run
 
 
-def _record(meta: dict[str, Any], arrays: dict[str, np.ndarray], reader: _Reader) -> Record:
-    """What was done."""
-    record = Record(meta["opt"], reader.values(meta["values"]), int(meta["updates"]))
-    record.loss, record.seconds = (array("d", arrays[k].tolist()) for k in ("loss", "seconds"))
-    n = len(record.loss)
-    record.rows = array("I", arrays["rows"].tolist() if "rows" in arrays else [1] * n)
-    record.refused, record.epochs = _steps(meta["refused"], n), _steps(meta["epoch_starts"], n)
-    record.checks = [
-        (_steps([step], n)[0], {k: float(v) for k, v in values.items()}) for step, values in meta["checks"]
-    ]
-    record.put_back = [(after, best) for best, after in (_steps(pair[::-1], n) for pair in meta["put_back"])]
-    _steps([event[0] for event in meta["events"]], n)
-    record.events = [Event(s, str(k), reader.value(old, k), reader.value(new, k)) for s, k, old, new in meta["events"]]
-    if (
-        not len(record.seconds) == len(record.rows) == n
-        or record.epochs[0] != 0
-        or meta["now"]["step"] != n
-        or meta["start"]["step"] != 0
-    ):
-        raise ArchiveError("its columns are not of one length")
-    return record
-
-
-def _steps(steps: Any, n: int) -> list[int]:
-    """Step numbers, checked."""
-    if not all(type(s) is int and 0 <= s <= n for s in steps) or sorted(steps) != list(steps):
-        raise ArchiveError(f"{steps} are not steps of a run of {n}")
-    return list(steps)
+def _misfits(run: Any, params: list[Param], saved: SavedRun) -> list[str]:
+    """What is not as it was when the run was saved."""
+    wrong = []
+    if len(params) != len(saved.params):
+        wrong.append(f"it is of {len(saved.params)} parameters, and {len(params)} were given")
+    for i, (p, (name, shape, dtype)) in enumerate(zip(params, saved.params, strict=False)):
+        if p.shape != shape or str(p.dtype) != dtype:
+            wrong.append(f"parameter {name or i} is {p.dtype} of shape {p.shape}, in the file {dtype} of shape {shape}")
+    shapes = [a.shape for a in run._statistics]
+    if shapes != saved.statistics:
+        wrong.append(f"running statistics are of shapes {shapes}, in the file {saved.statistics}")
+    kinds = [type(g.bit_generator).__name__ for g in run._generators]
+    if kinds != saved.generators:
+        wrong.append(f"random generators are {kinds}, in the file {saved.generators}")
+    return wrong
 
 
 def _by_name(run: Any, params: list[Param], names: list[str | None]) -> list[Param]:
     """The parameters in the order of the file, where both sides know their names; otherwise as they were given."""
-    here = {path: i for i, path in run._names().items()}
     by_id = {id(p): p for p in params}
-    if len(names) == len(params) and all(n in here and here[n] in by_id for n in names):
-        return [by_id[here[n]] for n in names if n is not None]
+    here = {path: by_id[i] for i, path in run._names().items() if i in by_id}
+    if len(names) == len(params) == len(here) and here.keys() == set(names):
+        return [here[n] for n in names if n is not None]
     return params
 
 
 def _unpack(
     prefix: str,
-    meta: dict[str, Any],
+    saved: SavedSnapshot,
     arrays: dict[str, np.ndarray],
     params: list[Param],
     run: Any,
-    reader: _Reader,
     wrong: list[str],
 ) -> Snapshot:
     weights, statistics = [], []
@@ -258,32 +268,20 @@ def _unpack(
         if value.shape != live.shape or value.dtype != live.dtype:
             wrong.append(f"{prefix}/statistics/{i} is {value.dtype} of shape {value.shape}")
         statistics.append((live, value))
-    opts: dict[str, Any] = {}
-    for key, kept in meta["opts"].items():
-        opt = OPTIMISERS[kept["name"]]
-        state = {
-            "name": kept["name"],
-            "n": kept["n"],
-            "hypers": kept["hypers"],
-            "numbers": kept["numbers"],
-            "arrays": {k: [arrays[f"{prefix}/opts/{key}/{k}/{i}"] for i in range(len(params))] for k in opt.state},
-        }
+    opts: dict[str, OptState] = {}
+    for key, (opt, kept, schedules) in saved.opts.items():
+        found = {k: [arrays[f"{prefix}/opts/{key}/{k}/{i}"] for i in range(len(params))] for k in opt.state}
+        state = {**kept, "arrays": found}
         try:
             opt(params).load_state_dict(state)  # one that nobody uses, to see whether it goes
         except ValueError as error:
             wrong.append(str(error))
-        opts[key] = OptState(opt, state, reader.values(kept["schedules"]))
-    if meta["opt"] and meta["opt"] not in opts:
-        wrong.append(f"its optimiser {meta['opt']} has no state")
-    for g, kept in zip(run._generators, meta["generators"], strict=True):
-        type(g.bit_generator)().state = _state(kept)
-    return Snapshot(
-        int(meta["step"]),
-        weights,
-        statistics,
-        [(g, _state(s)) for g, s in zip(run._generators, meta["generators"], strict=True)],
-        opts,
-        meta["opt"],
-        int(meta["place"]),
-        [(g, _state(s)) for g, s in zip(run._generators, meta["epoch_start"], strict=bool(meta["epoch_start"]))],
+        opts[key] = OptState(opt, state, schedules)
+    n = len(run._generators)
+    if len(saved.generators) != n or len(saved.epoch_start) not in ((n,) if saved.place >= 0 else (0, n)):
+        wrong.append(f"{prefix} has states of {len(saved.generators)} and {len(saved.epoch_start)} generators, not {n}")
+    generators, epoch_start = (
+        [(g, generator_state(g, s)) for g, s in zip(run._generators, states, strict=False)]
+        for states in (saved.generators, saved.epoch_start)
     )
+    return Snapshot(saved.step, weights, statistics, generators, opts, saved.opt, saved.place, epoch_start)

@@ -6,6 +6,7 @@ It knows nothing of Jupyter.  Drivers call `step`, `train` or `advance`; viewers
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 import warnings
@@ -173,6 +174,7 @@ class Run:
         self.model = model
         self.seed = seed
         self.name = name
+        self.id = os.urandom(8).hex()  # by which a file is known to be of this run
         self.until = until
         self.patience = None if patience is None else _positive("patience", patience)
         if isinstance(valid, Iterator):
@@ -709,6 +711,8 @@ class Run:
     @contextmanager
     def _moving(self, *, leave: bool = True) -> Iterator[None]:
         """Around whatever takes steps: the weights are this run's for the time.  For `leave` see `Interrupts`."""
+        if isinstance(self.loss, files.NotGiven):
+            self.loss()
         if self._moves:
             raise RuntimeError("this run is being driven already")
         with self._between():
@@ -1020,9 +1024,9 @@ class Run:
     def load(
         cls,
         path: Any,
-        loss: Callable[..., Any],
-        data: Any,
-        params: Iterable[Param],
+        loss: Callable[..., Any] | None = None,
+        data: Any = None,
+        params: Iterable[Param] | None = None,
         schedules: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Run:
@@ -1031,9 +1035,10 @@ class Run:
         Parameters
         ----------
         path : path
-        loss, data
-            As the run had them: code is not in the file.
-        params : iterable of Param
+        loss, data : optional
+            As the run had them: code is not in the file.  Without loss, data and params the run can be looked at
+            (history, events, curve, compare), and not trained.
+        params : iterable of Param, optional
             What it trains, of the same shapes and dtypes, in the same order.
         schedules : dict, optional
             Schedules that are functions of one's own, by hyper-parameter.
@@ -1049,8 +1054,15 @@ class Run:
         ------
         ArchiveError
             A ValueError that lists all that does not fit.
+        TypeError
+            If only some of loss, data and params are given.
+
+        Warns
+        -----
+        UserWarning
+            If weights or an optimiser's state were not finite when the run was saved.
         """
-        return files.load(cls, path, loss, data, list(params), schedules, options)  # type: ignore[no-any-return]
+        return files.load(cls, path, loss, data, params, schedules, options)  # type: ignore[no-any-return]
 
     def _take_up(self, record: Record, params: list[Param], start: Snapshot, now: Snapshot, state: str) -> None:
         """Become a run that was saved."""
@@ -1084,6 +1096,8 @@ class Run:
         return code.as_code(self, module, path)
 
     def _names(self) -> dict[int, str]:
+        if isinstance(self.loss, files.NotGiven):
+            return self.loss.names
         return {id(p): path for path, p in named_params(self.loss if self.model is None else self.model)}
 
 

@@ -1,0 +1,76 @@
+"""Files of runs to do things to."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from fluxmagic import Run, params
+from fluxmagic.optimise import exponential
+from fluxmagic.runs import ArchiveError, archive
+from tests.runs.problems import network
+
+
+def steered():
+    run, m = network("ADAM")
+    run.set(η=0.01)
+    run.step(6)
+    run.swap("Momentum", ρ=0.5)
+    run.step(3)
+    run.set(η=exponential(0.1, 0.5, every=7))
+    run.step(2)
+    run.swap("ADAM")
+    run.set(β2=0.9)
+    run.step(1)
+    return run, m
+
+
+def load(path, run, m, **options):
+    return Run.load(path, run.loss, run.data, params(m), **options)
+
+
+def spoil(m):
+    """Change weights and statistics, and hand back what they are now."""
+    for p in params(m):
+        p.data = p.data * 0.5 + 1
+    return [p.data.tobytes() for p in params(m)] + [a.tobytes() for layer in m for a in statistics(layer)]
+
+
+def statistics(layer):
+    return [getattr(layer, k) for k in getattr(type(layer), "statistics", ())]
+
+
+def untouched(m, before):
+    return before == [p.data.tobytes() for p in params(m)] + [a.tobytes() for layer in m for a in statistics(layer)]
+
+
+def refused(path, run, m, words=None):
+    before = spoil(m)
+    with pytest.raises(ArchiveError, match=words) as caught:
+        load(path, run, m)
+    assert untouched(m, before)
+    assert "\n" not in str(caught.value)
+
+
+def rewrite(path, change, *, sign=True):
+    """Rewrite an archive with something changed in it, and, as a liar would, with the right hash."""
+    meta, content = archive.read(path, "run")
+    raw = {f"{k}.npy": npy(a) for k, a in content.items()}
+    changed = change(meta, content, raw)
+    raw = changed if isinstance(changed, dict) else {f"{k}.npy": npy(a) for k, a in content.items()}
+    if sign:
+        meta["sha256"] = archive.digest(meta, content)
+    with zipfile.ZipFile(path, "w") as z:
+        z.writestr("meta.json", json.dumps(meta))
+        for name, value in raw.items():
+            z.writestr(name, value)
+
+
+def npy(a):
+    buffer = io.BytesIO()
+    np.save(buffer, a, allow_pickle=False)
+    return buffer.getvalue()
