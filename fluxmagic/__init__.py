@@ -30,6 +30,7 @@ from fluxmagic.layers import (
     mse,
     onehot,
     params,
+    predict,
     relu,
     sigmoid,
     softmax,
@@ -40,6 +41,7 @@ from fluxmagic.layers import (
     σ,
 )
 from fluxmagic.layers import state as state
+from fluxmagic.lazy import LazyClass, compare
 from fluxmagic.optimise import (
     ADAM,
     ADAMW,
@@ -53,6 +55,9 @@ from fluxmagic.optimise import (
     Nesterov,
     NotFinite,
     RMSProp,
+    cosine,
+    exponential,
+    onecycle,
     train,
 )
 from fluxmagic.optimise import stop as stop
@@ -61,8 +66,12 @@ from fluxmagic.random import seed as seed
 from fluxmagic.tracker import back, gradient, param
 
 if TYPE_CHECKING:
-    from fluxmagic.jupyter import Panel
-    from fluxmagic.runs import Run
+    from fluxmagic.jupyter import Curve, Panel
+    from fluxmagic.runs import Run, load_params, save_params
+else:
+    # a star import takes them all, and needs NumPy alone
+    Curve = LazyClass("Curve", (), {"__module__": "fluxmagic.jupyter.curve"})
+    Panel = LazyClass("Panel", (), {"__module__": "fluxmagic.jupyter.panel"})
 
 __version__ = "0.1.0"
 
@@ -77,6 +86,7 @@ __all__ = [
     "AdaMax",
     "BatchNorm",
     "Chain",
+    "Curve",
     "Dense",
     "Diagonal",
     "Dropout",
@@ -92,12 +102,16 @@ __all__ = [
     "batches",
     "binaryaccuracy",
     "binarycrossentropy",
+    "compare",
+    "cosine",
     "crossentropy",
     "elu",
+    "exponential",
     "gelu",
     "gradient",
     "identity",
     "leakyrelu",
+    "load_params",
     "loadparams",
     "logitbinarycrossentropy",
     "logitcrossentropy",
@@ -106,10 +120,13 @@ __all__ = [
     "logσ",
     "mae",
     "mse",
+    "onecycle",
     "onehot",
     "param",
     "params",
+    "predict",
     "relu",
+    "save_params",
     "sigmoid",
     "softmax",
     "softplus",
@@ -121,17 +138,23 @@ __all__ = [
 ]
 
 
+_RUNS = ("Run", "load_params", "save_params")
+
+
 def __getattr__(name: str) -> Any:
     # what a script may never need, and takes its time, is loaded when it is asked for
-    if name == "Run":
-        from fluxmagic.runs import Run
+    if name in _RUNS:
+        from fluxmagic import runs
 
-        return Run
-    if name == "Panel":
-        from fluxmagic.jupyter import Panel
-
-        return Panel
+        return getattr(runs, name)
     raise AttributeError(f"module 'fluxmagic' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({n for n in globals() if n not in _HIDDEN}.union(_RUNS))
+
+
+_HIDDEN = ("Any", "LazyClass", "TYPE_CHECKING", "annotations", "_HIDDEN", "_RUNS")
 
 
 def load_ipython_extension(ip: Any) -> None:

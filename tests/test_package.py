@@ -1,12 +1,14 @@
 """What the package exports, and what importing it costs."""
 
 import builtins
+import inspect
 import subprocess
 import sys
 
 import pytest
 
 import fluxmagic
+import fluxmagic.jupyter
 import fluxmagic.layers
 import fluxmagic.optimise
 import fluxmagic.tracker
@@ -18,7 +20,8 @@ CONTRACT = """
     mse mae crossentropy logitcrossentropy binarycrossentropy logitbinarycrossentropy
     params loadparams batches onehot accuracy binaryaccuracy
     SGD Momentum Nesterov ADAM RMSProp ADAGrad ADADelta AdaMax AMSGrad NADAM ADAMW
-    train NotFinite Run Panel
+    cosine exponential onecycle
+    train NotFinite Run Panel Curve compare save_params load_params predict
 """
 
 
@@ -88,8 +91,105 @@ def test_importing_it_loads_nothing_of_ipython_widgets_or_matplotlib():
         "heavy = {'IPython', 'ipywidgets', 'matplotlib', 'pandas', 'scipy', 'sklearn', 'traitlets', 'ipykernel'};"
         "print(sorted(heavy & {m.partition('.')[0] for m in sys.modules}))"
     )
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert found.stdout == "[]\n"
+    assert run_python(script) == "[]\n"
+
+
+def run_python(script):
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+
+
+ALONE = """
+import sys
+
+class Missing:
+    def find_spec(self, name, *rest):
+        if name.partition(".")[0] not in sys.stdlib_module_names | {"fluxmagic", "numpy"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+"""
+
+
+def test_a_star_import_needs_numpy_alone_and_what_needs_more_says_what():
+    script = (
+        ALONE
+        + """
+from fluxmagic import *
+m = Chain(Dense(2, 1))
+predict(m, [[1.0, 2.0]])
+run = Run(lambda x: mse(m(x), [[0.0]]), [[[1.0, 2.0]]], ADAM(params(m)))
+run.train()
+assert not isinstance(run, Panel) and not isinstance(run, Curve)
+for use in (lambda: Panel(run), lambda: Curve(run), lambda: compare(run)):
+    try:
+        use()
+    except ImportError as error:
+        print(error)
+"""
+    )
+    lines = run_python(script).splitlines()
+    assert [line.split(" (")[0] for line in lines] == [
+        f"{name} needs IPython, ipywidgets and matplotlib: pip install ipython ipywidgets matplotlib"
+        for name in ("Panel", "Curve", "compare")
+    ]
+
+
+def test_a_star_import_loads_nothing_heavy():
+    script = """
+import sys
+from fluxmagic import *
+assert not isinstance(3, Panel) and not issubclass(int, Curve)
+heavy = {"IPython", "ipywidgets", "matplotlib", "pandas", "scipy", "sklearn", "traitlets", "ipykernel"}
+print(sorted(heavy & {m.partition(".")[0] for m in sys.modules}))
+"""
+    assert run_python(script) == "[]\n"
+
+
+@pytest.mark.parametrize("name", ["Panel", "Curve"])
+def test_a_name_that_loads_late_is_as_good_as_the_class_that_it_stands_for(name):
+    import pydoc
+
+    late, real = getattr(fluxmagic, name), getattr(fluxmagic.jupyter, name)
+    assert inspect.isclass(late)
+    assert late.__name__ == real.__name__
+    assert late.__doc__ == real.__doc__
+    assert inspect.signature(late) == inspect.signature(real)
+    assert set(dir(real)) <= set(dir(late))
+    text = pydoc.render_doc(late, renderer=pydoc.plaintext)
+    assert real.__doc__.splitlines()[0] in text
+    assert late | None  # in an annotation
+
+    W = fluxmagic.param(1.0)
+    run = fluxmagic.Run(lambda x: W * x, [1.0], fluxmagic.SGD([W], 0.1))
+    made = late(run)
+    assert type(made) is real
+    assert isinstance(made, late)
+    assert not isinstance(run, late)
+    assert issubclass(real, late)
+
+    class Mine(late):
+        def extra(self):
+            return super().__repr__()
+
+    mine = Mine(run)
+    assert isinstance(mine, (real, late))
+    assert issubclass(Mine, late)
+    assert mine.extra()
+    with pytest.raises(AttributeError):
+        late.nothing
+
+
+def test_compare_is_the_one_of_jupyter():
+    assert inspect.signature(fluxmagic.compare) == inspect.signature(fluxmagic.jupyter.compare)
+    with pytest.raises(TypeError, match="compare takes runs, and was given none"):
+        fluxmagic.compare()
+
+
+def test_dir_shows_what_a_user_may_type_and_nothing_of_how_it_is_made():
+    shown = set(dir(fluxmagic))
+    assert set(fluxmagic.__all__) | {"seed", "state", "stop", "throttle", "tracker", "layers", "optimise"} <= shown
+    assert not shown & {"Any", "annotations", "TYPE_CHECKING", "LazyClass"}
+    assert all(hasattr(fluxmagic, name) for name in shown)
 
 
 def test_the_version_is_a_version():

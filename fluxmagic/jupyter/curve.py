@@ -197,6 +197,14 @@ class Curve:
         Whether the loss axis is logarithmic.
     smoothing : float
         The share of the smoothed loss that is kept from step to step, in [0, 1).
+
+    Examples
+    --------
+    >>> from fluxmagic import SGD, Curve, Run, param
+    >>> W = param(2.0)
+    >>> run = Run(lambda x: (W * x) ** 2, [1.0] * 5, SGD([W], 0.1))
+    >>> run.train()
+    >>> picture = Curve(run)
     """
 
     def __init__(self, run: Run, earlier: Iterable[Run | Decimated] = ()) -> None:

@@ -34,6 +34,7 @@ from fluxmagic.layers.metrics import accuracy, binaryaccuracy
 from fluxmagic.layers.mode import testmode
 from fluxmagic.layers.norm import BatchNorm, LayerNorm
 from fluxmagic.layers.parameters import loadparams, named_params, params, state
+from fluxmagic.layers.predict import predict
 
 __all__ = [
     "BatchNorm",
@@ -63,6 +64,7 @@ __all__ = [
     "named_params",
     "onehot",
     "params",
+    "predict",
     "relu",
     "sigmoid",
     "softmax",

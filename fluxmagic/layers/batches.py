@@ -10,7 +10,37 @@ import numpy as np
 from fluxmagic import random
 from fluxmagic.tracker import data
 
-__all__ = ["batches"]
+__all__ = ["as_rows", "batches", "check_size"]
+
+
+def as_rows(name: str, a: Any) -> np.ndarray:
+    """An array that has rows.  A memory map stays one."""
+    if isinstance(a, np.ma.MaskedArray):
+        raise TypeError(f"{name}: a masked array would lose its mask; fill it first (a.filled(...))")
+    if isinstance(a, np.ndarray):
+        rows = a
+    else:
+        each = f"several arrays are given one by one, as in batches(X, Y, 32), not as a {type(a).__name__}"
+        if isinstance(a, tuple) and any(np.ndim(data(v)) for v in a if hasattr(v, "shape")):
+            raise TypeError(f"{name}: {each}; rows of one array come as np.stack(rows)")
+        try:
+            rows = np.asarray(data(a))
+        except ValueError as error:
+            raise ValueError(f"{name}: rows of one array have one shape ({error}); {each}") from None
+    if not rows.ndim:
+        what = "a scalar" if rows.dtype.kind != "O" else f"a {type(a).__name__}"
+        fix = ": give .toarray()" if hasattr(a, "toarray") else ""
+        raise TypeError(f"{name}: {what} has no rows{fix}")
+    return rows
+
+
+def check_size(name: str, size: Any) -> int:
+    """Refuse a number of rows that is no positive integer."""
+    if not isinstance(size, (int, np.integer)) or isinstance(size, bool):
+        raise TypeError(f"{name}: the size is an integer, not a {type(size).__name__}")
+    if size < 1:
+        raise ValueError(f"{name}: the size is at least 1, not {size}")
+    return int(size)
 
 
 class batches:  # noqa: N801 - called like a function, and read like one
@@ -39,6 +69,8 @@ class batches:  # noqa: N801 - called like a function, and read like one
     ------
     ValueError
         If the lengths differ, or size is not positive.
+    TypeError
+        If the size is no integer, an array has no rows, or arrays come as a tuple: `batches(X, Y, 32)`.
 
     Examples
     --------
@@ -63,20 +95,13 @@ class batches:  # noqa: N801 - called like a function, and read like one
             *arrays, size = arrays  # type: ignore[assignment]
         if not isinstance(size, (int, np.integer)) or isinstance(size, bool):
             raise TypeError(f"batches(X, Y, size): the size comes last and is an integer, not a {type(size).__name__}")
-        if size < 1:
-            raise ValueError(f"batches: the size is at least 1, not {size}")
+        self.size = check_size("batches", size)
         if not arrays:
             raise TypeError("batches(X, Y, size): no array was given")
-        self.arrays = tuple(a if isinstance(a, np.ndarray) else np.asarray(data(a)) for a in arrays)
-        for a in self.arrays:
-            if isinstance(a, np.ma.MaskedArray):
-                raise TypeError("batches: a masked array would lose its mask; fill it first (a.filled(...))")
-            if not a.ndim:
-                raise TypeError("batches: a scalar has no rows")
+        self.arrays = tuple(as_rows("batches", a) for a in arrays)
         lengths = [len(a) for a in self.arrays]
         if len(set(lengths)) > 1:
             raise ValueError(f"batches: arrays of different lengths: {', '.join(map(str, lengths))}")
-        self.size = int(size)
         self.shuffle = shuffle
         self.drop_last = drop_last
         self.rng = random.generator(rng)

@@ -17,7 +17,8 @@ def as_features(layer: Any, x: Any, n: int, dtype: np.dtype[Any]) -> Any:
         x = np.asarray(x)
     if x.dtype != dtype:
         if x.dtype.kind not in "fiub":
-            raise TypeError(f"{layer!r} takes numbers, not {x.dtype}")
+            fix = ": x.astype(float) makes numbers of columns of several types" if x.dtype.kind == "O" else ""
+            raise TypeError(f"{layer!r} takes numbers, not {x.dtype}{fix}")
         x = x.astype(dtype)
     if not x.ndim or x.shape[-1] != n:
         raise ValueError(f"{layer!r} takes input of width {n}, shape (..., {n}), not of shape {x.shape}")

@@ -50,8 +50,7 @@ def save_params(m: Any, path: Any, names: str | None = None) -> None:
     Examples
     --------
     >>> import os, tempfile
-    >>> from fluxmagic import Chain, Dense, relu
-    >>> from fluxmagic.runs import load_params, save_params
+    >>> from fluxmagic import Chain, Dense, load_params, relu, save_params
     >>> m = Chain(Dense(3, 2, relu), Dense(2, 1))
     >>> path = os.path.join(tempfile.mkdtemp(), "m.npz")
     >>> save_params(m, path, names="torch")
@@ -84,6 +83,17 @@ def load_params(m: Any, path: Any) -> None:
         If the package safetensors is missing.
     OSError
         If there is no such file.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from fluxmagic import Dense, load_params, save_params
+    >>> trained, m = Dense(3, 2), Dense(3, 2)
+    >>> path = os.path.join(tempfile.mkdtemp(), "m.npz")
+    >>> save_params(trained, path)
+    >>> load_params(m, path)
+    >>> bool((m.W.data == trained.W.data).all())
+    True
     """
     params(m)
     arrays = _read(Path(path))

@@ -37,6 +37,13 @@ def test_the_size_comes_last_or_by_name():
     assert len(batches(np.arange(10), np.int64(3))) == 4
 
 
+class Sparse:
+    """As SciPy's: one object to NumPy."""
+
+    def toarray(self):
+        return np.ones((2, 2))
+
+
 def order(data):
     return [i for batch in data for i in batch.tolist()]
 
@@ -157,6 +164,16 @@ def test_pandas_columns_serve_in_arithmetic_with_parameters():
         (lambda: batches(2), TypeError, "no array was given"),
         (lambda: batches(), TypeError, "the size comes last"),
         (lambda: batches(np.ones(3), 5, size=2), TypeError, "a scalar has no rows"),
+        (lambda: batches((np.ones(3), np.ones(3)), 2), TypeError, r"as in batches\(X, Y, 32\), not as a tuple"),
+        (lambda: batches((np.ones((3, 2)), [1, 2, 3]), 2), TypeError, "several arrays are given one by one"),
+        (lambda: batches((pd.DataFrame({"a": [1]}), pd.Series([1])), 2), TypeError, r"come as np\.stack\(rows\)"),
+        (
+            lambda: batches([np.ones((3, 2)), np.ones(3)], 2),
+            ValueError,
+            "rows of one array have one shape.*not as a list",
+        ),
+        (lambda: batches({"x": [1.0]}, 2), TypeError, "a dict has no rows"),
+        (lambda: batches(Sparse(), 2), TypeError, r"a Sparse has no rows: give \.toarray\(\)"),
         (lambda: batches(np.ma.masked_equal([1, 2], 1), 2), TypeError, "a masked array would lose its mask"),
     ],
 )

@@ -1,0 +1,101 @@
+"""What a model says to many rows of data."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from fluxmagic import random
+from fluxmagic.layers.batches import as_rows, check_size
+from fluxmagic.layers.mode import TwoModes, testing
+from fluxmagic.layers.parameters import walk
+from fluxmagic.tracker import data
+
+__all__ = ["predict"]
+
+
+def predict(m: Callable[[Any], Any], X: Any, *, size: int = 1024) -> np.ndarray:
+    """What a model gives for each row of X: a plain array, computed in test mode, some rows at a time.
+
+    Parameters
+    ----------
+    m : callable
+        A layer, a chain or any function that takes an array of rows, and gives as many rows.
+    X : array_like
+        One row for each sample: an array, list, pandas object, memory map (of which only `size` rows at a time
+        are read), or tracked array.
+    size : int
+        How many rows the model is given at once.  The result does not depend on it, up to rounding, unless the
+        model mixes rows.
+
+    Returns
+    -------
+    ndarray
+        Of shape (n, ...), a copy.
+
+    Raises
+    ------
+    ValueError
+        If the model does not give one row for each row that it is given, or size is not positive.
+    TypeError
+        If m cannot be called, X has no rows, or the model's output is not one array.
+
+    Notes
+    -----
+    As in a run's validation: no dropout, running statistics are used, and neither they nor random generators
+    change.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import Chain, Dense, Dropout, predict, relu, softmax
+    >>> m = Chain(Dense(3, 8, relu), Dropout(0.5), Dense(8, 2), softmax)
+    >>> predict(m, np.ones((5, 3))).shape
+    (5, 2)
+    """
+    if not callable(m):
+        raise TypeError(f"predict(m, X): m is a model, something that can be called, not a {type(m).__name__}")
+    size, X = check_size("predict", size), as_rows("predict", X)
+    parts: list[np.ndarray] = []
+    with _unchanged(m):
+        for i in range(0, len(X) or 1, size):  # of no row, too: the model knows its output's shape
+            x = np.array(X[i : i + size])
+            y = data(m(x))
+            if isinstance(y, (tuple, dict)):
+                raise TypeError(f"predict takes models with one array as output, not a {type(y).__name__}")
+            y = np.array(y)  # a copy: the model may hand out its input, or the same array each time
+            if y.shape[:1] != x.shape[:1]:
+                raise ValueError(
+                    f"predict: the model gives an output of shape {y.shape} for {len(x)} rows of shape {x.shape[1:]}, "
+                    "and not one row for each"
+                )
+            if parts and y.shape[1:] != parts[0].shape[1:]:
+                raise ValueError(f"predict: the model gives rows of shape {y.shape[1:]} after {parts[0].shape[1:]}")
+            parts.append(y)
+    return np.concatenate(parts)
+
+
+@contextmanager
+def _unchanged(m: Any) -> Iterator[None]:
+    """Test mode, after which generators and statistics are as before.
+
+    Layers of two modes see to theirs themselves, so that a model may go on being trained in another thread.
+    """
+    found = [x for _, x in walk(m)]
+    alone = {id(v) for x in found if isinstance(x, TwoModes) for v in vars(x).values()}
+    found = [x for x in found if not isinstance(x, TwoModes) and id(x) not in alone]
+    generators = [(x, x.bit_generator.state) for x in found if isinstance(x, np.random.Generator)]
+    names = [(x, k) for x in found if isinstance(s := getattr(type(x), "statistics", ()), tuple) for k in s]
+    statistics = [(getattr(x, k), np.array(getattr(x, k))) for x, k in names]
+    try:
+        with testing(), random.own(copy.deepcopy(random.generator())):
+            yield
+    finally:
+        for rng, state in generators:
+            rng.bit_generator.state = state
+        for live, before in statistics:
+            live[...] = before
