@@ -455,8 +455,6 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: d
         )
     if options:
         refuse_out(name, options)
-        if options.get("where", True) is not True and method == "__call__":
-            raise TypeError(f"{name}: where= does not go with tracked arrays; use np.where on the result")
     if ufunc in PLAIN:
         return getattr(ufunc, method)(*map(data, inputs), **options)
     op = _UFUNC_METHODS.get((ufunc, method))
@@ -468,20 +466,38 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: d
         inputs = (np.reshape(a, a.shape + (1,) * b.ndim), b)
     elif method != "__call__":
         raise no_rule(f"{name}.{method}")
-    if ufunc in COMPOSED:
-        return COMPOSED[ufunc](*inputs, **options)
     rule = _ufunc_rule(ufunc)
-    options.pop("where", None)
+    given = [np.asarray(x) if type(x) in (list, tuple) else x for x in inputs]
+    where, dtype = options.pop("where", True), options.pop("dtype", None)
     if options:
-        raise TypeError(f"{name}: {', '.join(options)}= does not go with tracked arrays")
-    return rule(*(np.asarray(x) if type(x) in (list, tuple) else x for x in inputs))
+        raise TypeError(f"{name}: {', '.join(options)}= does not go with tracked arrays; where= and dtype= do")
+    if dtype is not None:
+        given = [_cast(x, dtype, name) for x in given]
+    return rule(*given) if where is True else _where(rule, ufunc, given, where)
+
+
+def _cast(x: Any, dtype: Any, name: str) -> Any:
+    """An input in the dtype that a ufunc computes in."""
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise TypeError(f"{name}: with tracked arrays dtype= is float32 or float64, not {dtype}")
+    return x if isinstance(x, (int, float)) else x.astype(dtype) if isinstance(x, Tracked) else np.asarray(x, dtype)
+
+
+def _where(rule: Callable[..., Any], ufunc: np.ufunc, inputs: list[Any], where: Any) -> Any:
+    """A ufunc of those elements that `where` lets in alone; the others, which NumPy leaves undefined, are 0."""
+    if ufunc.nout > 1 or ufunc.signature or isinstance(where, Tracked) or np.asarray(where).dtype != bool:
+        raise TypeError(f"{ufunc.__name__}: where= takes plain truth values, of a ufunc that has one result by element")
+    shape = np.broadcast_shapes(np.shape(where), *map(np.shape, inputs))
+    chosen = np.broadcast_to(where, shape)
+    y = rule(*(np.broadcast_to(x, shape)[chosen] if np.ndim(x) else x for x in inputs))
+    return NAMED["scatter"](y, index=chosen, shape=shape)
 
 
 def _ufunc_rule(ufunc: np.ufunc) -> Callable[..., Any]:
-    rule = RULES.get(ufunc)
+    rule = COMPOSED.get(ufunc) or RULES.get(ufunc)
     if rule is None and "scipy.special" in sys.modules:  # SciPy is not required, nor loaded for its own sake
         import_module("fluxmagic.tracker.rules.special")
-        rule = RULES.get(ufunc)
+        rule = COMPOSED.get(ufunc) or RULES.get(ufunc)
     if rule is None:
         in_numpy = getattr(np, ufunc.__name__, None) is ufunc
         raise no_rule(f"np.{ufunc.__name__}" if in_numpy else f"the ufunc {ufunc.__name__}")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -687,6 +688,21 @@ case(
     of((2, 3), (3, 2)),
 )
 case("einsum, lists with dots", lambda a, b: np.einsum(a, [..., 0], b, [0], optimize=True), of((4, 2, 3), (3,)))
+
+# -- options of ufuncs
+
+
+def _where(f: Callable[..., Any], *xs: Any) -> Any:
+    """f of the elements that `where=` lets in; the rest, which NumPy leaves undefined (and warns of), is 1."""
+    with warnings.catch_warnings(action="ignore"):
+        y = f(*xs, where=WHERE)
+    return np.where(WHERE, y, 1.0)
+
+
+case("log, where", lambda x: _where(np.log, x), one((2, 3), "positive"))
+case("multiply, where", lambda a, b: _where(np.multiply, a, b), of((3,), (2, 1)))
+case("add of a number, where", lambda a: _where(np.add, 2, a), of((2, 3)))
+case("multiply, dtype", lambda a, b: np.multiply(a, b, dtype=float) * 1.5 + np.add(a, 1, dtype="d"), of((2,), ()))
 
 # -- scipy.special, where it is installed
 

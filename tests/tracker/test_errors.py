@@ -283,8 +283,12 @@ def test_integer_results_are_refused():
 @pytest.mark.parametrize(
     "f",
     [
-        lambda: np.add(W, 1, where=np.ones((2, 3), bool)),
-        lambda: np.add(W, 1, dtype=np.float32),
+        lambda: np.add(W, 1, where=np.ones((2, 3))),
+        lambda: np.add(W, 1, where=W),
+        lambda: np.divmod(W, 1, where=[True, False, True]),
+        lambda: np.matmul(W, W.T, where=True, dtype=complex),
+        lambda: np.add(W, 1, dtype=int),
+        lambda: np.add(W, 1, order="F"),
         lambda: np.var(W, mean=0.0),
         lambda: np.std(W, mean=W.mean()),
         lambda: np.sum(W, initial=W[0, 0]),
@@ -299,7 +303,7 @@ def test_integer_results_are_refused():
     ],
 )
 def test_options_without_a_gradient_are_refused(f):
-    with pytest.raises(TypeError, match=r"add|mean|initial|weights|pad|svd|where|quantile|percentile"):
+    with pytest.raises(TypeError, match=r"add|divmod|matmul|mean|initial|weights|pad|svd|where|quantile|percentile"):
         f()
 
 

@@ -93,3 +93,23 @@ def test_lists_of_axes_are_checked():
         np.einsum(V, [0], V, [52])
     with pytest.raises(TypeError, match="a list of its axes"):
         np.einsum(V, V)
+
+
+def test_a_ufunc_looks_at_what_where_lets_in_alone():
+    x, y = np.array([4.0, 0.0, -1.0]), np.array([2.0, 0.0, 3.0])
+    with np.errstate(all="raise"):
+        δs = gradient(lambda x, y: np.divide(x, y, where=y != 0).sum(), x, y)
+        assert [δ.tolist() for δ in δs] == [[0.5, 0, 1 / 3], [-1, 0, 1 / 9]]
+        assert gradient(lambda x: np.sqrt(x, where=x.data > 0).sum(), x)[0].tolist() == [0.25, 0, 0]
+        assert np.log(param(x), where=x > 0).data.tolist() == [np.log(4), 0, 0]
+    assert gradient(lambda x: np.exp(x, where=False), 1.0) == (0,)
+    assert gradient(lambda x: np.add.outer(x, x, where=np.eye(3, dtype=bool)).sum(), x)[0].tolist() == [2, 2, 2]
+    assert np.log(param(np.ones(3, np.float32)), where=x > 0).dtype == np.float32
+
+
+def test_a_ufunc_computes_in_the_dtype_that_is_asked_for():
+    W = param(np.ones(2, np.float32))
+    assert np.add(W, np.arange(2), dtype=np.float32).dtype == np.float32
+    assert np.exp(W, dtype=float).dtype == np.float64
+    with pytest.raises(TypeError, match="float32 or float64"):
+        np.exp(W, dtype=np.float16)
