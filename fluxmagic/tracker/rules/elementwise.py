@@ -9,6 +9,7 @@ import numpy as np
 
 from fluxmagic.tracker.array import Array, Tracked, data
 from fluxmagic.tracker.operation import composed, define
+from fluxmagic.tracker.rules.reductions import quotient
 
 # -- arithmetic --------------------------------------------------------------------------------------
 
@@ -34,6 +35,7 @@ def _power_base(Δ: Array, y: Array, a: Array, b: Any) -> Array:
         if b == 0:
             return Δ * 0
         return Δ * (b * a ** (b - 1))
+    b = np.asarray(b, y.dtype) if not isinstance(b, Tracked) else b  # -128 - 1 is 127 among NumPy's int8
     zero = np.equal(b, 0)  # a⁰ is constant, also at a = 0
     return Δ * np.where(zero, 0.0, b * np.power(a, np.where(zero, 1.0, b - 1)))
 
@@ -103,24 +105,19 @@ define(np.deg2rad, lambda Δ, y, x: Δ * (math.pi / 180), also=[np.radians])
 define(np.rad2deg, lambda Δ, y, x: Δ * (180 / math.pi), also=[np.degrees])
 
 
-def _square_of_radius(a: Array, b: Array) -> Array:
-    r2 = a * a + b * b
-    return np.where(np.equal(r2, 0), 1.0, r2)  # the origin has no angle: gradient 0
+def _d_angle(Δ: Array, a: Array, b: Array) -> Array:
+    r = np.hypot(a, b)  # a² + b² would underflow, or wrap around where one is made of integers
+    return quotient(Δ * quotient(b, r), r)  # the origin has no angle: 0
 
 
 define(
     np.arctan2,
-    lambda Δ, y, a, b: Δ * b / _square_of_radius(a, b),
-    lambda Δ, y, a, b: -Δ * a / _square_of_radius(a, b),
+    lambda Δ, y, a, b: _d_angle(Δ, a, b),
+    lambda Δ, y, a, b: -_d_angle(Δ, b, a),
     also=[np.atan2],
 )
-
-
-def _leg(Δ: Array, y: Array, a: Array) -> Array:
-    return Δ * a / np.where(np.equal(y, 0), 1.0, y)  # at the tip of the cone: 0
-
-
-define(np.hypot, lambda Δ, y, a, b: _leg(Δ, y, a), lambda Δ, y, a, b: _leg(Δ, y, b))
+# at the tip of the cone 0
+define(np.hypot, lambda Δ, y, a, b: Δ * quotient(a, y), lambda Δ, y, a, b: Δ * quotient(b, y))
 
 
 def _d_sinc(Δ: Array, y: Array, x: Array) -> Array:
@@ -240,7 +237,7 @@ def _astype(x: Any, dtype: Any, *, copy: bool = True) -> Any:
 
 define(_astype, lambda Δ, y, x, dtype, copy=True: Δ.astype(x.dtype), name="astype", methods="astype")
 define(np.astype, lambda Δ, y, x, dtype, copy=True: Δ.astype(x.dtype), forward=_astype, name="np.astype")
-define(np.copy, lambda Δ, y, x, **_: Δ, methods="copy")
+define(np.copy, lambda Δ, y, x, *_, **__: Δ, methods="copy")
 
 # -- real numbers are their own real part and conjugate ------------------------------------------------
 

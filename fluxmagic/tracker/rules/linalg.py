@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import operator
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy import linalg
 
-from fluxmagic.tracker.array import Array, data
+from fluxmagic.tracker.array import Array, Tracked, data
 from fluxmagic.tracker.operation import composed, define, plain
-from fluxmagic.tracker.rules.reductions import d_extreme, lines, restore
+from fluxmagic.tracker.rules.reductions import d_extreme, divides, lines, products_of_others, quotient, restore
 
 EighResult: Any = type(linalg.eigh(np.eye(1)))
 SVDResult: Any = type(linalg.svd(np.eye(1)))
@@ -48,16 +47,25 @@ define(linalg.pinv, _d_pinv, name="linalg.pinv")
 
 
 def _cofactors(x: Array) -> Array:
-    """The derivatives of det x, minor by minor: also where x is singular, and to any order."""
+    """The derivatives of det x: also where x is singular, and to any order."""
     n = x.shape[-1]
+    if not isinstance(x, Tracked):
+        u, s, vh = linalg.svd(x)
+        return np.matmul(u * (products_of_others(s) * (linalg.det(u) * linalg.det(vh))[..., None])[..., None, :], vh)
+    # minor by minor: singular vectors of equal values have no derivative
     others = np.array([[j for j in range(n) if j != i] for i in range(n)], int).reshape(n, n - 1)
     minors = x[..., others[:, None, :, None], others[None, :, None, :]]
     return linalg.det(minors) * (1 - 2 * (np.indices((n, n)).sum(axis=0) % 2)).astype(x.dtype)
 
 
 def _d_det(Δ: Array, y: Array, x: Array) -> Array:
-    if np.all(np.not_equal(y, 0)):
+    if divides(y):
         return (Δ * y)[..., None, None] * _t(linalg.inv(x))
+    if isinstance(x, Tracked) and x.shape[-1] > 16:  # whose minors would take n⁴ numbers
+        sign, log = linalg.slogdet(x)
+        if np.all(np.isfinite(log)):  # the determinant alone has underflowed: in two halves it need not
+            half = np.exp(log * 0.5)
+            return (Δ * sign * half)[..., None, None] * (_t(linalg.inv(x)) * half[..., None, None])
     return Δ[..., None, None] * (_cofactors(x) if x.shape[-1] else np.zeros(x.shape, x.dtype))
 
 
@@ -212,11 +220,11 @@ def _d_multi_dot(Δ: Array, y: Array, *xs: Array, into: Any) -> list[Any]:
     Δ = np.reshape(Δ, (matrices[0].shape[0], matrices[-1].shape[1]))
     result: list[Any] = []
     for k, x in enumerate(xs):
-        δ = Δ
-        if k:
-            δ = np.matmul(_t(functools.reduce(np.matmul, matrices[:k])), δ)
-        if k < len(xs) - 1:
-            δ = np.matmul(δ, _t(functools.reduce(np.matmul, matrices[k + 1 :])))
+        δ = Δ  # never the product of two others first: it may be one of small integers, which wraps around
+        for left in matrices[:k]:
+            δ = np.matmul(_t(left), δ)
+        for right in reversed(matrices[k + 1 :]):
+            δ = np.matmul(δ, _t(right))
         result.append(None if into[k] is False else np.reshape(δ, x.shape))
     return result
 
@@ -235,9 +243,12 @@ define(
 def _d_norm(Δ: Array, y: Array, x: Array, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Array:
     axes = axis if isinstance(axis, tuple) else tuple(range(x.ndim)) if axis is None else (int(axis),)
     Δ, y = restore(Δ, x, axes, keepdims), restore(y, x, axes, keepdims)
-    zero = np.equal(y, 0)
     if ord is None or ord in ("fro", "f") or (ord == 2 and len(axes) == 1):
-        return Δ * x / np.where(zero, 1.0, y)  # at the origin 0
+        if not divides(y):  # the squares have underflowed, or overflowed
+            scale = np.max(np.abs(data(x)), axis=axes, keepdims=True)
+            x = x / np.where(np.equal(scale, 0) | np.isinf(scale), 1.0, scale)
+            y = np.sqrt(np.sum(x * x, axis=axes, keepdims=True))
+        return Δ * quotient(x, y)  # at the origin 0
     if len(axes) == 1:
         if ord == 0:
             return Δ * np.zeros(x.shape, x.dtype)
@@ -245,9 +256,10 @@ def _d_norm(Δ: Array, y: Array, x: Array, ord: Any = None, axis: Any = None, ke
             return d_extreme(Δ, y, np.abs(x), axes, keepdims=True) * np.sign(x)
         if ord == 1:
             return Δ * np.sign(x)
-        ratio = np.abs(x) / np.where(zero, 1.0, y)
-        origin = np.equal(x, 0)
-        return Δ * np.sign(x) * np.power(np.where(origin, 1.0, ratio), ord - 1)
+        ratio = quotient(np.abs(x), y)
+        if ord < 1:  # the slope at 0 is infinite
+            ratio = np.where(np.equal(x, 0), 1.0, ratio)
+        return Δ * np.sign(x) * np.power(ratio, float(ord) - 1)
     if ord in (1, -1, math.inf, -math.inf):
         summed, chosen = axes if ord in (1, -1) else reversed(axes)
         sums = np.sum(np.abs(x), axis=summed, keepdims=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from fluxmagic.tracker.array import Array, Tracked, data
-from fluxmagic.tracker.operation import composed, define
+from fluxmagic.tracker.operation import Op, composed, define
 
 Axis = int | tuple[int, ...] | None
 
@@ -46,6 +46,19 @@ def counted(x: Array, axis: Axis, where: Any) -> Any:
     return np.sum(np.broadcast_to(where, x.shape), axis=axis, keepdims=True, dtype=x.dtype)
 
 
+def _quotient(a: Any, b: Any) -> Any:
+    zero = np.equal(b, 0) & ~np.isnan(a)
+    return np.where(zero, 0.0, np.divide(a, np.where(zero, 1.0, b)))
+
+
+# a / b, but 0 where b is 0: a slope at a kink.  Its own derivatives are infinite or NaN there, as they should be.
+quotient: Op = define(
+    _quotient,
+    lambda Δ, y, a, b: Δ / b,
+    lambda Δ, y, a, b: -Δ * y / b,
+    name="quotient",
+)
+
 # NumPy's own functions, but that the way there through its Python wrappers is shorter
 
 
@@ -68,7 +81,7 @@ def _d_sum(
 
 
 def _mean(x: Any, axis: Axis = None, dtype: Any = None, **options: Any) -> Any:
-    if axis is not None or dtype is not None or options or not x.size:
+    if axis is not None or dtype is not None or options or not x.size or x.dtype == np.float16:
         return np.mean(x, axis, dtype, **options)
     return np.add.reduce(x, None) / x.size
 
@@ -109,16 +122,18 @@ def _d_var(
     correction: float | None = None,
     where: Any = True,
 ) -> Array:
-    n = counted(x, axis, where) - (ddof if correction is None else correction)
+    n = counted(x, axis, where) - float(ddof if correction is None else correction)
     if where is not True:
         x = np.where(where, x, 0.0)
-    δ = restore(Δ, x, axis, keepdims) * ((x - np.mean(x, axis=axis, keepdims=True, where=where)) * (2 / n))
+    # without degrees of freedom 2 / 0 · 0, which is NaN, as the variance is
+    factor = np.divide(2, np.maximum(n, 0), dtype=x.dtype)
+    δ = restore(Δ, x, axis, keepdims) * ((x - np.mean(x, axis=axis, keepdims=True, where=where)) * factor)
     return δ if where is True else np.where(where, δ, 0.0)
 
 
 def _d_std(Δ: Array, y: Array, x: Array, axis: Axis = None, dtype: Any = None, **options: Any) -> Array:
-    flat = np.equal(y, 0)  # where nothing is spread there is no slope: 0, as in PyTorch
-    return _d_var(np.where(flat, 0.0, Δ / np.where(flat, 1.0, y + y)), y, x, axis, dtype, **options)
+    # where nothing is spread there is no slope: 0, as in PyTorch
+    return _d_var(quotient(Δ, y + y), y, x, axis, dtype, **options)
 
 
 define(np.var, _d_var, forward=_var, methods="var")
@@ -177,13 +192,27 @@ def _d_prod(
     Δ, y = restore(Δ, x, axis, keepdims), restore(y, x, axis, keepdims)
     if where is not True:
         x, Δ = np.where(where, x, 1.0), np.where(where, Δ, 0.0)
-    if np.all(np.not_equal(x, 0)):
+    if divides(y):
         return Δ * y / x
-    # The product of the others, one by one: also right where elements are zero, and to any order.
-    flat = lines(x, axis)
-    ones = np.eye(flat.shape[-1], dtype=bool)
-    others = np.prod(np.where(ones, 1.0, np.expand_dims(flat, -2)), axis=-1)
-    return Δ * unlines(others, x, axis) * initial
+    return Δ * unlines(products_of_others(lines(x, axis)), x, axis) * initial
+
+
+def divides(y: Array) -> bool:
+    """Whether the products y may be divided by their factors: none is 0, has lost digits or has overflowed."""
+    size = np.abs(data(y))
+    return bool(np.all((size >= np.finfo(size.dtype).tiny) & (size < math.inf)))
+
+
+def _products_before(x: Array) -> Array:
+    """For each element of a line, the product of those before it."""
+    return np.cumprod(np.concatenate([np.ones((*x.shape[:-1], 1), x.dtype), x[..., :-1]], axis=-1), axis=-1)
+
+
+def products_of_others(x: Array) -> Array:
+    """For each element of a line, the product of all others: also where some are zero, and to any order."""
+    if not x.shape[-1]:
+        return x
+    return _products_before(x) * np.flip(_products_before(np.flip(x, -1)), -1)
 
 
 define(np.prod, _d_prod, methods="prod", reduces=np.multiply)
@@ -192,7 +221,7 @@ define(np.prod, _d_prod, methods="prod", reduces=np.multiply)
 
 
 def _but_nan(rule: Any) -> Any:
-    return lambda Δ, y, x, *args, **options: rule(Δ, y, x, *args, where=~np.isnan(x), **options)
+    return lambda Δ, y, x, *args, where=True, **options: rule(Δ, y, x, *args, where=where & ~np.isnan(x), **options)
 
 
 for function, rule in (
@@ -283,7 +312,10 @@ define(np.median, _d_median, forward=_median)
 
 
 def _logsumexp(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    top = np.max(x, axis=axis, keepdims=True)
+    x = np.asarray(x)
+    if x.dtype.kind in "iub":
+        x = x.astype(np.float64)
+    top = np.max(x, axis=axis, keepdims=True, initial=-math.inf)
     top = np.where(np.isfinite(top), top, top.dtype.type(0))
     with np.errstate(divide="ignore", over="ignore"):  # log 0 is -∞
         y = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
@@ -296,7 +328,7 @@ def _d_logsumexp(Δ: Array, y: Array, x: Array, axis: Axis = None, *, keepdims: 
     at = np.isinf(y) & np.equal(x, y)  # an infinite sum is shared by what is infinite
     share = (at / np.maximum(np.sum(at, axis=axis, keepdims=True), 1)).astype(x.dtype)
     x = np.where(infinite, 0.0, x)
-    e = np.exp(x - np.max(data(x), axis=axis, keepdims=True))  # x - y would lose digits to a large y
+    e = np.exp(x - np.max(data(x), axis=axis, keepdims=True, initial=-math.inf))  # x - y would lose digits to a large y
     return Δ * np.where(infinite, share, e / np.sum(e, axis=axis, keepdims=True))
 
 
@@ -343,13 +375,31 @@ def _d_cumsum(Δ: Array, y: Array, x: Array, axis: int | None = None, dtype: Any
 def _d_cumprod(Δ: Array, y: Array, x: Array, axis: int | None = None, dtype: Any = None) -> Array:
     if axis is None:
         return np.reshape(_d_cumprod(Δ, y, np.ravel(x), 0), x.shape)
-    if np.all(np.not_equal(x, 0)):
+    if divides(y) and divides(x):
         return _reversed_cumsum(Δ * y, axis) / x
-    # With a 1 in its place, the products that an element is part of are its derivatives: also right at zeros.
     x, Δ = np.moveaxis(x, axis, -1), np.moveaxis(Δ, axis, -1)
-    n = x.shape[-1]
-    products = np.cumprod(np.where(np.eye(n, dtype=bool), 1.0, np.expand_dims(x, -2)), axis=-1)
-    return np.moveaxis(np.sum(np.triu(products) * np.expand_dims(Δ, -2), axis=-1), -1, axis)
+    # δᵢ = x₀…xᵢ₋₁ (Δᵢ + xᵢ₊₁ (Δᵢ₊₁ + xᵢ₊₂ (…))): nothing is divided, so it is right at zeros, and to any order
+    after = np.concatenate([x[..., 1:], np.ones((*x.shape[:-1], 1), x.dtype)], axis=-1)[..., : x.shape[-1]]
+    sums = np.flip(RECURRENCE(np.flip(after, -1), np.flip(Δ, -1)), -1)
+    return np.moveaxis(_products_before(x) * sums, -1, axis)
+
+
+def _recurrence(a: Any, b: Any) -> Any:
+    """hᵢ = aᵢ hᵢ₋₁ + bᵢ along the last axis, from h₋₁ = 0."""
+    a, h = np.moveaxis(a, -1, 0), np.moveaxis(b, -1, 0).copy()
+    for i in range(1, len(h)):
+        h[i] += a[i] * h[i - 1]
+    return np.moveaxis(h, 0, -1)
+
+
+def _d_recurrence(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Array, Array]:
+    zero = np.zeros((*y.shape[:-1], 1), y.dtype)
+    # the first of `a` meets no element: what its place holds is of no account
+    δ = np.flip(RECURRENCE(np.concatenate([zero, np.flip(a, -1)], axis=-1)[..., :-1], np.flip(Δ, -1)), -1)
+    return δ * np.concatenate([zero, y], axis=-1)[..., :-1], δ
+
+
+RECURRENCE: Op = define(_recurrence, joint=_d_recurrence, name="recurrence")
 
 
 define(np.cumsum, _d_cumsum, methods="cumsum", accumulates=np.add)

@@ -26,11 +26,11 @@ def _d_reshape(Δ: Array, y: Array, x: Array, shape: Any = None, order: str = "C
 
 
 def _d_ravel(Δ: Array, y: Array, x: Array, order: str = "C") -> Array:
-    return _d_reshape(Δ, y, x, order="C" if order == "K" else order)
-
-
-def _ravel(x: Any, order: Any = "C") -> Any:
-    return np.ravel(x, "C" if order == "K" else order)  # what lies where in memory must not change a result
+    if order != "K":
+        return _d_reshape(Δ, y, x, order=order)
+    strides = data(x).strides
+    axes = sorted(range(x.ndim), key=lambda i: -abs(strides[i]))  # as NumPy reads them
+    return np.transpose(np.reshape(Δ, [x.shape[i] for i in axes]), tuple(int(i) for i in np.argsort(axes)))
 
 
 def _d_transpose(Δ: Array, y: Array, x: Array, axes: Any = None) -> Array:
@@ -40,7 +40,7 @@ def _d_transpose(Δ: Array, y: Array, x: Array, axes: Any = None) -> Array:
 
 
 define(np.reshape, _d_reshape, methods="reshape")
-define(np.ravel, _d_ravel, forward=_ravel, methods="ravel flatten")
+define(np.ravel, _d_ravel, methods="ravel flatten")
 define(np.squeeze, _reshaped, methods="squeeze")
 define(np.expand_dims, _reshaped)
 TRANSPOSE = define(
@@ -155,10 +155,10 @@ Tracked.__getitem__ = _getitem  # type: ignore[method-assign]
 define(np.flip, lambda Δ, y, x, axis=None: np.flip(Δ, axis))
 define(np.fliplr, lambda Δ, y, x: np.fliplr(Δ))
 define(np.flipud, lambda Δ, y, x: np.flipud(Δ))
-define(np.rot90, lambda Δ, y, x, k=1, axes=(0, 1): np.rot90(Δ, -k, axes))
+define(np.rot90, lambda Δ, y, x, k=1, axes=(0, 1): np.rot90(Δ, -int(k), axes))
 define(
     np.roll,
-    lambda Δ, y, x, shift, axis=None: np.roll(Δ, tuple(-s for s in shift) if np.ndim(shift) else -shift, axis),
+    lambda Δ, y, x, shift, axis=None: np.roll(Δ, np.negative(shift, dtype=np.int64).tolist(), axis),
 )
 define(np.tril, lambda Δ, y, x, k=0: np.tril(Δ, k))
 define(np.triu, lambda Δ, y, x, k=0: np.triu(Δ, k))

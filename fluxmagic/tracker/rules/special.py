@@ -56,6 +56,6 @@ def _log_where(x: Array, y: Array) -> Array:
 
 
 define(special.xlogy, lambda Δ, z, x, y: Δ * _log_where(x, y), lambda Δ, z, x, y: Δ * x / y)
-define(special.xlog1py, lambda Δ, z, x, y: Δ * _log_where(x, 1 + y), lambda Δ, z, x, y: Δ * x / (1 + y))
+define(special.xlog1py, lambda Δ, z, x, y: Δ * _log_where(x, 1.0 + y), lambda Δ, z, x, y: Δ * x / (1 + y))
 define(special.entr, lambda Δ, y, x: -Δ * (np.log(x) + 1))
 define(special.rel_entr, lambda Δ, z, x, y: Δ * (np.log(x / y) + 1), lambda Δ, z, x, y: -Δ * x / y)
