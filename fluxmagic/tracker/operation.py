@@ -438,6 +438,13 @@ def refuse_out(name: str, options: dict[str, Any]) -> None:
         )
 
 
+def refuse_tracked(name: str, options: dict[str, Any]) -> None:
+    """Refuse a tracked option: its gradient would be lost in silence."""
+    for k, v in options.items():
+        if isinstance(v, Tracked):
+            raise TypeError(f"{name}: no gradient passes through {k}=; give it as a plain array (.data)")
+
+
 def no_rule(what: str) -> TypeError:
     return TypeError(
         f"{what} has no gradient rule: give it one with fluxmagic.tracker.custom_gradient, "
@@ -455,6 +462,8 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: d
         )
     if options:
         refuse_out(name, options)
+        if method != "__call__":
+            refuse_tracked(name, options)
     if ufunc in PLAIN:
         return getattr(ufunc, method)(*map(data, inputs), **options)
     op = _UFUNC_METHODS.get((ufunc, method))
@@ -467,6 +476,8 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: d
     elif method != "__call__":
         raise no_rule(f"{name}.{method}")
     rule = _ufunc_rule(ufunc)
+    if ufunc.signature and ufunc in COMPOSED:
+        return rule(*inputs, **options)
     given = [np.asarray(x) if type(x) in (list, tuple) else x for x in inputs]
     where, dtype = options.pop("where", True), options.pop("dtype", None)
     if options:
@@ -542,9 +553,7 @@ def _tracked_by_name(op: Op, function: Any, args: tuple[Any, ...], options: dict
     if op.bind is None:
         bound = _signature(function).bind(*args, **options)
         args, options = bound.args, bound.kwargs
-    for k, v in options.items():
-        if isinstance(v, Tracked):
-            raise TypeError(f"{op.name}: no gradient passes through {k}=; give it as a plain array (.data)")
+    refuse_tracked(op.name, options)
     return args, options
 
 
