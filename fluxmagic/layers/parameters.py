@@ -90,6 +90,12 @@ def _code_globals(code: types.CodeType) -> Iterator[str]:
             yield from _code_globals(c)
 
 
+def _serial(x: Any) -> int:
+    """When the first parameter of a layer was made, by which the members of a set are put in order; or -1."""
+    parts = (x, *getattr(x, "__dict__", {}).values())
+    return min((p.serial for p in parts if isinstance(p, Tracked)), default=-1)
+
+
 def _children(x: Any) -> Iterator[tuple[str, Any]]:
     """What x is made of, each with its place in x."""
     if isinstance(x, functools.partial):
@@ -120,8 +126,9 @@ def _children(x: Any) -> Iterator[tuple[str, Any]]:
         kinds = _kinds(x)
         yield from ((f"[{i}]", v) for i, v in compress(enumerate(x), map(kinds.__contains__, map(type, x))))
     elif isinstance(x, (set, frozenset)):
-        ordered = sorted(x, key=lambda v: v.serial if isinstance(v, Tracked) else -1)
-        yield from ((f"{{{i}}}", v) for i, v in enumerate(ordered))
+        serials = {id(v): _serial(v) for v in x}
+        ordered = sorted(x, key=lambda v: serials[id(v)])
+        yield from (("{}" if serials[id(v)] < 0 else f"{{{i}}}", v) for i, v in enumerate(ordered))
     if isinstance(x, types.SimpleNamespace) or _root(type(x)) not in _FOREIGN:
         if dataclasses.is_dataclass(x):
             names = [f.name for f in dataclasses.fields(x)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def save_params(m: Any, path: Any, names: str | None = None) -> None:
     Raises
     ------
     ValueError
-        If the model has no parameters, or `names` is something else.
+        If the model has no parameters, two have the same name (it lists them), one is not finite, or `names` is
+        something else.
     ImportError
         If the package safetensors is missing.
     OSError
@@ -57,9 +59,14 @@ def save_params(m: Any, path: Any, names: str | None = None) -> None:
     >>> load_params(m, path)
     """
     params(m)
-    arrays = {name: np.asarray(a, order="C") for name, a in _named(m, names)}
+    arrays = {name: np.asarray(a, order="C") for name, a in _by_name(m, names).items()}
+    bad = [name for name, a in arrays.items() if not np.isfinite(a).all()]
+    if bad:
+        raise ValueError(
+            f"save_params: not finite, and so not to be loaded again: {', '.join(bad)}; nothing was written"
+        )
     if Path(path).suffix == ".safetensors":
-        raw = _safetensors().save(arrays)
+        raw = _safetensors().numpy.save(arrays)
         archive.write_atomically(path, lambda file: file.write(raw))
     else:
         archive.write(path, "weights", {}, arrays)
@@ -96,36 +103,74 @@ def load_params(m: Any, path: Any) -> None:
     True
     """
     params(m)
-    arrays = _read(Path(path))
-    arrays = {k: a for k, a in arrays.items() if k.rpartition(".")[2] != "num_batches_tracked"}
-    kinds = [dict(_named(m, names)) for names in (None, "torch")]
-    here = max(kinds, key=lambda k: len(k.keys() & arrays.keys()))
-    wrong = [f"{k} is missing" for k in here if k not in arrays]
-    wrong += [f"{k} is not in the model" for k in arrays if k not in here]
-    for k in here.keys() & arrays.keys():
-        live, new = here[k], arrays[k]
-        if new.shape != live.shape or new.dtype != live.dtype:
-            wrong.append(f"{k} is {new.dtype} of shape {new.shape}, in the model {live.dtype} of shape {live.shape}")
-        elif not np.isfinite(new).all():
-            wrong.append(f"{k} is not finite")
+    with _opened(Path(path), len(list(_named(m, None)))) as (stored, read):
+        names = max((None, "torch"), key=lambda names: len({n for n, _, _ in _named(m, names)} & stored.keys()))
+        here = _by_name(m, names)
+        wrong = _misfits(here, stored)
+        if not wrong:
+            arrays = {k: read(k) for k in here}
+            wrong = [f"{k} is not finite" for k, a in arrays.items() if not np.isfinite(a).all()]
+            wrong += _torn(here, arrays)
     if wrong:
         raise ArchiveError(f"{path} does not fit the model: " + "; ".join(sorted(wrong)))
     for k, live in here.items():
         live[...] = arrays[k]
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+Stored = dict[str, tuple[str, tuple[int, ...]]]
+"""For each array in a file its dtype and shape."""
+
+
+def _misfits(here: dict[str, np.ndarray], stored: Stored) -> list[str]:
+    """What is wrong with names, dtypes and shapes, before any array is read."""
+    wrong = [f"{k} is missing" for k in here if k not in stored]
+    # a counter of torch's, which changes nothing in our layers
+    extra = [k for k in stored if k not in here and k.rpartition(".")[2] != "num_batches_tracked"]
+    wrong += [f"{k} is not in the model" for k in extra]
+    for k in here.keys() & stored.keys():
+        ours, theirs = (here[k].dtype.name, here[k].shape), stored[k]
+        if ours != theirs:
+            wrong.append(f"{k} is {theirs[0]} of shape {theirs[1]}, in the model {ours[0]} of shape {ours[1]}")
+    return wrong
+
+
+def _torn(here: dict[str, np.ndarray], arrays: dict[str, np.ndarray]) -> list[str]:
+    """Layers that share a parameter, and are different ones in the file."""
+    first: dict[int, str] = {}
+    pairs = [(first.setdefault(id(live), k), k) for k, live in here.items()]
+    return [
+        f"{a} and {b} differ, and are one parameter in the model"
+        for a, b in pairs
+        if not np.array_equal(arrays[a], arrays[b])
+    ]
+
+
+@contextmanager
+def _opened(path: Path, count: int) -> Iterator[tuple[Stored, Callable[[str], np.ndarray]]]:
+    """What a file says to hold, and how to read one of its arrays."""
     if path.suffix != ".safetensors":
-        return archive.read(path, "weights")[1]
-    reader = _safetensors()
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder, not a file")
-    raw = path.read_bytes()
+        arrays = archive.read(path, "weights")[1]
+        yield {k: (a.dtype.name, a.shape) for k, a in arrays.items()}, arrays.__getitem__
+        return
+    library = _safetensors()
+    archive.regular(path)
+    with open(path, "rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    most = 1_000_000 + 1000 * count
+    if header > most:
+        raise ArchiveError(f"{path}: its header claims {header:,} bytes, and the model's takes less than {most:,}")
     try:
-        arrays: dict[str, np.ndarray] = reader.load(raw)
-    except Exception as error:  # its own kind, and what NumPy raises
+        with library.safe_open(path, "np") as file:
+            slices = {k: file.get_slice(k) for k in file.keys()}  # noqa: SIM118 - it is no mapping
+            stored = {k: (_dtype(v.get_dtype()), tuple(v.get_shape())) for k, v in slices.items()}
+            yield stored, file.get_tensor
+    except library.SafetensorError as error:
         raise ArchiveError(f"{path}: cut, damaged, or not a file of safetensors ({error})") from None
-    return arrays
+
+
+def _dtype(name: str) -> str:
+    """NumPy's name for a dtype of safetensors': F32 is float32."""
+    return re.sub(r"^F(?=\d+$)", "float", name)
 
 
 def _safetensors() -> Any:
@@ -135,25 +180,49 @@ def _safetensors() -> Any:
         raise ImportError(
             "files that end in .safetensors need the package safetensors: pip install fluxmagic[safetensors]"
         ) from None
-    return safetensors.numpy
+    return safetensors
 
 
-def _named(m: Any, names: str | None) -> Iterator[tuple[str, np.ndarray]]:
-    """The live arrays of a model with their names."""
+def _by_name(m: Any, names: str | None) -> dict[str, np.ndarray]:
+    """The live arrays of a model by their names, each of which stands for one."""
+    places: dict[str, list[str]] = {}
+    arrays = {}
+    for name, place, a in _named(m, names):
+        places.setdefault(name, []).append(place)
+        arrays[name] = a
+    same = [f"{name!r} would be {' and '.join(each)}" for name, each in places.items() if len(each) > 1]
+    if same:
+        raise ValueError(
+            f"names of the model's parameters are not unique: {'; '.join(same)}: "
+            + ("use names=None" if names else "keep them in a list, a dict or attributes of their own")
+        )
+    bad = [name for name in arrays if not name.isprintable() or len(name) > _LONGEST_NAME]
+    if bad:
+        raise ValueError(
+            f"names of parameters in a file are printable and at most {_LONGEST_NAME} long, not {bad[0]!r}"
+        )
+    return arrays
+
+
+_LONGEST_NAME = 10_000  # a zip's names end at 65,535 bytes
+
+
+def _named(m: Any, names: str | None) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Of each live array of a model its name, its place in the model, and itself."""
     if names not in (None, "torch"):
         raise ValueError(f"names is None or 'torch', not {names!r}")
     if names == "torch" and isinstance(m, Chain):
-        place = 0
-        for layer in m:
-            yield from ((f"{place}.{name}", a) for name, a in _named(layer, names))
-            place += 1 if getattr(layer, "σ", identity) is identity else 2
+        n = 0
+        for i, layer in enumerate(m):
+            yield from ((f"{n}.{name}", f"[{i}]{place}", a) for name, place, a in _named(layer, names))
+            n += 1 if getattr(layer, "σ", identity) is identity else 2
         return
     for path, x in walk(m):
         if isinstance(x, Param):
-            yield _name(path, names), x.value
+            yield _name(path, names), path, x.value
         else:
             for k in getattr(type(x), "statistics", ()):
-                yield _name(f"{path}.{k}", names), getattr(x, k)
+                yield _name(f"{path}.{k}", names), f"{path}.{k}", getattr(x, k)
 
 
 def _name(path: str, names: str | None) -> str:

@@ -124,6 +124,12 @@ def test_params_are_found_once_each_in_order_of_definition(found_in, expected):
     assert all(p is q for p, q in zip(found, expected, strict=True))
 
 
+def test_layers_of_a_set_come_in_the_order_in_which_they_were_made():
+    layers = [Dense(1, 1) for _ in range(20)]
+    assert [id(p) for p in params(set(layers))] == [id(p) for p in params(layers)]
+    assert [path for path, _ in named_params(set(layers[:2]))] == ["{0}.W", "{0}.b", "{1}.W", "{1}.b"]
+
+
 def test_what_a_closure_names_is_found_and_nothing_else():
     f, named, _ = closure()
     assert set(map(id, params(f))) == set(map(id, named))

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
+import stat
+import struct
 import sys
+import tracemalloc
+import types
+import zipfile
 
 import numpy as np
 import pytest
 
 from fluxmagic import BatchNorm, Chain, Dense, Diagonal, Dropout, LayerNorm, param, params, relu, softmax, tanh
-from fluxmagic.runs import ArchiveError, load_params, save_params
+from fluxmagic.runs import ArchiveError, archive, load_params, save_params
 
 
 def model(seed=0, dtype=np.float32):
@@ -86,15 +94,12 @@ def test_torch_itself_takes_the_file_and_computes_the_same(tmp_path):
 
 
 def test_all_that_does_not_fit_is_listed_and_nothing_is_assigned(tmp_path):
-    m = Chain(Dense(3, 4), Dense(4, 2))
-    m[0].b.data = np.full(4, np.nan)
-    save_params(m, tmp_path / "a")
+    save_params(Chain(Dense(3, 4), Dense(4, 2)), tmp_path / "a")
     other = Chain(Dense(3, 4), Dense(4, 2, dtype=np.float64), Dense(2, 2))
     before = [p.data.tobytes() for p in params(other)]
     with pytest.raises(ArchiveError) as caught:
         load_params(other, tmp_path / "a")
     for words in (
-        "[0].b is not finite",
         "[1].W is float32 of shape (2, 4), in the model float64 of shape (2, 4)",
         "[2].W is missing",
         "[2].b is missing",
@@ -105,7 +110,239 @@ def test_all_that_does_not_fit_is_listed_and_nothing_is_assigned(tmp_path):
     assert [p.data.tobytes() for p in params(other)] == before
 
 
-@pytest.mark.parametrize("file", ["a.npz", "a.safetensors"])
+def write_raw(path, arrays):
+    """As `save_params` writes, but without its checks."""
+    if path.suffix == ".safetensors":
+        path.write_bytes(pytest.importorskip("safetensors.numpy").save(arrays))
+    else:
+        archive.write(path, "weights", {}, arrays)
+
+
+FILES = pytest.mark.parametrize("file", ["a.npz", "a.safetensors"])
+
+
+@FILES
+def test_what_is_not_finite_is_refused_when_it_is_saved_and_when_it_is_loaded(tmp_path, file):
+    m, path = Chain(Dense(3, 4), BatchNorm(4)), tmp_path / file
+    whole = {"[0].W": m[0].W.data, "[0].b": np.full(4, np.nan, np.float32)}
+    whole |= {f"[1].{k}": np.ones(4, np.float32) for k in ("γ", "β", "mean", "var")}
+    write_raw(path, whole)
+    with pytest.raises(ArchiveError, match=r"\[0\]\.b is not finite"):
+        load_params(m, path)
+    assert np.isfinite(m[0].b.data).all()
+    before = path.read_bytes()
+    m[0].b.data, m[1].var[0] = np.full(4, np.inf), np.nan
+    with pytest.raises(ValueError, match=r"not finite, and so not to be loaded again: \[0\]\.b, \[1\]\.var"):
+        save_params(m, path)
+    assert path.read_bytes() == before
+
+
+class Scaled:
+    def __init__(self):
+        self.W, self.γ = param([1.0, 2.0]), param([3.0, 4.0])
+
+    def __call__(self, x):
+        return self.W * x + self.γ
+
+
+def closure(W):
+    return lambda x: W * x
+
+
+def two_with_one_place():
+    ab, a = closure(param(1.0)), closure(param(2.0))  # the place of one is ab and W, of the other a and bW
+    bW = a.__closure__[0].cell_contents
+
+    def inner(x):
+        return bW * x
+
+    a = inner
+    return lambda x: a(x) + ab(x)
+
+
+@FILES
+@pytest.mark.parametrize(
+    ("make", "names", "message"),
+    [
+        (Scaled, "torch", r"'weight' would be \.W and \.γ: use names=None"),
+        (lambda: Chain(Dense(2, 2), Scaled()), "torch", r"'1.weight' would be \[1\]\.W and \[1\]\.γ"),
+        (lambda: {"a.k": param(1.0), "a": {"k": param(2.0)}}, "torch", r"'a\.k' would be \['a\.k'\] and \['a'\]\["),
+        (two_with_one_place, None, "'abW' would be abW and abW: keep them in a list, a dict or attributes"),
+        (lambda: {closure(param(1.0)), closure(param(2.0))}, None, r"'\{\}W' would be \{\}W and \{\}W"),
+    ],
+)  # fmt: skip
+def test_two_parameters_of_one_name_are_listed_and_nothing_is_written(tmp_path, file, make, names, message):
+    m = make()
+    with pytest.raises(ValueError, match="names of the model's parameters are not unique: " + message):
+        save_params(m, tmp_path / file, names=names)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_whose_torch_names_collide_goes_under_its_own(tmp_path):
+    a, b = Scaled(), Scaled()
+    a.W.data, a.γ.data = [5.0, 6.0], [7.0, 8.0]
+    save_params(a, tmp_path / "a")
+    load_params(b, tmp_path / "a")
+    assert (b.W.data.tolist(), b.γ.data.tolist()) == ([5, 6], [7, 8])
+
+
+@FILES
+def test_closures_in_a_list_keep_their_own_values(tmp_path, file):
+    m, other = ([closure(param(v)) for v in values] for values in ([1.0, 2.0], [3.0, 4.0]))
+    save_params(m, tmp_path / file)
+    load_params(other, tmp_path / file)
+    assert [p.data.tolist() for p in params(other)] == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "a\nb", "x" * 20_000])
+def test_a_name_that_no_file_can_hold_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="names of parameters in a file are printable and at most 10000 long"):
+        save_params(types.SimpleNamespace(**{name: param(1.0)}), tmp_path / "a")
+    assert not list(tmp_path.iterdir())
+
+
+@FILES
+def test_a_layer_that_stands_twice_is_one_parameter(tmp_path, file):
+    shared = Dense(2, 2, rng=0)
+    m, path = Chain(shared, shared), tmp_path / file
+    save_params(m, path, names="torch")
+    W = shared.W.data.copy()
+    shared.W.data = np.zeros((2, 2))
+    load_params(m, path)
+    np.testing.assert_array_equal(shared.W.data, W)
+    save_params(Chain(Dense(2, 2, rng=1), Dense(2, 2, rng=2)), path, names="torch")
+    with pytest.raises(ArchiveError, match=r"0\.weight and 1\.weight differ, and are one parameter in the model"):
+        load_params(m, path)
+    np.testing.assert_array_equal(shared.W.data, W)
+
+
+@FILES
+def test_torch_s_counters_are_left_out_and_a_parameter_of_that_name_is_not(tmp_path, file):
+    m, path = types.SimpleNamespace(num_batches_tracked=param([1.0])), tmp_path / file
+    save_params(m, path)
+    m.num_batches_tracked.data = [2.0]
+    load_params(m, path)
+    assert m.num_batches_tracked.data.tolist() == [1]
+    bn = BatchNorm(1)
+    save_params(Chain(bn), path, names="torch")
+    arrays = {f"0.{k}": np.full(1, 3, np.float32) for k in ("weight", "bias", "running_mean", "running_var")}
+    write_raw(path, arrays | {"0.num_batches_tracked": np.array(7)})
+    load_params(Chain(bn), path)
+    assert bn.mean.tolist() == [3]
+
+
+def safetensors_file(header, body=b"", length=None):
+    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(raw) if length is None else length) + raw + body
+
+
+def npz_file(header, body=b"\0" * 8, **options):
+    """An archive whose member's header claims something."""
+    raw = header.encode() + b" " * (-(len(header) + 11) % 64) + b"\n"
+    member = b"\x93NUMPY\x01\0" + struct.pack("<H", len(raw)) + raw + body
+    meta = {"format": "fluxmagic", "version": 1, "kind": "weights", "sha256": "0" * 64, **options}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as z:
+        z.writestr("meta.json", json.dumps(meta))
+        z.writestr("[0].W.npy", member)
+    return buffer.getvalue()
+
+
+F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+LIES = {
+    "shape.safetensors": safetensors_file({"W": F32 | {"shape": [2**62]}}, bytes(8)),
+    "empty.safetensors": safetensors_file({"W": F32 | {"shape": [2**62, 0], "data_offsets": [0, 0]}}),
+    "offsets.safetensors": safetensors_file({"W": F32 | {"data_offsets": [0, 2**60]}}, bytes(8)),
+    "overlap.safetensors": safetensors_file({"W": F32, "V": F32}, bytes(8)),
+    "negative.safetensors": safetensors_file({"W": F32 | {"shape": [-2]}}, bytes(8)),
+    "dtype.safetensors": safetensors_file({"W": F32 | {"dtype": "U20000000"}}, bytes(8)),
+    "nested.safetensors": safetensors_file(b"[" * 100_000),
+    "length.safetensors": safetensors_file(b"{}", length=2**62),
+    "long.safetensors": safetensors_file(b"{}", length=90_000_000) + bytes(1000),
+    "surrogate.safetensors": safetensors_file(
+        b'{"\\ud800":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', bytes(8)
+    ),
+    "dimensions.safetensors": safetensors_file({"W": F32 | {"shape": [1] * 100_000, "data_offsets": [0, 4]}}, bytes(4)),
+    "foreign.safetensors": b"PK\x03\x04" + bytes(100),
+    "shape.npz": npz_file("{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904,), }"),
+    "empty.npz": npz_file("{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 0), }", b""),
+    "dtype.npz": npz_file("{'descr': '<U20000000', 'fortran_order': False, 'shape': (1,), }"),
+    "record.npz": npz_file("{'descr': [('a', '<f4', (100000000,))], 'fortran_order': False, 'shape': (1,), }"),
+    "object.npz": npz_file("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }"),
+    "negative.npz": npz_file("{'descr': '<f4', 'fortran_order': False, 'shape': (-2, -1), }"),
+    "code.npz": npz_file("__import__('os').system('true')"),
+    "nested.npz": npz_file("(" * 9000),
+    "kind.npz": npz_file("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", kind="run"),
+    "hash.npz": npz_file("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }"),
+    "version.npz": npz_file("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", version=10**40),
+}
+
+
+@pytest.mark.parametrize("file", LIES)
+def test_a_file_that_lies_is_refused_before_memory_is_taken(tmp_path, file):
+    if file.endswith("safetensors"):
+        pytest.importorskip("safetensors")
+    path, m = tmp_path / file, Dense(2, 1)
+    path.write_bytes(LIES[file])
+    before = m.W.data.copy()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArchiveError) as caught:
+            load_params(m, path)
+        assert tracemalloc.get_traced_memory()[1] < 60e6
+    finally:
+        tracemalloc.stop()
+    assert len(str(caught.value)) < 5000
+    np.testing.assert_array_equal(m.W.data, before)
+
+
+@FILES
+def test_another_dtype_or_shape_is_listed_with_both(tmp_path, file):
+    path = tmp_path / file
+    write_raw(path, {"W": np.zeros(1_000_000, np.float32)})
+    with pytest.raises(ArchiveError, match=r"W is float32 of shape \(1000000,\), in the model float64 of shape \(2,\)"):
+        load_params(param([1.0, 2.0]), path)
+
+
+@FILES
+def test_weights_keep_the_manners_of_files(tmp_path, file):
+    m, path = Dense(2, 1), tmp_path / file
+    old = os.umask(0o027)
+    try:
+        save_params(m, path)
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    path.chmod(0o604)
+    link = tmp_path / f"link{path.suffix}"
+    link.symlink_to(path)
+    save_params(m, link)
+    assert link.is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o604
+    load_params(m, link)
+    assert {p.name for p in tmp_path.iterdir()} == {file, link.name}
+
+
+@FILES
+def test_a_pipe_is_neither_waited_for_nor_replaced(tmp_path, file):
+    path = tmp_path / file
+    os.mkfifo(path)
+    for use in (save_params, load_params):
+        with pytest.raises(OSError, match="not a regular file"):
+            use(Dense(2, 1), path)
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    with pytest.raises(FileNotFoundError):
+        load_params(Dense(2, 1), tmp_path / f"missing{path.suffix}")
+
+
+@FILES
+def test_a_long_name_of_a_file_will_do(tmp_path, file):
+    m, path = Dense(2, 1), tmp_path / ("n" * (255 - len(file)) + file)
+    save_params(m, path)
+    load_params(m, path)
+
+
+@FILES
 def test_a_damaged_file_is_refused(tmp_path, file):
     if file.endswith("safetensors"):
         pytest.importorskip("safetensors")
