@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fluxmagic.optimise.train import NotFinite, clear
+from fluxmagic.runs.environment import NUMERICS
 from fluxmagic.runs.feed import END
 from fluxmagic.runs.gear import optimiser
+from fluxmagic.runs.lines import Line
 from fluxmagic.runs.record import Record
-from fluxmagic.runs.snapshot import Kept, Snapshot, copies, restore_generators
+from fluxmagic.runs.snapshot import Kept, Snapshot, copies, put, restore_generators
 
 if TYPE_CHECKING:
     from fluxmagic.runs.run import Run
 
-__all__ = ["NotRepeated", "again", "kept_after", "restore", "snapshot", "unless_it_fails"]
+__all__ = ["NotRepeated", "again", "kept_after", "restore", "show", "snapshot", "take_up", "unless_it_fails"]
+
+TOLERANCE = 1e-4
+"""By how much, relatively, a loss may differ that a version with other numerics has computed."""
 
 
 class NotRepeated(RuntimeError):
@@ -42,14 +47,42 @@ class NotRepeated(RuntimeError):
 
 
 def snapshot(run: Run) -> Snapshot:
-    """The state of a run, active or parked, between two steps."""
+    """The state of a run after its last step, active or parked, between two steps."""
     weights, statistics, generators = run._parked or run._live()
+    if run._apart is not None:
+        weights, statistics = run._apart
     gear, (place, epoch_start) = run._gear, run._feed.position
     return Snapshot(run.steps, weights, statistics, generators, gear.states(), gear.in_force, place, epoch_start)
 
 
+def line(run: Run) -> Line:
+    """The record of a run and where it stands."""
+    shown = None if run._apart is None else (run._parked or run._live())[:2]
+    return Line(run._record, snapshot(run), shown, run._best, run.state)
+
+
+def take_up(run: Run, line: Line) -> None:
+    """Be where a run stood; its state's name is not changed."""
+    run._record = line.record
+    restore(run, line.now)
+    run._best = line.best
+    show(run, line.shown)
+
+
+def show(run: Run, arrays: tuple[Kept, Kept] | None) -> None:
+    """Put weights and statistics in place of those of the last step, which are kept apart until the run goes on."""
+    if arrays is None:
+        return
+    if run._parked is None:
+        run._apart = copies(run._trained, run._statistics)
+        put(*arrays)
+    else:
+        run._apart, run._parked = run._parked[:2], (*arrays, run._parked[2])
+
+
 def restore(run: Run, s: Snapshot) -> None:
     """Put all back as it was at a snapshot, but for the record."""
+    run._apart = None
     run._feed.go_to(s.place, s.epoch_start)
     s.restore_arrays()
     run._gear.restore(s.opts, s.opt, run._trained)
@@ -72,7 +105,7 @@ def again(run: Run, s: Snapshot, record: Record, until: int) -> None:
             if step + 1 in record.refused:
                 raise NotRepeated(step + 1, "it was not finite, and now is")
         old, new = record.loss[step], run.last_loss
-        if old != new and not (math.isnan(old) and math.isnan(new)):
+        if not _same(old, new, run):
             raise NotRepeated(step + 1, _losses(old, new))
         run._record.seconds[step] = record.seconds[step]
     if len(run._record.epochs) < sum(start <= until for start in record.epochs):
@@ -95,6 +128,17 @@ def redo(run: Run, record: Record, step: int) -> None:
             run._put_back(best, record)
 
 
+def _same(old: float, new: float, run: Run) -> bool:
+    if old == new or (math.isnan(old) and math.isnan(new)):
+        return True
+    return other_numerics(run) and math.isclose(old, new, rel_tol=TOLERANCE)
+
+
+def other_numerics(run: Run) -> bool:
+    """Say whether the run was made by a version whose steps have other bits."""
+    return run._environment.get("numerics", NUMERICS) != NUMERICS  # type: ignore[no-any-return]
+
+
 def kept_after(run: Run, step: int, record: Record) -> tuple[Kept, Kept]:
     """Weights and statistics as they were after a step.  The run stays where it is."""
     here, mine, seconds = snapshot(run), run._record, run._seconds
@@ -107,30 +151,32 @@ def kept_after(run: Run, step: int, record: Record) -> tuple[Kept, Kept]:
 
 
 @contextmanager
-def unless_it_fails(run: Run, what: str) -> Iterator[Snapshot]:
-    """Around what goes back, between two batches: if it fails, all is as before.  Gives the state before."""
-    if run._snapshots.start is None:
-        raise ValueError(f"the run has not taken a step yet: there is nothing to {what}")
-    if not run._feed.repeatable:
-        raise ValueError(
-            f"the data is a generator, which can be gone through once: nothing to {what}. Pass a list, batches(...), "
-            "or a function that makes the generator"
-        )
+def unless_it_fails(run: Run, what: str, check: Callable[[], None] = lambda: None) -> Iterator[Line]:
+    """Around what goes back, between two batches: if it fails, all is as before.  Gives what was before.
+
+    `check` may refuse it, while nothing has been touched and nobody else is at work.
+    """
     with run._between():
+        if run._snapshots.start is None:
+            raise ValueError(f"the run has not taken a step yet: there is nothing to {what}")
+        if not run._feed.repeatable:
+            raise ValueError(
+                f"the data is a generator, which can be gone through once: nothing to {what}. Pass a list, "
+                "batches(...), or a function that makes the generator"
+            )
         if run._busy:
             raise RuntimeError(f"the loss and the metrics of a run cannot {what} that run: a batch is being worked on")
-        run._own(run._trained)
-        run._notice()
-        before, record, asked, log = snapshot(run), run._record, run._asked, run.log
-        run.log = None
-        try:
-            yield before
-        except BaseException:
-            run._record = record
-            restore(run, before)
-            raise
-        finally:
-            run._seconds, run._asked, run.log = run.seconds, asked, log
+        check()
+        with run._working():
+            before, asked, log = line(run), run._asked, run.log
+            run.log = None
+            try:
+                yield before
+            except BaseException:
+                take_up(run, before)
+                raise
+            finally:
+                run._seconds, run._asked, run.log = run.seconds, asked, log
 
 
 def same_bits(run: Run, before: Snapshot) -> None:

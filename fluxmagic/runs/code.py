@@ -88,6 +88,8 @@ def _steps(record: Record, used: set[str]) -> list[str]:
         at = mark
         lines += [_turn(e, used) for e in record.events if e.step == mark]
         lines += [f"run.put_back({best})  # the best weights" for after, best in record.put_back if after == mark]
+    if record.kept is not None:
+        lines.append(f"run.put_back({record.kept})  # the best weights")
     return lines
 
 

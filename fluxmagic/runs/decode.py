@@ -174,6 +174,8 @@ def _record(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], reader: _
     put_back = [_pair("put_back", p) for p in _list("put_back", meta["put_back"])]
     after = _steps("put_back", [a for a, _ in put_back], n, low=1, twice=True)
     record.put_back = [(a, _whole("put_back", best, high=a)) for a, (_, best) in zip(after, put_back, strict=True)]
+    kept = meta.get("kept")
+    record.kept = None if kept is None else _whole("kept", kept, low=1, high=n)
     record.events = _events(_list("events", meta["events"]), n, cls, reader)
     return record
 

@@ -16,7 +16,7 @@ from fluxmagic.runs import archive, back
 from fluxmagic.runs.archive import ArchiveError
 from fluxmagic.runs.decode import SavedRun, SavedSnapshot, decode, generator_state
 from fluxmagic.runs.record import Record
-from fluxmagic.runs.snapshot import OptState, Snapshot, copies, generator_states, put, restore_generators
+from fluxmagic.runs.snapshot import Kept, OptState, Snapshot, copies, generator_states, put, restore_generators
 from fluxmagic.tracker import Param, param
 
 __all__ = ["NotGiven", "load", "save"]
@@ -56,20 +56,28 @@ def _encode(run: Any, start: Snapshot) -> tuple[dict[str, Any], dict[str, np.nda
         "updates": record.updates,
         "refused": record.refused,
         "put_back": record.put_back,
+        "kept": record.kept,
         "epoch_starts": record.epochs,
         "checks": record.checks,
         "events": [tuple(e) for e in record.events],
         "start": _pack("start", start, arrays),
         "now": _pack("now", back.snapshot(run), arrays),
     }
+    shown = back.line(run).shown
+    if shown is not None:
+        _pack_arrays("kept", *shown, arrays)
     return _plain(meta), arrays
 
 
-def _pack(prefix: str, s: Snapshot, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    for i, (_, value) in enumerate(s.weights):
+def _pack_arrays(prefix: str, weights: Kept, statistics: Kept, arrays: dict[str, np.ndarray]) -> None:
+    for i, (_, value) in enumerate(weights):
         arrays[f"{prefix}/weights/{i}"] = value
-    for i, (_, value) in enumerate(s.statistics):
+    for i, (_, value) in enumerate(statistics):
         arrays[f"{prefix}/statistics/{i}"] = value
+
+
+def _pack(prefix: str, s: Snapshot, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    _pack_arrays(prefix, s.weights, s.statistics, arrays)
     opts = {}
     for key, (_, kept, schedules) in s.opts.items():
         for k, values in kept["arrays"].items():
@@ -205,6 +213,8 @@ def _build(
         params = _by_name(run, params, [name for name, *_ in saved.params])
     wrong = _misfits(run, params, saved)
     snapshots = [] if wrong else [_unpack(k, getattr(saved, k), arrays, params, run, wrong) for k in ("start", "now")]
+    kept = saved.record.kept is not None and not wrong
+    shown = _unpack_arrays("kept", arrays, params, run, wrong) if kept else None
     if saved.missing:
         wrong.append(f"schedules of one's own have to be passed again: schedules={{{', '.join(saved.missing)}: …}}")
     if wrong:
@@ -215,7 +225,7 @@ def _build(
     run._environment = {"numerics": 1, **saved.environment}
     before = copies(params, run._statistics), generator_states(run._generators)
     try:
-        run._take_up(saved.record, params, *snapshots, saved.state)
+        run._take_up(saved.record, params, *snapshots, saved.state, shown)
     except BaseException:  # the data, it may be, is too short
         put(*before[0])
         restore_generators(before[1])
@@ -249,14 +259,9 @@ def _by_name(run: Any, params: list[Param], names: list[str | None]) -> list[Par
     return params
 
 
-def _unpack(
-    prefix: str,
-    saved: SavedSnapshot,
-    arrays: dict[str, np.ndarray],
-    params: list[Param],
-    run: Any,
-    wrong: list[str],
-) -> Snapshot:
+def _unpack_arrays(
+    prefix: str, arrays: dict[str, np.ndarray], params: list[Param], run: Any, wrong: list[str]
+) -> tuple[Kept, Kept]:
     weights, statistics = [], []
     for i, p in enumerate(params):
         value = arrays[f"{prefix}/weights/{i}"]
@@ -268,6 +273,18 @@ def _unpack(
         if value.shape != live.shape or value.dtype != live.dtype:
             wrong.append(f"{prefix}/statistics/{i} is {value.dtype} of shape {value.shape}")
         statistics.append((live, value))
+    return weights, statistics
+
+
+def _unpack(
+    prefix: str,
+    saved: SavedSnapshot,
+    arrays: dict[str, np.ndarray],
+    params: list[Param],
+    run: Any,
+    wrong: list[str],
+) -> Snapshot:
+    weights, statistics = _unpack_arrays(prefix, arrays, params, run, wrong)
     opts: dict[str, OptState] = {}
     for key, (opt, kept, schedules) in saved.opts.items():
         found = {k: [arrays[f"{prefix}/opts/{key}/{k}/{i}"] for i in range(len(params))] for k in opt.state}

@@ -151,13 +151,19 @@ class Gear:
         self._look()
         return old
 
-    def swap(self, cls: type[Optimiser]) -> None:
-        """Put another optimiser in force: the one of that class that was used before, or a new one."""
+    def prepare(self, cls: type[Optimiser]) -> Optimiser | None:
+        """Make the optimiser that a swap will need; None where it needs none, or the parameters are not known."""
+        if self._wished or type(self._shelf.get(cls.__name__)) is cls:
+            return None
+        return cls(self.params)
+
+    def swap(self, cls: type[Optimiser], made: Optimiser | None = None) -> None:
+        """Put another optimiser in force: the one of that class that was used before, or one made for it."""
         if self._wished:
             self._wish(cls, {})
         elif type(self.opt) is not cls:
             kept = self._shelf.get(cls.__name__)
-            self._put(kept if type(kept) is cls else cls(self.opt.params))
+            self._put(kept if type(kept) is cls else made or cls(self.opt.params))
 
     def _put(self, opt: Optimiser) -> None:
         self._shelf[opt.name] = self.opt = opt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,6 +84,9 @@ class Record:
         self.checks: list[tuple[int, dict[str, float]]] = []  # after how many steps: validation and metrics
         self.events: list[Event] = []
         self.put_back: list[tuple[int, int]] = []  # after how many steps the weights of which step were put back
+        self.kept: int | None = None  # the step whose weights were put back when the run ended here
+        self.plan: Sequence[Event] = ()  # turns of another run, to be made at their steps
+        self.planned = -1  # the last step at which that was done
         self._best: Best | None = None
         self._seen: tuple[int, Best | None] = 0, None  # where every step is an epoch: the best of so many
         self._sums = 0, 0.0, 0  # up to which step of the present epoch: Σ loss · rows, Σ rows
@@ -101,6 +105,7 @@ class Record:
         new.checks = [c for c in self.checks if c[0] < step + epoch_over]
         new.events = [e for e in self.events if e.step < step + here]
         new.put_back = [b for b in self.put_back if b[0] < step + here]
+        new.plan, new.planned = self.plan, min(self.planned, step - 1 + here)
         new._find_best()
         return new
 
@@ -130,6 +135,10 @@ class Record:
         """Say whether an epoch ended after so many steps."""
         i = bisect_left(self.epochs, step, 1)
         return i < len(self.epochs) and self.epochs[i] == step
+
+    def changed_at(self, step: int) -> bool:
+        """Say whether anything was changed between two batches after so many steps."""
+        return any(e.step == step for e in self.events) or any(after == step for after, _ in self.put_back)
 
     def checks_at(self, step: int) -> dict[str, float]:
         """Return what was evaluated after so many steps."""

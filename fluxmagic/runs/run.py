@@ -37,12 +37,14 @@ from fluxmagic.optimise.train import (
 from fluxmagic.runs import back, code, files
 from fluxmagic.runs.back import NotRepeated
 from fluxmagic.runs.code import Source
+from fluxmagic.runs.control import Request
 from fluxmagic.runs.early_stopping import Condition, out_of_patience
 from fluxmagic.runs.environment import environment
 from fluxmagic.runs.evaluate import evaluate
 from fluxmagic.runs.feed import END, Feed
 from fluxmagic.runs.gear import Gear, checked, optimiser
 from fluxmagic.runs.history import History
+from fluxmagic.runs.lines import Abandoned, Line, Stretch
 from fluxmagic.runs.log import Log
 from fluxmagic.runs.record import Best, Event, Record, count_rows
 from fluxmagic.runs.snapshot import (
@@ -64,6 +66,7 @@ RECENT = 200  # steps among which `recover` looks for a good one
 FOREVER = 1 << 60  # steps
 STRETCH = 1000  # steps at most that are taken in one go
 RESERVED = frozenset(("step", "epoch", "seconds", "loss", "valid", "opt"))
+_ownership = threading.RLock()  # held while it is decided whose weights they are
 GROWN = 10.0  # a loss that has grown so many times tells that the weights have left
 
 
@@ -97,7 +100,8 @@ class Run:
         The run ends after an epoch for which it is true; a `Condition` is a function of `epoch_values`.
     patience : int, optional
         The run ends when the validation loss (without `valid` the mean loss over the epoch's rows) has had no new
-        minimum for so many epochs.  With `until` or `patience` the weights of the best epoch are put back in the end.
+        minimum for so many epochs.  With `until` or `patience` the weights of the best epoch are put back when the
+        run ends, but for a pause or an error; when it goes on it first takes up those of its last step.
     strict : bool
         A parameter that turns up after the first batch is an error, if the optimiser trains all that the first
         batch's loss depends on.
@@ -202,14 +206,16 @@ class Run:
         self._feed = Feed(data)
         self._record = Record(self._gear.first, self._gear.first_settings, self._gear.first_updates)
         self._snapshots = Shelf(snapshot_bytes)
+        self._abandoned = Abandoned(snapshot_bytes)
         self._trained: list[Param] = []
         self._statistics: list[np.ndarray] = []
         self._found: tuple[Kept, GeneratorStates] = [], []  # statistics and generators before the run touched them
         self._at_start: GeneratorStates | None = None  # the generators just before the first step
         self._parked: tuple[Kept, Kept, GeneratorStates] | None = None
+        self._apart: tuple[Kept, Kept] | None = None  # those of the last step, while the best are in their place
         self._best: tuple[int, tuple[Kept, Kept]] | None = None  # after how many steps, and what it was
         self._environment: dict[str, Any] = {}
-        self._requests: deque[Callable[[], None]] = deque()
+        self._requests: deque[Request] = deque()
         self._coming: deque[type[Optimiser]] = deque()  # what the requests will put in force
         self._asking = threading.Lock()
         self._lock = threading.RLock()  # held while a batch is worked on
@@ -217,9 +223,12 @@ class Run:
         self._waiting: deque[None] = deque()  # one for each thread that waits for the lock
         self._busy = False  # a batch is being worked on
         self._asked = ""  # "pause" or "stop"
-        self._moves = False
+        self._asks = 0  # how often that was said
+        self._moves = False  # somebody drives the run
+        self._works = False  # it is being brought to another of its states
         self._interrupts = Interrupts()
         self._driver: Any = None  # who waits for it in place of `wait` and `await`
+        self._stood = "ready"  # the state that its driver found it in
         self._seconds = 0.0
         self.log = Log(log) if log is not None else None
 
@@ -362,8 +371,10 @@ class Run:
         with self._asking:
             cls = self._class_then("it has no dials")
             given = checked(cls, hypers, self._gear.updates)
-            self._requests.append(lambda: self._turn(given))
+            request = Request(f"set({', '.join(given)})", lambda: self._turn(given))
+            self._requests.append(request)
         self._serve_if_idle()
+        request.leave()
 
     def swap(self, opt: str | type[Optimiser], **hypers: Any) -> None:
         """Go on with another optimiser.  The weights stay; one used before comes back with its own state and values.
@@ -379,17 +390,20 @@ class Run:
             cls = optimiser(opt)
             self._class_then("its parameters are not known, so none can take over")
             given = checked(cls, hypers)
+            made = self._gear.prepare(cls)  # here, so that what its constructor raises reaches the caller
 
-            def request() -> None:
+            def act() -> None:
                 try:
-                    self._swap(cls)
+                    self._swap(cls, made)
                 finally:
                     self._coming.popleft()
                 self._turn(given)
 
+            request = Request(f"swap({cls.__name__})", act)
             self._coming.append(cls)
             self._requests.append(request)
         self._serve_if_idle()
+        request.leave()
 
     def _class_then(self, otherwise: str) -> type[Optimiser]:
         """The optimiser that will be in force when all requests have been served."""
@@ -401,15 +415,17 @@ class Run:
 
     def pause(self) -> None:
         """Let the loop end after the batch; `train` goes on from there."""
-        self._asked = "pause"
+        self._asked, self._asks = "pause", self._asks + 1
         if self.state == "ready":
             self.state = "paused"
 
     def stop(self) -> None:
-        """End the run after the batch."""
-        self._asked = "stop"
+        """End the run after the batch.  With `until` or `patience` the best epoch's weights are put back."""
+        self._asked, self._asks = "stop", self._asks + 1
         if self.state in ("ready", "paused"):
             self.state = "stopped"
+            if not self._busy:
+                self.keep_best()
 
     def _serve(self) -> None:
         while self._requests:
@@ -435,6 +451,7 @@ class Run:
             with self._own_draws:
                 if not self._busy:
                     self._serve()
+                    self._notice()
                 yield
         finally:
             self._lock.release()
@@ -446,14 +463,14 @@ class Run:
         for name, new in given.items():
             self._note(name, self._gear.turn(name, new), new)
 
-    def _swap(self, cls: type[Optimiser]) -> None:
+    def _swap(self, cls: type[Optimiser], made: Optimiser | None = None) -> None:
         self._notice()
-        old = self.opt_name
-        self._gear.swap(cls)
-        self._note("opt", old, self.opt_name)
+        old, before = self.opt_name, self.opt_class
+        self._gear.swap(cls, made)
+        self._note("opt", old, self.opt_name, self.opt_class is not before)
 
-    def _note(self, name: str, old: Any, new: Any) -> None:
-        if old != new:
+    def _note(self, name: str, old: Any, new: Any, changed: bool = False) -> None:
+        if old != new or changed:  # a class that was defined again has the same name
             self._record.events.append(Event(self.steps, name, old, new))
             if self.log:
                 self.log.write(event=name, step=self.steps, old=old, new=new)
@@ -540,6 +557,7 @@ class Run:
                 time.sleep(1e-4)  # a lock is not fair: without this, who waits might do so for long
             with self._lock, self._own_draws:
                 self._serve()
+                self._go_on()
                 before = self.steps
                 self._busy = True
                 try:
@@ -651,15 +669,40 @@ class Run:
 
     def _judge(self) -> None:
         """Keep the best weights, and see whether it is enough."""
-        record = self._record
-        best = record.best
+        best = self._record.best
         if best is not None and best.step == self.steps:
             self._best = best.step, copies(self._trained, self._statistics)
-        if (self.until is not None and self.until(self)) or out_of_patience(record, self.patience):
+        if (self.until is not None and self.until(self)) or out_of_patience(self._record, self.patience):
             self._asked = "stop"
             self.state = "stopped"
-        if best is not None and (self.state == "stopped" or self.finished):
-            self._put_back(best.step, record)
+
+    def keep_best(self) -> None:
+        """Put the best epoch's weights and running statistics back, as the end of a run does.
+
+        Nothing happens without `until` and `patience`, or before the first whole epoch.  When the run goes on it
+        first takes up the state of its last step: it ends in the bits of one longer run.
+
+        Raises
+        ------
+        NotRepeated
+            If they have to be computed again, after a load or a rewind, and a step gives another loss.
+        """
+        with self._between():
+            record, best = self._record, self._record.best
+            wanted = self.until is not None or self.patience is not None
+            if not wanted or best is None or self._apart is not None or best.step == self.steps:
+                return
+            if self._best is None or self._best[0] != best.step:
+                with self._working():
+                    self._best = best.step, back.kept_after(self, best.step, record)
+            back.show(self, self._best[1])
+            record.kept = best.step
+
+    def _go_on(self) -> None:
+        """Take up the last step's state, where the best epoch's was put in its place."""
+        if self._apart is not None:
+            put(*self._apart)
+            self._apart = self._record.kept = None
 
     def put_back(self, step: int) -> None:
         """Put the weights and running statistics back as they were after a step; all else goes on from here.
@@ -676,8 +719,8 @@ class Run:
         NotRepeated
             If a step that is computed again gives another loss.
         """
-        self._check_step("put_back", step)
-        with back.unless_it_fails(self, "put back"):
+        with back.unless_it_fails(self, "put back", lambda: self._check_step("put_back", step)):
+            self._go_on()
             self._put_back(int(step), self._record)
 
     def _put_back(self, step: int, record: Record) -> None:
@@ -705,7 +748,7 @@ class Run:
         n = index(n)
         with self._moving():
             value = self._go(n)
-        self._rest()
+            self._rest(gone=n > 0)
         return value
 
     @contextmanager
@@ -713,19 +756,27 @@ class Run:
         """Around whatever takes steps: the weights are this run's for the time.  For `leave` see `Interrupts`."""
         if isinstance(self.loss, files.NotGiven):
             self.loss()
-        if self._moves:
-            raise RuntimeError("this run is being driven already")
-        with self._between():
+        asks = self._asks
+        with self._between(), _ownership:
+            if self._moves:
+                raise RuntimeError("this run is being driven already")
             self._own(self.params)
-        self._moves = True
+            self._moves = True
+            self._stood = self.state
+            if not self.finished:
+                # what was asked for before this call is over; what is asked for from now on counts
+                if self.state != "running" and self._asks == asks:
+                    self._asked = ""
+                self.state = "running"
         self._interrupts.leave = leave
-        if not self.finished:
-            if self.state != "running":  # between two turns of `advance` it may have been asked to pause
-                self._asked = ""
-            self.state = "running"
         try:
             with quiet(), random.recorded() as self._draws, self._interrupts:
-                yield
+                try:
+                    yield
+                except BaseException as error:
+                    if interrupted(error):
+                        self.keep_best()
+                    raise
         except BaseException as error:
             self.state = "paused" if interrupted(error) else "failed"
             raise
@@ -734,30 +785,62 @@ class Run:
             if self._requests:
                 self._serve_if_idle()
 
-    def _rest(self) -> None:
+    def _rest(self, gone: bool = True) -> None:
+        """Say how the run stands when its driver lets go; put the best weights back if it has ended."""
         if self.finished:
             self.state = "done"
+        elif self._asked == "stop":
+            self.state = "stopped"
         else:
-            self.state = "stopped" if self._asked == "stop" else "paused"
+            self.state = "paused" if gone or self._stood in ("ready", "running") else self._stood
+        if self.state in ("done", "stopped"):
+            self.keep_best()
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Around what brings the run to another of its states: the weights are its own for the time."""
+        with _ownership:
+            self._own(self._trained)
+            works, self._works = self._works, True
+        try:
+            yield
+        finally:
+            self._works = works
 
     def _own(self, params: list[Param], found: tuple[Kept, GeneratorStates] = ([], [])) -> None:
         """Weights belong to one active run: another one over them is parked, and this one gets its own back."""
-        others = {id(r): r for p in params if p.owner is not None and (r := p.owner()) is not None and r is not self}
-        for other in others.values():
-            if other.state == "running":
-                raise RuntimeError(
-                    f"these weights are being trained by {other!r}: two runs cannot be active over shared parameters. "
-                    "Pause or stop that one first"
-                )
-        for other in others.values():
-            other._park(*found)
-        if self._parked is not None:
-            weights, statistics, generators = self._parked
-            put(weights, statistics)
-            restore_generators(generators)
-            self._parked = None
-        for p in params:
-            p.owner = weakref.ref(self)
+        with _ownership:
+            others = {
+                id(r): r for p in params if p.owner is not None and (r := p.owner()) is not None and r is not self
+            }
+            for other in others.values():
+                if other.state == "running" or other._moves or other._works:
+                    raise RuntimeError(
+                        f"these weights are being trained by {other!r}: two runs cannot be active over shared "
+                        "parameters. Pause or stop that one first"
+                    )
+            for other in others.values():
+                other._park(*found)
+            if self._parked is not None:
+                weights, statistics, generators = self._parked
+                put(weights, statistics)
+                restore_generators(generators)
+                self._parked = None
+            for p in params:
+                p.owner = weakref.ref(self)
+
+    def take(self) -> None:
+        """Make a parked run the active one: its parameters have its values again.
+
+        Raises
+        ------
+        RuntimeError
+            While this run, or another one over these parameters, is being trained.
+        """
+        with self._between():
+            if self._moves or self.state == "running":
+                raise RuntimeError(f"{self!r} is being trained: its weights are in its parameters already")
+            self._own(self.params)
 
     def _park(self, statistics: Kept, generators: GeneratorStates) -> None:
         """Keep the own state.  Where who takes over has touched some of it already, what it was before is given."""
@@ -790,7 +873,7 @@ class Run:
                 self._go(callbacks=callbacks)
             except Stop:
                 self._asked = "stop"
-        self._rest()
+            self._rest()
 
     def advance(self, seconds: float) -> None:
         """Go on for about so long, for a step at least: for a driver that shares its thread.
@@ -799,8 +882,8 @@ class Run:
         """
         with self._moving(leave=False):
             self._go(until=time.perf_counter() + seconds)
-        if self.finished or self._asked:
-            self._rest()
+            if self.finished or self._asked:
+                self._rest()
 
     def wait(self) -> None:
         """Train to the end in the calling cell, taking over from whatever drives the run."""
@@ -825,6 +908,7 @@ class Run:
         finally:
             if self.state == "running":  # it was cancelled, as ■ does
                 self._rest()
+                self.keep_best()
 
     # -- going back ------------------------------------------------------------------------------------------
 
@@ -849,17 +933,78 @@ class Run:
         NotRepeated
             If a step that is computed again gives another loss.  The run is as it was before then.
         """
-        self._check_step("rewind", step)
-        step = int(step)
-        with back.unless_it_fails(self, "go back to"):
-            back.again(self, self._snapshots.before(step), self._record, step)
-            self._snapshots.cut(step)
-            if self._best is not None and self._best[0] > step:
-                self._best = None
+        with back.unless_it_fails(self, "go back to", lambda: self._check_step("rewind", step)) as left:
+            self._rewind(int(step), left)
         if self.state != "running":
             self.state = "paused"
         if self.log:
-            self.log.write(rewind=step)
+            self.log.write(rewind=int(step))
+
+    def _rewind(self, step: int, left: Line) -> None:
+        back.again(self, self._snapshots.before(step), left.record, step)
+        self._snapshots.cut(step)
+        if self._best is not None and self._best[0] > step:
+            self._best = None
+        if step == left.now.step and left.shown is not None:
+            self._record.kept = left.record.kept
+            back.show(self, left.shown)
+        if step < left.now.step or left.record.changed_at(step):
+            self._abandoned.leave(left, step)
+
+    def undo(self) -> None:
+        """Come back to where the run was before the last rewind or restart; a second undo comes back from there.
+
+        Steps that were taken since then are kept for that: nothing is lost.
+
+        Raises
+        ------
+        ValueError
+            If there was no rewind or restart.
+        """
+
+        def check() -> None:
+            if self._abandoned.last is None:
+                raise ValueError("there is nothing to undo: the run was neither rewound nor restarted")
+
+        with back.unless_it_fails(self, "undo", check) as here:
+            assert self._abandoned.last is not None
+            line, parted = self._abandoned.last
+            self._snapshots.cut(parted)
+            back.take_up(self, line)
+            self._abandoned.exchange(here)
+        if self.state != "running":
+            self.state = "paused" if line.state == "running" else line.state
+        if self.log:
+            self.log.write(undo=self.steps)
+
+    def restart(self) -> None:
+        """Go back to the start, and keep the dials: those that differ are turned there, before the first step.
+
+        Weights, optimiser, random state and place in the data are those of the start.  `undo` comes back.
+
+        Raises
+        ------
+        ValueError
+            If the run has not taken a step, or cannot be repeated.
+        """
+        with back.unless_it_fails(self, "restart") as left:
+            cls, settings = self.opt_class, self._gear.settings
+            if self.steps:
+                self._rewind(0, left)
+            if cls is not None:
+                if self.opt_class is not cls:
+                    self._swap(cls)
+                now = self._gear.settings
+                self._turn({name: value for name, value in settings.items() if value != now[name]})
+        if self.state != "running":
+            self.state = "paused"
+        if self.log:
+            self.log.write(restart=0)
+
+    @property
+    def abandoned(self) -> list[Stretch]:
+        """The steps that rewinds and restarts have left, oldest first: eight at most, for drawing."""
+        return self._abandoned.stretches
 
     def reset_weights(self) -> None:
         """Put back the weights and running statistics that the run started from, for another run to begin with.
@@ -893,12 +1038,14 @@ class Run:
         if changed:
             warnings.warn("replay may differ in the last bits: " + "; ".join(changed), stacklevel=2)
         with back.unless_it_fails(self, "replay") as before:
-            record, start = self._record, self._snapshots.start
+            record, start = before.record, self._snapshots.start
             assert start is not None
             back.again(self, start, record, len(record.loss))
             back.redo(self, record, len(record.loss))
-            back.same_bits(self, before)
+            if not back.other_numerics(self):
+                back.same_bits(self, before.now)
             self._record = record
+            back.show(self, before.shown)
 
     def branch(
         self, name: str, opt: str | type[Optimiser] | None = None, *, epochs: int | None = None, **hypers: Any
@@ -921,7 +1068,7 @@ class Run:
         Run
             With this run's history so far.
         """
-        with back.unless_it_fails(self, "branch from"):
+        with back.unless_it_fails(self, "branch from") as mine:
             new = Run(
                 self.loss,
                 self.data,
@@ -947,6 +1094,8 @@ class Run:
             back.restore(new, here)
             new._parked = here.weights, here.statistics, here.generators
             new.state = "paused"
+            if mine.shown is not None:
+                put(*mine.shown)
             if opt is not None:
                 new.swap(opt, **hypers)
             elif hypers:
@@ -1064,7 +1213,15 @@ class Run:
         """
         return files.load(cls, path, loss, data, params, schedules, options)  # type: ignore[no-any-return]
 
-    def _take_up(self, record: Record, params: list[Param], start: Snapshot, now: Snapshot, state: str) -> None:
+    def _take_up(
+        self,
+        record: Record,
+        params: list[Param],
+        start: Snapshot,
+        now: Snapshot,
+        state: str,
+        shown: tuple[Kept, Kept] | None = None,
+    ) -> None:
         """Become a run that was saved."""
         self._own(params)
         self._trained = params
@@ -1075,6 +1232,7 @@ class Run:
         self._snapshots.put(start)
         with self._own_draws:
             back.restore(self, now)
+            back.show(self, shown)
         self._closed = self._strict and self._gear.cls is not None
         self.state = state
 
@@ -1093,7 +1251,8 @@ class Run:
         -------
         str
         """
-        return code.as_code(self, module, path)
+        with self._between():
+            return code.as_code(self, module, path)
 
     def _names(self) -> dict[int, str]:
         if isinstance(self.loss, files.NotGiven):
@@ -1107,6 +1266,6 @@ def _positive(name: str, value: Any) -> int:
     return int(value)
 
 
-Interrupts.whole.update(f.__code__ for f in (Log.write, Run._judge, Record.end_epoch, count_rows))
+Interrupts.whole.update(f.__code__ for f in (Log.write, Run._judge, back.show, put, Record.end_epoch, count_rows))
 Interrupts.breakable.add(evaluate.__code__)
 Interrupts.atoms.update(f.__code__ for f in (Run._go, Run._stretch, Run._end_epoch, Feed.next))

@@ -1,0 +1,99 @@
+"""The lines that a run went: the present one, the one that undo comes back to, and those that are only drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fluxmagic.runs.record import Record
+from fluxmagic.runs.snapshot import Kept, Snapshot
+
+__all__ = ["Abandoned", "Line", "Stretch"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One way that a run went: its record, and where it stood.
+
+    Attributes
+    ----------
+    record : Record
+    now : Snapshot
+        The state after its last step.
+    shown : (weights, statistics), optional
+        Those of the best epoch, where they were put back at its end.
+    best : (step, (weights, statistics)), optional
+        Those of the best epoch so far.
+    state : str
+        "paused", "done", …
+    """
+
+    record: Record
+    now: Snapshot
+    shown: tuple[Kept, Kept] | None
+    best: tuple[int, tuple[Kept, Kept]] | None
+    state: str
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Steps that a run has gone and then left, to be drawn.
+
+    Attributes
+    ----------
+    start : int
+        The number of steps after which the present line left it.
+    loss : ndarray
+        Of the steps start + 1, start + 2, …
+    """
+
+    start: int
+    loss: np.ndarray
+
+
+class Abandoned:
+    """The last line that was left, with its state, and the losses of those left before it.
+
+    Parameters
+    ----------
+    budget : int
+        Bytes that the losses may take.
+    """
+
+    most = 8
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self._last: tuple[Line, int] | None = None
+        self._older: list[Stretch] = []
+
+    @property
+    def last(self) -> tuple[Line, int] | None:
+        """The line that undo comes back to, and after how many steps it and the present one part."""
+        return self._last
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        """What can be drawn, oldest first."""
+        return self._within(self._older if self._last is None else [*self._older, _stretch(*self._last)])
+
+    def leave(self, line: Line, step: int) -> None:
+        """Keep a line that was left after a step."""
+        self._older = self.stretches
+        self._last = line, step
+
+    def exchange(self, line: Line) -> None:
+        """Keep a line in place of the last one, which has become the present one."""
+        assert self._last is not None
+        self._last = line, self._last[1]
+
+    def _within(self, stretches: list[Stretch]) -> list[Stretch]:
+        stretches = [s for s in stretches if len(s.loss)][-self.most :]
+        while sum(s.loss.nbytes for s in stretches) > self.budget:
+            del stretches[0]
+        return stretches
+
+
+def _stretch(line: Line, step: int) -> Stretch:
+    return Stretch(step, np.array(line.record.loss[step:], np.float64))
