@@ -121,14 +121,18 @@ def loss(x, y):
     while run.state not in ("stopped", "done"):
         with suppress(NotFinite):
             run.train()
-    run.patience = None
-    run.step(2)
     assert run._record.refused
-    assert run._record.put_back
     run.save(tmp_path / "run.npz")
     script = run.as_code()
     assert "with suppress(NotFinite):" in script
-    assert "run.put_back(" in script
+    assert script.endswith(f"run.put_back({run.best.step})  # the best weights\n")
+    assert execute(tmp_path, script)[0] == bits(space["model"])
+    run.patience = None
+    run.put_back(4)
+    run.step(2)
+    run.save(tmp_path / "run.npz")
+    script = run.as_code()
+    assert "run.put_back(4)  # the best weights\nrun.step(2)" in script
     assert execute(tmp_path, script)[0] == bits(space["model"])
 
 
