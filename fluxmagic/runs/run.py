@@ -572,6 +572,8 @@ class Run:
                     f(value)
             if interrupts.pending:
                 interrupts.check()
+                if not interrupts.leave:
+                    break  # the loop around this turn has been told
             if time.perf_counter() >= until:
                 break
         return value
