@@ -1,6 +1,6 @@
 """The panel's widgets, made from what optimisers declare.
 
-A widget's callback may come on any thread: it only queues a request.  Whoever drives the run serves the queue
+A page's message may come on any thread: it only queues a request.  Who drives the run serves the queue
 between two batches, and shows on the widgets what the run made of it.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -16,10 +17,10 @@ from itertools import chain, count
 from string import ascii_lowercase
 from typing import Any
 
-import ipywidgets as w
 from IPython.core.getipython import get_ipython
 
 from fluxmagic.jupyter import text
+from fluxmagic.jupyter import widgets as w
 from fluxmagic.optimise import OPTIMISERS, Hyper
 from fluxmagic.runs import Run
 
@@ -47,15 +48,23 @@ class Dial:
     value : float
     turned : callable
         Of the name and the new value; called when the user moves it.
+    queue : callable, optional
+        Of what a click asks for, to be done when the board is served; default: at once.
     """
 
-    def __init__(self, hyper: Hyper, value: float, turned: Callable[[str, float], None]) -> None:
+    def __init__(
+        self,
+        hyper: Hyper,
+        value: float,
+        turned: Callable[[str, float], None],
+        queue: Callable[[Callable[[], None]], None] = lambda request: request(),
+    ) -> None:
         self.hyper = hyper
         self.turned = turned
         self.off = hyper.off if hyper.off is not None else (0.0 if hyper.default == 0 == hyper.low else None)
         self.slider = self._slider(value)
         self._value = value
-        self._shown: deque[tuple[float, float]] = deque(maxlen=4)  # and when: a page's answers may come late
+        self._shown: tuple[tuple[float, float], ...] = ()  # and when: a page's answers may come late
         self.slider.observe(self._moved, "value")
         self.box: Any = self.slider
         if hyper.scale == "log" and self.off is None:
@@ -63,7 +72,7 @@ class Dial:
             for sign, factor in (("÷2", 0.5), ("×2", 2.0)):
                 layout = w.Layout(width="2.4em", padding="0", margin="2px 1px")
                 b = w.Button(description=sign, tooltip=f"{hyper.name} {sign}", layout=layout)
-                b.on_click(lambda _, factor=factor: self._scale(factor))
+                b.on_click(lambda _, factor=factor: queue(lambda: self._scale(factor)))
                 buttons.append(b)
             self.box = w.HBox([self.slider, *buttons])
 
@@ -130,7 +139,7 @@ class Dial:
         if value != value or (value == self._value and self._stands_for(self.slider.value, value)):
             return
         self._value = value
-        self._shown.append((value, time.monotonic()))
+        self._shown = (*self._shown[-3:], (value, time.monotonic()))
         slider = self.slider
         if isinstance(slider, w.SelectionSlider):
             if value not in [v for _, v in slider.options]:
@@ -184,7 +193,11 @@ class Board:
         self.log = False
         self.smoothing = 0.9
         self._wake = wake or (lambda: None)
-        self._requests: deque[Callable[[], bool]] = deque()
+        self._requests: deque[Callable[[], bool | None]] = deque()
+        self._received: dict[Any, dict[str, Any]] = {}  # states that a page sent and that can still be added to
+        self._receiving = threading.Lock()
+        self._applying: int | None = None  # the thread that applies one of them
+        self._following: list[Callable[[], bool | None]] = []  # what that asked for
         self._dials: dict[type, tuple[dict[str, Dial], Any]] = {}
         self._buttons = {
             name: self._button(name, icon, tip, act)
@@ -262,6 +275,7 @@ class Board:
             ],
             layout=w.Layout(width="100%", overflow="hidden"),
         )
+        self._listen(self.box)
         if run.opt_class is None:
             self.say(f"{run.opt_name} is a plain function: it has no dials")
         self.show()
@@ -278,8 +292,41 @@ class Board:
 
     # -- what the user does: on any thread -----------------------------------------------------------------
 
-    def _queue(self, request: Callable[[], bool]) -> None:
-        self._requests.append(request)
+    def _queue(self, request: Callable[[], bool | None]) -> None:
+        if self._applying == threading.get_ident():
+            self._following.append(request)
+            return
+        with self._receiving:
+            self._received.clear()  # what comes later is to be applied after this request
+            self._requests.append(request)
+        self._wake()
+
+    def _listen(self, top: Any) -> None:
+        for x in self._widgets(top):
+            x.receive = self._receive
+
+    def _receive(self, widget: Any, state: dict[str, Any]) -> None:
+        """Queue a state that a page sent; of several in a row the last one of each widget counts."""
+        with self._receiving:
+            if widget in self._received:
+                self._received[widget].update(state)
+                return
+            self._received[widget] = state
+
+            def request() -> bool:
+                with self._receiving:
+                    if self._received.get(widget) is state:
+                        del self._received[widget]
+                self._applying = threading.get_ident()
+                try:
+                    widget.apply(state)
+                finally:
+                    self._applying = None
+                following, self._following = self._following, []
+                moved = [f() for f in following]
+                return any(moved)
+
+            self._requests.append(request)
         self._wake()
 
     def _play(self) -> None:
@@ -331,10 +378,8 @@ class Board:
             self._held = None if new == self._at.max else time.monotonic()
 
     def _back(self) -> None:
-        step = self._at.value
-
         def back() -> bool:
-            self.run.rewind(step)
+            self.run.rewind(self._at.value)
             self.stopped, self._held = False, None
             self.say("")
             return True
@@ -420,7 +465,7 @@ class Board:
         while self._requests:
             request = self._requests.popleft()
             try:
-                moved |= request()
+                moved |= bool(request())
             except Exception as error:  # a dial that cannot be turned so does not end the training
                 self.say(f"{type(error).__name__}: {error}", wrong=True)
                 self.show()
@@ -466,14 +511,15 @@ class Board:
             self._chosen = run.opt_name
             _offer(self._choice, self._names(), run.opt_name, self._choose)
         if cls not in self._dials:
-            dials = {k: Dial(h, run.values[k], self._turned) for k, h in cls.hypers.items()}
+            dials = {k: Dial(h, run.values[k], self._turned, self._queue) for k, h in cls.hypers.items()}
             boxes = [w.HBox([d.box, self._effective]) if k == "ρ" else d.box for k, d in dials.items()]
             layout = w.Layout(flex_flow="row wrap", align_items="center", width="100%")
             self._dials[cls] = dials, w.Box(boxes, layout=layout)
+            self._listen(self._dials[cls][1])
         dials, box = self._dials[cls]
         if self._place.children != (box,):
             self._place.children = (box,)
-        off = " and ".join(_beaten(run))
+        off = escape(" and ".join(_beaten(run)))
         self._off.value = f"{off}: turned by hand, the schedule is off" if off else ""
         self._schedule.layout.display = None if off else "none"
         values = run.values

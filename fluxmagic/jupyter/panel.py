@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -102,7 +104,10 @@ class Panel:
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._blocking = False  # a cell drives the run, and serves the dials
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
+        self._woken = False  # `_serve` is about to be called
+        self._rested = 0.0  # the time at which it may be called again
+        self._places: dict[str, str] = {}  # the cells that show it, and the execution of each that did
         self.run._driver = self
 
     def __repr__(self) -> str:
@@ -111,7 +116,9 @@ class Panel:
     # -- showing -------------------------------------------------------------------------------------------
 
     def _ipython_display_(self) -> None:
-        kind = frontend(get_ipython())
+        ip = get_ipython()
+        kind = frontend(ip)
+        self._take_place(ip)
         if self._view is not None:
             self._view.open_again()
         elif kind == "terminal":
@@ -122,6 +129,18 @@ class Panel:
             self._loop = asyncio.get_running_loop()
             self._view = Live(self.run, earlier(self.run), Board(self.run, closable=True, wake=self._wake))
 
+    def _take_place(self, ip: Any) -> None:
+        """Close the panels that an earlier execution of this cell has shown: the page shows them no more."""
+        place, execution = _execution(ip)
+        for other in [p for p in _shown if p is not self and p._places.get(place, execution) != execution]:
+            del other._places[place]
+            if not other._places and isinstance(other._view, Live):
+                if other.run.state == "running":
+                    print(f"`{other.run.name or 'run'}`, which this cell trained before, is paused")
+                other.close()
+        self._places[place] = execution
+        _shown.add(self)
+
     def close(self) -> None:
         """Leave the last frame and a summary; the run is paused, and can go on elsewhere."""
         if self._task is not None:
@@ -130,6 +149,7 @@ class Panel:
 
     def _leave(self) -> None:
         view, self._view, self._task = self._view, None, None
+        self._places.clear()
         if self.run._driver is self:
             self.run._driver = None
         if view is not None:
@@ -139,27 +159,40 @@ class Panel:
 
     def _wake(self) -> None:
         """A request was queued, on whatever thread."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._serve)
+        if self._loop is not None and not self._woken:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._serve_soon)
+
+    def _serve_soon(self) -> None:
+        assert self._loop is not None
+        self._loop.call_later(max(0.0, self._rested - time.perf_counter()), self._serve)
 
     def _serve(self) -> None:
+        self._woken = False
         view = self._view
         if self._blocking or self._task is not None or not isinstance(view, Live):
             return  # who drives the run serves
         board = view.board
-        if board.serve():
-            view.settle()
-            self._take_over(view.run)
+        start = time.perf_counter()
         with self._told():
+            if board.serve():
+                view.settle()
+                self._take_over(view.run)
             while board.single and not self.run.finished:
                 board.single -= 1
                 self.run.step()
+                if time.perf_counter() - start > TURN:
+                    break
         if board.closed:
             self.close()
         elif board.playing:
             self._play()
         else:
             view.draw()
+            if board.single:
+                self._wake()
+        now = time.perf_counter()
+        self._rested = now + (now - start)  # half of the time is left to the kernel, however much a page sends
 
     def _take_over(self, run: Run) -> None:
         """Be the driver of the branch that was made, if one was."""
@@ -178,40 +211,55 @@ class Panel:
         """Train in short turns, between which the kernel does its other work."""
         view, task = self._view, asyncio.current_task()
         board = view.board if isinstance(view, Live) else None
+        pump = None if board is None else Pump(_kernel(), board.owns)
+        try:
+            with contextlib.nullcontext() if pump is None else pump.beside():
+                while self._task is task:
+                    if not self._turn(view, board, pump):
+                        break
+                    await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            let_rest(self.run)
+            raise
+        finally:
+            if self._task is task:  # nobody else has taken over
+                self._task = None
+                if board is not None and board.closed:
+                    self.close()
+                elif view is not None:
+                    if board is not None:
+                        board.playing = False
+                    view.draw()
+
+    def _turn(self, view: Page | None, board: Board | None, pump: Pump | None) -> bool:
+        """Train for a short while; whether to go on."""
         with self._told():
-            while self._task is task:
-                run = self.run
-                run.advance(TURN)
-                if view is not None:
-                    view.look()
-                    self._take_over(view.run)
-                if board is not None and (board.closed or (self.run is not run and not board.playing)):
-                    break
-                if self.run is run and run.state != "running":
-                    break
-                await asyncio.sleep(0)
-        if self._task is not task:  # somebody else has taken over
-            return
-        closed = board is not None and board.closed
-        if closed:
-            self.close()
-            return
-        self._task = None
-        if board is not None:
-            board.playing = False
-        if view is not None:
-            view.draw()
+            run = self.run
+            run.advance(TURN)
+            if pump is not None:
+                pump.let_in()  # a message that waits for its turn on the event loop would wait for a turn of training
+            if view is not None:
+                view.look()
+                self._take_over(view.run)
+            if board is not None and (board.closed or (self.run is not run and not board.playing)):
+                return False
+            return self.run is not run or run.state == "running"
+        return False
 
     @contextlib.contextmanager
     def _told(self) -> Any:
-        """What goes wrong is a message in the panel: there is no cell that it could leave through."""
+        """What goes wrong is a message in the panel: there is no cell that it could leave through.
+
+        That holds for `sys.exit()` and a KeyboardInterrupt, too: on the event loop they would end the kernel.
+        """
         try:
             yield
-        except Exception as error:
+        except BaseException as error:
             self._error = error
             if isinstance(self._view, Live):
                 self._view.board.playing = False
-                self._view.board.say(f"{type(error).__name__}: {error}", wrong=True)
+                self._view.board.single = 0
+                self._view.board.say(f"{type(error).__name__}: {error}".removesuffix(": "), wrong=True)
 
     # -- joining -------------------------------------------------------------------------------------------
 
@@ -260,8 +308,21 @@ class Panel:
                 await asyncio.sleep(TURN)
         error = self._error
         self.close()
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):  # which would mean something to who awaits
+            raise RuntimeError(f"the loss raised {type(error).__name__}") from error
         if error is not None:
             raise error
+
+
+_shown: weakref.WeakSet[Panel] = weakref.WeakSet()
+
+
+def _execution(ip: Any) -> tuple[str, str]:
+    """The cell that is executed, by its id where the page tells it, and which of its executions this is."""
+    kernel = getattr(ip, "kernel", None)
+    parent = (kernel.get_parent() if kernel is not None else None) or {}
+    place = parent.get("metadata", {}).get("cellId") or parent.get("content", {}).get("code", "")
+    return str(place), str(parent.get("header", {}).get("msg_id", ""))
 
 
 def _kernel() -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ INFO = ("kernel_info_request", "comm_info_request")
 
 CONTROL = "jupyter.widget.control"
 """The channel on which such a page asks for the state of all widgets."""
+
+LONGEST = 0.05  # seconds that a call handles messages: a page may send them faster than they are dealt with
 
 log = logging.getLogger("fluxmagic")
 
@@ -88,7 +91,8 @@ class Pump:
             How many messages were handled.
         """
         handled = 0
-        while self.works:
+        end = time.perf_counter() + LONGEST
+        while self.works and time.perf_counter() < end:
             with uninterrupted():  # between taking a message and keeping it nothing may come
                 frames = self._take()
                 ours = frames is not None and self._is_ours(frames)
@@ -160,32 +164,55 @@ class Pump:
 
     @contextmanager
     def beside(self) -> Iterator[None]:
-        """Handle the panel's messages as they come, while an async cell keeps those that come from being handled."""
+        """Handle the panel's messages as they come: those of other kinds wait for a cell, or for each other.
+
+        Several pumps may be beside the kernel at a time, and end in any order.
+        """
         if not self.works:
             yield
             return
         stream = self._stream
-        others = stream._recv_callback
-
-        def receive(frames: list[Any]) -> Any:
-            if not self._is_ours(frames):
-                return others(frames)
-            self._handle(frames)
-            return None
-
-        stream._recv_callback = receive
+        receive = stream._recv_callback
+        if not isinstance(receive, _Beside):
+            receive = stream._recv_callback = _Beside(receive)
+        receive.pumps.append(self)
         try:
             yield
         finally:
-            stream._recv_callback = others
+            receive.pumps.remove(self)
+            if not receive.pumps and stream._recv_callback is receive:
+                stream._recv_callback = receive.others
+
+    def let_in(self) -> None:
+        """Within `beside`: handle what waits for the panel now, and hand on all else, in order."""
+        self()
+        self._give_back()
 
     def __exit__(self, *error: Any) -> None:
         with uninterrupted():
             if self.works:  # what is there now came before what comes later
                 while (frames := self._take()) is not None:
                     self.kept.append(frames)
-            while self.kept:
-                self._stream._run_callback(self._stream._recv_callback, self.kept.popleft())
+            self._give_back()
+
+    def _give_back(self) -> None:
+        while self.kept:
+            self._stream._run_callback(self._stream._recv_callback, self.kept.popleft())
+
+
+class _Beside:
+    """What a kernel's stream calls with a message: the pump that it is for, or what the kernel had there."""
+
+    def __init__(self, others: Callable[[list[Any]], Any]) -> None:
+        self.others = others
+        self.pumps: list[Pump] = []
+
+    def __call__(self, frames: list[Any]) -> Any:
+        pump = next((p for p in self.pumps if p._is_ours(frames)), None)
+        if pump is None:
+            return self.others(frames)
+        pump._handle(frames)
+        return None
 
 
 def _finish(result: Any) -> None:

@@ -568,3 +568,127 @@ def test_a_panel_outlives_the_extension_that_is_unloaded_in_the_middle(kernel):
     kernel.press("Close")
     kernel.until(lambda: set(kernel.widgets) <= kernel.closed)
     assert kernel.value("run.state, len(run.events)") == ("paused", 2)
+
+
+# -- what ends neither a training nor the kernel -------------------------------------------------------------
+
+
+def test_a_malformed_state_of_a_slider_does_not_end_the_training(kernel):
+    cell = kernel.start("run = make(); drive(run, ip)")
+    slider = kernel.find("η")
+    for state in ({"base": -10}, {"value": 0.02}):
+        kernel.tell(slider, {"method": "update", "state": state, "buffer_paths": []})
+        kernel.onward()
+    kernel.move("η", 0.01)
+    kernel.onward()
+    kernel.press("Stop")
+    assert kernel.end(cell)["status"] == "ok"
+    assert kernel.value("run.opt.η, run.state") == (0.01, "stopped")
+
+
+def test_any_state_of_any_widget_does_not_end_the_training(kernel):
+    cell = kernel.start("run = make(); drive(run, ip)")
+    kernel.find("η")
+    for comm, state in list(kernel.widgets.items()):
+        wrong = {k: w for k in state for w in [-1, None, "x", [], {"a": 1}][hash(k) % 5 :][:1]}
+        kernel.tell(comm, {"method": "update", "state": wrong, "buffer_paths": [["value"], 3]})
+        kernel.tell(comm, {"method": "update", "state": wrong, "buffer_paths": []})
+        kernel.tell(comm, {"method": "custom", "content": None})
+        kernel.tell(comm, {"method": "update", "state": 5, "buffer_paths": []})
+        kernel.tell(comm, {"method": ["update"]})
+    kernel.onward()
+    kernel.press("Play")  # also where a wrong index has chosen something, or Stop
+    kernel.move("η", 0.01)
+    kernel.onward()
+    kernel.press("Stop")
+    assert kernel.end(cell)["status"] == "ok"
+    assert kernel.value("run.opt.η, run.state") == (0.01, "stopped")
+
+
+@pytest.mark.parametrize(
+    "raises",
+    ["KeyboardInterrupt", "SystemExit", "GeneratorExit", "asyncio.CancelledError"],
+)
+def test_whatever_a_loss_raises_in_a_panel_is_a_message_and_play_goes_on(kernel, raises):
+    cell = kernel.start(
+        "import asyncio\n"
+        "p = Panel(make()); run = p.run; loss = run.loss; bad = True\n"
+        f"def run_loss(x):\n    if bad and run.steps > 5: raise {raises}\n    return loss(x)\n"
+        "run.loss = run_loss\np"
+    )
+    kernel.end(cell)
+    for button in ("Play", "Step"):
+        kernel.press(button)
+        kernel.until(lambda: shows(kernel, f"{raises.removeprefix('asyncio.')}</span>"))
+    assert kernel.value("run.steps") == 6
+    kernel.run("bad = False")
+    kernel.press("Play")
+    kernel.until(lambda: kernel.value("run.steps") > 20)
+    kernel.press("Close")
+    kernel.until(lambda: set(kernel.widgets) <= kernel.closed)
+
+
+@pytest.mark.parametrize(("raises", "comes"), [("SystemExit", "SystemExit"), ("GeneratorExit", "RuntimeError")])
+def test_what_an_awaited_loss_raises_leaves_through_the_cell(kernel, raises, comes):
+    kernel.run(f"def fail(x): raise {raises}\np = Panel(make()); run = p.run; run.loss = fail\np")
+    joined = kernel.start("await run")
+    assert kernel.end(joined)["ename"] == comes
+    assert kernel.value("run.state") == "failed"
+
+
+def test_cancelling_all_tasks_pauses_a_panel_and_play_goes_on(kernel):
+    kernel.end(kernel.start("p = Panel(make()); run = p.run; p"))
+    kernel.press("Play")
+    kernel.onward()
+    kernel.run("p._task.cancel()")
+    kernel.until(lambda: kernel.value("run.state, p._task") == ("paused", None))
+    steps = kernel.value("run.steps")
+    kernel.press("Play")
+    kernel.until(lambda: kernel.value("run.steps") > steps + 20)
+    kernel.press("Close")
+    kernel.until(lambda: set(kernel.widgets) <= kernel.closed)
+
+
+@pytest.mark.parametrize("playing", [True, False])
+def test_a_page_that_floods_a_panel_leaves_the_kernel_to_other_cells(page, playing):
+    cell = page.start("p = Panel(make(10**7)); run = p.run; p")
+    page.end(cell)
+    page.press("Play")
+    page.onward()
+    if not playing:
+        page.press("Pause")
+        page.until(lambda: page.value("run.state") == "paused")
+    before = page.value("run.steps")
+    for i in range(2000):
+        page.move("η", 0.01 + 0.0001 * (i % 7))
+    page.move("η", 0.5)
+    after = page.value("run.steps")
+    page.until(lambda: page.value("run.opt.η") == 0.5)
+    assert after - before < 20 * 1000 * playing + 1  # in a turn there are 20 steps: much less than a turn a message
+    assert page.value("len(run.events)") < 1000
+    page.press("Close")
+    page.until(lambda: set(page.widgets) <= page.closed)
+
+
+def test_a_panel_cell_that_is_run_again_frees_the_panel_that_it_showed_before(kernel):
+    code = "p = Panel(make()); p"
+    kernel.end(kernel.start(code))
+    kernel.press("Play")
+    kernel.until(lambda: kernel.value("p.run.steps") > 10)
+    kernel.run("first = p.run")
+    once = len(set(kernel.widgets) - kernel.closed)
+    cell = ""
+    for _ in range(4):
+        cell = kernel.start(code)
+        kernel.end(cell)
+    kernel.until(lambda: len(set(kernel.widgets) - kernel.closed) == once)
+    assert kernel.value("first.state, first._driver") == ("paused", None)
+    kernel.end(kernel.start("p"))  # elsewhere
+    kernel.end(kernel.start(code))  # what the other cell shows is not closed
+    assert len(set(kernel.widgets) - kernel.closed) == 2 * once
+
+
+def test_a_cell_may_show_several_panels(kernel):
+    kernel.run("a, b = Panel(make()), Panel(make()); display(a, b)")
+    assert kernel.value("a._view is not None and b._view is not None")
+    kernel.run("a.close(), b.close()")

@@ -190,6 +190,99 @@ def test_a_dial_may_be_moved_on_another_thread():
     assert [e.new for e in run.events] == [0.02, 0.03, 0.02]
 
 
+@pytest.mark.parametrize(
+    "states",
+    [
+        [{"base": -10}, {"value": 0.02}],
+        [{"min": 5, "max": 1}, {"min": 1, "max": 2}, {"step": 0}, {"value": 0.02}],
+        [{"base": 1e308, "min": 300, "max": 309}, {"value": 0.02}],
+        [{"value": math.nan}, {"value": -math.inf}, {"value": 10**400}, {"value": [1]}, {"value": {}}, {"value": None}],
+        [{"layout": None, "style": "IPY_MODEL_none", "description": 3, "comm": None, "value": 0.02}],
+        [{"index": 3, "nothing": 1, "_model_name": "x", "value": "much"}],
+    ],
+)
+def test_a_state_that_a_slider_cannot_have_is_refused_and_the_next_is_taken(states):
+    run = quadratic(epochs=100)
+    board = Board(run)
+    slider = dials(board)["η"].slider
+    for state in [*states, {"value": 0.03}]:
+        slider.set_state(state)
+        board.serve()
+        run.step()
+        board.show()
+    assert run.opt.η == slider.value == 0.03
+    assert (slider.base, slider.min, slider.max, slider.description) == (10, -4, 1, "η")
+
+
+def test_any_state_of_any_widget_leaves_a_board_that_works():
+    run = quadratic(Momentum([param(np.ones(3))], 0.01), epochs=10**6)
+    board = Board(run, closable=True)
+    for wrong in (-1, None, "x", [], {"a": math.nan}, 10**400, math.nan, True):
+        for x in list(board._widgets(board.box)):
+            x.set_state({k: wrong for k in x.get_state() if k not in ("value", "index")})
+            for k in ("value", "index"):
+                x.set_state({k: wrong})
+                board.serve()
+                board.show()
+    run.step()
+    slider = dials(board)["η"].slider
+    slider.set_state({"value": 0.03})
+    board.serve()
+    assert run.opt.η == 0.03
+    assert all(board.owns(x.model_id) for x in board._buttons.values())
+    board.close()
+
+
+def test_of_many_states_that_a_page_sends_the_last_of_each_widget_counts_and_clicks_keep_their_place():
+    run = quadratic(epochs=10**6)
+    board = Board(run)
+    run.step(20)
+    board.show()
+    η, decay = (dials(board)[k].slider for k in ("η", "decay"))
+    for i in range(100):
+        η.set_state({"value": 0.01 + 0.001 * i})
+        decay.set_state({"index": 1 + i % 5})
+    board._at.set_state({"value": 7})
+    board._rewind.click()
+    board._at.set_state({"value": 3})  # after the click
+    assert board.serve()
+    assert run.steps == 7
+    assert [e.name for e in run.events] == []  # they were turned before it went back
+    η.set_state({"value": 0.5})
+    η.set_state({"value": 0.02})
+    board.serve()
+    assert [(e.name, e.new) for e in run.events] == [("η", 0.02)]
+
+
+def test_a_move_on_another_thread_while_the_value_is_shown_is_kept():
+    run = quadratic(epochs=10**6)
+    board = Board(run)
+    dial = dials(board)["η"]
+    moved = [0.01 + 0.0001 * i for i in range(300)]
+
+    def drag():
+        for η in moved:
+            dial.slider.set_state({"value": η})
+
+    with ThreadPoolExecutor(1) as thread:
+        dragged = thread.submit(drag)
+        while not dragged.done():
+            board.serve()
+            dial.show(1 + np.random.default_rng().random())
+        dragged.result()
+    board.serve()
+    assert run.opt.η == moved[-1]
+
+
+def test_what_a_board_says_of_names_is_text_and_no_markup():
+    run = quadratic(SGD([param(np.ones(3))], lambda n: 0.1), name="<b>run</b>")
+    run.set(η=0.2)
+    run._record.events[-1] = run._record.events[-1]._replace(name="<b>η</b>")  # as a file may have had it
+    board = Board(run)
+    assert off(board).startswith("&lt;b&gt;η&lt;/b&gt;")
+    assert not any("<b>" in str(getattr(x, "value", "")) for x in board._widgets(board.box) if isinstance(x, w.HTML))
+
+
 def test_a_turn_by_program_moves_the_slider_and_is_no_turn_by_hand():
     run = quadratic()
     board = Board(run)

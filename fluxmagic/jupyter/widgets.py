@@ -1,0 +1,69 @@
+"""The panel's widgets: ipywidgets that leave what a page sends to their board.
+
+A page may send anything, at any time, on another thread.  Only `value` and `index` count, and they are applied
+where the board says so: between two batches, on the thread that trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import ipywidgets
+from ipywidgets import Layout as Layout
+
+ACCEPTED = ("value", "index")
+"""What a page may set of a widget."""
+
+
+class FromPage:
+    """What a page sets of a widget goes to `receive`; it is applied by `apply`.
+
+    Attributes
+    ----------
+    receive : callable
+        Of the widget and the state that the page sent; default: `apply` at once.
+    """
+
+    receive: Callable[[Any, dict[str, Any]], None] | None = None
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Called by ipywidgets with the state that a page sent."""
+        accepted = {k: v for k, v in sync_data.items() if k in ACCEPTED}
+        if accepted:
+            (self.receive or type(self).apply)(self, accepted)
+        if refused := [k for k in sync_data if k not in ACCEPTED]:
+            self._correct(refused)
+
+    def apply(self, state: dict[str, Any]) -> None:
+        """Take on a state, as far as it is one that the widget can have."""
+        try:
+            super().set_state(state)  # type: ignore[misc]
+        except Exception:  # traitlets has put back what was there
+            self._correct(list(state))
+
+    def _correct(self, names: list[str]) -> None:
+        """Tell the page what the state is."""
+        with suppress(Exception):
+            self.send_state([k for k in names if k in self.keys])  # type: ignore[attr-defined]
+
+
+def _from_page(cls: type) -> Any:
+    return type(cls.__name__, (FromPage, cls), {})
+
+
+Box = _from_page(ipywidgets.Box)
+Button = _from_page(ipywidgets.Button)
+Checkbox = _from_page(ipywidgets.Checkbox)
+Dropdown = _from_page(ipywidgets.Dropdown)
+FloatLogSlider = _from_page(ipywidgets.FloatLogSlider)
+FloatProgress = _from_page(ipywidgets.FloatProgress)
+FloatSlider = _from_page(ipywidgets.FloatSlider)
+HBox = _from_page(ipywidgets.HBox)
+HTML = _from_page(ipywidgets.HTML)
+IntSlider = _from_page(ipywidgets.IntSlider)
+Label = _from_page(ipywidgets.Label)
+SelectionSlider = _from_page(ipywidgets.SelectionSlider)
+Textarea = _from_page(ipywidgets.Textarea)
+VBox = _from_page(ipywidgets.VBox)
