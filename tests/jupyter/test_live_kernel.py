@@ -245,10 +245,12 @@ def test_a_picture_and_a_summary_stay_and_the_users_prints(kernel):
 def test_a_loss_that_turns_nan_while_a_dial_is_dragged(kernel):
     cell = kernel.start(
         "run = make(); loss = run.loss\n"
-        "run.loss = lambda x: loss(x) * (float('nan') if len(run.events) > 2 else 1.0)\n"
+        "run.loss = lambda x: loss(x) * (float('nan') if len(run.events) > 1 else 1.0)\n"
         "drive(run, ip)"
     )
     slider = kernel.find("η")
+    kernel.move("η", 0.01)
+    kernel.onward()
     for η in (0.02, 0.03, 0.04, 0.05, 0.06):
         kernel.tell(slider, {"method": "update", "state": {"value": η}, "buffer_paths": []})
         kernel.listen(0.1)
