@@ -223,12 +223,12 @@ class Panel:
             raise
         finally:
             if self._task is task:  # nobody else has taken over
-                self._task = None
                 if board is not None and board.closed:
                     self.close()
-                elif view is not None:
-                    if board is not None:
-                        board.playing = False
+                self._task = None
+                if board is not None:
+                    board.playing = False
+                if view is not None and self._view is view:
                     view.draw()
 
     def _turn(self, view: Page | None, board: Board | None, pump: Pump | None) -> bool:

@@ -34,6 +34,7 @@ class Kernel:
         self.order: list[str] = []  # of executed cells
         self.idle: set[str] = set()
         self.subshell: str | None = None
+        self.told: str | None = None
         self.started: set[str] = set()
 
     def calm(self) -> None:
@@ -145,7 +146,10 @@ class Kernel:
         if self.subshell:
             message["header"]["subshell_id"] = self.subshell
         self.client.shell_channel.send(message)
-        return message["header"]["msg_id"]
+        sent: str = message["header"]["msg_id"]
+        if data.get("method") == "update":
+            self.told = sent
+        return sent
 
     def move(self, label: str, value: float) -> str:
         """Move a slider."""
@@ -173,9 +177,15 @@ class Kernel:
         return int(steps[-1]) if steps else -1
 
     def onward(self, steps: int = 20) -> None:
-        """Listen until the panel says that so many more steps were taken."""
+        """Listen until the panel says that so many more steps were taken, and has taken in what it was told."""
+        told, self.told = self.told, None
+        if told is not None:
+            self.until(lambda: told in self.idle)
         here = max(self.progress(), 0)
         self.until(lambda: self.progress() >= here + steps)
+        if told is not None and self.subshell:  # what was shown may have been on its way when the widget was heard
+            here = self.progress()
+            self.until(lambda: self.progress() != here)
 
     def interrupt(self) -> None:
         self.manager.interrupt_kernel()

@@ -62,7 +62,7 @@ def frames(kernel, cell):
 
 
 def test_dials_turn_while_the_cell_trains(page):
-    cell = page.start("run = make(); drive(run, ip)")
+    cell = page.start("run = make(pause=0.01); drive(run, ip)")
     page.find("η")
     page.onward()
     page.move("η", 0.01)
