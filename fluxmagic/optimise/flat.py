@@ -50,8 +50,10 @@ class Flat:
     params : list of Param
     segments : list of Segment
         Between parameters there may be padding, which is and stays zero.
-    padding : list of ndarray
-        Of values and gradients.
+    padding : list of (int, ndarray)
+        The indices of the padding, for each segment that has some.
+    limit : float
+        Up to which `square` leaves room in the range of the parameters' dtype, for what a rule makes of it.
     places : list of (int, slice)
         For each parameter its segment, and the place in it.
     """
@@ -83,16 +85,19 @@ class Flat:
                 self.places[i] = (k, slice(start, start + params[i].size))
 
         self.missed = 0  # parameters that were not reached
-        self.padding = [
-            buffer[p.home.start + p.size : p.home.end] for p in params for buffer in (p.home.values, p.home.gradients)
-        ]
+        self.limit = min((float(np.finfo(p.dtype).max) for p in params), default=1.0) ** 0.75
+        free: list[list[int]] = [[] for _ in self.segments]
+        for p, (k, cut) in zip(params, self.places, strict=True):
+            free[k].extend(range(cut.stop, cut.start + p.home.end - p.home.start))
+        self.padding = [(k, np.array(at)) for k, at in enumerate(free) if at]
 
     def settle(self) -> None:
         """Let the gradient of a parameter that was not reached read zero."""
         missed = 0
         for p in self.params:
             if p.fresh:
-                p.gradient.fill(0)
+                if not p.shown:  # or else it reads zero already, but for what somebody has written into it
+                    p.gradient.fill(0)
                 missed += 1
         self.missed = missed
 

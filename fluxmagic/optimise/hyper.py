@@ -7,6 +7,7 @@ import math
 import numbers
 import re
 from collections.abc import Iterable
+from ctypes import c_float
 from typing import TYPE_CHECKING, Any
 
 from fluxmagic.names import ascii_name, canonical
@@ -80,15 +81,23 @@ class Hyper:
         high = "" if self.high == math.inf else f" {'<' if self.high_open else '≤'} {self.high:g}"
         return f"{low}{self.name}{high}"
 
-    def check(self, value: Any) -> float:
+    def check(self, value: Any, narrow: bool = False, *, may_vanish: bool = False) -> float:
         """The value as a float.
+
+        Parameters
+        ----------
+        value : object
+        narrow : bool
+            It is used in float32, where it has to be in bounds too, and neither 0 nor infinite if it is not itself.
+        may_vanish : bool
+            It may become 0 in float32, where 0 is in bounds: a schedule that goes down to nothing.
 
         Raises
         ------
         TypeError
             If it is no real number.
         ValueError
-            If it is out of bounds; the error names them.
+            If it is out of bounds, or so in float32; the error names them.
         """
         if value is None and self.off is not None:
             return self.off
@@ -98,11 +107,20 @@ class Hyper:
             if isinstance(value, bool) or not isinstance(value, numbers.Real):
                 raise TypeError(f"{self.name} is a number ({self.range}), not {value!r}")
             value = float(value)
+        if not self._allows(value):
+            raise ValueError(f"{self.name} = {value:g} is out of range: {self.range}")
+        if narrow:
+            rounded = c_float(value).value
+            if not self._allows(rounded) or (rounded == 0 != value and not may_vanish):
+                raise ValueError(
+                    f"{self.name} = {value!r} is {rounded:g} in float32, the dtype of the parameters: {self.range}"
+                )
+        return value  # type: ignore[no-any-return]
+
+    def _allows(self, value: float) -> bool:
         low = value > self.low if self.low_open else value >= self.low
         high = value < self.high if self.high_open else value <= self.high
-        if not (low and high) or (math.isinf(value) and value != self.off):
-            raise ValueError(f"{self.name} = {value:g} is out of range: {self.range}")
-        return value  # type: ignore[no-any-return]
+        return low and high and (not math.isinf(value) or value == self.off)
 
     def __repr__(self) -> str:
         return f"Hyper({self.name}={self.default:g}, {self.doc!r}, {self.range})"

@@ -6,11 +6,12 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from fluxmagic.names import canonical
+from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.flat import Flat
 from fluxmagic.optimise.hyper import Hyper, documented
 from fluxmagic.tracker import Param, Tracked
@@ -24,6 +25,8 @@ OPTIMISERS: dict[str, type[Optimiser]] = {}
 COMMON = ("decay", "clip", "clipnorm", "weightdecay")  # what every optimiser has
 BLOCK = 1 << 18  # elements: what an update works on at a time stays in the cache
 FLUSH = 128  # updates between two sweeps that keep denormal numbers out of the state
+SMALL = 1 << 15  # weights and states up to which a user's rule always runs with a copy at hand: some 2 µs
+LARGE_DIAL = 1e6  # from here on a dial alone may carry an update out of the range of float32
 
 
 class Optimiser:
@@ -119,11 +122,12 @@ class Optimiser:
         set_(self, "_values", {})
         set_(self, "_schedules", {})
         set_(self, "_turns", 0)
+        set_(self, "params", _checked(params, self.name))
+        set_(self, "_narrow", any(p.dtype == np.float32 for p in self.params))
         for h in self.hypers.values():
             self._put(h.name, h.default)
         for name, value in given.items():
             setattr(self, name, value)
-        set_(self, "params", _checked(params, self.name))
         set_(self, "n", 0)
         set_(self, "_numbers", SimpleNamespace(**self.numbers))
         set_(self, "_flat", Flat(self.params))
@@ -131,7 +135,10 @@ class Optimiser:
         set_(self, "_constants", {p.dtype: [] for p, _ in self._flat.segments})
         set_(self, "_given", None)
         set_(self, "_blocks", self._cut())
-        set_(self, "_ours", type(self).__module__.partition(".")[0] == "fluxmagic")
+        set_(self, "_own_rule", not type(self).step.__module__.startswith("fluxmagic."))
+        size = sum(p.size * (1 + len(self.state)) for p, _ in self._flat.segments)
+        set_(self, "_copies", self._own_rule and size <= SMALL)
+        set_(self, "_wary", True)
 
     params: list[Param]
     n: int
@@ -142,12 +149,15 @@ class Optimiser:
     _numbers: SimpleNamespace
     _flat: Flat
     _arrays: list[dict[str, np.ndarray]]
-    _blocks: list[tuple[SimpleNamespace, list[np.ndarray]]]
+    _blocks: list[tuple[Block, list[np.ndarray]]]
     _constants: dict[np.dtype[Any], list[np.ndarray]]
     _given: tuple[float, ...] | None
-    _ours: bool
+    _narrow: bool  # some parameter is float32
+    _own_rule: bool  # the rule is a user's
+    _copies: bool  # every update is made with a copy at hand
+    _wary: bool  # the next one is, since it may leave the range of the dtype
 
-    def _cut(self) -> list[tuple[SimpleNamespace, list[np.ndarray]]]:
+    def _cut(self) -> list[tuple[Block, list[np.ndarray]]]:
         """The arrays that each call of the rule works on, with the list of its constants."""
         blocks = []
         for (p, δ), arrays in zip(self._flat.segments, self._arrays, strict=True):
@@ -155,8 +165,8 @@ class Optimiser:
             for start in range(0, p.size, BLOCK):
                 cut = slice(start, start + BLOCK)
                 kept = {k: a[cut] for k, a in arrays.items()}
-                s = SimpleNamespace(p=p[cut], δ=δ[cut], tmp=tmp[: p[cut].size], **kept)
-                blocks.append((s, self._constants[p.dtype]))
+                s = {"p": p[cut], "δ": δ[cut], "tmp": tmp[: p[cut].size], **kept}
+                blocks.append((Block(s), self._constants[p.dtype]))
         return blocks
 
     # -- hyper-parameters ------------------------------------------------------------------------------
@@ -189,17 +199,19 @@ class Optimiser:
     def _assign(self, hyper: Hyper, value: Any) -> None:
         """A number is set, and beats a schedule; a function of n becomes the schedule."""
         if callable(value) and not isinstance(value, Tracked):
-            first = hyper.check(value(getattr(self, "n", 0)))
+            first = hyper.check(value(getattr(self, "n", 0)), self._narrow, may_vanish=True)
             self._schedules[hyper.name] = value
             self._put(hyper.name, first)
         else:
-            number = hyper.check(value)
+            number = hyper.check(value, self._narrow)
             self._schedules.pop(hyper.name, None)
             self._put(hyper.name, number)
 
     def _put(self, name: str, value: float) -> None:
         self._values[name] = self.__dict__[name] = value
         self.__dict__["_turns"] += 1
+        if value > LARGE_DIAL and self.hypers[name].off is None:
+            self.__dict__["_wary"] = True
         if name in COMMON:  # whether the rule is all that there is to an update
             v = self._values
             off = {k: v.get(k) == h.default for k, h in self.hypers.items() if k in COMMON}
@@ -259,20 +271,47 @@ class Optimiser:
         raise NotImplementedError(f"{self.name} defines no step(δ, s)")
 
     def __call__(self) -> None:
-        """Update the parameters, and clear their gradients."""
-        self._flat.settle()
+        """Update the parameters, and clear their gradients.
+
+        Raises
+        ------
+        NotFinite
+            If a gradient is not finite, or a weight or state would not be afterwards; nothing was updated.
+        """
+        bad = self.bad_gradient()
+        if bad is not None:
+            self.clear()
+            raise NotFinite(self.n + 1, math.nan, bad)
         self.update()
 
     def update(self) -> None:
-        """`__call__`, for gradients that are known to be settled.  Whole or not at all, also if a rule raises."""
+        """`__call__`, for gradients that `bad_gradient` has looked at."""
         if self._schedules:
-            due = {name: self.hypers[name].check(f(self.n)) for name, f in self._schedules.items()}
+            check = {name: (self.hypers[name].check, f) for name, f in self._schedules.items()}
+            due = {name: c(f(self.n), self._narrow, may_vanish=True) for name, (c, f) in check.items()}
             for name, value in due.items():
                 self._put(name, value)
-        if self._ours:  # such a rule raises only where NumPy is told to: by np.errstate, or by warnings as errors
-            silently.run(self._apply)
-        else:
-            self._undo_if_it_raises()
+        if self._wary or self._copies:
+            self._update_with_copy()
+            return
+        try:
+            if self._own_rule:
+                self._apply_own_rule()
+            else:
+                silently.run(self._apply)
+        except BaseException as error:
+            self._flat.clear()
+            if not isinstance(error, NotFinite):
+                error.add_note(
+                    f"{self.name} was in the middle of update {self.n + 1}: some parameters and states may be updated, "
+                    "others not. To have them as they were after the last whole update, go back: run.rewind(run.steps)"
+                )
+            raise
+
+    def _apply_own_rule(self) -> None:
+        """`_apply`, for a user's rule: as the user has set NumPy to warn or raise; it may use the package itself."""
+        self._apply()
+        self._clear_padding()  # the rule may take steps where the gradient is zero
 
     def _apply(self) -> None:
         numbers = self.begin()
@@ -284,27 +323,63 @@ class Optimiser:
         else:
             self._update_with_all()
         self.__dict__["n"] += 1
-        self._flat.updated()
-        if self.state and self.n % FLUSH == 0:
-            self._flush()
+        self._flat.clear()
+        if self.n % FLUSH == 0:
+            if self.state:
+                self._flush()
+            self._look_for_huge()
 
-    def _undo_if_it_raises(self) -> None:
-        """`_apply`, for a rule that is somebody's own, and may raise half-way."""
+    def _update_with_copy(self) -> None:
+        """The update that is undone if it raises, or if something is not finite afterwards.
+
+        To copy a large model at every update would take longer than the update.  So that is done where a number
+        may leave the range: at the first update, and where a gradient, a dial, a weight or a state is huge.
+        """
         n, numbers = self.n, dict(vars(self._numbers))
         memory = [segment.p for segment in self._flat.segments] + [a for d in self._arrays for a in d.values()]
         before = [a.copy() for a in memory]
         try:
-            self._apply()
-        except BaseException:
+            self._apply_own_rule() if self._own_rule else silently.run(self._apply)
+            if self._wary:
+                self._look_for_huge()
+        except BaseException as error:
             for a, kept in zip(memory, before, strict=True):
                 a[...] = kept
             self.__dict__["n"] = n
             vars(self._numbers).update(numbers)
             self._flat.clear()
+            if isinstance(error, NotFinite):
+                error.kept = self._wary  # or else it comes from an update before
             raise
-        finally:
-            for padding in self._flat.padding:  # a rule may take steps where the gradient is zero
-                padding.fill(0)
+
+    def _look_for_huge(self) -> None:
+        """See whether all is finite, and whether the next update may leave the range.
+
+        Raises
+        ------
+        NotFinite
+            Which says that the update before is not undone; `_update_with_copy` does that.
+        """
+        if self._own_rule:
+            self._clear_padding(states=True)
+        wary = any(v > LARGE_DIAL and self.hypers[k].off is None for k, v in self._values.items())
+        for k, (segment, arrays) in enumerate(zip(self._flat.segments, self._arrays, strict=True)):
+            largest = float(np.finfo(segment.p.dtype).max)
+            for what, a, bound in [("", segment.p, largest**0.25), *((s, a, largest**0.75) for s, a in arrays.items())]:
+                low, high = float(a.min(initial=0)), float(a.max(initial=0))
+                if not (math.isfinite(low) and math.isfinite(high)):
+                    places = zip(self.params, self._flat.places, strict=True)
+                    bad = next((p for p, (i, cut) in places if i == k and not np.isfinite(a[cut]).all()), None)
+                    error = NotFinite(self.n, math.nan, bad, what=f"state {what}" if what else "updated value")
+                    error.kept = False
+                    raise error
+                wary |= low < -bound or high > bound
+        self.__dict__["_wary"] = wary
+
+    def _clear_padding(self, states: bool = False) -> None:
+        for k, free in self._flat.padding:
+            for a in (*self._flat.segments[k], *(self._arrays[k].values() if states else ())):
+                a[free] = 0
 
     def _update_with_all(self) -> None:
         """The update where clipnorm, clip, weightdecay or decay is on."""
@@ -369,7 +444,10 @@ class Optimiser:
         """The first parameter whose gradient is not finite, if any."""
         flat = self._flat
         flat.settle()
-        return None if math.isfinite(flat.square()) else flat.bad()
+        if flat.square() <= flat.limit:
+            return None
+        self.__dict__["_wary"] = True
+        return flat.bad()
 
     @property
     def reached(self) -> int:
@@ -431,7 +509,7 @@ class Optimiser:
         for name, value in d["hypers"].items():
             if name in self.hypers:
                 try:
-                    values[name] = self.hypers[name].check(value)
+                    values[name] = self.hypers[name].check(value, self._narrow, may_vanish=True)
                 except (TypeError, ValueError) as error:
                     wrong.append(str(error))
         for k, arrays in d["arrays"].items():
@@ -447,10 +525,35 @@ class Optimiser:
         for name, value in values.items():
             self._put(name, value)
         object.__setattr__(self, "n", int(d["n"]))
+        object.__setattr__(self, "_wary", True)
         vars(self._numbers).update({k: float(v) for k, v in d["numbers"].items()})
         for k, arrays in d["arrays"].items():
             for a, (i, cut) in zip(arrays, self._flat.places, strict=True):
                 self._arrays[i][k][cut] = np.asarray(a).reshape(-1)
+
+
+class Block:
+    """What a rule works on: `p`, `δ`, `tmp` and the states by name.  To assign one writes into its array.
+
+    A state lies in memory that is saved, restored and flushed: an array put in its place would be none of that.
+    """
+
+    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+        self.__dict__.update(arrays)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        array = self.__dict__.get(name)
+        if array is None:
+            raise AttributeError(
+                f"s has no {name}, it has {', '.join(self.__dict__)}; to keep an array from one update to the next, "
+                f'declare it in the class: state = ("{name}",)'
+            )
+        if value is not array:
+            array[...] = value
 
 
 def _constant(dtype: np.dtype[Any]) -> np.ndarray:

@@ -114,9 +114,10 @@ class Nesterov(Optimiser):
         v *= ρ
         δ *= η
         v += δ
-        np.multiply(v, ρ, s.tmp)  # d = ρ v + η δ with the new v
-        s.tmp += δ
-        return s.tmp
+        tmp: Array = s.tmp
+        np.multiply(v, ρ, tmp)  # d = ρ v + η δ with the new v
+        tmp += δ
+        return tmp
 
 
 class RMSProp(Optimiser):
@@ -367,10 +368,11 @@ class AMSGrad(_Moments):
 
     def step(self, δ: Array, s: Any, β1: Any, new1: Any, β2: Any, new2: Any, ϵ: Any, η: Any) -> Array:
         self.follow(δ, s, β1, new1, β2, new2)
-        np.maximum(s.w, s.u, out=s.w)
-        np.sqrt(s.w, s.tmp)
-        s.tmp += ϵ
-        np.divide(s.m, s.tmp, δ)
+        w, tmp = s.w, s.tmp
+        np.maximum(w, s.u, out=w)
+        np.sqrt(w, tmp)
+        tmp += ϵ
+        np.divide(s.m, tmp, δ)
         δ *= η
         return δ
 
@@ -404,8 +406,9 @@ class NADAM(_Moments):
         self.follow(δ, s, β1, new1, β2, new2)
         δ *= of_δ
         δ += np.multiply(s.m, of_m, s.tmp)
-        np.multiply(s.u, whole, s.tmp)
-        np.sqrt(s.tmp, s.tmp)
-        s.tmp += ϵ
-        δ /= s.tmp
+        tmp = s.tmp
+        np.multiply(s.u, whole, tmp)
+        np.sqrt(tmp, tmp)
+        tmp += ϵ
+        δ /= tmp
         return δ

@@ -17,62 +17,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.tracker import Param, Tracked, leaves
 from fluxmagic.tracker.gradients import depth
 from fluxmagic.tracker.reverse import backward
 
 __all__ = ["NotFinite", "Stop", "stop", "throttle", "train"]
-
-
-class NotFinite(ArithmeticError):
-    """A loss or a gradient was not finite; nothing was updated.
-
-    Attributes
-    ----------
-    step : int
-        The step that was refused, counted from 1.
-    loss : float
-    parameter : Param or None
-        The first parameter whose gradient was not finite; None if it was the loss.
-    name : str or None
-        That parameter's place in the model, where it is known.
-    last_loss : float
-        The last loss that was finite; NaN where that is not known.
-    largest : Param or None
-        The parameter with the largest gradient; the first whose gradient is not finite, if there is one.
-    largest_gradient : float
-        The largest absolute value in it.
-    largest_name : str or None
-        Its place in the model, where it is known.
-    """
-
-    last_loss = math.nan
-    largest: Param | None = None
-    largest_gradient = math.nan
-    largest_name: str | None = None
-
-    def __init__(self, step: int, loss: float, parameter: Param | None = None, name: str | None = None) -> None:
-        self.step = step
-        self.loss = loss
-        self.parameter = parameter
-        self.name = name
-        super().__init__(step, loss, parameter, name)
-
-    def __str__(self) -> str:
-        where = f"step {self.step}: "
-        if self.parameter is None:
-            what = f"the loss is {self.loss}"
-        else:
-            what = f"the gradient of {self.name or f'a parameter of shape {self.parameter.shape}'} is not finite"
-            what += f" (loss {self.loss:.6g})"
-        what += "; nothing was updated. "
-        if not math.isnan(self.last_loss):
-            what += f"The last finite loss was {self.last_loss:.6g}. "
-        if self.largest is not None:
-            place = self.largest_name or f"a parameter of shape {self.largest.shape}"
-            what += f"The largest gradient, {self.largest_gradient:.3g}, is that of {place}. "
-        return where + what + "A smaller η or clipnorm may help"
 
 
 class Stop(Exception):
@@ -268,11 +219,32 @@ def descend(l: Tracked, value: float, step: int, opts: list[Any], strict: bool =
             "the loss has come to depend on a parameter that it did not depend on in the first batch: "
             "name all that are to be trained with --params"
         )
-    for opt in opts:
-        if isinstance(opt, Optimiser):
-            opt.update()
+    try:
+        if len(opts) > 1:
+            _update_each(l, opts)
+        elif isinstance(opts[0], Optimiser):
+            opts[0].update()
         else:
-            opt()
+            opts[0]()
+    except NotFinite as error:
+        error.step, error.loss = step, value
+        raise
+
+
+def _update_each(l: Tracked, opts: list[Any]) -> None:
+    """Several optimisers.  Each gets the gradient of the batch, also of parameters that it shares with others."""
+    mine = [set(opt.params if isinstance(opt, Optimiser) else leaves(l)) for opt in opts]
+    for i, opt in enumerate(opts):
+        shared = mine[i].intersection(set().union(*mine[i + 1 :]))
+        kept = [(p, p.fresh, p.gradient.copy()) for p in shared]
+        try:
+            (opt.update if isinstance(opt, Optimiser) else opt)()
+        except NotFinite as error:
+            error.kept = error.kept and i == 0
+            raise
+        for p, fresh, gradient in kept:
+            p.fresh = fresh
+            p.gradient[...] = gradient
 
 
 def _bad_leaf(l: Tracked) -> Param | None:
@@ -281,10 +253,10 @@ def _bad_leaf(l: Tracked) -> Param | None:
 
 
 def _blame(error: NotFinite, l: Any) -> None:
-    """Find the largest gradient; where the loss was not finite the reverse pass is still to be done."""
+    """Find the largest gradient.  After a loss that was not finite the reverse pass is still to be done."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if error.parameter is None:
+        if error.parameter is None or error.what != "gradient":  # of which a rule may have left nothing
             clear([], l)
             with suppress(Exception):  # a gradient rule may not be made for such numbers
                 backward(l)

@@ -9,10 +9,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxmagic import ADAM, SGD, Chain, Dense, Momentum, Nesterov, back, mse, param, params, relu
+from fluxmagic import (
+    ADAM,
+    ADAMW,
+    SGD,
+    ADAGrad,
+    AdaMax,
+    Chain,
+    Dense,
+    Momentum,
+    Nesterov,
+    NotFinite,
+    Run,
+    back,
+    logitcrossentropy,
+    mse,
+    param,
+    params,
+    relu,
+)
 from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
 from fluxmagic.optimise.flat import ALIGNMENT
-from fluxmagic.optimise.optimiser import BLOCK
+from fluxmagic.optimise.optimiser import BLOCK, FLUSH, SMALL
 
 ALL = [o for o in OPTIMISERS.values() if o.__module__ == "fluxmagic.optimise.rules"]
 
@@ -246,6 +264,10 @@ def test_a_gradient_that_was_written_by_hand_counts():
     back(p.sum())
     opt()
     np.testing.assert_allclose(p.data, [0.8, 0.7])
+    p.grad[...] = [1, 2]  # and nothing else
+    opt()
+    np.testing.assert_allclose(p.data, [0.7, 0.5])
+    assert not p.grad.any()
 
 
 def test_moving_the_storage_keeps_values_and_gradients():
@@ -534,8 +556,9 @@ def test_a_class_without_a_step_says_so(registry):
         Nothing([param(1.0)])()
 
 
-@pytest.mark.parametrize("dials", [{}, {"clipnorm": 1.0, "decay": 0.1}])
-def test_a_rule_that_raises_half_way_changes_nothing(registry, dials):
+def fragile(fails, size, registry, **dials):
+    """Two parameters, and an optimiser whose rule raises between them at that update."""
+
     class Fragile(Optimiser):
         η = Hyper(0.1, "learning rate")
         state = ("m",)
@@ -547,26 +570,334 @@ def test_a_rule_that_raises_half_way_changes_nothing(registry, dials):
 
         def step(self, δ, s, η):
             s.m += δ
-            if s.p.dtype == np.float64 and self.n == 1:
+            if s.p.dtype == np.float64 and self.n == fails:
                 raise RuntimeError("no more")
             return η * s.m
 
-    p, q = param(np.ones(3, np.float32)), param(np.ones(3))
-    opt = Fragile([p, q], **dials)
-    loss = lambda: (p * np.float32(2)).sum() + (q * 3).sum()
-    back(loss())
-    opt()
+    p, q = param(np.ones(size, np.float32)), param(np.ones(3))
+    return p, q, Fragile([p, q], **dials), lambda: (p * np.float32(2)).sum() + (q * 3).sum()
+
+
+@pytest.mark.parametrize("dials", [{}, {"clipnorm": 1.0, "decay": 0.1}])
+@pytest.mark.parametrize(("fails", "size"), [(0, 3), (1, 3), (0, SMALL), (5, 3)])
+def test_a_rule_that_raises_half_way_changes_nothing(registry, fails, size, dials):
+    p, q, opt, loss = fragile(fails, size, registry, **dials)
+    for _ in range(fails):
+        back(loss())
+        opt()
     before, state = [p.data.copy(), q.data.copy()], opt.state_dict()
     back(loss())
-    with pytest.raises(RuntimeError, match="no more"):
+    with pytest.raises(RuntimeError, match="no more") as caught:
         opt()
+    assert not hasattr(caught.value, "__notes__")
     np.testing.assert_array_equal(p.data, before[0])
     np.testing.assert_array_equal(q.data, before[1])
     assert not p.grad.any()
     after = opt.state_dict()
-    assert (after["n"], after["numbers"]) == (state["n"], state["numbers"]) == (1, {"power": 0.5})
+    assert (after["n"], after["numbers"]) == (state["n"], state["numbers"]) == (fails, {"power": 0.5**fails})
     for a, b in zip(state["arrays"]["m"], after["arrays"]["m"], strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_an_update_of_a_large_model_that_raises_says_that_it_is_half_done(registry):
+    p, q, opt, loss = fragile(2, SMALL, registry)
+    for _ in range(2):
+        back(loss())
+        opt()
+    back(loss())
+    with pytest.raises(RuntimeError, match="no more") as caught:
+        opt()
+    (note,) = caught.value.__notes__
+    assert note.startswith("Fragile was in the middle of update 3: some parameters and states may be updated")
+    assert "run.rewind(run.steps)" in note
+    assert opt.n == 2
+    assert not p.grad.any()
+    assert not q.grad.any()
+
+
+def test_a_run_goes_back_to_the_last_whole_update_after_a_rule_that_raised(registry):
+    p, q, opt, loss = fragile(5, SMALL, registry)
+    run = Run(lambda x: loss(), [0] * 10, opt)
+    run.step(5)
+    kept = p.data.copy(), q.data.copy(), opt.state_dict()
+    with pytest.raises(RuntimeError, match="no more"):
+        run.step()
+    assert (p.data != kept[0]).all()
+    run.rewind(run.steps)
+    np.testing.assert_array_equal(p.data, kept[0])
+    np.testing.assert_array_equal(q.data, kept[1])
+    for a, b in zip(opt.state_dict()["arrays"]["m"], kept[2]["arrays"]["m"], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# -- an optimiser of one's own: its state ------------------------------------------------------------------
+
+
+def averaging(registry, assign):
+    class Averaging(Optimiser):
+        η = Hyper(0.1, "learning rate")
+        state = ("m",)
+
+        def step(self, δ, s):
+            assign(s, 0.9 * s.m + 0.1 * δ)
+            return self.η * s.m
+
+    return Averaging
+
+
+def set_array(s, new):
+    s.m = new
+
+
+def set_elements(s, new):
+    s.m[...] = new
+
+
+@pytest.mark.parametrize("shapes", [[(3,), (2, 2)], [(BLOCK + 5,)]])
+def test_a_state_that_is_assigned_is_written_in_place(registry, shapes):
+    found = []
+    for assign in (set_array, set_elements):
+        ps = [param(np.linspace(1, 2, int(np.prod(shape))).reshape(shape)) for shape in shapes]
+        opt = averaging(registry, assign)(ps)
+        for _ in range(4):
+            back(sum((p * p).sum() for p in ps))
+            opt()
+        found.append([p.data for p in ps] + opt.state_dict()["arrays"]["m"])
+    assert all(a.any() for a in found[0])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_state_that_is_assigned_is_saved_rewound_and_replayed(registry, tmp_path):
+    cls = averaging(registry, set_array)
+    p = param([1.0, 2.0])
+    loss = lambda x: ((p - x) ** 2).sum()
+    run = Run(loss, [0.0] * 20, cls([p]))
+    run.step(7)
+    there = p.data.copy(), run.opt.state_dict()["arrays"]["m"][0]
+    run.save(tmp_path / "run.npz")
+    run.step(5)
+    end = p.data.copy()
+    run.rewind(7)
+    np.testing.assert_array_equal(p.data, there[0])
+    np.testing.assert_array_equal(run.opt.state_dict()["arrays"]["m"][0], there[1])
+    q = param([0.0, 0.0])
+    again = Run.load(tmp_path / "run.npz", lambda x: ((q - x) ** 2).sum(), [0.0] * 20, [q])
+    again.step(5)
+    np.testing.assert_array_equal(q.data, end)
+    again.replay()
+
+
+def test_a_gradient_that_is_kept_as_state_is_copied(registry):
+    class Lagging(Optimiser):
+        state = ("last",)
+
+        def step(self, δ, s):
+            step = 0.1 * s.last
+            s.last = δ  # its memory holds the next gradient soon
+            return step
+
+    p = param(0.0)
+    opt = Lagging([p])
+    for k in (1.0, 2.0, 4.0):
+        back(p * k)
+        opt()
+    assert p.data == pytest.approx(-0.3)
+    assert opt.state_dict()["arrays"]["last"] == [4.0]
+
+
+def test_what_a_rule_keeps_without_a_declaration_is_refused(registry):
+    class Hidden(Optimiser):
+        def step(self, δ, s):
+            s.m = δ
+            return δ
+
+    with pytest.raises(AttributeError, match=r's has no m, it has p, δ, tmp; .* state = \("m",\)'):
+        Hidden([param(1.0)])()
+
+
+def test_a_rule_may_use_the_package_itself(registry):
+    inner = param([1.0, 2.0])
+
+    class Searching(Optimiser):
+        def step(self, δ, s):
+            back(logitcrossentropy(inner.reshape(1, 2), [0]))
+            SGD([inner], 0.1)()
+            return 0.1 * δ
+
+    p = param(1.0)
+    opt = Searching([p])
+    for _ in range(3):
+        back(p * 1.0)
+        opt()
+    assert p.data == pytest.approx(0.7)
+
+
+# -- numbers that leave the range of their dtype -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", [c for c in ALL if "ϵ" in c.hypers or "ε" in c.hypers])
+def test_an_epsilon_that_is_zero_in_the_dtype_is_refused(cls):
+    p, wide = param(np.ones(1, np.float32)), param(np.ones(1))
+    with pytest.raises(ValueError, match="ε = 1e-46 is 0 in float32, the dtype of the parameters: 0 < ε"):
+        cls([p], epsilon=1e-46)
+    opt = cls([p])
+    with pytest.raises(ValueError, match="is 0 in float32"):
+        opt.epsilon = 1e-46
+    with pytest.raises(ValueError, match="is 0 in float32"):
+        opt.epsilon = lambda n: 1e-46
+    assert opt.epsilon == 1e-8
+    assert cls([wide], epsilon=1e-46).epsilon == 1e-46
+    with pytest.raises(ValueError, match="is 0 in float32"):
+        cls([wide, p], epsilon=1e-46)
+    opt.epsilon = 1e-40  # denormal, and not 0
+    back((p * 0.0).sum())
+    opt()
+    assert p.data == 1
+
+
+@pytest.mark.parametrize(
+    ("cls", "dial", "value", "there"),
+    [
+        (SGD, "η", 1e-46, "0"),
+        (SGD, "η", 1e39, "inf"),
+        (SGD, "weightdecay", 1e-50, "0"),
+        (SGD, "clip", 1e-46, "0"),
+        (SGD, "weightdecay", 1e300, "inf"),
+        (SGD, "decay", 1e300, "inf"),
+        (Momentum, "ρ", 1 - 1e-9, "1"),
+        (ADAM, "β2", 1 - 1e-9, "1"),
+    ],
+)
+def test_a_dial_that_means_something_else_in_the_dtype_is_refused(cls, dial, value, there):
+    p = param(np.ones(1, np.float32))
+    with pytest.raises(ValueError, match=rf"{dial} = .* is {there} in float32"):
+        cls([p], **{dial: value})
+    opt = cls([p])
+    before = opt.values
+    with pytest.raises(ValueError, match="in float32"):
+        setattr(opt, dial, value)
+    assert opt.values == before
+    setattr(cls([param(np.ones(1))]), dial, value)
+
+
+def test_a_schedule_may_go_down_to_nothing():
+    p = param(np.ones(1, np.float32))
+    opt = SGD([p], lambda n: 10.0 ** (-40 * n))
+    for _ in range(3):
+        back((p * np.float32(0.5)).sum())
+        opt()
+    assert p.data == 0.5
+
+
+SQUARES = [o for o in ALL if o not in (SGD, Momentum, Nesterov)]
+
+
+@pytest.mark.parametrize("cls", SQUARES)
+def test_a_huge_gradient_does_not_freeze_a_parameter(cls):
+    W = param(np.zeros(2, np.float32))
+    opt = cls([W], weightdecay=0.0)
+    path = []
+    for k in range(10):
+        back((W * np.float32(1e20 if k == 5 else 1)).sum())
+        before, state = W.data.copy(), opt.state_dict()
+        if k != 5 or cls is AdaMax:
+            opt()
+        else:
+            with pytest.raises(NotFinite) as caught:
+                opt()
+            error = caught.value
+            assert error.what.startswith("state ")
+            assert error.parameter is W
+            assert str(error).startswith(
+                f"step 6: the {error.what} of a parameter of shape (2,) is not finite; nothing"
+            )
+            np.testing.assert_array_equal(W.data, before)
+            after = opt.state_dict()
+            assert (after["n"], after["numbers"]) == (state["n"], state["numbers"])
+            for a, b in zip(after["arrays"].values(), state["arrays"].values(), strict=True):
+                np.testing.assert_array_equal(a, b)
+            assert not W.grad.any()
+        path.append(float(W.data[0]))
+    assert np.isfinite(path).all()
+    assert path[-1] < path[5]  # it goes on
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cls", ALL)
+@pytest.mark.parametrize("size", [3, BLOCK + 3])
+def test_an_update_that_overflows_leaves_weights_and_state_as_they_were(cls, size, dtype):
+    large = float(np.finfo(dtype).max) / 2
+    p, q = param(np.full(size, 1.0, dtype)), param(np.full(size, -1.9 * large, dtype))
+    opt = cls([p, q])
+    p.grad[...] = q.grad[...] = 0.01
+    opt()
+    before, state = [p.data.copy(), q.data.copy()], opt.state_dict()
+    if "η" in cls.hypers:
+        opt.η = large
+    p.grad[...], q.grad[...] = 0.01, large
+    with pytest.raises(NotFinite, match="nothing was updated"):
+        opt()
+    np.testing.assert_array_equal(p.data, before[0])
+    np.testing.assert_array_equal(q.data, before[1])
+    after = opt.state_dict()
+    assert (after["n"], after["numbers"]) == (state["n"], state["numbers"]) != (0, cls.numbers)
+    for a, b in zip(after["arrays"].values(), state["arrays"].values(), strict=True):
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+def test_weight_decay_of_a_huge_weight_that_overflows_is_refused():
+    p = param(np.array([1e38, 1.0], np.float32))
+    for opt in (SGD([p], 1.0, weightdecay=100.0), ADAMW([p], 1.0, weightdecay=1e4)):
+        back((p * np.float32(0)).sum())
+        with pytest.raises(NotFinite, match="the updated value of a parameter"):
+            opt()
+        assert p.data.tolist() == [np.float32(1e38), 1.0]
+
+
+def test_a_sum_of_squares_that_grows_out_of_the_range_is_seen_before_it_gets_there():
+    p = param(np.zeros(1, np.float32))
+    opt = ADAGrad([p])
+    opt()  # the first update is made with a copy at hand
+    state = opt.state_dict()
+    state["arrays"]["a"][0][...] = 3.4e38
+    opt.load_state_dict(state)
+    back((p * np.float32(1e14)).sum())
+    opt()  # 1e28 is nothing beside it
+    back((p * np.float32(1e18)).sum())
+    with pytest.raises(NotFinite, match="the state a of"):
+        opt()
+    assert opt.state_dict()["arrays"]["a"] == [np.float32(3.4e38)]
+
+
+def test_a_state_that_is_not_finite_any_more_is_found_wherever_it_comes_from(registry):
+    class Spoiling(Optimiser):
+        state = ("m",)
+
+        def step(self, δ, s):
+            if self.n == 200:
+                s.m[1] = np.nan
+            return 0 * δ
+
+    p = param(np.ones(3))
+    opt = Spoiling([p])
+    with pytest.raises(NotFinite, match=r"the state m of .* other weights may be updated already") as caught:
+        for _ in range(400):
+            opt()
+    assert not caught.value.kept
+    assert 200 < opt.n <= 200 + FLUSH
+
+
+def test_a_gradient_that_is_not_finite_is_refused_by_hand_too():
+    p, q = param(np.ones(2)), param(np.ones(2))
+    opt = SGD([p, q], 0.1)
+    back((p * 1.0).sum() + (q * np.array([1.0, np.nan])).sum())
+    with pytest.raises(NotFinite, match=r"step 1: the gradient of .* is not finite; nothing was updated") as caught:
+        opt()
+    assert caught.value.parameter is q
+    assert p.data.tolist() == [1, 1]
+    assert not q.grad.any()
 
 
 def test_a_rule_that_steps_where_the_gradient_is_zero_does_the_same_however_parameters_are_cut(registry):

@@ -997,7 +997,7 @@ def test_our_own_rules_do_not_break_off_where_numpy_is_told_to_raise(name):
     W = param(np.full(4, 1e-20, np.float32))
     opt = OPTIMISERS[name]([W])
     with np.errstate(all="raise"):
-        for g in (1e30, 1e-30, 0.0):
+        for g in (1e18, 1e-30, 0.0):
             W.grad[...] = 0
             fluxmagic.back((W * np.float32(g)).sum() if g != 1e-30 else (W * np.float32(1.0)).sum())
             opt()
