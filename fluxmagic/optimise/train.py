@@ -234,17 +234,21 @@ def descend(l: Tracked, value: float, step: int, opts: list[Any], strict: bool =
 def _update_each(l: Tracked, opts: list[Any]) -> None:
     """Several optimisers.  Each gets the gradient of the batch, also of parameters that it shares with others."""
     mine = [set(opt.params if isinstance(opt, Optimiser) else leaves(l)) for opt in opts]
+    cleared = set()
     for i, opt in enumerate(opts):
-        shared = mine[i].intersection(set().union(*mine[i + 1 :]))
-        kept = [(p, p.fresh, p.gradient.copy()) for p in shared]
+        kept = [(p, p.fresh, p.gradient.copy()) for p in mine[i].intersection(set().union(*mine[i + 1 :]))]
         try:
             (opt.update if isinstance(opt, Optimiser) else opt)()
         except NotFinite as error:
             error.kept = error.kept and i == 0
             raise
         for p, fresh, gradient in kept:
-            p.fresh = fresh
-            p.gradient[...] = gradient
+            if p.fresh:
+                cleared.add(p)
+                p.fresh = fresh
+                p.gradient[...] = gradient
+    for p in cleared:
+        p.clear()
 
 
 def _bad_leaf(l: Tracked) -> Param | None:

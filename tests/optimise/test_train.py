@@ -12,7 +12,23 @@ import numpy as np
 import pytest
 
 import fluxmagic
-from fluxmagic import SGD, Chain, Dense, Momentum, NotFinite, Run, back, gradient, mse, param, params, train
+from fluxmagic import (
+    ADAM,
+    ADAMW,
+    SGD,
+    Chain,
+    Dense,
+    Momentum,
+    NotFinite,
+    RMSProp,
+    Run,
+    back,
+    gradient,
+    mse,
+    param,
+    params,
+    train,
+)
 from fluxmagic.optimise import throttle
 from fluxmagic.tracker import grad, hook, update
 
@@ -71,6 +87,72 @@ def test_opt_and_cb_may_be_lists():
     assert W.data == pytest.approx(0.8)
     assert b.data == pytest.approx(1 - 0.2 - 0.38)
     assert seen == ["no argument", 2.0, "no argument", pytest.approx(1.7)]
+
+
+def seen_by(W, seen):
+    """A plain function in the place of an optimiser, that notes the gradient."""
+
+    def f():
+        seen.append(W.grad.tolist())
+        update(W, 0 * W.grad)
+
+    return f
+
+
+@pytest.mark.parametrize("cls", [SGD, Momentum, ADAM, ADAMW, RMSProp])
+def test_each_of_several_optimisers_gets_the_gradient_of_the_batch(cls):
+    W, V, b, seen = param([1.0, 2.0]), param(3.0), param(4.0), []
+    first = cls([W, b], 0.1, weightdecay=0.5)
+    opts = [seen_by(W, seen), first, seen_by(W, seen), SGD([V, W], 0.1), seen_by(W, seen), seen_by(b, seen)]
+    train(lambda x: (W * W).sum() / 2 + V * x, [1.0], opts)
+    assert seen == [[1.0, 2.0]] * 3 + [0.0]
+    alone = param([1.0, 2.0])
+    opt = cls([alone], 0.1, weightdecay=0.5)
+    back((alone * alone).sum() / 2)
+    opt()
+    np.testing.assert_allclose(W.data, alone.data - 0.1 * np.array([1.0, 2.0]))
+    assert V.data == pytest.approx(2.9)
+    assert not any(p.grad.any() for p in (W, V, b))
+
+
+@pytest.mark.parametrize(("cls", "right"), [(SGD, 0.8), (ADAM, 0.8)])
+def test_two_optimisers_of_one_parameter_both_act(cls, right):
+    W = param(1.0)
+    train(lambda x: W * W / 2, [0], [cls([W], 0.1), SGD([W], 0.1)])
+    assert W.data == pytest.approx(right)
+
+
+def test_an_update_that_overflows_keeps_the_weights_of_the_last_good_step():
+    W, path = param(np.ones(2, np.float32)), []
+    run = Run(lambda x: (W * W * W).sum() * x, [np.float32(1)] * 30, Momentum([W], 1.0), model={"W": W})
+    with pytest.raises(NotFinite, match=r"the (updated value|loss|gradient|state v)") as caught:
+        run.train(cb=lambda: path.append(W.data.copy()))
+    assert np.isfinite(W.data).all()
+    np.testing.assert_array_equal(W.data, path[-1])
+    assert caught.value.step == len(path) + 1
+
+    W, path = param(np.array([3e38], np.float32)), []
+    opt = SGD([W], 3e38)
+    with pytest.raises(
+        NotFinite, match=r"step 2: the updated value of a parameter of shape \(1,\) is not finite \(loss"
+    ) as c:
+        train(lambda x: (W * x).sum(), np.float32([1e-30, -1]), opt, cb=lambda: path.append(W.data.copy()))
+    assert (c.value.parameter, c.value.step, c.value.largest, c.value.largest_gradient) == (W, 2, W, 1.0)
+    assert W.data == path[-1]
+    assert opt.n == 1
+
+
+def test_a_run_records_an_update_that_was_refused_and_goes_on():
+    W = param(np.zeros(1, np.float32))
+    data = np.float32([1, 1, 1e20, 1, 1])
+    run = Run(lambda x: (W * x).sum(), data, ADAM([W]), model={"W": W})
+    with pytest.raises(NotFinite, match=r"step 3: the state u of \['W'\] is not finite \(loss .*; nothing was updated"):
+        run.train()
+    run.train()
+    assert (run.steps, run.opt.n) == (5, 4)
+    end = W.data.copy()
+    run.replay()
+    assert W.data == end
 
 
 def test_a_callback_that_takes_an_argument_gets_the_loss_as_a_float():
