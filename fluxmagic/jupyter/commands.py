@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from fluxmagic.runs import Run
 __all__ = ["COMMANDS", "drive_here", "one_line"]
 
 HERE = os.path.dirname(fluxmagic.__file__) + os.sep
+OURS = HERE, contextlib.__file__  # files whose frames are no user's
 
 
 def drive_here(run: Run, ip: Any, panel: bool = True) -> None:
@@ -59,7 +61,7 @@ def one_line() -> Iterator[None]:
     except OSError as error:
         raise UsageError(str(error)) from None
     except (TypeError, ValueError, RuntimeError) as error:
-        if all(tb.tb_frame.f_code.co_filename.startswith(HERE) for tb in _frames(error)):
+        if all(tb.tb_frame.f_code.co_filename.startswith(OURS) for tb in _frames(error)):
             raise UsageError(str(error)) from None
         raise
 

@@ -58,7 +58,7 @@ def test_names_stay_bound_to_the_last_batch_and_the_body_runs_in_the_namespace(s
         f"%%train {DATA} --valid X, Y --metric n=len(x)\n"
         "seen.append(len(x))\nz = model(x)\nimport math as m\nlogitcrossentropy(z, y)"
     )
-    assert shell["seen"] == [20, 20, 20, 60]
+    assert shell["seen"] == [20, 60, 20, 20, 60]  # --valid is tried before the first step
     assert shell["x"].shape == (20, 4)
     assert shell["z"].shape == (20, 2)
     assert shell["m"].pi > 3
