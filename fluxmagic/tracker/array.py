@@ -7,6 +7,7 @@ here: they are put on the class by the rule table (`fluxmagic.tracker.rules`).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -157,6 +158,12 @@ class Tracked:
             raise TypeError(
                 f"float() needs a scalar, not an array of shape {self.shape}: use .data for the plain array"
             )
+        caller = sys._getframe(1)
+        if caller.f_globals.get("__name__", "").startswith("numpy."):
+            raise TypeError(
+                f"{_entered(caller)} takes a tracked array as a plain number (initial=, left=, …), so that "
+                "its gradient would be lost: add it by an operation of its own, or pass float(x)"
+            )
         return float(self.data)
 
     def __int__(self) -> int:
@@ -182,7 +189,7 @@ class Tracked:
         raise TypeError(
             "a tracked array does not turn into a plain one by itself: use .data (or data(x)) to leave the tape, "
             "or np.stack([a, b, ...]) and np.concatenate to join tracked arrays (x.dot(W) and dataframe @ W come here "
-            "too: write x @ W and dataframe.to_numpy() @ W)"
+            "too: write x @ W and dataframe.to_numpy() @ W, and for a sparse S @ W (W.T @ S.T).T)"
         )
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -208,6 +215,13 @@ class Tracked:
         from fluxmagic.tracker.graph import flatten, rebuild
 
         return rebuild, (flatten(self),)
+
+
+def _entered(frame: Any) -> str:
+    """The function of NumPy's through which a frame of NumPy's was reached."""
+    while frame.f_back is not None and frame.f_back.f_globals.get("__name__", "").startswith("numpy."):
+        frame = frame.f_back
+    return f"np.{frame.f_code.co_name.lstrip('_')}"
 
 
 _new = Tracked.__new__

@@ -101,6 +101,11 @@ def gradcheck(f: Callable[..., Any], *xs: Any, rtol: float = 1e-5, atol: float =
     TypeError
         If float32 is involved.
 
+    Notes
+    -----
+    `np.linalg.cholesky`, `eigh` and `eigvalsh` take their matrix as symmetric and read one half of it; their gradient
+    is symmetric, while differences change one element of a pair at a time.  Check `lambda x: f(x + x.T)`.
+
     Examples
     --------
     >>> import numpy as np

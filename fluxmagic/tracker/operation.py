@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+import re
 import sys
 from collections.abc import Callable, Iterable
 from functools import cache, wraps
@@ -211,8 +212,10 @@ def composed(*functions: Any, methods: str = "") -> Callable[[Callable[..., Any]
         def call_composed(*args: Any, **options: Any) -> Any:
             refuse_out(name, options)
             try:
-                return f(*args, **options)
+                return f(*args, **only_given(f, options))
             except (ValueError, IndexError, TypeError) as error:
+                if _is_of_call(error):
+                    raise wrong_call(name, error) from None
                 text = str(error)
                 raise error if text.startswith(name) else renamed(error, f"{name}: {text}") from None
 
@@ -313,6 +316,8 @@ def call(op: Op, args: tuple[Any, ...], options: dict[str, Any] | None = None) -
 
 def constant(op: Op, a: Any) -> Any:
     """An argument that is not tracked, as NumPy sees it."""
+    if type(a) is not np.ndarray and hasattr(a, "tocsr") and op.name != "matmul":
+        raise TypeError(f"{op.name}: a sparse array S goes with tracked ones in W @ S alone; otherwise S.toarray()")
     if type(a) is np.ndarray or not hasattr(a, "__array__") or isinstance(a, (np.generic, type)):
         return a  # np.float32 itself, an argument of astype, has an __array__ too
     if isinstance(a, np.ma.MaskedArray):
@@ -323,13 +328,44 @@ def constant(op: Op, a: Any) -> Any:
 def check_dtype(op: Op, value: Any) -> None:
     """Refuse what is not real floating point: no gradient is defined for it here."""
     if value.dtype.newbyteorder("=") not in _FLOATS:
-        raise TypeError(f"{op.name}: a tracked array goes with real numbers, and the result would be {value.dtype}")
+        raise TypeError(
+            f"{op.name}: a tracked array goes with real numbers, in at most 64 bits, and the result would be "
+            f"{value.dtype}"
+        )
 
 
 def explained(op: Op, values: Iterable[Any], error: Exception) -> Exception:
     """NumPy's error, of its own kind, with the operation and the shapes."""
+    if _is_of_call(error):
+        return wrong_call(op.name, error)
     shapes = " and ".join(str(np.shape(data(v))) for v in values if isinstance(v, (np.ndarray, np.number, Tracked)))
     return renamed(error, f"{op.name} of shapes {shapes}: {error}")
+
+
+_CALLED = re.compile(r"[\w.<>]+\(\) (?=got an? |takes |missing )")
+
+
+def _is_of_call(error: Exception) -> bool:
+    return isinstance(error, TypeError) and _CALLED.match(str(error)) is not None
+
+
+def wrong_call(name: str, error: Exception) -> Exception:
+    """Python's error of a call that does not fit, with the operation's name in place of a private one."""
+    text = _CALLED.sub("", str(error))
+    option = re.fullmatch(r"got an unexpected keyword argument '(\w+)'.*", text)
+    if option:
+        return TypeError(f"{name}: {option[1]}= does not go with tracked arrays")
+    return TypeError(f"{name}() {text}")
+
+
+def only_given(f: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Without the options that f does not know and that are None, NumPy's word for not given."""
+    if all(v is not None for v in options.values()):
+        return options
+    known = _signature(f).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        return options
+    return {k: v for k, v in options.items() if v is not None or k in known}
 
 
 def renamed(error: Exception, text: str) -> Exception:
@@ -469,6 +505,8 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: d
     op = _UFUNC_METHODS.get((ufunc, method))
     if op is not None:
         options.setdefault("axis", 0)
+        if options.get("dtype", ...) is None:
+            del options["dtype"]
         return call(op, inputs, options)
     if method == "outer" and len(inputs) == 2:
         a, b = (x if isinstance(x, Tracked) else np.asarray(x) for x in inputs)
@@ -535,7 +573,10 @@ def call_function(function: Any, args: tuple[Any, ...], options: dict[str, Any])
 def call_with_options(op: Op, function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Carry out op on a call's arguments, which NumPy lets one write by place or by name."""
     if op.bind is not None:
-        args, options = op.bind(*args, **options)
+        try:
+            args, options = op.bind(*args, **only_given(op.bind, options))
+        except TypeError as error:
+            raise wrong_call(op.name, error) if _is_of_call(error) else error from None
     else:
         out = _place_of_out(function)
         if len(args) > out:
@@ -545,6 +586,12 @@ def call_with_options(op: Op, function: Any, args: tuple[Any, ...], options: dic
         refuse_out(op.name, options)
         if any(isinstance(v, Tracked) for v in options.values()):
             args, options = _tracked_by_name(op, function, args, options)
+    if op.joint is None:
+        for i in range(max(len(op.gradients), 1), len(args)):
+            if isinstance(args[i], Tracked):
+                raise TypeError(
+                    f"{op.name}: no gradient passes through argument {i + 1}; give it as a plain array (.data)"
+                )
     return call(op, args, options or None)
 
 

@@ -307,6 +307,72 @@ def test_options_without_a_gradient_are_refused(f):
         f()
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda: np.sum(x, where=W[0]),
+        lambda: np.max(x, initial=0, where=W[0]),
+        lambda: np.add.reduce(W, initial=W[0, 0]),
+        lambda: np.add.accumulate(W, axis=W[0, 0]),
+        lambda: np.nan_to_num(W, True, W[0, 0]),
+        lambda: np.linalg.norm(W, W[0, 0]),
+        lambda: W.sum(initial=W[0, 0]),
+        lambda: np.nansum(W, initial=W[0, 0]),
+    ],
+)
+def test_a_tracked_option_is_refused_by_name(f):
+    with pytest.raises(TypeError, match=r"no gradient passes through (where|initial|axis|argument [23])"):
+        f()
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda: np.sum(x, initial=W[0, 0]),
+        lambda: np.prod(x, initial=W[0, 0]),
+        lambda: np.max(x, initial=W[0, 0]),
+        lambda: np.min(x, initial=W[0, 0]),
+        lambda: np.nansum(x, initial=W[0, 0]),
+        lambda: np.nanmax(x, initial=W[0, 0]),
+        lambda: x.sum(initial=W[0, 0]),
+        lambda: np.interp(x, x, x, left=W[0, 0]),
+    ],
+)
+def test_a_number_that_numpy_takes_by_float_is_refused(f):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        f()
+    error = caught.value.__cause__ or caught.value  # NumPy says that it is a sequence, and why
+    assert re.search(r"np\.\w+ takes a tracked array as a plain number.*float\(x\)", str(error))
+
+
+@pytest.mark.parametrize(
+    ("f", "text"),
+    [
+        (lambda: np.clip(W, 0, 1, dtype=float), "clip: dtype= does not go with tracked arrays"),
+        (lambda: np.maximum.reduce(W, 0, float), "max: dtype= does not go"),
+        (lambda: np.einsum("ij->", W, order="C"), "einsum: order= does not go"),
+        (lambda: W.astype(np.float32, order="C"), "astype: order= does not go"),
+        (lambda: W.sum(foo=1), "sum: foo= does not go"),
+        (lambda: np.stack(W, 0, 0), r"stack\(\) takes"),
+        (lambda: np.nanvar(W, mean=2.0), "nanvar.*leave mean= away"),
+        (lambda: W * np.longdouble(2), f"multiply.*at most 64 bits.*{np.longdouble(1).dtype}"),
+        (lambda: gradient(np.sum, np.ones(2, np.longdouble)), "astype"),
+        (lambda: np.full_like(x, W[0, 0]), r"np\.full_like\(a, W\).*np\.broadcast_to\(W, a\.shape\)"),
+        (lambda: np.nan_to_num(x, nan=W[0, 0]), r"np\.where\(np\.isnan\(a\), W, a\)"),
+    ],
+)
+def test_errors_name_what_was_called_and_nothing_private(f, text):
+    with pytest.raises(TypeError, match=text) as caught:
+        f()
+    assert not re.search(r"\b_\w|lambda|<locals>", str(caught.value))
+
+
+def test_an_option_of_none_is_not_given():
+    assert float(np.quantile(W, 0.5, weights=None)) == 3.5
+    assert np.maximum.reduce(W, 0, None).tolist() == [4, 5, 6]
+    assert np.clip(W, 2, 3, dtype=None).tolist() == [[2, 2, 3], [3, 3, 3]]
+
+
 # -- back, gradient and the checks
 
 

@@ -214,3 +214,82 @@ def test_orders_are_those_of_numpy(order):
         assert np.array_equal(copied.data, base)
         back(copied.sum())
     assert (W.grad == 4).all()
+
+
+# -- what is plain in part
+
+
+def test_the_edges_of_a_histogram_follow_the_values():
+    x = np.array([0.5, 2.9, 1.3, -1.0])
+    assert gradient(lambda x: np.histogram(x, 4)[1][-1], np.arange(5.0))[0].tolist() == [0, 0, 0, 0, 1]
+    edges = lambda f: lambda x: np.sum(np.sin(f(x)))
+    for f in (
+        lambda x: np.histogram(x, 4)[1],
+        lambda x: np.histogram(x, 4, density=True)[0],
+        lambda x: np.histogram(x, "sturges")[1],
+        lambda x: np.histogram_bin_edges(x, 3),
+        lambda x: np.histogram2d(x, x * x, 3)[1],
+        lambda x: np.histogram2d(x, np.arange(4.0), [3, [0, 2, 3]], density=True)[0],
+        lambda x: np.histogram(np.arange(4.0), np.sort(x))[1],
+        lambda x: np.histogram(np.arange(4.0), np.sort(x), density=True)[0],
+    ):
+        assert np.array_equal(f(param(x)).data, f(x))
+        assert gradcheck(edges(f), x)
+    counts, edges = np.histogram(param(x), 4, (0, 1))
+    assert type(counts) is type(edges) is np.ndarray
+    assert np.histogram(param([]), 2)[1].tolist() == [0, 0.5, 1]
+    assert np.histogram(param([2.0, 2.0]), 2)[1].tolist() == [1.5, 2, 2.5]
+    for f in (np.histogram, np.histogram_bin_edges):
+        with pytest.raises(TypeError, match="weights"):
+            f(x, weights=param(x))
+
+
+def test_a_step_takes_its_value_at_zero():
+    x = np.array([-1.0, 0.0, 2.0, 0.0])
+    (δ,) = gradient(lambda w: np.sum(np.heaviside(x, w) * [1.0, 2.0, 3.0, 4.0]), 0.5)
+    assert δ == 6
+    assert type(np.heaviside(param(x), 0.5)) is np.ndarray
+    assert np.heaviside(param(np.float32(0)), param(np.float32(3))).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("shapes", "subscripts"),
+    [
+        (((2,), (1,)), "i,i"),
+        (((2,), (1,)), "i,i->i"),
+        (((1,), (1,)), "i,i"),
+        (((1, 3), (2, 3), (2, 1)), "ij,ij,ij->j"),
+        (((1, 3), (2, 1)), "...j,...j->..."),
+        (((3, 3), (1,)), "ii,i->i"),
+        (((1, 2), (3, 2)), "ij,ij"),
+    ],
+)
+def test_einsum_broadcasts_axes_of_length_one(shapes, subscripts):
+    rng = np.random.default_rng(0)
+    xs = [rng.standard_normal(s) for s in shapes]
+    f = lambda *xs: np.sum(np.sin(np.einsum(subscripts, *xs)))
+    assert gradcheck(f, *xs)
+    assert gradcheck(lambda *xs: sum(np.sum(np.sin(δ)) for δ in gradient(f, *xs)), *xs)
+
+
+def test_einsum_of_small_integers():
+    a, b = np.full((2, 2), 100, np.int8), np.full((2, 2), 100, np.int8)
+    (δ,) = gradient(
+        lambda x: np.einsum("ij,jk,kl->", x, a, b, optimize=["einsum_path", (1, 2), (0, 1)]), np.ones((2, 2))
+    )
+    assert (δ == [40_000, 40_000]).all()
+
+
+def test_sparse_matrices_on_the_right_of_a_product():
+    sparse = pytest.importorskip("scipy.sparse")
+    dense = np.array([[1.0, 0, 2], [0, 3, 0]])
+    for S in (sparse.csr_array(dense), sparse.csr_matrix(dense), sparse.coo_array(dense)):
+        for x in (np.array([[1.0, 2.0]]), np.array([3.0, -1.0])):
+            assert np.array_equal((param(x) @ S).data, x @ dense)
+            assert gradcheck(lambda x, S=S: np.sum(np.sin(x @ S)), x)
+            assert gradcheck(lambda x, S=S: np.sum(gradient(lambda x: np.sum(np.sin(x @ S)), x)[0] ** 2), x)
+        for f in (lambda W, S=S: W - S, lambda W, S=S: S - W, lambda W, S=S: W * S, lambda W, S=S: np.add(W, S)):
+            with pytest.raises(TypeError, match=r"W @ S alone.*S\.toarray\(\)|\.data"):
+                f(param(dense))
+        with pytest.raises(TypeError, match=r"\(W\.T @ S\.T\)\.T"):
+            S @ param(dense.T)

@@ -152,6 +152,13 @@ def _share2(Δ: Array, a: Array, b: Array) -> Array:
 define(np.logaddexp, lambda Δ, y, a, b: _share(Δ, a, b), lambda Δ, y, a, b: _share(Δ, b, a))
 define(np.logaddexp2, lambda Δ, y, a, b: _share2(Δ, a, b), lambda Δ, y, a, b: _share2(Δ, b, a))
 
+
+@composed(np.heaviside)
+def _heaviside(x1: Any, x2: Any) -> Any:
+    y = np.heaviside(data(x1), data(x2))  # flat but for its value at 0, which is x2
+    return np.where(np.equal(x1, 0), x2, y).astype(y.dtype) if isinstance(x2, Tracked) else y
+
+
 # -- choices -----------------------------------------------------------------------------------------
 
 

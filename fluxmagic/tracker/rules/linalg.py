@@ -83,7 +83,9 @@ def _slogdet(a: Any) -> Any:
     return type(plain_result)(plain_result.sign, LOGDET(a))
 
 
-# -- factors -----------------------------------------------------------------------------------------
+# -- factors ------------------------------------------------------------------------------------------
+
+# cholesky, eigh and eigvalsh take their matrix as symmetric, and read one half of it; the gradient is symmetric, too.
 
 
 def _d_cholesky(Δ: Array, y: Array, x: Array, *, upper: bool = False) -> Array:

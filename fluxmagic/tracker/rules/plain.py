@@ -3,12 +3,10 @@
 What hands an argument's values on, np.unique among it, is not plain: its gradient would be lost in silence.
 """
 
-from typing import Any
-
 import numpy as np
 
 from fluxmagic.tracker.array import Tracked
-from fluxmagic.tracker.operation import composed, plain, refused
+from fluxmagic.tracker.operation import plain, refused
 
 # -- comparisons -------------------------------------------------------------------------------------
 
@@ -24,13 +22,13 @@ plain(np.all, np.any, methods="all any")
 plain(np.argmax, np.argmin, np.argsort, np.argpartition, methods="argmax argmin argsort argpartition")
 plain(np.nonzero, np.searchsorted, methods="nonzero searchsorted")
 plain(np.nanargmax, np.nanargmin, np.argwhere, np.flatnonzero, np.count_nonzero, np.lexsort, np.digitize)
-plain(np.histogram_bin_edges, np.triu_indices_from, np.tril_indices_from, np.diag_indices_from)
+plain(np.triu_indices_from, np.tril_indices_from, np.diag_indices_from)
 
 # -- steps, flat almost everywhere -------------------------------------------------------------------
 
 plain(np.round, np.around, methods="round")
 plain(np.floor_divide, operators="floordiv rfloordiv")
-plain(np.sign, np.floor, np.ceil, np.rint, np.trunc, np.fix, np.heaviside, np.spacing)
+plain(np.sign, np.floor, np.ceil, np.rint, np.trunc, np.fix, np.spacing)
 
 # -- shapes, kinds, memory ---------------------------------------------------------------------------
 
@@ -45,34 +43,22 @@ Tracked.imag = property(lambda x: np.zeros(x.shape, x.dtype), doc="Zeros: tracke
 plain(np.array2string, np.array_repr, np.array_str)
 plain(np.save, np.savez, np.savez_compressed, np.savetxt)
 
-# -- counts, whose weights would have a gradient -------------------------------------------------------
-
-
-def _counted(function: Any, place: int) -> None:
-    def count(*args: Any, **options: Any) -> Any:
-        if any(isinstance(w, Tracked) for w in (options.get("weights"), *args[place : place + 1])):
-            raise TypeError("no gradient passes through weights=; give them as a plain array (.data)")
-        return function(*(_plain(x) for x in args), **{k: _plain(v) for k, v in options.items()})
-
-    composed(function)(count)
-
-
-def _plain(x: Any) -> Any:
-    return x.data if isinstance(x, Tracked) else x
-
-
-_counted(np.histogram, 4)
-_counted(np.histogram2d, 5)
-
 # -- what writes in place ----------------------------------------------------------------------------
 
+_INSTEAD = (
+    "it writes in place; build a new array (np.where, np.concatenate), or, for a parameter W, use "
+    "update(W, Δ) or write to W.data"
+)
 refused(
     np.copyto,
+    instead=f"{_INSTEAD}. np.full_like(a, W) and np.nan_to_num(a, nan=W) of a plain array come here, too: write "
+    "np.broadcast_to(W, a.shape) and np.where(np.isnan(a), W, a)",
+)
+refused(
     np.put,
     np.place,
     np.putmask,
     np.fill_diagonal,
     np.put_along_axis,
-    instead="it writes in place; build a new array (np.where, np.concatenate), or, for a parameter W, use "
-    "update(W, Δ) or write to W.data",
+    instead=_INSTEAD,
 )

@@ -31,6 +31,8 @@ def can_write(buffer: Any, x: Any, y: Any) -> bool:
 
 
 def _matmul(a: Any, b: Any) -> Any:
+    if hasattr(b, "tocsr"):
+        return a @ b  # SciPy's
     # for vectors and matrices dot is the same product, called in less time
     return a.dot(b) if type(a) is type(b) is np.ndarray and 0 < a.ndim < 3 and 0 < b.ndim < 3 else np.matmul(a, b)
 
@@ -54,6 +56,8 @@ def outer(a: Array, b: Array, buffer: Any) -> Array:
 def _d_left(Δ: Array, a: Array, b: Array, buffer: Any) -> Array:
     if b.ndim == 1:
         return outer(Δ, b, buffer)
+    if hasattr(b, "tocsr"):
+        return Δ @ b.T
     if a.ndim == 1:
         return np.matmul(b, Δ[..., None])[..., 0]
     return Δ.dot(b.T, buffer) if can_write(buffer, Δ, b) else np.matmul(Δ, _swap(b))
@@ -289,29 +293,46 @@ def _einsum(*operands: Any, subscripts: str, optimize: Any = False) -> Any:
 
 def _d_einsum(Δ: Array, y: Array, *xs: Any, into: Any, subscripts: str, optimize: Any = False) -> list[Any]:
     terms, output = _parse(subscripts, [np.shape(x) for x in xs])
+    length: dict[str, int] = {}  # of each letter's axis; one of length 1 is broadcast
+    for term, x in zip(terms, xs, strict=True):
+        for letter, n in zip(term, np.shape(x), strict=True):
+            if n != 1 or letter not in length:
+                length[letter] = n
+    if not isinstance(optimize, (bool, str)):
+        optimize = True  # a path that is given is one for other operands
     result: list[Any] = []
     for k, x in enumerate(xs):
         if into[k] is False:
             result.append(None)
             continue
-        operands = [Δ, *(o for i, o in enumerate(xs) if i != k)]
+        operands = [Δ, *(_as_float(o, Δ) for i, o in enumerate(xs) if i != k)]
         labels = [output, *(t for i, t in enumerate(terms) if i != k)]
-        present = set("".join(labels))
         free = iter(c for c in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in "".join(terms))
         target = ""
         for axis, letter in enumerate(terms[k]):
             n = x.shape[axis]
+            if n != length[letter]:  # broadcast: summed over
+                continue
             if letter in target:  # a diagonal was taken: put the gradient back on it
                 other = next(free)
                 operands.append(np.eye(n, dtype=x.dtype))
                 labels.append(letter + other)
                 letter = other
-            elif letter not in present:  # this axis was summed away
+            elif not any(
+                letter in t and np.shape(o)[t.index(letter)] == n for o, t in zip(operands, labels, strict=True)
+            ):
+                # this axis was summed away
                 operands.append(np.ones(n, x.dtype))
                 labels.append(letter)
             target += letter
-        result.append(np.einsum(",".join(labels) + "->" + target, *operands, optimize=optimize))
+        δ = np.einsum(",".join(labels) + "->" + target, *operands, optimize=optimize)
+        result.append(np.reshape(δ, np.shape(x)))
     return result
+
+
+def _as_float(x: Any, Δ: Array) -> Any:
+    """Small integers would wrap around where two of them are multiplied first."""
+    return x if isinstance(x, Tracked) or np.asarray(x).dtype.kind == "f" else np.asarray(x, Δ.dtype)
 
 
 define(np.einsum, forward=_einsum, joint=_d_einsum, bind=_bind_einsum)

@@ -220,6 +220,15 @@ define(np.prod, _d_prod, methods="prod", reduces=np.multiply)
 # -- passing over NaN --------------------------------------------------------------------------------
 
 
+def _own_mean(function: Any) -> Any:
+    def reduced(x: Any, axis: Axis = None, dtype: Any = None, **options: Any) -> Any:
+        if "mean" in options:
+            raise TypeError("a mean that is given is not looked into; leave mean= away")
+        return function(x, axis, dtype, **options)
+
+    return reduced
+
+
 def _but_nan(rule: Any) -> Any:
     return lambda Δ, y, x, *args, where=True, **options: rule(Δ, y, x, *args, where=where & ~np.isnan(x), **options)
 
@@ -233,7 +242,7 @@ for function, rule in (
     (np.nanmax, d_extreme),
     (np.nanmin, d_extreme),
 ):
-    define(function, _but_nan(rule))
+    define(function, _but_nan(rule), forward=_own_mean(function) if rule in (_d_var, _d_std) else None)
 
 # -- averages ----------------------------------------------------------------------------------------
 

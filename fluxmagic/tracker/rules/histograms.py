@@ -1,0 +1,62 @@
+"""Histograms: counts are plain; edges that follow the values, and densities between them, have a gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fluxmagic.tracker.array import Tracked, data
+from fluxmagic.tracker.operation import composed
+
+
+def _edges(a: Any, bins: Any, range: Any, found: np.ndarray) -> Any:
+    """The edges that NumPy has found, as a function of what they depend on."""
+    if np.ndim(bins):
+        return bins if isinstance(bins, Tracked) else found
+    if range is not None or not isinstance(a, Tracked) or not a.size:
+        return found
+    low, high = np.min(a), np.max(a)
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, len(found), dtype=found.dtype)
+
+
+def _density(counts: Any, *edges: Any) -> Any:
+    total = counts.sum()
+    for axis, e in enumerate(edges):
+        counts = counts / np.reshape(np.diff(e), (-1,) + (1,) * (counts.ndim - axis - 1))
+    return counts / total
+
+
+def _refuse_weights(weights: Any) -> None:
+    if isinstance(weights, Tracked):
+        raise TypeError("no gradient passes through weights=; give them as a plain array (.data)")
+
+
+@composed(np.histogram_bin_edges)
+def _histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> Any:
+    _refuse_weights(weights)
+    return _edges(a, bins, range, np.histogram_bin_edges(data(a), data(bins), range, weights))
+
+
+@composed(np.histogram)
+def _histogram(a: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None) -> Any:
+    _refuse_weights(weights)
+    counts, found = np.histogram(data(a), data(bins), range, weights=weights)
+    edges = _edges(a, bins, range, found)
+    return (_density(counts, edges) if density else counts), edges
+
+
+@composed(np.histogram2d)
+def _histogram2d(
+    x: Any, y: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None
+) -> tuple[Any, Any, Any]:
+    _refuse_weights(weights)
+    # two numbers or arrays, one for each axis; otherwise the same for both
+    pair = list(bins) if isinstance(bins, (list, tuple)) and len(bins) == 2 else [bins, bins]
+    plain_bins: Any = data(bins) if pair[0] is bins else [data(b) for b in pair]
+    counts, *found = np.histogram2d(data(x), data(y), plain_bins, range, weights=weights)
+    ranges = (None, None) if range is None else range
+    edges = [_edges(a, b, r, f) for a, b, r, f in zip((x, y), pair, ranges, found, strict=True)]
+    return (_density(counts, *edges) if density else counts), edges[0], edges[1]
