@@ -300,7 +300,7 @@ class Optimiser:
             else:
                 silently.run(self._apply)
         except BaseException as error:
-            self._flat.clear()
+            self._flat.updated()
             if not isinstance(error, NotFinite):
                 error.add_note(
                     f"{self.name} was in the middle of update {self.n + 1}: some parameters and states may be updated, "
@@ -323,7 +323,7 @@ class Optimiser:
         else:
             self._update_with_all()
         self.__dict__["n"] += 1
-        self._flat.clear()
+        self._flat.updated()
         if self.n % FLUSH == 0:
             if self.state:
                 self._flush()
