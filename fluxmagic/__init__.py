@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fluxmagic import landscapes
 from fluxmagic.layers import (
     BatchNorm,
     Chain,
@@ -110,6 +111,7 @@ __all__ = [
     "gelu",
     "gradient",
     "identity",
+    "landscapes",
     "leakyrelu",
     "load_params",
     "loadparams",
