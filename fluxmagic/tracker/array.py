@@ -186,11 +186,9 @@ class Tracked:
         return bool((self.data == data(item)).any())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        raise TypeError(
-            "a tracked array does not turn into a plain one by itself: use .data (or data(x)) to leave the tape, "
-            "or np.stack([a, b, ...]) and np.concatenate to join tracked arrays (x.dot(W) and dataframe @ W come here "
-            "too: write x @ W and dataframe.to_numpy() @ W, and for a sparse S @ W (W.T @ S.T).T)"
-        )
+        from fluxmagic.tracker.conversion import refusal
+
+        raise TypeError(refusal())
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError(

@@ -18,6 +18,8 @@ from fluxmagic.tracker import logsumexp
 
 try:
     from scipy import special
+
+    from fluxmagic.tracker import scipy
 except ImportError:
     special = None
 
@@ -712,3 +714,23 @@ if special is not None:
     unary("(0, 1)", special.logit, special.erfinv)
     binary("real", "positive", special.xlogy, special.xlog1py)
     binary("positive", "positive", special.betaln, special.rel_entr)
+    unary("real", special.log_ndtr, special.erfcx, special.erfi, special.dawsn, special.j0, special.j1, special.i1)
+    case("special.i0", special.i0, one())
+    unary("positive", special.rgamma, special.y0, special.y1)
+    unary("(0, 1)", special.ndtri, special.erfcinv)
+    case("erfcx of large numbers", lambda x: special.erfcx(x + 50) * 1000, one())
+    binary("positive", "positive", special.beta, special.kl_div, special.pseudo_huber)
+    binary("(0, 1)", "real", special.huber)
+    for order in (0, 1, 2.5, np.array([[-1.0], [3.0]])):
+        for f in (special.jv, special.yv, special.iv):
+            case(f"{f.__name__} of order {order}", lambda x, f=f, v=order: f(v, x), of((3,), domain="above 1"))
+    for f in (special.gammainc, special.gammaincc):
+        case(f.__name__, lambda x, f=f: f(1.3, x) + f([0.5, 1, 2], x[..., :1]), of((2, 3), domain="positive"))
+    case("scipy.polygamma", lambda x: scipy.polygamma(1, x).astype(x.dtype), one(domain="positive"))
+    for lower in (False, True):
+        case(
+            f"scipy.solve_triangular {lower}",
+            lambda a, b, lower=lower, **o: scipy.solve_triangular(_regular(a), b, lower=lower, **o),
+            of((3, 3), (3, 2), trans=st.sampled_from([0, 1, "C"]), unit_diagonal=st.booleans()),
+        )
+    case("scipy.solve_triangular for a vector", lambda a, b: scipy.solve_triangular(_regular(a), b), of((3, 3), (3,)))

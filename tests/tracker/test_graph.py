@@ -207,8 +207,8 @@ def test_importing_fluxmagic_loads_numpy_and_neither_scipy_nor_ipython():
 
 def test_an_operation_of_scipy_is_found_when_scipy_is_there():
     special = pytest.importorskip("scipy.special")
-    with pytest.raises(TypeError, match=r"kv has no gradient rule.*custom_gradient.*\.data"):
-        special.kv(1.0, param(2.0))
+    with pytest.raises(TypeError, match=r"struve has no gradient rule.*custom_gradient.*\.data"):
+        special.struve(1.0, param(2.0))
     back(special.expit(param(0.0)))
     with pytest.raises(TypeError, match=r"\.data"):
         special.logsumexp(param([1.0, 2.0]))  # written in Python for plain arrays; ours is tracker.logsumexp

@@ -1,4 +1,8 @@
-"""Functions of scipy.special.  Imported when the first of them meets a tracked array: SciPy is not required."""
+"""Ufuncs of scipy.special.  Imported when the first of them meets a tracked array: SciPy is not required.
+
+Those of its functions that are no ufuncs turn their arguments into plain arrays before anything can be recorded;
+`fluxmagic.tracker.scipy` has them for tracked arrays.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,21 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from fluxmagic.tracker.array import Array
-from fluxmagic.tracker.operation import Op, define
+from fluxmagic.tracker.array import Array, Tracked
+from fluxmagic.tracker.operation import Op, composed, define
+
+
+def _with_plain_first(ufunc: Any, what: str, rule: Any) -> None:
+    """Enter a ufunc whose first argument has no gradient rule; rule is `(Δ, y, a, x)`, for x."""
+    op = define(lambda x, a: ufunc(a, x), lambda Δ, y, x, a: rule(Δ, y, a, x), name=ufunc.__name__)
+
+    def checked(a: Any, x: Any) -> Any:
+        if isinstance(a, Tracked):
+            raise TypeError(f"no gradient passes through {what}, the first argument; give it as plain numbers (.data)")
+        return op(x, a=a)
+
+    composed(ufunc)(checked)
+
 
 # -- sigmoids ----------------------------------------------------------------------------------------
 
@@ -27,6 +44,23 @@ def _bell(x: Array) -> Array:
 define(special.erf, lambda Δ, y, x: Δ * _bell(x))
 define(special.erfc, lambda Δ, y, x: -Δ * _bell(x))
 define(special.erfinv, lambda Δ, y, x: Δ / _bell(y), of_output=True)
+define(special.erfcinv, lambda Δ, y, x: -Δ / _bell(y), of_output=True)
+define(special.erfi, lambda Δ, y, x: Δ * np.exp(x * x) * (2 / math.sqrt(math.pi)))
+define(special.dawsn, lambda Δ, y, x: Δ * (1 - 2 * x * y))
+
+
+def _d_erfcx(Δ: Array, y: Array, x: Array) -> Array:
+    far = np.greater(x, 50)  # where 2 x y - 2 / √π would cancel, the asymptotic series
+    s = 0.5 / np.square(np.where(far, x, 50.0))
+    series: Any = 0.0
+    for n in (10395, 945, 105, 15, 3, 1):
+        series = n - s * series
+    return 2 * Δ * np.where(far, s * series / -math.sqrt(math.pi), x * y - 1 / math.sqrt(math.pi))
+
+
+define(special.erfcx, _d_erfcx)
+define(special.log_ndtr, lambda Δ, y, x: Δ * math.sqrt(2 / math.pi) / special.erfcx(x * -math.sqrt(0.5)))
+define(special.ndtri, lambda Δ, y, x: Δ * np.exp(y * y * 0.5) * math.sqrt(2 * math.pi), of_output=True)
 define(special.ndtr, lambda Δ, y, x: Δ * np.exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi)))
 
 # -- gamma and its relations ---------------------------------------------------------------------------
@@ -46,6 +80,54 @@ define(
     lambda Δ, y, a, b: Δ * (special.digamma(b) - special.digamma(a + b)),
 )
 
+define(
+    special.beta,
+    lambda Δ, y, a, b: Δ * y * (special.digamma(a) - special.digamma(a + b)),
+    lambda Δ, y, a, b: Δ * y * (special.digamma(b) - special.digamma(a + b)),
+)
+define(special.rgamma, lambda Δ, y, x: -Δ * y * special.digamma(x))
+
+
+def _of_gamma(a: Any, x: Array) -> Array:
+    """Density of the gamma distribution of shape a."""
+    return np.exp(special.xlogy(a - 1, x) - x - special.gammaln(a))
+
+
+_with_plain_first(special.gammainc, "the shape a", lambda Δ, y, a, x: Δ * _of_gamma(np.asarray(a), x))
+_with_plain_first(special.gammaincc, "the shape a", lambda Δ, y, a, x: -Δ * _of_gamma(np.asarray(a), x))
+
+# -- Bessel's functions --------------------------------------------------------------------------------
+
+ORDER = "the order"
+_with_plain_first(special.jv, ORDER, lambda Δ, y, v, x: Δ * 0.5 * (special.jv(v - 1, x) - special.jv(v + 1, x)))
+_with_plain_first(special.yv, ORDER, lambda Δ, y, v, x: Δ * 0.5 * (special.yv(v - 1, x) - special.yv(v + 1, x)))
+_with_plain_first(special.iv, ORDER, lambda Δ, y, v, x: Δ * 0.5 * (special.iv(v - 1, x) + special.iv(v + 1, x)))
+define(special.j0, lambda Δ, y, x: -Δ * special.j1(x))
+define(special.j1, lambda Δ, y, x: Δ * 0.5 * (special.j0(x) - special.jv(2, x)))  # not y / x: right at 0, too
+define(special.y0, lambda Δ, y, x: -Δ * special.y1(x))
+define(special.y1, lambda Δ, y, x: Δ * 0.5 * (special.y0(x) - special.yv(2, x)))
+define(special.i0, lambda Δ, y, x: Δ * special.i1(x), name="special.i0")
+define(special.i1, lambda Δ, y, x: Δ * 0.5 * (special.i0(x) + special.iv(2, x)))
+
+# -- losses --------------------------------------------------------------------------------------------
+
+
+def _bend(δ: Array, r: Array) -> Array:
+    return np.sqrt(1 + np.square(r / δ))
+
+
+def _d_pseudo_huber(Δ: Array, y: Array, δ: Array, r: Array) -> Array:
+    s, q = _bend(δ, r), np.square(r / δ)
+    return Δ * δ * np.square(q) / (s * np.square(s + 1))  # 2 y / δ - r² / (δ s), without cancelling
+
+
+define(
+    special.huber,
+    lambda Δ, y, δ, r: Δ * np.maximum(np.abs(r) - δ, 0.0),
+    lambda Δ, y, δ, r: Δ * np.clip(r, -δ, δ),
+)
+define(special.pseudo_huber, _d_pseudo_huber, lambda Δ, y, δ, r: Δ * r / _bend(δ, r))
+
 # -- entropies ---------------------------------------------------------------------------------------
 
 
@@ -59,3 +141,11 @@ define(special.xlogy, lambda Δ, z, x, y: Δ * _log_where(x, y), lambda Δ, z, x
 define(special.xlog1py, lambda Δ, z, x, y: Δ * _log_where(x, 1.0 + y), lambda Δ, z, x, y: Δ * x / (1 + y))
 define(special.entr, lambda Δ, y, x: -Δ * (np.log(x) + 1))
 define(special.rel_entr, lambda Δ, z, x, y: Δ * (np.log(x / y) + 1), lambda Δ, z, x, y: -Δ * x / y)
+
+
+def _ratio(x: Array, y: Array) -> Array:
+    nothing = np.equal(x, 0) & np.equal(y, 0)  # 0 / 0 is even
+    return np.where(nothing, 1.0, x / np.where(nothing, 1.0, y))
+
+
+define(special.kl_div, lambda Δ, z, x, y: Δ * np.log(_ratio(x, y)), lambda Δ, z, x, y: Δ * (1 - _ratio(x, y)))
