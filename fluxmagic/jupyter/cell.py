@@ -9,7 +9,11 @@ from itertools import takewhile
 from types import CodeType, FunctionType
 from typing import Any
 
+import numpy as np
 from IPython.core.error import UsageError
+
+from fluxmagic.layers.batches import batches
+from fluxmagic.tracker import data
 
 __all__ = ["Body", "Cell", "Data"]
 
@@ -203,12 +207,30 @@ def _stored(f: FunctionType) -> Iterator[str]:
 class Data:
     """The line's expression, evaluated afresh for every epoch; each of its batches is handed on whole."""
 
-    def __init__(self, expr: FunctionType) -> None:
+    def __init__(self, expr: FunctionType, names: str, count: int | None) -> None:
         self.expr = expr
+        self.names = names
+        self.count = count
 
     def __call__(self) -> Whole:
         source = self.expr()
+        self._check(source)
         return Sized(source) if hasattr(source, "__len__") else Whole(source)
+
+    def _check(self, source: Any) -> None:
+        """Refuse what would bind rows, or names of columns, where arrays are meant."""
+        found = None
+        if hasattr(source, "columns") and hasattr(source, "iloc"):
+            found = "a DataFrame, which gives the names of its columns: name its columns, batches(df['a'], df['b'], 32)"
+        elif self.count is None:
+            return
+        elif isinstance(source, batches):
+            if len(source.arrays) == 1 < self.count:
+                found = "batches of one array, whose rows would be bound: give one for each name, batches(X, Y, 32)"
+        elif type(source) is tuple and len(source) == self.count and all(np.ndim(data(a)) for a in source):
+            found = "a tuple of arrays, each of which is a batch then: [(X, Y)] is one batch, batches(X, Y, 32) several"
+        if found:
+            raise UsageError(f"{self.names} in {found}")
 
 
 class Whole:

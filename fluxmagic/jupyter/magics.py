@@ -81,7 +81,7 @@ class FluxMagics(Magics):
         asked = parse(line)
         code = Cell(self.shell, line, cell)
         body = Body(code, asked.names)
-        data = Data(code.expression("the data", asked.expr))
+        data = Data(code.expression("the data", asked.expr), body.names, body.count)
         given = settings(code, body, asked.options, self._default)
         # all has been checked that can be; from here on things change
         run = self._resume(given, body, data) if given.resume else self._make(given, body, data)

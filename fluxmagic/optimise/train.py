@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fluxmagic.optimise.batch_errors import say_how_data_is_given
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.tracker import Param, Tracked, leaves
@@ -339,8 +340,9 @@ def take_step(
         _blame(error, l)
         clear(opts, l)
         raise
-    except BaseException:
+    except BaseException as error:
         clear(opts, l)
+        say_how_data_is_given(error, d)
         raise
     return value
 

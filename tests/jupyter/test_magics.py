@@ -86,6 +86,31 @@ def test_a_batch_is_bound_as_for_would_bind_it(shell):
     assert shell["box"]["x"].shape == (2,)
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (
+            "x, y in batches(frame, 32)",
+            "x, y in batches of one array, whose rows would be bound: give one for each name",
+        ),
+        ("x, y in batches(frame, 2)", "batches of one array"),  # two rows were bound, one to each name
+        ("x, y in (X, Y)", "[(X, Y)] is one batch, batches(X, Y, 32) several"),
+        ("x, y in (X[:2], X[:2])", "[(X, Y)] is one batch"),
+        ("x, y in frame", "a DataFrame, which gives the names of its columns: name its columns, batches(df['a'], df["),
+        ("x in frame", "a DataFrame"),
+    ],
+)
+def test_rows_or_columns_that_would_be_bound_to_names_are_refused(shell, line, says):
+    shell("import pandas as pd\nframe = pd.DataFrame({'ab': [1.0, 2.0, 3.0], 'cd': [1.0, 2.0, 3.0]})\nx = y = 'mine'")
+    before = weights(shell)
+    error = shell.fails(f"%%train {line}\nlogitcrossentropy(model(X), Y)")
+    assert type(error).__name__ == "UsageError"
+    assert says in str(error)
+    assert same(before, weights(shell))
+    assert (shell["x"], shell["y"]) == ("mine", "mine")
+    assert "run" not in shell
+
+
 def test_a_single_name_with_a_comma_takes_batches_that_are_no_tuples(shell):
     shell("W = param(np.ones(4))")
     for body in ("(W * x).sum()", "z = W * x\nz.sum()"):
