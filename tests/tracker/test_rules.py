@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fluxmagic import back, gradient, param
+from fluxmagic import back, gradient, logitcrossentropy, logsoftmax, mse, param, softmax
 from fluxmagic.tracker import forward, gradcheck, hessian, logsumexp
 
 INTEGERS = [np.int8, np.uint8, np.int16, np.uint64, np.bool_]
@@ -293,3 +293,51 @@ def test_sparse_matrices_on_the_right_of_a_product():
                 f(param(dense))
         with pytest.raises(TypeError, match=r"\(W\.T @ S\.T\)\.T"):
             S @ param(dense.T)
+
+
+# -- 0 · ∞, and sums of many
+
+
+def test_a_class_that_is_ruled_out_by_its_logit():
+    x, rows = np.array([[-np.inf, 0.0, 1.0], [0.0, -np.inf, 1.0]]), np.array([[0.0, 1.0, 0.0], [0.5, 0.0, 0.5]])
+    expected = -(np.log(1 / (1 + np.e)) + 0.5 * np.log(1 / (1 + np.e)) + 0.5 * np.log(np.e / (1 + np.e))) / 2
+    assert logitcrossentropy(x, rows) == pytest.approx(expected)
+    assert logitcrossentropy(x[:1], rows[:1]) == pytest.approx(1.3132616875)
+    (δ,) = gradient(lambda x: logitcrossentropy(x, rows), x)
+    (by_labels,) = gradient(lambda x: logitcrossentropy(x, [1]), x[:1])
+    assert np.allclose(δ[0] * 2, by_labels[0])
+    assert np.allclose(
+        gradient(lambda x: np.sum(gradient(lambda x: logitcrossentropy(x, rows), x)[0][:, 2]), x)[0][0, 0], 0
+    )
+    assert logitcrossentropy(x, np.array([[1.0, 0, 0], [0, 0, 1]])) == np.inf
+    many = np.tile(x, (30_000, 1))
+    assert logitcrossentropy(many, np.tile(rows, (30_000, 1))) == pytest.approx(expected)
+
+
+def test_softmax_of_no_classes_is_empty():
+    for f in (softmax, logsoftmax):
+        for shape in ((3, 0), (0, 3), (0,)):
+            assert f(np.ones(shape)).shape == shape
+            assert gradient(lambda x, f=f: f(x).sum(), np.ones(shape))[0].shape == shape
+
+
+def test_entropies_where_nothing_is():
+    special = pytest.importorskip("scipy.special")
+    assert gradient(lambda x: special.xlogy(np.zeros(1), x).sum(), 0.0)[0] == 0
+    assert gradient(lambda x: special.xlog1py(np.zeros(1), x).sum(), -1.0)[0] == 0
+    assert gradient(lambda x: special.rel_entr(np.zeros(1), x).sum(), 0.0)[0] == 0
+    assert gradient(lambda x: special.xlogy(np.full(1, 3.0), x).sum(), 2.0)[0] == 1.5
+    assert hessian(lambda x: special.xlogy(x[0], x[1]), [0.0, 2.0]).tolist() == [[0, 0.5], [0.5, 0]]
+
+
+def test_losses_of_many_single_numbers_keep_their_digits():
+    rng = np.random.default_rng(0)
+    a = rng.random(3_000_000, dtype=np.float32)
+    assert mse(a, np.zeros_like(a)) == pytest.approx(np.mean(a.astype(float) ** 2), rel=3e-7)
+    assert mse(a, np.zeros_like(a)).dtype == np.float32
+    x, labels = rng.standard_normal((200_000, 3)).astype(np.float32), rng.integers(0, 3, 200_000)
+    expected = logitcrossentropy(x.astype(float), labels)
+    assert logitcrossentropy(x, labels) == pytest.approx(expected, rel=5e-7)
+    assert logitcrossentropy(x, np.eye(3)[labels]) == pytest.approx(expected, rel=5e-7)
+    assert mse(np.full(2, 200, np.float16), np.zeros(2, np.float16)) == 40_000
+    assert mse(np.full(40, 100, np.float16), np.zeros(40, np.float16)) == 10_000

@@ -263,6 +263,8 @@ def _softmax(x: Any, axis: int = -1) -> Any:
            [1. , 0. ]])
     """
     x = _floats(x)
+    if not x.size:  # of no classes there is no largest
+        return x.copy()
     e = np.exp(x - np.maximum.reduce(x, axis, keepdims=True))
     return e / np.add.reduce(e, axis, keepdims=True)
 
@@ -290,6 +292,8 @@ def _logsoftmax(x: Any, axis: int = -1) -> Any:
     array([-10000.,      0.])
     """
     x = _floats(x)
+    if not x.size:
+        return x.copy()
     x = x - np.max(x, axis=axis, keepdims=True)
     return x - np.log(np.sum(np.exp(x), axis=axis, keepdims=True))
 
@@ -356,6 +360,7 @@ affine = define(_affine, name="affine", joint=_d_affine)
 # -- fused: losses ------------------------------------------------------------------------------------
 
 
+_PIECE = 1 << 16  # elements that BLAS may add up in single precision
 _SAFE = 32  # logits that are no larger need no shift: their exponentials, and quotients of these, are normal numbers
 
 
@@ -377,11 +382,27 @@ def _softmax_crossentropy(x: Any, target: Any) -> tuple[Any, Any]:
         # where x was shifted, the quotient may underflow and the difference be exact; otherwise the other way round
         losses = np.log(of_target / total) if safe else x.reshape(-1).take(at) - np.log(total)
         flat[at] = of_target - total
+        if n > _PIECE:  # a product with ones adds up in order, and loses digits
+            return -np.mean(losses), (d, total)
         return -(losses.dot(_ones(n, x.dtype)) / n), (d, total)
     p = d / total[:, None]
     logs = np.log(p) if safe else x - np.log(total)[:, None]
     weights = target.dot(_ones(k, x.dtype))
-    return -vdot(target, logs) / n, (p * weights[:, None] - target, _ones(n, x.dtype))
+    product = _sum_of_products(target, logs)
+    if product != product:  # 0 · log 0 is 0: a class that is ruled out has a logit of -∞
+        product = _sum_of_products(target, np.where(target == 0, x.dtype.type(0), logs))
+    return -product / n, (p * weights[:, None] - target, _ones(n, x.dtype))
+
+
+def _sum_of_products(a: Any, b: Any) -> Any:
+    """Σ a b, of large arrays piece by piece: BLAS loses four digits of 10⁷ numbers in single precision."""
+    if a.size <= _PIECE:
+        return vdot(a, b)
+    a, b = a.reshape(-1), b.reshape(-1)
+    total = 0.0
+    for start in range(0, len(a), _PIECE):
+        total += float(vdot(a[start : start + _PIECE], b[start : start + _PIECE]))
+    return a.dtype.type(total)
 
 
 @lru_cache(maxsize=64)
@@ -408,6 +429,10 @@ def _length(n: int, dtype: Any) -> np.ndarray:
 def _mean_square(a: Any, b: Any) -> tuple[Any, Any]:
     """Mean of (a - b)²; keeps a - b."""
     d = a - b
+    if d.itemsize < 4:
+        return np.mean(np.square(d, dtype=np.float32)).astype(d.dtype), d
+    if d.size > _PIECE:
+        return _sum_of_products(d, d) / d.size, d
     flat = d.reshape(-1)
     return flat.dot(flat) / d.size, d
 

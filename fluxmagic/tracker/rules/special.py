@@ -137,10 +137,15 @@ def _log_where(x: Array, y: Array) -> Array:
     return np.where(without, 0.0, np.log(np.where(without, 1.0, y)))
 
 
-define(special.xlogy, lambda Δ, z, x, y: Δ * _log_where(x, y), lambda Δ, z, x, y: Δ * x / y)
-define(special.xlog1py, lambda Δ, z, x, y: Δ * _log_where(x, 1.0 + y), lambda Δ, z, x, y: Δ * x / (1 + y))
+def _log_slope(x: Array, y: Array) -> Array:
+    """The derivative of x log y by y: x / y, and 0 where both are 0, as x log y is 0 there for every y."""
+    return x / np.where(np.equal(x, 0) & np.equal(y, 0), 1.0, y)
+
+
+define(special.xlogy, lambda Δ, z, x, y: Δ * _log_where(x, y), lambda Δ, z, x, y: Δ * _log_slope(x, y))
+define(special.xlog1py, lambda Δ, z, x, y: Δ * _log_where(x, 1.0 + y), lambda Δ, z, x, y: Δ * _log_slope(x, 1.0 + y))
 define(special.entr, lambda Δ, y, x: -Δ * (np.log(x) + 1))
-define(special.rel_entr, lambda Δ, z, x, y: Δ * (np.log(x / y) + 1), lambda Δ, z, x, y: -Δ * x / y)
+define(special.rel_entr, lambda Δ, z, x, y: Δ * (np.log(x / y) + 1), lambda Δ, z, x, y: -Δ * _log_slope(x, y))
 
 
 def _ratio(x: Array, y: Array) -> Array:
