@@ -19,6 +19,7 @@ from fluxmagic.jupyter.settings import dials, evaluate, optimiser, whole
 from fluxmagic.jupyter.text import progress, summary
 from fluxmagic.optimise import NotFinite, Optimiser
 from fluxmagic.runs import Run
+from fluxmagic.runs.code import own_schedules
 
 __all__ = ["COMMANDS", "drive_here", "one_line"]
 
@@ -189,7 +190,8 @@ def save(ip: Any, name: str, rest: str) -> None:
 
 def load(ip: Any, name: str, rest: str) -> None:
     run = _run(ip, name)  # the file holds no code
-    new = Run.load(_path(rest), run.loss, run.data, run.params, valid=run.valid, metrics=run.metrics, model=run.model)
+    options = {"valid": run.valid, "metrics": run.metrics, "model": run.model}
+    new = Run.load(_path(rest), run.loss, run.data, run.params, own_schedules(run._record), **options)
     new.source = run.source
     ip.user_ns[name] = new
     _said(new)

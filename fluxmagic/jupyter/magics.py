@@ -85,7 +85,7 @@ class FluxMagics(Magics):
         given = settings(code, body, asked.options, self._default)
         # all has been checked that can be; from here on things change
         run = self._resume(given, body, data) if given.resume else self._make(given, body, data)
-        run.source = Source(asked.names, asked.expr, cell)
+        run.source = Source(asked.names, asked.expr, code.code)
         before = ns.get(given.name, ...)
         ns[given.name] = run
         try:

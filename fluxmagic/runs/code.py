@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import re
+import symtable
 import textwrap
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
+import fluxmagic
 from fluxmagic.names import ascii_name
-from fluxmagic.optimise import schedules
+from fluxmagic.optimise.schedules import is_ready_made
 from fluxmagic.runs.record import Event, Record
 
 if TYPE_CHECKING:
     from fluxmagic.runs.run import Run
 
-__all__ = ["Source", "as_code"]
+_TIME = re.compile(r"""get_ipython\(\)\.run_line_magic\('time', ('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\)""")
+"""What IPython makes of `%time EXPRESSION`; parameters could not be found in its text."""
+
+__all__ = ["Source", "as_code", "own_schedules"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +35,7 @@ class Source:
     data : str
         The expression that gives the batches.
     body : str
-        The loss: statements, the last of them an expression.
+        The loss: Python statements, the last of them an expression; `%` and `!` as IPython transforms them.
     """
 
     names: str
@@ -38,15 +45,23 @@ class Source:
 
 def as_code(run: Run, module: str, path: Any) -> str:
     """A script that does again what was done by hand; see `Run.as_code`."""
+    if not all(part.isidentifier() and not iskeyword(part) for part in module.split(".")):
+        raise ValueError(f"module is the name of a module, as import takes it, not {module!r}")
     record = run._record
     turns = len(record.events)
+    own = own_schedules(record)
     used: set[str] = set()
-    steps = _steps(record, used)
-    title = f"Run {run.name!r}" if run.name else "Run"
+    steps = _steps(record, own, used)
+    title = f"Run {str(run.name)!r}" if run.name else "Run"
+    numerics = run._environment.get("numerics", 1)
     head = [
-        f'"""{title}: {run.opt_name}, {run.steps:,} steps, {turns} turn{"s" * (turns != 1)}.',
+        f'"""{_in_docstring(f"{title}: {run.opt_name}, {run.steps:,} steps, {turns} turn" + "s" * (turns != 1))}.',
         "",
-        f"The run is saved in {path}; ends in the same bits on the same machine, NumPy and number of BLAS threads.",
+        _in_docstring(
+            f"It begins as the run in {str(path)!r} did, which `run.save` writes, and ends in the same bits on the"
+        ),
+        "same machine, NumPy and number of BLAS threads, "
+        f"with fluxmagic {fluxmagic.__version__} (numerics {numerics}).",
         '"""',
         "",
     ]
@@ -55,26 +70,51 @@ def as_code(run: Run, module: str, path: Any) -> str:
     head += [f"from fluxmagic import {'NotFinite, ' * bool(record.refused)}Run, params"]
     if used:
         head += [f"from fluxmagic.optimise import {', '.join(sorted(used))}"]
-    schedules = sorted(
-        {e.name for e in record.events if _is_own(e.new)} | {k for k, v in record.values.items() if _is_own(v)}
-    )
-    own = [f"{ascii_name(k)}_schedule" for k in schedules]
+    names = [_schedule_name(k, i) for k, found in own.items() for i in range(len(found))]
     if run.source is None:
-        head += [f"from {module} import {', '.join(['data', 'loss', 'model', *own])}", ""]
+        head += [f"from {module} import {', '.join(['data', 'loss', 'model', *names])}", ""]
         what = "loss, data, params(model)" + ", model=model" * (run.model is not None)
     else:
         functions, what = _cell(run.source)
         head += [f"from {module} import *  # what the cell names: data, model, functions"]
-        head += [f"from {module} import {', '.join(own)}"] * bool(own)
+        head += [f"from {module} import {', '.join(names)}"] * bool(names)
         head += functions
     if own:
-        again = ", ".join(f'"{k}": {name}' for k, name in zip(schedules, own, strict=True))
+        again = ", ".join(f"{k!r}: {_schedules(k, found)}" for k, found in own.items()).replace("'", '"')
         what += f", schedules={{{again}}}"
     lines = [f"run = Run.load({str(path)!r}, {what})  # its start: weights, seed, optimiser", "run.rewind(0)", *steps]
-    return "\n".join(head + lines) + "\n"
+    script = "\n".join(head + lines) + "\n"
+    try:
+        compile(script, "script", "exec")
+    except SyntaxError as error:
+        raise ValueError(f"the cell cannot be written as a function of a script: {error.msg}") from None
+    return script
 
 
-def _steps(record: Record, used: set[str]) -> list[str]:
+def own_schedules(record: Record) -> dict[str, list[Any]]:
+    """The user's own functions that a dial has followed, by its name, in the order in which they came."""
+    found: dict[str, list[Any]] = {}
+    for name, value in [*record.values.items(), *((e.name, x) for e in record.events for x in (e.old, e.new))]:
+        if _is_own(value) and not any(value is f for f in found.get(name, [])):
+            found.setdefault(name, []).append(value)
+    return dict(sorted(found.items()))
+
+
+def _in_docstring(text: str) -> str:
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _schedule_name(name: str, i: int) -> str:
+    return f"{ascii_name(name)}_schedule" + f"_{i + 1}" * (i > 0)
+
+
+def _schedules(name: str, found: list[Any]) -> str:
+    names = [_schedule_name(name, i) for i in range(len(found))]
+    return names[0] if len(names) == 1 else f"[{', '.join(names)}]"
+
+
+def _steps(record: Record, own: dict[str, list[Any]], used: set[str]) -> list[str]:
     """Steps and turns, in order."""
     marks = {len(record.loss), *(e.step for e in record.events), *(after for after, _ in record.put_back)}
     marks.update(*((s - 1, s) for s in record.refused))
@@ -86,43 +126,64 @@ def _steps(record: Record, used: set[str]) -> list[str]:
         elif mark > at:
             lines.append(f"run.step({mark - at})")
         at = mark
-        lines += [_turn(e, used) for e in record.events if e.step == mark]
+        lines += [_turn(e, own, used) for e in record.events if e.step == mark]
         lines += [f"run.put_back({best})  # the best weights" for after, best in record.put_back if after == mark]
     if record.kept is not None:
         lines.append(f"run.put_back({record.kept})  # the best weights")
     return lines
 
 
-def _turn(event: Event, used: set[str]) -> str:
+def _turn(event: Event, own: dict[str, list[Any]], used: set[str]) -> str:
     if event.name == "opt":
-        return f'run.swap("{event.new}")'
-    return f"run.set({event.name}={_value(event.name, event.new, used)})"
+        return f'run.swap("{event.new}")' if event.new.isidentifier() else f"run.swap({event.new!r})"
+    value = _value(event.name, event.new, own, used)
+    if event.name.isidentifier() and not iskeyword(event.name):
+        return f"run.set({event.name}={value})"
+    return f"run.set(**{{{event.name!r}: {value}}})"
 
 
-def _value(name: str, value: Any, used: set[str]) -> str:
+def _value(name: str, value: Any, own: dict[str, list[Any]], used: set[str]) -> str:
     if not callable(value):
-        return "None" if value == float("inf") else repr(value)
+        return "None" if value == float("inf") else repr(float(value))
     if _is_own(value):
-        return f"{ascii_name(name)}_schedule"
-    used.add(type(value).__name__)
-    return repr(value)
+        return _schedule_name(name, next(i for i, f in enumerate(own[name]) if f is value))
+    kind = type(value).__name__
+    used.add(kind)
+    fields = {k: v.item() if hasattr(v, "item") else v for k, v in dataclasses.asdict(value).items()}
+    return f"{kind}({', '.join(f'{k}={v!r}' for k, v in fields.items())})"
 
 
 def _is_own(value: Any) -> bool:
-    return callable(value) and type(value).__name__ not in schedules.__all__
+    return callable(value) and not is_ready_made(value)
 
 
 def _cell(source: Source) -> tuple[list[str], str]:
-    """The functions that a cell's text amounts to, and the first arguments of `Run.load`."""
-    targets = ast.parse(f"for {source.names} in _: pass").body[0].target  # type: ignore[attr-defined]
-    targets = list(targets.elts) if isinstance(targets, ast.Tuple) else [targets]
-    arguments = [ast.unparse(t) if isinstance(t, ast.Name) else f"arg{i}" for i, t in enumerate(targets)]
-    unpack = [f"{ast.unparse(t)} = arg{i}" for i, t in enumerate(targets) if not isinstance(t, ast.Name)]
-    loss, data = (_free(name, source) for name in ("cell_loss", "cell_data"))
+    """The functions that a cell's text amounts to, and the first arguments of `Run.load`.
+
+    The cell's names are globals there, as they are in a notebook: what one step assigns the next one finds.
+    """
+    body = _TIME.sub(lambda m: str(ast.literal_eval(m[1])), source.body)
+    try:
+        ast.parse(body)
+    except IndentationError:
+        body = textwrap.dedent(body)
+    loss, data, batch = (_free(name, source) for name in ("cell_loss", "cell_data", "batch"))
+    symbols = symtable.symtable(f"{source.names} = 0\n{body}", "cell", "exec").get_symbols()
+    # an annotated name cannot be global; it is a local of the function
+    stored = sorted(s.get_name() for s in symbols if (s.is_assigned() or s.is_imported()) and not s.is_annotated())
+    expr = f"({source.data})" if isinstance(ast.parse(source.data, mode="eval").body, ast.Tuple) else source.data
+    shell = [
+        "from IPython.core.interactiveshell import InteractiveShell",
+        "",
+        "get_ipython = InteractiveShell.instance(user_ns=globals()).get_ipython  # for the cell's % and !",
+    ]
     functions = [
-        *("", "", f"def {loss}({', '.join(arguments)}):"),
-        *(f"    {line}" if line else line for line in [*unpack, *_body(source)]),
-        *("", "", f"def {data}():", f"    return {source.data}", "", ""),
+        *(shell if "get_ipython" in body else []),
+        *("", "", f"def {loss}({batch}):"),
+        *([f"    global {', '.join(stored)}"] if stored else []),
+        f"    {source.names} = {batch}",
+        *_body(body),
+        *("", "", f"def {data}():", f"    return zip({expr})  # a batch is one argument", "", ""),
     ]
     return functions, f"{loss}, {data}, params({loss})"
 
@@ -134,11 +195,18 @@ def _free(name: str, source: Source) -> str:
     return name
 
 
-def _body(source: Source) -> list[str]:
-    """The cell's body as a function's: its last expression is what is returned."""
-    body = textwrap.dedent(source.body).strip("\n")
-    last = ast.parse(body).body[-1]
-    lines = body.splitlines()
+def _body(body: str) -> list[str]:
+    """The cell's body as a function's, indented: its last expression is what is returned."""
+    tree = ast.parse(body)
+    lines = body.split("\n")
+    last = tree.body[-1]
     line = lines[last.lineno - 1].encode()
     lines[last.lineno - 1] = (line[: last.col_offset] + b"return " + line[last.col_offset :]).decode()
-    return lines
+    strings = (ast.Constant, ast.JoinedStr, getattr(ast, "TemplateStr", ast.JoinedStr))
+    inside = {  # lines that begin within a string: what is put before them would be part of it
+        i for n in ast.walk(tree) if isinstance(n, strings) for i in range(n.lineno, n.end_lineno or n.lineno)
+    }
+    indented = [line if i in inside or not line.strip() else f"    {line}" for i, line in enumerate(lines)]
+    while indented and not indented[-1].strip():
+        indented.pop()
+    return indented

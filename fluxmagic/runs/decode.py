@@ -57,7 +57,7 @@ class SavedRun:
     record: Record
     start: SavedSnapshot
     now: SavedSnapshot
-    missing: list[str]  # dials that followed a schedule which is not given
+    missing: dict[str, int]  # dials that followed a schedule which is not given, and how many of them there were
 
 
 def decode(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], schedules: Mapping[str, Any] | None) -> SavedRun:
@@ -70,7 +70,8 @@ def decode(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], schedules:
     arrays : dict of ndarray
         `loss`, `seconds` and, in files since they are counted, `rows`, each of a number for each step.
     schedules : dict, optional
-        From a dial's name to the user's own schedule.  None: what is missing is replaced by one that gives NaN.
+        From a dial's name to the user's own schedule, or a list of them in the order in which they came.  None: what
+        is missing is replaced by one that gives NaN.
 
     Raises
     ------
@@ -113,7 +114,7 @@ def decode(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], schedules:
         record,
         start,
         now,
-        sorted(reader.missing),
+        reader.missing,
     )
 
 
@@ -233,14 +234,17 @@ class _Reader:
     ----------
     updates : int
         At most so many were done: a schedule is checked from 0 to there.
-    missing : set of str
-        Dials that followed a schedule of the user's own, which was not passed.
+    missing : dict of str to int
+        Dials that followed schedules of the user's own which were not passed, and how many of them there were.
     """
 
     def __init__(self, schedules: Mapping[str, Any] | None) -> None:
-        self.given = None if schedules is None else {ascii_name(k): v for k, v in schedules.items()}
+        self.given: dict[str, list[Any]] | None = None
+        if schedules is not None:
+            self.given = {ascii_name(k): list(v) if isinstance(v, (list, tuple)) else [v] for k, v in schedules.items()}
         self.updates = 0
-        self.missing: set[str] = set()
+        self.missing: dict[str, int] = {}
+        self._unknown: dict[tuple[str, int], UnknownSchedule] = {}
 
     def optimiser(self, name: Any) -> type[Optimiser]:
         if not isinstance(name, str) or name not in OPTIMISERS:
@@ -260,8 +264,8 @@ class _Reader:
                 return hyper.check(x)
             except (TypeError, ValueError, OverflowError):
                 raise _wrong(name, x, hyper.range) from None
-        if x == {"schedule": None}:
-            return self._own(name)
+        if x.keys() <= {"schedule", "which"} and x.get("schedule", ...) is None:
+            return self._own(name, _whole("which", x.get("which", 0), high=9999))
         _mapping("schedule", x, "schedule", "with")
         kind = getattr(ready_made, _one_of("schedule", x["schedule"], ready_made.__all__))
         try:
@@ -272,19 +276,20 @@ class _Reader:
             raise ArchiveError(f"a schedule of {name} cannot be taken: {error}") from None
         return schedule
 
-    def _own(self, name: str) -> Any:
-        if self.given is None:
-            return unknown
-        schedule = self.given.get(ascii_name(name))
-        if schedule is None:
-            self.missing.add(name)
-            return unknown
-        return schedule
+    def _own(self, name: str, which: int) -> Any:
+        given = (self.given or {}).get(ascii_name(name), [])
+        if which < len(given):
+            return given[which]
+        if self.given is not None:
+            self.missing[name] = max(self.missing.get(name, 0), which + 1)
+        return self._unknown.setdefault((name, which), UnknownSchedule())
 
 
-def unknown(n: int) -> float:
-    """A schedule that a file has no code of."""
-    return math.nan
+class UnknownSchedule:
+    """A function of the user's own, which a file does not hold."""
+
+    def __call__(self, n: int) -> float:
+        return math.nan
 
 
 # -- what a value may be -----------------------------------------------------------------------------------------------

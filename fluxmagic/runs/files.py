@@ -14,6 +14,7 @@ import fluxmagic
 from fluxmagic.optimise.schedules import is_ready_made
 from fluxmagic.runs import archive, back
 from fluxmagic.runs.archive import ArchiveError
+from fluxmagic.runs.code import own_schedules
 from fluxmagic.runs.decode import SavedRun, SavedSnapshot, decode, generator_state
 from fluxmagic.runs.record import Record
 from fluxmagic.runs.snapshot import Kept, OptState, Snapshot, copies, generator_states, put, restore_generators
@@ -38,6 +39,7 @@ def save(run: Any, path: Any) -> None:
 def _encode(run: Any, start: Snapshot) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """All of a run, between two steps; copies, which no thread changes while they are written."""
     record: Record = run._record
+    own = own_schedules(record)
     arrays = {"loss": np.array(record.loss), "rows": np.array(record.rows), "seconds": np.array(record.seconds)}
     names = run._names()
     meta = {
@@ -52,16 +54,16 @@ def _encode(run: Any, start: Snapshot) -> tuple[dict[str, Any], dict[str, np.nda
         "statistics": [a.shape for a in run._statistics],
         "generators": [type(g.bit_generator).__name__ for g in run._generators],
         "opt": record.opt,
-        "values": record.values,
+        "values": {k: _dial_to_json(k, v, own) for k, v in record.values.items()},
         "updates": record.updates,
         "refused": record.refused,
         "put_back": record.put_back,
         "kept": record.kept,
         "epoch_starts": record.epochs,
         "checks": record.checks,
-        "events": [tuple(e) for e in record.events],
-        "start": _pack("start", start, arrays),
-        "now": _pack("now", back.snapshot(run), arrays),
+        "events": [(s, k, *(_dial_to_json(k, x, own) for x in turn)) for s, k, *turn in record.events],
+        "start": _pack("start", start, arrays, own),
+        "now": _pack("now", back.snapshot(run), arrays, own),
     }
     shown = back.line(run).shown
     if shown is not None:
@@ -76,14 +78,15 @@ def _pack_arrays(prefix: str, weights: Kept, statistics: Kept, arrays: dict[str,
         arrays[f"{prefix}/statistics/{i}"] = value
 
 
-def _pack(prefix: str, s: Snapshot, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def _pack(prefix: str, s: Snapshot, arrays: dict[str, np.ndarray], own: Mapping[str, list[Any]]) -> dict[str, Any]:
     _pack_arrays(prefix, s.weights, s.statistics, arrays)
     opts = {}
     for key, (_, kept, schedules) in s.opts.items():
         for k, values in kept["arrays"].items():
             for i, value in enumerate(values):
                 arrays[f"{prefix}/opts/{key}/{k}/{i}"] = value
-        opts[key] = {**{k: v for k, v in kept.items() if k != "arrays"}, "schedules": schedules}
+        opts[key] = {k: v for k, v in kept.items() if k != "arrays"}
+        opts[key]["schedules"] = {k: _dial_to_json(k, v, own) for k, v in schedules.items()}
     return {
         "step": s.step,
         "opts": opts,
@@ -95,7 +98,7 @@ def _pack(prefix: str, s: Snapshot, arrays: dict[str, np.ndarray]) -> dict[str, 
 
 
 def _plain(x: Any) -> Any:
-    """Something that JSON can hold; a schedule of one's own leaves a mark only."""
+    """Something that JSON can hold."""
     if isinstance(x, str):
         return x.encode(errors="backslashreplace").decode()  # half a surrogate pair is no text
     if isinstance(x, Mapping):
@@ -106,11 +109,17 @@ def _plain(x: Any) -> Any:
         return {"ndarray": x.tolist(), "dtype": x.dtype.str}
     if isinstance(x, np.generic):
         return x.item()
-    if callable(x):
-        if is_ready_made(x):
-            return {"schedule": type(x).__name__, "with": _plain(dataclasses.asdict(x))}
-        return {"schedule": None}
     return x
+
+
+def _dial_to_json(name: str, x: Any, own: Mapping[str, list[Any]]) -> Any:
+    """A dial's value; the user's own schedule leaves a mark, with its number where there were several."""
+    if not callable(x):
+        return x
+    if is_ready_made(x):
+        return {"schedule": type(x).__name__, "with": dataclasses.asdict(x)}
+    which = next((i for i, f in enumerate(own.get(name, [])) if f is x), 0)
+    return {"schedule": None, "which": which} if which else {"schedule": None}
 
 
 def _seed_to_json(seed: Any) -> Any:
@@ -171,8 +180,8 @@ def load(
     if not look and (loss is None or data is None or params is None):
         raise TypeError("Run.load takes all of loss, data and params, or none of them to look at the run")
     for name, schedule in (schedules or {}).items():
-        if not callable(schedule):
-            raise TypeError(f"schedules: {name} is a function of the number of updates, not {schedule!r}")
+        if not all(map(callable, schedule if isinstance(schedule, (list, tuple)) else [schedule])):
+            raise TypeError(f"schedules: {name} is a function of the number of updates, or a list, not {schedule!r}")
     meta, arrays = archive.read(path, "run")
     try:
         saved = decode(meta, arrays, schedules or (None if look else {}))
@@ -216,7 +225,10 @@ def _build(
     kept = saved.record.kept is not None and not wrong
     shown = _unpack_arrays("kept", arrays, params, run, wrong) if kept else None
     if saved.missing:
-        wrong.append(f"schedules of one's own have to be passed again: schedules={{{', '.join(saved.missing)}: …}}")
+        again = ", ".join(f'"{k}": {"…" if n == 1 else f"[{n} functions]"}' for k, n in sorted(saved.missing.items()))
+        wrong.append(
+            f"schedules that are functions of one's own have to be passed again: Run.load(…, schedules={{{again}}})"
+        )
     if wrong:
         raise ArchiveError(f"{path} does not fit: " + "; ".join(wrong))
     bad = [k for k, a in arrays.items() if "/" in k and a.dtype.kind == "f" and not np.isfinite(a).all()]

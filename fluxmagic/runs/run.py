@@ -1192,7 +1192,8 @@ class Run:
         params : iterable of Param, optional
             What it trains, of the same shapes and dtypes, in the same order.
         schedules : dict, optional
-            Schedules that are functions of one's own, by hyper-parameter.
+            Schedules that are functions of one's own, by hyper-parameter; a list where there were several, in the
+            order in which they came.
         **options
             As for `Run`: valid, metrics, model.
 

@@ -8,15 +8,18 @@ import math
 import os
 import subprocess
 import sys
+import textwrap
 from contextlib import suppress
 
+import numpy as np
 import pytest
 
 import fluxmagic
 from fluxmagic import NotFinite, params
-from fluxmagic.optimise import cosine
+from fluxmagic.optimise import cosine, exponential
 from fluxmagic.runs.code import Source
 
+TRANSFORM = pytest.importorskip("IPython").core.inputtransformer2.TransformerManager().transform_cell
 ROOT = os.path.dirname(os.path.dirname(fluxmagic.__file__))
 
 EXPERIMENT = """
@@ -28,6 +31,7 @@ X = np.random.default_rng(0).normal(size=(22, 4)).astype(np.float32)
 Y = np.sin(X[:, :1])
 model = Chain(Dense(4, 6, tanh), BatchNorm(6), Dropout(0.3), Dense(6, 1))
 data = batches(X, Y, 5)
+count = 0
 η_schedule = eta_schedule = lambda n: 0.01 / (1 + n)
 
 def loss(x, y):
@@ -62,7 +66,7 @@ print(hashlib.sha256(b"".join(p.data.tobytes() for p in params(model))).hexdiges
         text=True,
     )
     assert done.returncode == 0, done.stderr + script
-    return done.stdout.split()
+    return done.stdout.splitlines()[-1].split()
 
 
 @pytest.mark.parametrize("with_model", [True, False])
@@ -136,6 +140,22 @@ def loss(x, y):
     assert execute(tmp_path, script)[0] == bits(space["model"])
 
 
+class Shell:
+    """As much of IPython as the cells below ask for."""
+
+    def __init__(self, space):
+        self.space = space
+
+    def run_line_magic(self, name, line):
+        try:
+            return eval(line, self.space)
+        except SyntaxError:
+            exec(line, self.space)
+
+    def system(self, command):
+        pass
+
+
 @pytest.mark.parametrize(
     ("names", "data", "body"),
     [
@@ -144,24 +164,39 @@ def loss(x, y):
         ("x, (y)", "data", "l = loss(x, y); l * 2"),
         ("x, [y]", "[(x, [y]) for x, y in data]", "η = 1; mse(model(x), y) * η"),
         ("cell_loss, cell_data", "data", "loss(cell_loss, cell_data)"),
+        ("x, y", "data", 'text = """a\n  b\n"""; n = len(text)\n# end\nloss(x, y) * n + len(f"""\n {n}\n""")\n\n'),
+        ("x, y", "data", '    text = """\n    a"""\n    loss(x, y) * len(text)'),
+        ("x, y", "data", 't = \'a\\\nb\'; u = b"""\n"""\nif t:\n    \'\\x0c\'\nloss(x, y) * len(t + str(u))'),
+        ("x, y", "data", "count += 1\nloss(x, y) * count"),
+        ("x, y", "data", "scale: float = 2\nimport math as m\nloss(x, y) * scale * m.e"),
+        ("x, y", "data", TRANSFORM("!true\n%time l = loss(x, y)\n%time l * 2")),
+        ("pair", "[(x, y) for x, y in data]", "loss(*pair)"),
+        ("batch, *_", "[[x, y, 1] for x, y in data]", "loss(batch, _[0])"),
+        ("x, y", "[np.stack([x[:, :1], y]) for x, y in data]", "mse(model(x @ np.ones((1, 4), np.float32)), y)"),
+        ("x", "(X[:5], X[5:10])", "mse(model(x), Y[:5])"),
     ],
-    ids=["plain", "lines", "semicolon", "targets", "names"],
+    ids=[
+        *("plain", "lines", "semicolon", "targets", "names", "strings", "indented", "backslash", "count", "annotated"),
+        *("magics", "pair", "starred", "array", "tuple"),
+    ],
 )
 def test_a_cell_s_script_has_its_body_and_ends_in_the_same_bits(tmp_path, names, data, body):
     space = experiment(tmp_path)
-    last = ast.parse(body.strip()).body[-1].value
-    before = ast.Module(ast.parse(body.strip()).body[:-1], [])
+    space["get_ipython"] = lambda: Shell(space)
+    tree = ast.parse(textwrap.dedent(body))
+    last = tree.body.pop().value
+    before = tree
     target = compile(f"{names} = batch", "names", "exec")
     parts = [compile(before, "body", "exec"), compile(ast.Expression(last), "value", "eval")]
 
-    def cell(*batch):
+    def cell(batch):
         space["batch"] = batch
         exec(target, space)
         exec(parts[0], space)
         return eval(parts[1], space)
 
     model = space["model"]
-    run = fluxmagic.Run(cell, lambda: eval(data, space), "ADAM", epochs=2, seed=3, model={"model": model})
+    run = fluxmagic.Run(cell, lambda: zip(eval(data, space)), "ADAM", epochs=2, seed=3, model={"model": model})
     run.source = Source(names, data, body)
     run.step(4)
     run.set(η=0.05)
@@ -180,3 +215,71 @@ def test_a_script_says_what_it_is(tmp_path):
     assert "from lab.mine import data, loss, model" in code
     assert str(tmp_path / "a.npz") in code
     assert math.isclose(float(code.split("run.set(η=")[1].split(")")[0]), 0.2)
+
+
+NAMES = [
+    'x"""; __import__("os").system("touch PWNED"); """',
+    'a" * 3',
+    "C:\\users\\new\\N{x}",
+    "\n\r\x0c\u2028import os",
+    "\udc80",
+    "ends in \\",
+]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+def test_a_name_and_a_path_are_literals_in_a_script(tmp_path, name):
+    space = experiment(tmp_path)
+    run = fluxmagic.Run(space["loss"], space["data"], "SGD", name=name)
+    run.step(2)
+    tree = ast.parse(run.as_code(path=name))
+    kinds = [type(n).__name__ for n in tree.body]
+    assert kinds == ["Expr", "ImportFrom", "ImportFrom", "Assign", "Expr", "Expr"]
+    assert isinstance(tree.body[0].value, ast.Constant)
+    assert tree.body[3].value.args[0].value == name
+    if name.isprintable():
+        assert repr(name) in tree.body[0].value.value
+
+
+@pytest.mark.parametrize("module", ["a; import os", "", "a.", "../x", "import"])
+def test_a_module_is_a_name(tmp_path, module):
+    space = experiment(tmp_path)
+    run = fluxmagic.Run(space["loss"], space["data"], "SGD")
+    run.step()
+    with pytest.raises(ValueError, match="module is the name of a module, as import takes it, not"):
+        run.as_code(module)
+
+
+def test_the_numbers_of_a_script_are_python_s_own(tmp_path):
+    space = experiment(tmp_path)
+    run = fluxmagic.Run(space["loss"], space["data"], "SGD", epochs=9)
+    run.step()
+    run.set(η=exponential(np.float64(0.25), np.float32(0.5), every=np.int64(3)))
+    run.step()
+    run.set(η=np.float32(0.5), clip=1)
+    code = run.as_code()
+    assert "run.set(η=exponential(first=0.25, factor=0.5, every=3))" in code
+    assert "run.set(η=0.5)\nrun.set(clip=1.0)" in code
+
+
+def test_two_schedules_of_one_s_own_have_two_names(tmp_path):
+    space = experiment(tmp_path, "η_schedule_2 = eta_schedule_2 = lambda n: 0.02 / (1 + n)\n")
+    run = fluxmagic.Run(space["loss"], space["data"], "SGD", epochs=4, seed=1, hypers={"η": space["η_schedule"]})
+    run.step(4)
+    run.set(η=space["η_schedule_2"])
+    run.step(4)
+    run.set(η=space["η_schedule"])
+    run.step(2)
+    run.save(tmp_path / "run.npz")
+    script = run.as_code()
+    assert 'schedules={"η": [eta_schedule, eta_schedule_2]}' in script
+    assert execute(tmp_path, script) == [bits(space["model"]), "10"]
+
+
+def test_a_cell_that_is_no_function_is_refused(tmp_path):
+    space = experiment(tmp_path)
+    run = fluxmagic.Run(space["loss"], space["data"], "SGD")
+    run.step()
+    run.source = Source("x, y", "data", "from math import *\nloss(x, y)")
+    with pytest.raises(ValueError, match=r"written as a function of a script: import \* only allowed"):
+        run.as_code()

@@ -317,8 +317,25 @@ def test_a_class_of_one_s_own_that_is_called_like_a_schedule_is_not_taken_for_it
     with pytest.raises(ArchiveError, match="have to be passed again"):
         Run.load(tmp_path / "a", run.loss, run.data, [W])
     Run.load(tmp_path / "a", run.loss, run.data, [W], schedules={"eta": cosine(0.1, 0.5)})
-    with pytest.raises(TypeError, match=r"schedules: η is a function of the number of updates, not 0\.1"):
+    with pytest.raises(TypeError, match=r"η is a function of the number of updates, or a list, not 0\.1"):
         Run.load(tmp_path / "a", run.loss, run.data, [W], schedules={"η": 0.1})
+
+
+def test_several_schedules_of_one_s_own_for_one_dial_are_told_apart(tmp_path):
+    f, g = (lambda n: 0.1 / (1 + n)), (lambda n: 0.2 / (1 + n))
+    run, W = line(hypers={"η": f}, epochs=4)
+    run.step(2)
+    run.set(η=g)
+    run.step(2)
+    run.set(η=f)
+    run.step(2)
+    run.save(tmp_path / "a")
+    with pytest.raises(ArchiveError, match=r'schedules=\{"η": \[2 functions\]\}'):
+        Run.load(tmp_path / "a", run.loss, run.data, [W], schedules={"η": f})
+    Run.load(tmp_path / "a").save(tmp_path / "b")  # not there, and told apart all the same
+    loaded = Run.load(tmp_path / "b", run.loss, run.data, [W], schedules={"η": [f, g]})
+    assert loaded.events == run.events
+    loaded.replay()
 
 
 def test_weights_that_are_not_finite_are_loaded_as_they_were_saved_with_a_warning(tmp_path):

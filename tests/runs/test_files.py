@@ -86,7 +86,7 @@ def test_a_schedule_of_one_s_own_has_to_be_passed_again(tmp_path):
     run.set(η=lambda n: 0.1 / (1 + n), decay=cosine(0.1, 5), weightdecay=onecycle(0.1, 7))
     run.step(2)
     run.save(tmp_path / "a")
-    with pytest.raises(ArchiveError, match=r"schedules of one's own have to be passed again: schedules=\{η: …\}"):
+    with pytest.raises(ArchiveError, match=r'passed again: Run.load\(…, schedules=\{"η": …\}\)'):
         Run.load(tmp_path / "a", run.loss, run.data, [W])
     again = Run.load(tmp_path / "a", run.loss, run.data, [W], schedules={"η": lambda n: 0.1 / (1 + n)})
     again.step(1)
