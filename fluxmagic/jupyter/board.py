@@ -23,6 +23,7 @@ from fluxmagic.jupyter import text
 from fluxmagic.jupyter import widgets as w
 from fluxmagic.optimise import OPTIMISERS, Hyper
 from fluxmagic.runs import Run
+from fluxmagic.runs.code import saved_script
 
 __all__ = ["Board", "Dial"]
 
@@ -402,7 +403,7 @@ class Board:
     def _write(self) -> None:
         def write() -> bool:
             shown = self._code.layout.display != "none"
-            self._code.value = "" if shown else self.run.as_code()
+            self._code.value = "" if shown else saved_script(self.run)
             self._code.layout.display = "none" if shown else None
             return False
 

@@ -19,7 +19,7 @@ from fluxmagic.jupyter.settings import dials, evaluate, optimiser, whole
 from fluxmagic.jupyter.text import progress, summary
 from fluxmagic.optimise import NotFinite, Optimiser
 from fluxmagic.runs import Run
-from fluxmagic.runs.code import own_schedules
+from fluxmagic.runs.code import own_schedules, saved_script
 
 __all__ = ["COMMANDS", "drive_here", "one_line"]
 
@@ -179,7 +179,7 @@ def branch(ip: Any, name: str, rest: str) -> None:
 
 
 def code(ip: Any, name: str, rest: str) -> None:
-    print(_run(ip, name).as_code(), end="")
+    print(saved_script(_run(ip, name), name), end="")
 
 
 def save(ip: Any, name: str, rest: str) -> None:
@@ -219,7 +219,7 @@ COMMANDS: dict[str, tuple[Callable[[Any, str, str], None], str, str]] = {
     "swap": (swap, "OPTIMISER [dial=value …]", "go on with another optimiser"),
     "rewind": (rewind, "N", "go back to where it was after N steps"),
     "branch": (branch, "NEW [OPTIMISER] [dial=value …]", "a second run from here, in the variable NEW"),
-    "code": (code, "", "a script that does the same"),
+    "code": (code, "", "a script that does the same; the run is saved beside it"),
     "save": (save, "PATH", "write it to a file"),
     "load": (load, "PATH", "read one that was saved, of this run's loss and data"),
     "compare": (compare, "RUN RUN …", "the curves of runs, one over the other"),

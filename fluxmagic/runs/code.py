@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import itertools
+import os
 import re
 import symtable
 import textwrap
@@ -13,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import fluxmagic
 from fluxmagic.names import ascii_name
 from fluxmagic.optimise.schedules import is_ready_made
+from fluxmagic.runs import archive
+from fluxmagic.runs.archive import ArchiveError
 from fluxmagic.runs.record import Event, Record
 
 if TYPE_CHECKING:
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 _TIME = re.compile(r"""get_ipython\(\)\.run_line_magic\('time', ('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\)""")
 """What IPython makes of `%time EXPRESSION`; parameters could not be found in its text."""
 
-__all__ = ["Source", "as_code", "own_schedules"]
+__all__ = ["Source", "as_code", "own_schedules", "saved_script"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +93,44 @@ def as_code(run: Run, module: str, path: Any) -> str:
     except SyntaxError as error:
         raise ValueError(f"the cell cannot be written as a function of a script: {error.msg}") from None
     return script
+
+
+def saved_script(run: Run, name: str | None = None) -> str:
+    """Save a run beside the script that loads it, and give the script.
+
+    Parameters
+    ----------
+    run : Run
+    name : str, optional
+        The file is NAME.npz in the working directory; NAME-2.npz, and so on, where that is not a file of this run.
+        Default: the run's name.
+
+    Returns
+    -------
+    str
+        Its first line says where the run is.
+
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        If the run cannot be saved; see `Run.save`.
+    """
+    stem = re.sub(r"[^\w.-]+", "_", str(name or run.name or "run")).strip("._") or "run"
+    stem = stem.encode()[:200].decode(errors="ignore")
+    path = f"{stem}.npz"
+    for i in itertools.count(2):
+        if not os.path.lexists(path) or _is_of(run, path):
+            break
+        path = f"{stem}-{i}.npz"
+    run.save(path)
+    return f"# The run is saved in {path}\n{run.as_code(path=path)}"
+
+
+def _is_of(run: Run, path: str) -> bool:
+    try:
+        return archive.read(path, "run")[0].get("id") == run.id
+    except (ArchiveError, OSError):
+        return False
 
 
 def own_schedules(record: Record) -> dict[str, list[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import weakref
 
@@ -231,12 +232,30 @@ def test_summary_and_progress_are_printed(shell):
     assert re.search(r"loss \S+ → \S+, best \S+ at step \d", printed)
 
 
-def test_the_run_can_be_made_into_a_script_with_the_cells_body(shell):
-    shell(f"%%train {DATA}\nz = model(x)\nlogitcrossentropy(z, y)")
-    code = shell("%train code")
+def test_the_run_can_be_made_into_a_script_with_the_cells_body(shell, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shell(f"%%train {DATA} --name fit\nz = model(x)\n%time logitcrossentropy(z, y)")
+    code = shell("%train code --name fit")
     assert "    z = model(x)\n    return logitcrossentropy(z, y)" in code
-    assert "return batches(X, Y, 20)" in code
+    assert "return zip(batches(X, Y, 20))" in code
     compile(code, "script", "exec")
+    assert code.startswith("# The run is saved in fit.npz\n")
+    assert os.listdir() == ["fit.npz"]
+
+
+def test_the_file_beside_a_script_is_never_another_run_s(shell, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.npz").write_text("mine")
+    (tmp_path / "run-2.npz").symlink_to("nothing")
+    shell(f"%%train {DATA}\n{LOSS}")
+    assert "# The run is saved in run-3.npz" in shell("%train code")
+    assert "# The run is saved in run-3.npz" in shell("%train code")
+    shell(f"%%train {DATA}\n{LOSS}")
+    assert "# The run is saved in run-4.npz" in shell("%train code")
+    shell("%train load run-3.npz")
+    assert "'run-3.npz'" in shell("%train code")
+    assert (tmp_path / "run.npz").read_text() == "mine"
+    assert sorted(os.listdir()) == ["run-2.npz", "run-3.npz", "run-4.npz", "run.npz"]
 
 
 # -- again ---------------------------------------------------------------------------------------------------
@@ -562,7 +581,7 @@ def test_a_run_is_rewound_branched_and_compared(shell):
     assert "Comparison(run, other)" in shell("%train compare run other")
 
 
-def test_a_run_goes_into_a_file_and_comes_back(shell, tmp_path):
+def test_a_run_goes_into_a_file_and_comes_back(shell, tmp_path, monkeypatch):
     shell(f"%%train {DATA}\n{LOSS}")
     run, trained = shell["run"], weights(shell)
     path = tmp_path / "a run.flux"
@@ -572,7 +591,19 @@ def test_a_run_goes_into_a_file_and_comes_back(shell, tmp_path):
     assert shell["run"] is not run
     assert same(trained, weights(shell))
     assert np.array_equal(shell["run"].history["loss"], run.history["loss"])
+    monkeypatch.chdir(tmp_path)
     assert "model(x)" in shell("%train code")
+
+
+def test_a_run_comes_back_with_the_schedules_of_the_one_that_is_there(shell, tmp_path):
+    shell(f"%%train {DATA} --η 'lambda n: 0.1 / (1 + n)'\n{LOSS}".replace("'", ""))
+    shell(f"%train save {tmp_path / 'a'}")
+    before = shell["run"].events
+    shell(f"%train load {tmp_path / 'a'}")
+    shell["run"].replay()
+    assert shell["run"].events == before
+    shell(f"%%train {DATA}\n{LOSS}")
+    assert 'Run.load(…, schedules={"η": …})' in shell.refuses(f"%train load {tmp_path / 'a'}")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -690,7 +691,8 @@ def test_in_a_panel_a_branch_takes_the_runs_place(namespace, monkeypatch):
         thread.submit(asyncio.run, use()).result(60)
 
 
-def test_copy_as_code_shows_the_script_and_puts_it_away():
+def test_copy_as_code_shows_the_script_and_puts_it_away(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     run = quadratic()
     board = Board(run)
     run.step(5)
@@ -699,6 +701,7 @@ def test_copy_as_code_shows_the_script_and_puts_it_away():
     board.serve()
     assert board._code.layout.display is None
     assert "run.set(η=0.3)" in board._code.value
+    assert os.listdir() == ["run.npz"]
     board._copy.click()
     board.serve()
     assert board._code.layout.display == "none"
