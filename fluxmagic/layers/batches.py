@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fluxmagic import random
+from fluxmagic.layers.features import as_array
 from fluxmagic.tracker import data
 
 __all__ = ["as_rows", "batches", "check_size"]
@@ -15,16 +16,14 @@ __all__ = ["as_rows", "batches", "check_size"]
 
 def as_rows(name: str, a: Any) -> np.ndarray:
     """An array that has rows.  A memory map stays one."""
-    if isinstance(a, np.ma.MaskedArray):
-        raise TypeError(f"{name}: a masked array would lose its mask; fill it first (a.filled(...))")
-    if isinstance(a, np.ndarray):
+    if isinstance(a, np.ndarray) and not isinstance(a, np.ma.MaskedArray):
         rows = a
     else:
         each = f"several arrays are given one by one, as in batches(X, Y, 32), not as a {type(a).__name__}"
         if isinstance(a, tuple) and any(np.ndim(data(v)) for v in a if hasattr(v, "shape")):
             raise TypeError(f"{name}: {each}; rows of one array come as np.stack(rows)")
         try:
-            rows = np.asarray(data(a))
+            rows = as_array(name, data(a))
         except ValueError as error:
             raise ValueError(f"{name}: rows of one array have one shape ({error}); {each}") from None
     if not rows.ndim:

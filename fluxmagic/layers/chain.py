@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, overload
 
 from fluxmagic.layers.parameters import named_params
@@ -33,7 +33,8 @@ class Chain:
     def __init__(self, *layers: Callable[..., Any]) -> None:
         for layer in layers:
             if not callable(layer):
-                raise TypeError(f"Chain takes layers and functions, not {layer!r}")
+                fix = ": Chain(*layers) takes them from a list" if isinstance(layer, Iterable) else ""
+                raise TypeError(f"Chain takes layers and functions, not {layer!r}{fix}")
         self.layers = layers
 
     def __call__(self, x: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fluxmagic import random
+from fluxmagic.layers.features import as_array
 from fluxmagic.layers.mode import TwoModes
 from fluxmagic.tracker import Tracked
 
@@ -64,8 +65,10 @@ class Dropout(TwoModes):
         self._p = float(p)
 
     def __call__(self, x: Any) -> Any:
-        if not isinstance(x, (np.ndarray, Tracked)):
-            x = np.asarray(x)
+        if type(x) is not np.ndarray and not isinstance(x, Tracked):
+            x = as_array("Dropout", x)
+        if x.dtype.kind not in "fiub":
+            raise TypeError(f"{self!r} takes numbers, not {x.dtype}")
         if not (self._p and self.training):
             return x
         dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)

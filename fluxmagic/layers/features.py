@@ -8,7 +8,14 @@ import numpy as np
 
 from fluxmagic.tracker import Tracked
 
-__all__ = ["as_features", "check_dtype", "check_width"]
+__all__ = ["as_array", "as_features", "check_dtype", "check_width"]
+
+
+def as_array(name: str, x: Any) -> np.ndarray:
+    """Anything untracked as an array.  A masked one is refused: what it hides would count."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name}: a masked array would lose its mask; fill it first (a.filled(...))")
+    return np.asarray(x)
 
 
 def as_features(layer: Any, x: Any, n: int, dtype: np.dtype[Any]) -> Any:
@@ -17,7 +24,9 @@ def as_features(layer: Any, x: Any, n: int, dtype: np.dtype[Any]) -> Any:
         x = np.asarray(x)
     if x.dtype != dtype:
         if x.dtype.kind not in "fiub":
-            fix = ": x.astype(float) makes numbers of columns of several types" if x.dtype.kind == "O" else ""
+            fix = (
+                ": x.astype(float) makes numbers of columns of several types" if x.ndim and x.dtype.kind == "O" else ""
+            )
             raise TypeError(f"{layer!r} takes numbers, not {x.dtype}{fix}")
         x = x.astype(dtype)
     if not x.ndim or x.shape[-1] != n:

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from fluxmagic.layers.features import as_array
+from fluxmagic.tracker import data
+
 __all__ = ["check_labels", "from_text", "is_onehot", "onehot"]
 
 
@@ -71,7 +74,7 @@ def onehot(labels: Any, n: int) -> np.ndarray:
     array([[1., 0., 0.],
            [0., 0., 1.]], dtype=float32)
     """
-    labels = np.asarray(labels)
+    labels = as_array("onehot", data(labels))
     if not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 1:
         raise ValueError(f"onehot(labels, n): n is the number of classes, a positive integer, not {n!r}")
     check_labels("onehot", labels, int(n))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fluxmagic.layers.activations import logsoftmax, softplus
+from fluxmagic.layers.features import as_array
 from fluxmagic.layers.labels import check_labels, from_text, is_onehot
 from fluxmagic.tracker import Tracked, data
 from fluxmagic.tracker.rules.neural import mean_square, softmax_crossentropy
@@ -23,7 +24,7 @@ __all__ = [
 
 def _floats(name: str, prediction: Any) -> np.ndarray:
     """A plain prediction as an array of floating point."""
-    prediction = np.asarray(prediction)
+    prediction = as_array(name, prediction)
     if prediction.dtype.kind != "f":
         if prediction.dtype.kind not in "iub":
             raise TypeError(f"{name}: predictions are numbers, not {prediction.dtype}")
@@ -42,8 +43,8 @@ def _pair(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
     """Both as arrays of the prediction's dtype and of one shape: (n,) against (n, 1) would silently give (n, n)."""
     if not isinstance(prediction, Tracked):
         prediction = _floats(name, prediction)
-    if not isinstance(target, (np.ndarray, Tracked)):
-        target = np.asarray(target)
+    if type(target) is not np.ndarray and not isinstance(target, Tracked):
+        target = as_array(name, target)
     if target.shape != prediction.shape and target.shape != ():
         raise ValueError(
             f"{name}: prediction of shape {prediction.shape} and target of shape {target.shape} differ"
@@ -135,8 +136,8 @@ def _classes(name: str, prediction: Any, target: Any) -> tuple[Any, Any, bool]:
         value = prediction.value
     else:
         value = prediction = _floats(name, prediction)
-    if not isinstance(target, (np.ndarray, Tracked)):
-        target = np.asarray(target)
+    if type(target) is not np.ndarray and not isinstance(target, Tracked):
+        target = as_array(name, target)
     shape = value.shape
     if not shape:
         raise ValueError(f"{name}: the prediction is a scalar; it needs an axis of classes, its last")

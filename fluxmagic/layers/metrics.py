@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fluxmagic.layers.features import as_array
 from fluxmagic.layers.labels import check_labels, is_onehot
 from fluxmagic.tracker import data
 
@@ -14,7 +15,7 @@ __all__ = ["accuracy", "binaryaccuracy"]
 
 
 def _plain(name: str, what: str, x: Any, fix: str = "") -> np.ndarray:
-    x = np.asarray(data(x))
+    x = as_array(name, data(x))
     if x.dtype.kind not in "fiub":
         raise TypeError(f"{name}: {what} are numbers, not {x.dtype}{fix}")
     return x  # type: ignore[no-any-return]
@@ -52,7 +53,7 @@ def accuracy(prediction: Any, labels: Any) -> float:
     >>> accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1])
     0.5
     """
-    prediction, labels = _plain("accuracy", "predictions", prediction), np.asarray(data(labels))
+    prediction, labels = _plain("accuracy", "predictions", prediction), as_array("accuracy", data(labels))
     shape = prediction.shape
     if len(shape) != 2 or shape[1] < 2:
         fix = "binaryaccuracy takes one prediction a row"

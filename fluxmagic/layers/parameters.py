@@ -280,7 +280,8 @@ def loadparams(m: Any, xs: Any) -> None:
     Raises
     ------
     ValueError
-        If there are too many or too few, or a shape differs; it lists all that do.
+        If there are too many or too few, a shape differs (it lists all that do), or a number is too large for the
+        parameter's dtype.
     TypeError
         If one is not made of real numbers.
 
@@ -309,5 +310,10 @@ def loadparams(m: Any, xs: Any) -> None:
     for v in values:
         if v.dtype.kind not in "fiub":
             raise TypeError(f"loadparams: parameters are real numbers, not {v.dtype}")
-    for (_, p), v in zip(found, values, strict=True):
-        p.data = v
+    with np.errstate(over="ignore"):
+        fitted = [v.astype(p.dtype) for (_, p), v in zip(found, values, strict=True)]
+    for i, ((path, p), v, new) in enumerate(zip(found, values, fitted, strict=True)):
+        if not np.array_equal(np.isfinite(v), np.isfinite(new)):
+            raise ValueError(f"loadparams: {path or i}: a number of {v.dtype} is too large for {p.dtype}")
+    for (_, p), new in zip(found, fitted, strict=True):
+        p.data = new

@@ -85,6 +85,16 @@ def test_class_numbers_for_rows_of_outputs_are_refused_and_named(loss):
 
 
 @pytest.mark.parametrize("loss", EVERY)
+def test_masked_arrays_are_refused_since_what_they_hide_would_count(loss):
+    x, hidden = np.full((2, 2), 0.5), np.ma.masked_equal(np.eye(2), 0)
+    for args in ((x, hidden), (hidden, x)):
+        with pytest.raises(TypeError, match=rf"{loss.__name__}: a masked array would lose its mask; fill it first"):
+            loss(*args)
+    with pytest.raises(TypeError, match="onehot: a masked array"):
+        onehot(np.ma.masked_equal([0, 1], 1), 2)
+
+
+@pytest.mark.parametrize("loss", EVERY)
 def test_text_is_refused_and_the_way_to_class_numbers_is_named(loss):
     names = np.array(["cat", "dog", "cat"])
     message = "not <U3: np.unique(labels, return_inverse=True)[1] gives class numbers for text"

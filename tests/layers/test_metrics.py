@@ -104,5 +104,13 @@ def test_binaryaccuracy_refuses_what_fits_by_accident(args, error, message):
         binaryaccuracy(*args)
 
 
+@pytest.mark.parametrize("metric", [accuracy, binaryaccuracy])
+def test_masked_arrays_are_refused(metric):
+    x = X if metric is accuracy else X[:, 0]
+    for args in ((np.ma.masked_less(x, 0.5), [1, 0, 1, 0]), (x, np.ma.masked_equal([1, 0, 1, 0], 1))):
+        with pytest.raises(TypeError, match=rf"{metric.__name__}: a masked array would lose its mask"):
+            metric(*args)
+
+
 def test_a_probability_past_1_by_rounding_is_one():
     assert binaryaccuracy(np.array([1 + 1e-7, -1e-7], np.float32), [1, 0]) == 1.0

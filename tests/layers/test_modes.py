@@ -202,6 +202,15 @@ def test_a_probability_out_of_range_is_refused_also_later(p):
     assert layer.p == 0.5
 
 
+@pytest.mark.parametrize("p", [0.0, 0.5])
+@pytest.mark.parametrize("x", [["a", "b"], np.array([1, None]), np.array([1j])])
+def test_dropout_of_what_is_no_number_is_refused(p, x):
+    with pytest.raises(TypeError, match=r"Dropout\(.*\) takes numbers, not"):
+        Dropout(p)(x)
+    with pytest.raises(TypeError, match="Dropout: a masked array would lose its mask"):
+        Dropout(p)(np.ma.masked_equal([1.0, 2.0], 1))
+
+
 def test_dropout_follows_the_seed_and_copies_follow_it_too():
     layer, x = Dropout(0.5), np.ones(50)
     twin = copy.deepcopy(layer)

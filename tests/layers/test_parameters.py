@@ -376,6 +376,15 @@ def test_loadparams_checks_everything_before_it_assigns_anything(spoil, error, m
         np.testing.assert_array_equal(p.data, old)
 
 
+def test_a_number_too_large_for_the_parameter_is_refused_before_anything_is_assigned():
+    W, b = param(np.ones(1, np.float32)), param(np.ones(2, np.float32))
+    with pytest.raises(ValueError, match=r"loadparams: \[1\]: a number of float64 is too large for float32"):
+        loadparams([W, b], [np.zeros(1), np.array([1e300, 0])])
+    assert (W.data.tolist(), b.data.tolist()) == ([1], [1, 1])
+    loadparams([W, b], [np.zeros(1), np.array([np.inf, 3])])
+    assert b.data.tolist() == [np.inf, 3]
+
+
 def test_loadparams_into_nothing_is_an_error():
     with pytest.raises(ValueError, match="found no parameter"):
         loadparams([], [])
