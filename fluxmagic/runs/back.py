@@ -14,7 +14,7 @@ from fluxmagic.runs.environment import NUMERICS
 from fluxmagic.runs.feed import END
 from fluxmagic.runs.gear import optimiser
 from fluxmagic.runs.lines import Line
-from fluxmagic.runs.record import Record
+from fluxmagic.runs.record import Event, Record
 from fluxmagic.runs.snapshot import Kept, Snapshot, copies, put, restore_generators
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def take_up(run: Run, line: Line) -> None:
     """Be where a run stood; its state's name is not changed."""
     run._record = line.record
     restore(run, line.now)
-    run._best = line.best
+    run._best, run._behind = line.best, None
     show(run, line.shown)
 
 
@@ -115,14 +115,19 @@ def again(run: Run, s: Snapshot, record: Record, until: int) -> None:
         run._end_epoch(record)
 
 
+def make(run: Run, event: Event) -> None:
+    """Make a turn or a swap."""
+    if event.name == "opt":
+        run._swap(optimiser(event.new))
+    else:
+        run._turn({event.name: event.new})
+
+
 def redo(run: Run, record: Record, step: int) -> None:
     """Do what was done between two steps: turns, swaps, best weights put back."""
     for event in record.events:
         if event.step == step:
-            if event.name == "opt":
-                run._swap(optimiser(event.new))
-            else:
-                run._turn({event.name: event.new})
+            make(run, event)
     for after, best in record.put_back:
         if after == step:
             run._put_back(best, record)

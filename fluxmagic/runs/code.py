@@ -76,8 +76,9 @@ def as_code(run: Run, module: str, path: Any) -> str:
         head += [f"from fluxmagic.optimise import {', '.join(sorted(used))}"]
     names = [_schedule_name(k, i) for k, found in own.items() for i in range(len(found))]
     if run.source is None:
-        head += [f"from {module} import {', '.join(['data', 'loss', 'model', *names])}", ""]
-        what = "loss, data, params(model)" + ", model=model" * (run.model is not None)
+        data = [] if run.data is None else ["data"]
+        head += [f"from {module} import {', '.join([*data, 'loss', 'model', *names])}", ""]
+        what = f"loss, {'data' if data else None}, params(model)" + ", model=model" * (run.model is not None)
     else:
         functions, what = _cell(run.source)
         head += [f"from {module} import *  # what the cell names: data, model, functions"]

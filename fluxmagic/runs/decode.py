@@ -19,6 +19,7 @@ from fluxmagic.optimise import schedules as ready_made
 from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
 from fluxmagic.runs.archive import ArchiveError
 from fluxmagic.runs.record import Event, Record
+from fluxmagic.runs.turns import Turns
 
 __all__ = ["SavedRun", "SavedSnapshot", "decode", "generator_state"]
 
@@ -47,7 +48,8 @@ class SavedRun:
 
     id: str
     name: str | None
-    epochs: int
+    epochs: int | None
+    steps: int | None
     seed: Any
     state: str
     environment: dict[str, Any]
@@ -81,7 +83,7 @@ def decode(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], schedules:
     reader = _Reader(schedules)
     record = _record(meta, arrays, reader)
     in_force = next((e.new for e in reversed(record.events) if e.name == "opt"), record.opt)
-    seed = meta["seed"]
+    steps, seed = meta.get("steps"), meta["seed"]
     if isinstance(seed, dict):
         _seed_sequence(seed)
     elif seed is not None:
@@ -101,7 +103,8 @@ def decode(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], schedules:
     return SavedRun(
         _text("id", meta.get("id", "")),
         None if meta["name"] is None else _text("name", meta["name"]),
-        _whole("epochs", meta["epochs"], low=1),
+        None if steps is not None else _whole("epochs", meta["epochs"], low=1),
+        None if steps is None else _whole("steps", steps, low=1),
         seed,
         _one_of("state", meta["state"], STATES),
         _environment(meta["environment"]),
@@ -176,9 +179,30 @@ def _record(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], reader: _
     after = _steps("put_back", [a for a, _ in put_back], n, low=1, twice=True)
     record.put_back = [(a, _whole("put_back", best, high=a)) for a, (_, best) in zip(after, put_back, strict=True)]
     kept = meta.get("kept")
-    record.kept = None if kept is None else _whole("kept", kept, low=1, high=n)
+    record.kept = None if kept is None else _whole("kept", kept, high=n)
+    record.stepwise = _one_of("stepwise", meta.get("stepwise", False), (False, True))
+    record.planned = _whole("planned", meta.get("planned", -1), low=-1, high=n)
+    record.plan = _plan(_list("plan", meta.get("plan", [])), cls, reader)
     record.events = _events(_list("events", meta["events"]), n, cls, reader)
     return record
+
+
+def _plan(events: list[Any], cls: type[Optimiser], reader: _Reader) -> Turns:
+    """Turns that are to be made: what was in force before them in another run says nothing here."""
+    found = []
+    for e in events:
+        if len(_list("a turn", e)) != 4:
+            raise _wrong("a turn", e, "step, name, old, new")
+        step, name, _, new = e
+        if name == "opt":
+            cls = reader.optimiser(new)
+        else:
+            new = reader.dial(cls, name, new)
+        found.append(Event(_whole("a turn's step", step), name, None, new))
+    try:
+        return Turns(found)
+    except ValueError as error:
+        raise ArchiveError(str(error)) from None
 
 
 def _events(events: list[Any], n: int, cls: type[Optimiser], reader: _Reader) -> list[Event]:
@@ -324,9 +348,9 @@ def _text(what: str, x: Any) -> str:
     return x
 
 
-def _one_of(what: str, x: Any, right: tuple[str, ...] | list[str]) -> str:
-    if not isinstance(x, str) or x not in right:
-        raise _wrong(what, x, f"one of {', '.join(right)}")
+def _one_of(what: str, x: Any, right: tuple[Any, ...] | list[str]) -> Any:
+    if not isinstance(x, (str, bool)) or x not in right:
+        raise _wrong(what, x, f"one of {', '.join(map(str, right))}")
     return x
 
 

@@ -47,6 +47,8 @@ def _encode(run: Any, start: Snapshot) -> tuple[dict[str, Any], dict[str, np.nda
         "fluxmagic": fluxmagic.__version__,
         "name": None if run.name is None else str(run.name),
         "epochs": run.epochs,
+        "steps": run.step_limit,
+        "stepwise": record.stepwise,
         "seed": _seed_to_json(run.seed),
         "state": "paused" if run.state == "running" else run.state,
         "environment": run._environment,
@@ -59,6 +61,8 @@ def _encode(run: Any, start: Snapshot) -> tuple[dict[str, Any], dict[str, np.nda
         "refused": record.refused,
         "put_back": record.put_back,
         "kept": record.kept,
+        "plan": [tuple(e) for e in record.plan],
+        "planned": record.planned,
         "epoch_starts": record.epochs,
         "checks": record.checks,
         "events": [(s, k, *(_dial_to_json(k, x, own) for x in turn)) for s, k, *turn in record.events],
@@ -177,7 +181,7 @@ def load(
 ) -> Any:
     """Read a run from a file; see `Run.load`."""
     look = loss is None and data is None and params is None
-    if not look and (loss is None or data is None or params is None):
+    if not look and (loss is None or params is None):
         raise TypeError("Run.load takes all of loss, data and params, or none of them to look at the run")
     for name, schedule in (schedules or {}).items():
         if not all(map(callable, schedule if isinstance(schedule, (list, tuple)) else [schedule])):
@@ -185,6 +189,9 @@ def load(
     meta, arrays = archive.read(path, "run")
     try:
         saved = decode(meta, arrays, schedules or (None if look else {}))
+        if not look and (data is None) != saved.record.stepwise:
+            has = "takes no batch: data is None" if saved.record.stepwise else "has data: give it"
+            raise ArchiveError(f"the loss of this run {has}")
         if not look:
             return _build(cls, path, saved, arrays, loss, data, list(params or ()), options)
         missing = NotGiven(path)
@@ -211,7 +218,14 @@ def _build(
 ) -> Any:
     # First all checks, on what was read and on a run that nobody has seen yet; then the weights.
     run = cls(
-        loss, data, saved.record.opt, epochs=saved.epochs, seed=_seed(saved.seed), name=saved.name, **dict(options)
+        loss,
+        data,
+        saved.record.opt,
+        epochs=saved.epochs,
+        steps=saved.steps,
+        seed=_seed(saved.seed),
+        name=saved.name,
+        **dict(options),
     )
     run.id = saved.id or run.id
     if isinstance(loss, NotGiven):

@@ -73,7 +73,10 @@ class Gear:
             self._wish(optimiser(opt), checked(optimiser(opt), hypers or {}))
         else:
             if hypers:
-                raise TypeError("hypers go with the name or class of an optimiser; this one is made already")
+                raise TypeError(
+                    f"{', '.join(hypers)}: hyper-parameters go with the name or class of an optimiser, and this one is "
+                    "made already"
+                )
             if not callable(opt) and not (isinstance(opt, (list, tuple)) and opt and all(map(callable, opt))):
                 raise TypeError(f"opt is an optimiser or a function, not a {type(opt).__name__}")
             self.opt = opt

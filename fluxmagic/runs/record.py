@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,7 +84,7 @@ class Record:
         self.events: list[Event] = []
         self.put_back: list[tuple[int, int]] = []  # after how many steps the weights of which step were put back
         self.kept: int | None = None  # the step whose weights were put back when the run ended here
-        self.plan: Sequence[Event] = ()  # turns of another run, to be made at their steps
+        self.plan: Any = ()  # `Turns` of another run, to be made at their steps
         self.planned = -1  # the last step at which that was done
         self._best: Best | None = None
         self._seen: tuple[int, Best | None] = 0, None  # where every step is an epoch: the best of so many

@@ -57,6 +57,7 @@ from fluxmagic.runs.snapshot import (
     put,
     restore_generators,
 )
+from fluxmagic.runs.turns import Turns
 from fluxmagic.tracker import Param, Tracked, leaves
 
 __all__ = ["NotRepeated", "Run"]
@@ -77,13 +78,16 @@ class Run:
     ----------
     loss : callable
         Of a batch, to a scalar.
-    data : iterable, or function without arguments
+    data : iterable, or function without arguments, or None
         Gives the batches of an epoch: tuples, the loss's arguments, or single arrays.  It is gone through
-        afresh every epoch; a function is called to make it.
+        afresh every epoch; a function is called to make it.  None: the loss takes no batch, `steps` says how often
+        it is computed, and every step is an epoch for `until` and `patience`.
     opt : Optimiser, type, str or callable
         An optimiser; or the class or name of one, which is then given the parameters of the first batch's
         loss; or any function that updates parameters and clears their gradients.
-    epochs : int
+    epochs : int, default 1
+    steps : int, optional
+        In place of `epochs`: the run ends after so many steps, in the middle of an epoch too.
     valid : array or tuple of arrays, iterable of batches, or function that returns such, optional
         What the loss is validated on after every epoch.  Arrays are passed whole, in one call; where they are too
         large for that, give `batches(X, Y, size)`: of batches the mean is taken, weighted by their rows.
@@ -92,10 +96,11 @@ class Run:
     model : optional
         What is trained, for names in errors; default: what the loss refers to.
     seed : int, optional
-        Of a generator of its own, which the run draws from in place of the default one: order of the data, dropout.
+        Of the generator of its own that the run draws from in place of the default one: order of the data, dropout.
+        Without it that generator is seeded from the default one at the first step.
     name : str, optional
     hypers : dict, optional
-        Hyper-parameters, where `opt` is a class or a name.
+        As `**dials`.
     until : function of the run, or Condition, optional
         The run ends after an epoch for which it is true; a `Condition` is a function of `epoch_values`.
     patience : int, optional
@@ -109,6 +114,10 @@ class Run:
         Memory for snapshots beside that of the start.
     log : path, optional
         A file to which a line of JSON is written for every step, epoch and turn.
+    turns : Turns or iterable of Event, optional
+        Turns of another run, to be made after the same steps.
+    **dials : float or callable
+        Hyper-parameters by name, where `opt` is a class or a name.
 
     Attributes
     ----------
@@ -152,10 +161,11 @@ class Run:
     def __init__(
         self,
         loss: Callable[..., Any],
-        data: Iterable[Any] | Callable[[], Iterable[Any]],
+        data: Iterable[Any] | Callable[[], Iterable[Any]] | None,
         opt: Any,
         *,
-        epochs: int = 1,
+        epochs: int | None = None,
+        steps: int | None = None,
         valid: Any = None,
         metrics: Mapping[str, Callable[..., Any]] | None = None,
         model: Any = None,
@@ -167,12 +177,23 @@ class Run:
         strict: bool = False,
         snapshot_bytes: int = 64_000_000,
         log: Any = None,
+        turns: Iterable[Any] = (),
+        **dials: Any,
     ) -> None:
         if not callable(loss):
             raise TypeError(f"loss is a function of a batch, not a {type(loss).__name__}")
         self.loss = loss
         self.data = data
-        self.epochs = _positive("epochs", epochs)
+        if steps is not None and epochs is not None:
+            raise ValueError("a run ends after its epochs or after its steps: give one of the two")
+        if data is None:
+            if steps is None:
+                raise ValueError("a loss that takes no batch is computed so many times: give steps")
+            if valid is not None or metrics:
+                raise ValueError("valid and metrics are evaluated after an epoch of data, and data is None")
+        #: None where `step_limit` says when the run ends
+        self.epochs: Any = None if steps is not None else _positive("epochs", 1 if epochs is None else epochs)
+        self.step_limit: int | None = None if steps is None else _positive("steps", steps)
         self.valid = valid
         self.metrics = dict(metrics or {})
         self.model = model
@@ -183,7 +204,7 @@ class Run:
         self.patience = None if patience is None else _positive("patience", patience)
         if isinstance(valid, Iterator):
             raise TypeError("valid is a generator, which can be gone through once: pass a list, or a function")
-        if isinstance(data, Iterator) and self.epochs > 1:
+        if isinstance(data, Iterator) and (self.epochs or 1) > 1:
             raise ValueError(
                 f"the data is a {type(data).__name__}, which can be gone through once, and epochs is {epochs}: pass a "
                 "list, batches(...), or a function that makes it"
@@ -202,9 +223,16 @@ class Run:
         self._closed = False  # no parameter is to turn up any more
         self._rng = None if seed is None else np.random.default_rng(seed)
         self._own_draws = random.own(self._rng)
-        self._gear = Gear(opt, hypers)
+        twice = sorted(dials.keys() & (hypers or {}).keys())
+        if twice:
+            raise TypeError(f"{twice[0]} is given twice")
+        self._gear = Gear(opt, {**(hypers or {}), **dials})
         self._feed = Feed(data)
-        self._record = Record(self._gear.first, self._gear.first_settings, self._gear.first_updates)
+        self._record = Record(
+            self._gear.first, self._gear.first_settings, self._gear.first_updates, stepwise=data is None
+        )
+        self._record.plan = Turns(turns)
+        self._record.plan.check(self._gear.cls)
         self._snapshots = Shelf(snapshot_bytes)
         self._abandoned = Abandoned(snapshot_bytes)
         self._trained: list[Param] = []
@@ -214,6 +242,7 @@ class Run:
         self._parked: tuple[Kept, Kept, GeneratorStates] | None = None
         self._apart: tuple[Kept, Kept] | None = None  # those of the last step, while the best are in their place
         self._best: tuple[int, tuple[Kept, Kept]] | None = None  # after how many steps, and what it was
+        self._behind: tuple[int, tuple[Kept, Kept]] | None = None  # the same, where the step before was judged
         self._environment: dict[str, Any] = {}
         self._requests: deque[Request] = deque()
         self._coming: deque[type[Optimiser]] = deque()  # what the requests will put in force
@@ -245,6 +274,11 @@ class Run:
         return list(self._record.events)
 
     @property
+    def turns(self) -> Turns:
+        """The turns as an object: `Run(..., turns=other.turns)` makes them in another run."""
+        return Turns(self._record.events)
+
+    @property
     def steps(self) -> int:
         """Steps taken."""
         return len(self._record.loss)
@@ -252,13 +286,20 @@ class Run:
     @property
     def epoch(self) -> int:
         """The epoch that the next step belongs to, from 1."""
-        return len(self._record.epochs)
+        return self._record.epochs_done + 1
+
+    @property
+    def total_steps(self) -> int | None:
+        """How many steps the run has in all, as far as that is known."""
+        if self.step_limit is not None:
+            return self.step_limit
+        return self.epochs * self.steps_per_epoch if self.steps_per_epoch else None
 
     @property
     def steps_per_epoch(self) -> int | None:
         """How many batches an epoch has, where the data says so or one was gone through."""
-        if self._feed.length is not None:
-            return self._feed.length
+        if self._record.stepwise or self._feed.length is not None:
+            return self._feed.length or 1
         starts = self._record.epochs
         return starts[1] - starts[0] if len(starts) > 1 else None
 
@@ -348,8 +389,11 @@ class Run:
 
     def __repr__(self) -> str:
         name = f"{self.name!r}, " if self.name else ""
-        epoch = f"epoch {min(self.epoch, self.epochs)}/{self.epochs}"
-        return f"Run({name}{self.opt_name}, {self.state}, {epoch}, {self.steps:,} steps)"
+        if self.step_limit is not None:
+            where = f"{self.steps:,}/{self.step_limit:,} steps"
+        else:
+            where = f"epoch {min(self.epoch, self.epochs)}/{self.epochs}, {self.steps:,} steps"
+        return f"Run({name}{self.opt_name}, {self.state}, {where})"
 
     # -- asking --------------------------------------------------------------------------------------------
 
@@ -484,8 +528,10 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done."""
-        return len(self._record.epochs) > self.epochs
+        """Whether all epochs, or steps, are done."""
+        if self.step_limit is not None:
+            return len(self._record.loss) >= self.step_limit
+        return self._record.epochs_done >= self.epochs  # type: ignore[no-any-return]
 
     def _begin(self) -> None:
         """Before the first step."""
@@ -495,8 +541,15 @@ class Run:
         self._at_start = generator_states(self._generators)
         self._environment = environment()
 
+    def _take_generator(self) -> None:
+        """A generator of its own: whoever draws from the default one meanwhile does not change the run."""
+        if self._rng is None:
+            self._rng = np.random.default_rng(random.generator().integers(1 << 63))
+            self._own_draws = random.own(self._rng)
+
     def _find_roots(self) -> None:
         """What changes in training beside the parameters: running statistics and generators."""
+        self._take_generator()
         roots = [self.loss] if self.model is None else [self.model, self.loss]
         if not isinstance(self.data, (list, tuple)):
             roots.append(self.data)
@@ -558,10 +611,11 @@ class Run:
             with self._lock, self._own_draws:
                 self._serve()
                 self._go_on()
+                self._make_turns()
                 before = self.steps
                 self._busy = True
                 try:
-                    self._stretch(1 if callbacks else n, until)
+                    self._stretch(min(1 if callbacks else n, self._room()), until)
                 finally:
                     self._busy = False
                 taken = self.steps - before
@@ -578,6 +632,24 @@ class Run:
                 break
         return value
 
+    def _make_turns(self) -> None:
+        """Make the turns of another run that are due."""
+        record = self._record
+        if record.plan and record.planned < self.steps:
+            record.planned = self.steps
+            for event in record.plan.due(self.steps):
+                cls = self.opt_class
+                if event.name == "opt" or (cls is not None and event.name in cls.hypers):
+                    back.make(self, event)
+                else:
+                    told = f"after step {event.step} {event.name} was to be turned, which {self.opt_name} does not have"
+                    warnings.warn(told, RuntimeWarning, stacklevel=2)
+
+    def _room(self) -> int:
+        """Steps to the next turn of another run, or to the end."""
+        ends = (self.step_limit, self._record.plan.next_after(self.steps) if self._record.plan else None)
+        return min((end - self.steps for end in ends if end is not None), default=FOREVER)
+
     def _stretch(self, n: int, until: float = math.inf, old: Record | None = None) -> None:
         """At most n steps, to the end of the epoch, until that time, or until somebody wants something.
 
@@ -590,6 +662,7 @@ class Run:
         closed, draws, clock = self._closed, self._draws, time.perf_counter
         look = self._look if shelf.start is None else None
         interrupts = self._interrupts
+        judged = record.stepwise and old is None and (self.until is not None or self.patience is not None)
         first = len(record.loss) + 1
         before = clock()
         for step in range(first, first + (1 if look else min(n, STRETCH))):
@@ -630,6 +703,8 @@ class Run:
                     raise refused
                 finally:
                     refused = None  # the error holds this frame
+            if judged:
+                self._judge()
             if place == feed.length and (old is None or old.ended(step)) and feed.next() is END:
                 self._end_epoch(old)
                 self._seconds += clock() - now
@@ -671,9 +746,12 @@ class Run:
 
     def _judge(self) -> None:
         """Keep the best weights, and see whether it is enough."""
-        best = self._record.best
-        if best is not None and best.step == self.steps:
-            self._best = best.step, copies(self._trained, self._statistics)
+        record, best = self._record, self._record.best
+        if record.stepwise or (best is not None and best.step == self.steps):
+            now = self.steps, copies(self._trained, self._statistics)
+            if best is not None and best.step == self.steps:
+                self._best = self._behind if record.stepwise else now
+            self._behind = now
         if (self.until is not None and self.until(self)) or out_of_patience(self._record, self.patience):
             self._asked = "stop"
             self.state = "stopped"
@@ -694,11 +772,13 @@ class Run:
             wanted = self.until is not None or self.patience is not None
             if not wanted or best is None or self._apart is not None or best.step == self.steps:
                 return
-            if self._best is None or self._best[0] != best.step:
+            # an epoch's weights are those at its end; a loss without a batch belongs to those before its step
+            step = best.step - record.stepwise
+            if self._best is None or self._best[0] != step:
                 with self._working():
-                    self._best = best.step, back.kept_after(self, best.step, record)
+                    self._best = step, back.kept_after(self, step, record)
             back.show(self, self._best[1])
-            record.kept = best.step
+            record.kept = step
 
     def _go_on(self) -> None:
         """Take up the last step's state, where the best epoch's was put in its place."""
@@ -762,6 +842,7 @@ class Run:
         with self._between(), _ownership:
             if self._moves:
                 raise RuntimeError("this run is being driven already")
+            self._take_generator()
             self._own(self.params)
             self._moves = True
             self._stood = self.state
@@ -945,6 +1026,7 @@ class Run:
     def _rewind(self, step: int, left: Line) -> None:
         back.again(self, self._snapshots.before(step), left.record, step)
         self._snapshots.cut(step)
+        self._behind = None
         if self._best is not None and self._best[0] > step:
             self._best = None
         if step == left.now.step and left.shown is not None:
@@ -993,6 +1075,7 @@ class Run:
             cls, settings = self.opt_class, self._gear.settings
             if self.steps:
                 self._rewind(0, left)
+            self._record.plan = Turns()  # from here on it is steered by hand
             if cls is not None:
                 if self.opt_class is not cls:
                     self._swap(cls)
@@ -1050,7 +1133,13 @@ class Run:
             back.show(self, before.shown)
 
     def branch(
-        self, name: str, opt: str | type[Optimiser] | None = None, *, epochs: int | None = None, **hypers: Any
+        self,
+        name: str,
+        opt: str | type[Optimiser] | None = None,
+        *,
+        epochs: int | None = None,
+        steps: int | None = None,
+        **hypers: Any,
     ) -> Run:
         """A second run from here, with other settings.  One of the two is active; the other one keeps its own state.
 
@@ -1060,7 +1149,7 @@ class Run:
             The new run's name.
         opt : str or type, optional
             Another optimiser to go on with.
-        epochs : int, optional
+        epochs, steps : int, optional
             Of the new run in all; default: as many as of this one.
         **hypers : float or callable
             Dials to turn at once.
@@ -1070,12 +1159,15 @@ class Run:
         Run
             With this run's history so far.
         """
+        if epochs is None and steps is None:
+            epochs, steps = self.epochs, self.step_limit
         with back.unless_it_fails(self, "branch from") as mine:
             new = Run(
                 self.loss,
                 self.data,
                 self._gear.another(self._trained),
-                epochs=self.epochs if epochs is None else epochs,
+                epochs=epochs,
+                steps=steps,
                 valid=self.valid,
                 metrics=self.metrics,
                 model=self.model,

@@ -547,12 +547,28 @@ def test_four_seeded_runs_in_four_threads_need_no_generators_of_their_own():
     assert str(fluxmagic.random.generator().bit_generator.state) == before
 
 
-def test_a_seeded_run_draws_what_the_default_generator_would_after_that_seed():
-    seeded, _ = network(seed=5)
-    seeded.train()
-    run, _ = network(seed=None)
-    fluxmagic.seed(5)
-    run.train()
-    assert arrays(run) == arrays(seeded)
-    run.replay()
-    seeded.replay()
+def test_a_run_without_a_seed_draws_from_a_generator_of_its_own_that_follows_from_the_default_one():
+    def make(between):
+        run, m = network(seed=None)
+        fluxmagic.seed(5)
+        run.step(3)
+        between(run, m)
+        run.train()
+        return run
+
+    def others(run, m):
+        fluxmagic.Dense(3, 3)
+        next(iter(batches(X, Y, 5)))
+        other, _ = line(data=batches(np.arange(9.0), 2))
+        other.step(2)
+
+    calm, disturbed = make(lambda run, m: None), make(others)
+    assert arrays(disturbed) == arrays(calm)
+    before = everything(disturbed)
+    fluxmagic.Dense(3, 3)
+    disturbed.replay()
+    assert everything(disturbed) == before
+    disturbed.rewind(7)
+    fluxmagic.seed(99)
+    disturbed.train()
+    assert arrays(disturbed) == arrays(calm)
