@@ -14,8 +14,10 @@ def say_how_data_is_given(error: BaseException, d: Any) -> None:
     trace = error.__traceback__
     if not isinstance(error, TypeError) or trace is None or trace.tb_next is not None or "argument" not in str(error):
         return  # it comes from within the loss
-    if type(d) is tuple:
-        what = f"a tuple of {len(d)}"
+    if "takes 0 positional" in str(error):
+        raise TypeError(f"{error}: a loss without a batch is trained with data = [()] * steps") from None
+    if isinstance(d, (tuple, list)):
+        what = f"a {type(d).__name__} of {len(d)}"
     else:
         shape = np.shape(d) if hasattr(d, "shape") else ()
         what = f"one array of shape {shape}" if shape else f"one {type(d).__name__}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,6 +24,24 @@ OPTIMISERS: dict[str, type[Optimiser]] = {}
 """Every optimiser by name; a class gets in by being defined."""
 
 COMMON = ("decay", "clip", "clipnorm", "weightdecay")  # what every optimiser has
+WORDS = {
+    "step": "the optimiser is called: opt()",
+    "zero_grad": "opt() clears the gradients itself, opt.clear() does that alone",
+    "minimize": "train(loss, data, opt) is the loop, opt() one update",
+    "apply_gradients": "opt() is an update",
+    "param_groups": "dials are attributes: opt.η = 0.01; parts of a model with other dials take an optimiser each",
+    "lr": "the learning rate is η (eta)",
+    "learning_rate": "the learning rate is η (eta)",
+    "momentum": "Momentum and Nesterov have ρ (rho)",
+    "alpha": "RMSProp has ρ (rho)",
+    "betas": "ADAM has β1 and β2 (beta1, beta2)",
+    "eps": "ϵ is spelled ϵ or epsilon",
+    "weight_decay": "it is weightdecay",
+    "nesterov": "Nesterov is an optimiser of its own",
+    "amsgrad": "AMSGrad is an optimiser of its own",
+}
+"""What other libraries call it, and what it is here."""
+
 BLOCK = 1 << 18  # elements: what an update works on at a time stays in the cache
 FLUSH = 128  # updates between two sweeps that keep denormal numbers out of the state
 SMALL = 1 << 15  # weights and states up to which a user's rule always runs with a copy at hand: some 2 µs
@@ -94,6 +113,9 @@ class Optimiser:
         taken = [t for t in typed if typed.count(t) > 1 or t in _RESERVED]
         if taken:
             raise TypeError(f"{cls.__name__}: {taken[0]} is taken, the hyper-parameter needs another name")
+        if "step" in vars(cls):
+            cls._rule = vars(cls)["step"]
+            cls.step = _refusing_no_arguments(cls._rule)  # type: ignore[method-assign]
         cls.state = tuple(map(canonical, (cls.state,) if isinstance(cls.state, str) else cls.state))
         cls.numbers = {canonical(k): v for k, v in cls.numbers.items()}
         own = {k: h for k, h in hypers.items() if k not in COMMON}
@@ -135,7 +157,7 @@ class Optimiser:
         set_(self, "_constants", {p.dtype: [] for p, _ in self._flat.segments})
         set_(self, "_given", None)
         set_(self, "_blocks", self._cut())
-        set_(self, "_own_rule", not type(self).step.__module__.startswith("fluxmagic."))
+        set_(self, "_own_rule", not type(self)._rule.__module__.startswith("fluxmagic."))
         size = sum(p.size * (1 + len(self.state)) for p, _ in self._flat.segments)
         set_(self, "_copies", self._own_rule and size <= SMALL)
         set_(self, "_wary", True)
@@ -190,7 +212,7 @@ class Optimiser:
         for typed, value in given.items():
             name = by_name.get(canonical(typed))
             if name is None:
-                raise TypeError(f"{cls.__name__} has no {typed}; it has {', '.join(cls.hypers)}")
+                raise TypeError(cls._lacks(typed))
             if name in result:
                 raise TypeError(f"{cls.__name__}: {name} is given twice")
             result[name] = value
@@ -219,17 +241,27 @@ class Optimiser:
 
     def __setattr__(self, name: str, value: Any) -> None:
         name = canonical(name)
-        if not name.startswith("_") and not hasattr(type(self), name):
-            raise AttributeError(f"{self.name} has no {name}; it has {', '.join(self.hypers)}")
-        if name in ("params", "n", "name", "hypers", "state", "numbers"):
-            raise AttributeError(f"{name} of an optimiser is not assigned")
+        if not name.startswith("_"):
+            there = getattr(type(self), name, None)
+            if name not in self.hypers and getattr(there, "fset", None) is None:  # neither a dial nor its other name
+                if not hasattr(type(self), name):
+                    raise AttributeError(self._lacks(name))
+                if name in _RESERVED or callable(there):
+                    raise AttributeError(
+                        f"{name} of an optimiser is not assigned; {self.name} has the dials {', '.join(self.hypers)}"
+                    )
         object.__setattr__(self, name, value)
+
+    @classmethod
+    def _lacks(cls, name: str) -> str:
+        words = f" ({WORDS[name]})" if name in WORDS else ""
+        return f"{cls.__name__} has no {name}; it has {', '.join(cls.hypers)}{words}"
 
     def __getattr__(self, name: str) -> Any:
         folded = canonical(name)
         if folded != name:
             return getattr(self, folded)
-        raise AttributeError(f"{self.name} has no {name}; it has {', '.join(self.hypers)}")
+        raise AttributeError(self._lacks(name))
 
     @property
     def values(self) -> dict[str, float]:
@@ -269,6 +301,9 @@ class Optimiser:
             Of δ's shape; may be δ, s.tmp or one of the state's arrays.
         """
         raise NotImplementedError(f"{self.name} defines no step(δ, s)")
+
+    _rule = step
+    """`step` as it was written."""
 
     def __call__(self) -> None:
         """Update the parameters, and clear their gradients.
@@ -319,7 +354,7 @@ class Optimiser:
             self._give(numbers)
         if self._bare:
             for s, constants in self._blocks:
-                np.subtract(s.p, self.step(s.δ, s, *constants), s.p)
+                np.subtract(s.p, self._rule(s.δ, s, *constants), s.p)
         else:
             self._update_with_all()
         self.__dict__["n"] += 1
@@ -338,6 +373,7 @@ class Optimiser:
         n, numbers = self.n, dict(vars(self._numbers))
         memory = [segment.p for segment in self._flat.segments] + [a for d in self._arrays for a in d.values()]
         before = [a.copy() for a in memory]
+        serials = [p.updated for p in self.params]
         try:
             self._apply_own_rule() if self._own_rule else silently.run(self._apply)
             if self._wary:
@@ -345,6 +381,8 @@ class Optimiser:
         except BaseException as error:
             for a, kept in zip(memory, before, strict=True):
                 a[...] = kept
+            for p, serial in zip(self.params, serials, strict=True):
+                p.updated = serial  # a graph from before is not stale
             self.__dict__["n"] = n
             vars(self._numbers).update(numbers)
             self._flat.clear()
@@ -401,7 +439,7 @@ class Optimiser:
                 δ += np.multiply(s.p, weightdecay, out=s.tmp)
             if factor != 1 and self.decays_gradient:
                 δ *= factor
-            step = self.step(δ, s, *constants)
+            step = self._rule(δ, s, *constants)
             if factor != 1 and not self.decays_gradient:
                 step = step * factor
             np.subtract(s.p, step, s.p)
@@ -561,6 +599,18 @@ def _constant(dtype: np.dtype[Any]) -> np.ndarray:
     constant = np.zeros((), dtype).view()
     constant.flags.writeable = False
     return constant
+
+
+def _refusing_no_arguments(rule: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """The rule, for whoever calls `opt.step()` as in other libraries."""
+
+    @wraps(rule)
+    def step(self: Optimiser, *args: Any, **options: Any) -> np.ndarray:
+        if not args and not options:
+            raise TypeError(f"opt.step() is opt() here: an update of {self.name}; step(δ, s) is its rule")
+        return rule(self, *args, **options)
+
+    return step
 
 
 def _alias(name: str) -> property:

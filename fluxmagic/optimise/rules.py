@@ -290,7 +290,7 @@ class ADAMW(ADAM):
         return *super().begin(), self.η * self.weightdecay
 
     def step(self, δ: Array, s: Any, keep1: Any, keep2: Any, ϵ: Any, η: Any, ηλ: Any) -> Array:  # type: ignore[override]
-        step = super().step(δ, s, keep1, keep2, ϵ, η)
+        step = super()._rule(δ, s, keep1, keep2, ϵ, η)
         step += np.multiply(s.p, ηλ, δ)
         return step
 

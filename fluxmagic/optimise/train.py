@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import signal
 import sys
@@ -19,6 +18,7 @@ import numpy as np
 
 from fluxmagic.optimise.batch_errors import say_how_data_is_given
 from fluxmagic.optimise.errors import NotFinite
+from fluxmagic.optimise.inputs import as_callbacks, as_optimisers, not_finite_in, wrong_loss
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.tracker import Param, Tracked, leaves
 from fluxmagic.tracker.gradients import depth
@@ -193,10 +193,7 @@ def checked(l: Any, step: int) -> float:
     NotFinite
     """
     if not isinstance(l, Tracked):
-        raise TypeError(
-            f"the loss reaches no parameter: it is a plain {type(l).__name__}. Is the model made of params, "
-            "and does the loss stay on the tape (no .data, float() or math functions)?"
-        )
+        raise TypeError(wrong_loss(l))
     if l.value.shape != ():
         raise ValueError(f"the loss has shape {l.shape}, and has to be a scalar: reduce it with .sum() or .mean()")
     value = float(l.value)
@@ -280,22 +277,6 @@ def clear(opts: Iterable[Any], l: Any = None) -> None:
         p.clear()
 
 
-def as_list(x: Any) -> list[Any]:
-    """One or several, as a list."""
-    if x is None:
-        return []
-    return list(x) if isinstance(x, (list, tuple)) else [x]
-
-
-def callback(f: Callable[..., Any]) -> Callable[[float], Any]:
-    """A callback as a function of the loss, whether or not it takes one."""
-    try:
-        inspect.signature(f).bind(0.0)
-    except (TypeError, ValueError):
-        return lambda loss: f()
-    return f
-
-
 def take_step(
     loss: Callable[..., Any],
     d: Any,
@@ -309,8 +290,8 @@ def take_step(
     Parameters
     ----------
     loss : callable
-    d : tuple or array
-        The batch.
+    d : tuple, list or array
+        The batch; a tuple or list has the loss's arguments.
     opts : list
         Optimisers, and plain functions that stand for one.
     step : int
@@ -329,7 +310,7 @@ def take_step(
     try:
         depth.level += 1  # somebody is going to differentiate what a gradient within the loss gives
         try:
-            l = loss(*d) if type(d) is tuple else loss(d)
+            l = loss(*d) if type(d) is tuple or isinstance(d, (tuple, list)) else loss(d)
         finally:
             depth.level -= 1
         if look is not None and isinstance(l, Tracked) and l.value.shape == ():
@@ -337,6 +318,7 @@ def take_step(
         value = checked(l, step)
         descend(l, value, step, opts, strict)
     except NotFinite as error:
+        error.reason = not_finite_in(loss, d)
         _blame(error, l)
         clear(opts, l)
         raise
@@ -360,7 +342,7 @@ def train(loss: Callable[..., Any], data: Iterable[Any], opt: Any, *, cb: Any = 
     loss : callable
         Of a batch, to a scalar.
     data : iterable
-        Of tuples, the loss's arguments, or of single arrays.
+        Of tuples (named ones too) or lists, the loss's arguments; or of single arrays.
     opt : callable or list of them
         An optimiser, or any function that updates the parameters and clears their gradients.
     cb : callable or list of them, optional
@@ -387,11 +369,11 @@ def train(loss: Callable[..., Any], data: Iterable[Any], opt: Any, *, cb: Any = 
     >>> f"{W:.3f}"
     '0.107'
     """
-    opts = as_list(opt)
-    for o in opts:
-        if not callable(o):
-            raise TypeError(f"opt is an optimiser or a function, not a {type(o).__name__}")
-    callbacks = [callback(f) for f in as_list(cb)]
+    opts, callbacks = as_optimisers(opt), as_callbacks(cb)
+    if not callable(loss):
+        raise TypeError(f"loss is a function of a batch, not a {type(loss).__name__}")
+    if not isinstance(data, Iterable):
+        raise TypeError(f"data gives batches when iterated over, and a {type(data).__name__} does not")
 
     def start(l: Tracked) -> None:
         clear(opts, l)  # what was collected before is not of this batch

@@ -118,7 +118,7 @@ def again(run: Run, s: Snapshot, record: Record, until: int) -> None:
 def make(run: Run, event: Event) -> None:
     """Make a turn or a swap."""
     if event.name == "opt":
-        run._swap(optimiser(event.new))
+        run._swap(event.cls or optimiser(event.new))
     else:
         run._turn({event.name: event.new})
 

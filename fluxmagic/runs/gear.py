@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
+from fluxmagic.optimise.inputs import as_optimisers
 from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
-from fluxmagic.optimise.train import as_list
 from fluxmagic.runs.snapshot import OptState
 from fluxmagic.tracker import Param
 
@@ -22,19 +24,24 @@ def optimiser(opt: str | type[Optimiser]) -> type[Optimiser]:
     return cls
 
 
-def checked(cls: type[Optimiser], hypers: Mapping[str, Any], n: int = 0) -> dict[str, Any]:
+def checked(
+    cls: type[Optimiser], hypers: Mapping[str, Any], n: int = 0, params: Iterable[Param] = ()
+) -> dict[str, Any]:
     """Hyper-parameters by their own names, numbers and a schedule's value at n within their bounds.
+
+    With `params`, also in the dtype of these parameters.
 
     Raises
     ------
     TypeError, ValueError
     """
     given = cls.named(hypers)
+    narrow = any(p.dtype == np.float32 for p in params)
     for k, v in given.items():
         if callable(v) and not isinstance(v, Param):
-            cls.hypers[k].check(v(n))
+            cls.hypers[k].check(v(n), narrow, may_vanish=True)
         else:
-            given[k] = cls.hypers[k].check(v)
+            given[k] = cls.hypers[k].check(v, narrow)
     return given
 
 
@@ -77,10 +84,8 @@ class Gear:
                     f"{', '.join(hypers)}: hyper-parameters go with the name or class of an optimiser, and this one is "
                     "made already"
                 )
-            if not callable(opt) and not (isinstance(opt, (list, tuple)) and opt and all(map(callable, opt))):
-                raise TypeError(f"opt is an optimiser or a function, not a {type(opt).__name__}")
+            self.opts = as_optimisers(opt)
             self.opt = opt
-            self.opts = as_list(opt)
             single = isinstance(opt, Optimiser)
             self._shelf = {
                 o.name if single else f"{o.name} {i}": o for i, o in enumerate(self.opts) if isinstance(o, Optimiser)

@@ -86,7 +86,7 @@ class History(Mapping[str, np.ndarray]):
             if event.name == "opt":
                 opt = event.new
                 if opt not in shelf or event.old == event.new:  # or its class was defined again
-                    cls = OPTIMISERS.get(opt)
+                    cls = event.cls or OPTIMISERS.get(opt)
                     shelf[opt] = {k: h.default for k, h in cls.hypers.items()} if cls else {}
                     done[opt] = 0
             else:

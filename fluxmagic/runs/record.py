@@ -12,13 +12,18 @@ import numpy as np
 __all__ = ["Best", "Event", "Record", "count_rows"]
 
 
-class Event(NamedTuple):
-    """A change that was made after so many steps: a dial turned, or, under the name "opt", an optimiser swapped in."""
-
+class _Event(NamedTuple):
     step: int
     name: str
     old: Any
     new: Any
+
+
+class Event(_Event):
+    """A change that was made after so many steps: a dial turned, or, under the name "opt", an optimiser swapped in."""
+
+    cls: Any = None
+    """The class that was swapped in; a later one may have taken its name."""
 
 
 class Best(NamedTuple):

@@ -22,13 +22,12 @@ import numpy as np
 
 from fluxmagic import random
 from fluxmagic.layers import named_params, state
+from fluxmagic.optimise.inputs import as_callbacks
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.optimise.train import (
     Interrupts,
     NotFinite,
     Stop,
-    as_list,
-    callback,
     clear,
     interrupted,
     quiet,
@@ -414,7 +413,7 @@ class Run:
         """
         with self._asking:
             cls = self._class_then("it has no dials")
-            given = checked(cls, hypers, self._gear.updates)
+            given = checked(cls, hypers, self._gear.updates, self.params)
             request = Request(f"set({', '.join(given)})", lambda: self._turn(given))
             self._requests.append(request)
         self._serve_if_idle()
@@ -433,7 +432,7 @@ class Run:
         with self._asking:
             cls = optimiser(opt)
             self._class_then("its parameters are not known, so none can take over")
-            given = checked(cls, hypers)
+            given = checked(cls, hypers, params=self.params)
             made = self._gear.prepare(cls)  # here, so that what its constructor raises reaches the caller
 
             def act() -> None:
@@ -515,7 +514,10 @@ class Run:
 
     def _note(self, name: str, old: Any, new: Any, changed: bool = False) -> None:
         if old != new or changed:  # a class that was defined again has the same name
-            self._record.events.append(Event(self.steps, name, old, new))
+            event = Event(self.steps, name, old, new)
+            if name == "opt":
+                event.cls = self.opt_class
+            self._record.events.append(event)
             if self.log:
                 self.log.write(event=name, step=self.steps, old=old, new=new)
 
@@ -828,6 +830,7 @@ class Run:
             After an interrupt, when the batch is done.
         """
         n = index(n)
+        value = None
         with self._moving():
             value = self._go(n)
             self._rest(gone=n > 0)
@@ -856,6 +859,9 @@ class Run:
             with quiet(), random.recorded() as self._draws, self._interrupts:
                 try:
                     yield
+                except Stop:  # in a callback, or in the loss: a cell's body
+                    self._asked = "stop"
+                    self._rest()
                 except BaseException as error:
                     if interrupted(error):
                         self.keep_best()
@@ -950,12 +956,9 @@ class Run:
         KeyboardInterrupt
             After an interrupt, when the batch is done.
         """
-        callbacks = [callback(f) for f in as_list(cb)]
+        callbacks = as_callbacks(cb)
         with self._moving():
-            try:
-                self._go(callbacks=callbacks)
-            except Stop:
-                self._asked = "stop"
+            self._go(callbacks=callbacks)
             self._rest()
 
     def advance(self, seconds: float) -> None:

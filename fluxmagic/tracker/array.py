@@ -25,6 +25,24 @@ serials = count()
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
+WORDS = {
+    "backward": "back(loss) is the reverse pass",
+    "zero_grad": "an optimiser's opt() clears the gradients; W.clear() does it for one parameter",
+    "detach": "x.data is the plain array, which leaves the tape",
+    "numpy": "x.data is the plain array",
+    "cpu": "x.data is the plain array",
+    "requires_grad": "istracked(x) tells whether x is tracked; param(x) makes a parameter",
+    "requires_grad_": "param(x) makes a parameter",
+    "add_": "update(W, Δ) adds to a parameter in place",
+    "sub_": "update(W, -Δ) subtracts from a parameter in place",
+    "copy_": "W.data = x copies into a parameter",
+    "grad_fn": "repr(x) names the operation that made it",
+    "view": "x.reshape(shape) it is",
+    "permute": "x.transpose(axes) it is",
+}
+"""What other libraries call it, and what it is here."""
+
+
 class Tracked:
     """An array that remembers how it was computed.
 
@@ -201,7 +219,9 @@ class Tracked:
 
     def __getattr__(self, name: str) -> Any:
         text = f"a tracked array has no attribute {name!r}"
-        if hasattr(np.ndarray, name):
+        if name in WORDS:
+            text += f"; {WORDS[name]}"
+        elif hasattr(np.ndarray, name):
             text += f"; the plain array has: .data.{name} (to change a parameter: update(W, Δ) or W.data[...] = value)"
         raise AttributeError(text, name=name, obj=self)
 

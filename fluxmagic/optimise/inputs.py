@@ -1,0 +1,111 @@
+"""What `train` and a run are given, checked before the first update; what is wrong with a loss or batch that fails."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fluxmagic.tracker import data
+
+__all__ = ["as_callbacks", "as_list", "as_optimisers", "not_finite_in", "wrong_loss"]
+
+
+def as_list(x: Any) -> list[Any]:
+    """One or several, as a list."""
+    if x is None:
+        return []
+    return list(x) if isinstance(x, (list, tuple)) else [x]
+
+
+def as_optimisers(opt: Any) -> list[Any]:
+    """One or several optimisers, or functions in their place, as a list.
+
+    Raises
+    ------
+    TypeError
+        If there is none, or something else among them.
+    """
+    opts = as_list(opt)
+    if not opts:
+        raise TypeError(f"opt is an optimiser or a function, or a list with at least one of them, not {opt!r}")
+    for o in opts:
+        if isinstance(o, type):
+            raise TypeError(f"opt is the class {o.__name__}: make an optimiser of it, {o.__name__}(params(m))")
+        if not callable(o):
+            raise TypeError(f"opt is an optimiser or a function, not a {type(o).__name__}")
+    return opts
+
+
+def as_callbacks(cb: Any) -> list[Callable[[float], Any]]:
+    """One or several callbacks as functions of the loss, whether or not they take one.
+
+    Raises
+    ------
+    TypeError
+        If one cannot be called.
+    """
+    callbacks: list[Callable[[float], Any]] = []
+    for f in as_list(cb):
+        if not callable(f):
+            raise TypeError(f"cb is a function or a list of functions, and {f!r} is a {type(f).__name__}")
+        try:
+            inspect.signature(f).bind(0.0)
+        except (TypeError, ValueError):
+            callbacks.append(_without_argument(f))
+        else:
+            callbacks.append(f)
+    return callbacks
+
+
+def _without_argument(f: Callable[[], Any]) -> Callable[[float], Any]:
+    return lambda loss: f()
+
+
+def wrong_loss(l: Any) -> str:
+    """What is wrong with a loss that is no tracked array."""
+    if l is None:
+        return "the loss function returns None: let it return the loss"
+    if isinstance(l, str):
+        return f"the loss function returns the text {l[:40]!r}: let it return a number computed from parameters"
+    if isinstance(l, (tuple, list, dict)):
+        return (
+            f"the loss function returns a {type(l).__name__} of {len(l)}: let it return the loss alone, a scalar "
+            "(what else is to be seen goes into a metric or a callback)"
+        )
+    what = f"array of shape {l.shape}" if getattr(l, "shape", ()) else type(l).__name__
+    return (
+        f"the loss reaches no parameter: it is a plain {what}. Is the model made of params, "
+        "and does the loss stay on the tape (no .data, float() or math functions)?"
+    )
+
+
+def not_finite_in(loss: Callable[..., Any], d: Any) -> str | None:
+    """Where a batch has NaN or infinite numbers, by the names of the loss's arguments; None if it has none."""
+    args = d if isinstance(d, (tuple, list)) else (d,)
+    try:
+        names = list(inspect.signature(loss).bind(*args).arguments)
+    except (TypeError, ValueError):
+        names = []
+    if len(names) != len(args):
+        names = [f"argument {i + 1} of the loss" for i in range(len(args))]
+    found = []
+    for name, x in zip(names, args, strict=True):
+        try:
+            a = np.asarray(data(x))
+        except (TypeError, ValueError):
+            continue
+        if a.dtype.kind != "f" or np.isfinite(a).all():
+            continue
+        nan = np.isnan(a)
+        bad, what = (nan, "NaN") if nan.any() else (np.isinf(a), "infinite")
+        n = int(bad.sum())
+        first = [int(i) for i in np.argwhere(bad)[0]]
+        if a.ndim > 2:
+            place = f"index {tuple(first)}"
+        else:
+            place = ", ".join(f"{axis} {i}" for axis, i in zip(("row", "column"), first))
+        found.append(f"{name} has {n:,} {what}" + (f" ({'the first: ' * (n > 1)}{place})" if place else ""))
+    return ", ".join(found) or None
