@@ -71,10 +71,10 @@ class NotFinite(ArithmeticError):
             what += "; nothing was updated. "
         else:
             what += "; other weights may be updated already: go back to some that were kept. "
-        if self.reason is not None:
-            return f"step {self.step}: {what}{self.reason}"
         if not math.isnan(self.last_loss):
             what += f"The last finite loss was {self.last_loss:.6g}. "
+        if self.reason is not None:
+            return f"step {self.step}: {what}{self.reason}"
         if self.largest is not None:
             place = self.largest_name or f"a parameter of shape {self.largest.shape}"
             what += f"The largest gradient, {self.largest_gradient:.3g}, is that of {place}. "
