@@ -25,10 +25,12 @@ def load(module: str, name: str) -> Any:
 
 
 class LazyClass(type):
-    """Make a class that stands for one of another module.  Calling it, or looking at it, imports that module.
+    """Make a class that stands for one of the module `_place`.  Calling it, or looking at it, imports that module.
 
     `isinstance`, subclassing, attributes, `help` and the signature are those of the real class.
     """
+
+    _place: str
 
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> Any:
         if any(isinstance(b, LazyClass) for b in bases):  # a user's subclass: it is one of the real class
@@ -39,16 +41,16 @@ class LazyClass(type):
     @property
     def real(cls) -> Any:
         """The class that this one stands for."""
-        return load(cls.__module__, cls.__name__)
+        return load(cls._place, cls.__name__)
 
     def __call__(cls, *args: Any, **options: Any) -> Any:
         return cls.real(*args, **options)
 
     def __instancecheck__(cls, x: Any) -> bool:
-        return cls.__module__ in sys.modules and isinstance(x, cls.real)
+        return cls._place in sys.modules and isinstance(x, cls.real)
 
     def __subclasscheck__(cls, other: type) -> bool:
-        return cls is other or (cls.__module__ in sys.modules and issubclass(other, cls.real))
+        return cls is other or (cls._place in sys.modules and issubclass(other, cls.real))
 
     def __getattr__(cls, name: str) -> Any:
         if name.startswith("__"):  # what `inspect` and others ask of any class

@@ -1,7 +1,9 @@
 """What the package exports, and what importing it costs."""
 
 import builtins
+import copy
 import inspect
+import pickle
 import subprocess
 import sys
 
@@ -158,6 +160,7 @@ def test_a_name_that_loads_late_is_as_good_as_the_class_that_it_stands_for(name)
     text = pydoc.render_doc(late, renderer=pydoc.plaintext)
     assert real.__doc__.splitlines()[0] in text
     assert late | None  # in an annotation
+    assert pickle.loads(pickle.dumps(late)) is copy.deepcopy(late) is late
 
     W = fluxmagic.param(1.0)
     run = fluxmagic.Run(lambda x: W * x, [1.0], fluxmagic.SGD([W], 0.1))
