@@ -119,7 +119,7 @@ def test_a_star_import_needs_numpy_alone_and_what_needs_more_says_what():
 from fluxmagic import *
 m = Chain(Dense(2, 1))
 predict(m, [[1.0, 2.0]])
-run = Run(lambda x: mse(m(x), [[0.0]]), [[[1.0, 2.0]]], ADAM(params(m)))
+run = Run(lambda x: mse(m(x), [[0.0]]), [([[1.0, 2.0]],)], ADAM(params(m)))
 run.train()
 assert not isinstance(run, Panel) and not isinstance(run, Curve)
 for use in (lambda: Panel(run), lambda: Curve(run), lambda: compare(run)):
