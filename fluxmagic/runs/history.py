@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator, Mapping
-from typing import Any
+from itertools import repeat
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
 from fluxmagic.optimise.optimiser import OPTIMISERS
+from fluxmagic.runs import archive
 from fluxmagic.runs.record import Event, Record
 
 __all__ = ["Event", "History", "Record"]
 
+CHUNK = 10_000  # rows that are in memory at a time as a file is written
 
-class History(Mapping[str, np.ndarray]):
-    """A run's history: a read-only mapping of arrays, one row for each step.
+
+class History(Mapping[str, np.ndarray], dict[str, np.ndarray]):  # type: ignore[misc,metaclass]
+    """A run's history: a read-only dictionary of arrays, one row for each step; `pandas.DataFrame` takes it.
 
     Keys are `step` (from 1), `epoch` (from 1), `seconds` (of training, at the step's end), `loss`, `valid`
-    and each metric (NaN but at the end of an epoch), and each hyper-parameter that was in force for the
-    step, NaN where the optimiser has no such dial.
+    and each metric (NaN but at the end of an epoch), `opt`, the name of the optimiser, and each hyper-parameter
+    that was in force for the step, NaN where the optimiser has no such dial.  A column is made when it is asked for.
+
+    Examples
+    --------
+    >>> from fluxmagic import Run, param
+    >>> W = param(1.0)
+    >>> run = Run(lambda x: (W - x) ** 2, [0.0] * 3, "SGD", η=0.25)
+    >>> run.train()
+    >>> run.history["loss"]
+    array([1.    , 0.25  , 0.0625])
+    >>> run.history["opt"]
+    array(['SGD', 'SGD', 'SGD'], dtype='<U3')
     """
 
     def __init__(self, record: Record) -> None:
@@ -36,6 +53,9 @@ class History(Mapping[str, np.ndarray]):
             return np.arange(1, n + 1)
         if key == "epoch":
             return np.searchsorted(np.array(r.epochs), np.arange(n), side="right")
+        if key == "opt":
+            stretches = [(end - start, opt) for start, end, opt, _, _ in self._stretches(n)]
+            return np.repeat([opt for _, opt in stretches], [rows for rows, _ in stretches])
         if key in self._checked():
             column = np.full(n, np.nan)
             for step, values in list(r.checks):
@@ -51,7 +71,7 @@ class History(Mapping[str, np.ndarray]):
     def _in_force(self, key: str, n: int) -> np.ndarray:
         column = np.full(n, np.nan)
         known = False
-        for start, end, values, updates in self._stretches(n):
+        for start, end, _, values, updates in self._stretches(n):
             value = values.get(key)
             if value is None:
                 continue
@@ -64,8 +84,8 @@ class History(Mapping[str, np.ndarray]):
             raise KeyError(key)
         return column
 
-    def _stretches(self, n: int) -> Iterator[tuple[int, int, dict[str, Any], np.ndarray]]:
-        """Rows start … end between two events, the values in force there, and the updates done before each row."""
+    def _stretches(self, n: int) -> Iterator[tuple[int, int, str, dict[str, Any], np.ndarray]]:
+        """Rows start … end between two events, optimiser and values there, and the updates done before each row."""
         r = self._record
         opt, start = r.opt, 0
         shelf = {opt: dict(r.values)}
@@ -80,7 +100,7 @@ class History(Mapping[str, np.ndarray]):
         for event in list(r.events):
             end = min(event.step, n)
             if end > start:
-                yield start, end, shelf[opt], updates(start, end)
+                yield start, end, opt, shelf[opt], updates(start, end)
                 done[opt] += int(before[end] - before[start])
                 start = end
             if event.name == "opt":
@@ -92,16 +112,91 @@ class History(Mapping[str, np.ndarray]):
             else:
                 shelf[opt][event.name] = event.new
         # also where there is no row yet, so that the dials are known
-        yield start, max(n, start), shelf[opt], updates(start, n)
+        yield start, max(n, start), opt, shelf[opt], updates(start, n)
 
     def __iter__(self) -> Iterator[str]:
         yield from ("step", "epoch", "seconds", "loss")
         yield from self._checked()
         n = len(self._record.seconds)
-        yield from dict.fromkeys(k for _, _, values, _ in self._stretches(n) for k in values)
+        yield "opt"
+        yield from dict.fromkeys(k for _, _, _, values, _ in self._stretches(n) for k in values)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:
         return f"History({len(self._record.loss)} steps: {', '.join(self)})"
+
+    # -- a file --------------------------------------------------------------------------------------------
+
+    def to_csv(self, path: Any) -> None:
+        """Write all columns to a file: UTF-8, numbers in full, nothing for NaN.
+
+        Parameters
+        ----------
+        path : path
+            What is there is replaced only when the new file is whole.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        archive.write_atomically(path, self._write)
+
+    def _write(self, file: BinaryIO) -> None:
+        text = io.TextIOWrapper(file, "utf-8", newline="")
+        columns = list(self)
+        out = csv.writer(text, lineterminator="\n")
+        out.writerow(columns)
+        checked = list(self._checked())
+        dials = columns[columns.index("opt") + 1 :]
+        checks = dict(self._record.checks)
+        for start, end, opt, values, updates in self._stretches(len(self._record.seconds)):
+            for a in range(start, end, CHUNK):
+                b = min(a + CHUNK, end)
+                settings = [_cells(values.get(k), updates[a - start : b - start]) for k in dials]
+                for i, row in enumerate(self._rows(a, b), a + 1):
+                    found = checks.get(i)
+                    evaluated = [_cell(found.get(k)) for k in checked] if found else [""] * len(checked)
+                    out.writerow([*row, *evaluated, opt, *(next(s) for s in settings)])
+        text.flush()
+        text.detach()
+
+    def _rows(self, a: int, b: int) -> Iterator[tuple[Any, ...]]:
+        r = self._record
+        steps = np.arange(a, b)
+        epochs = steps + 1 if r.stepwise else np.searchsorted(np.array(r.epochs), steps, side="right")
+        return zip((steps + 1).tolist(), epochs.tolist(), r.seconds[a:b], map(_cell, r.loss[a:b]), strict=True)
+
+    # -- a dictionary that cannot be changed ---------------------------------------------------------------
+
+    def copy(self) -> dict[str, np.ndarray]:
+        """Give an ordinary dictionary of all columns."""
+        return {k: self[k] for k in self}
+
+    def __or__(self, other: Any) -> Any:
+        return self.copy() | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | self.copy()
+
+    def __reduce__(self) -> Any:
+        return dict, (self.copy(),)
+
+    def _read_only(self, *args: Any, **values: Any) -> NoReturn:
+        raise TypeError("a run's history is read-only: run.history.copy() is a dictionary of one's own")
+
+    __setitem__ = __delitem__ = __ior__ = _read_only
+    clear = pop = popitem = setdefault = update = _read_only
+
+
+def _cell(x: Any) -> Any:
+    return "" if x is None or x != x else x
+
+
+def _cells(value: Any, updates: np.ndarray) -> Iterator[Any]:
+    """A dial's values, of which `value` is one or the schedule."""
+    if callable(value):
+        return (_cell(value(n)) for n in updates.tolist())
+    return repeat(_cell(value))
