@@ -29,7 +29,7 @@ def _arrays(*xs: Any) -> tuple[Any, ...]:
 
 def _top(x: Array, axis: Axis) -> Any:
     """The largest, plain: what is taken off before exp, and has no part in the result."""
-    top = np.max(data(x), axis=axis, keepdims=True)
+    top = np.max(data(x), axis=axis, keepdims=True, initial=-np.inf)
     return np.where(np.isfinite(top), top, top.dtype.type(0))
 
 
@@ -99,8 +99,9 @@ def softmax(x: Any, axis: Axis = None) -> Any:
     array([[0.25, 0.25],
            [0.25, 0.25]])
     """
-    if not isinstance(x, Tracked):
+    if not isinstance(x, Tracked) and np.size(x):  # of nothing SciPy knows no largest
         return special.softmax(x, axis=axis)
+    (x,) = _arrays(x)
     e = np.exp(x - _top(x, axis))
     return e / np.sum(e, axis=axis, keepdims=True)
 
@@ -126,10 +127,11 @@ def log_softmax(x: Any, axis: Axis = None) -> Any:
     >>> log_softmax([1000.0, 1000.0]).round(3)
     array([-0.693, -0.693])
     """
-    if not isinstance(x, Tracked):
+    if not isinstance(x, Tracked) and np.size(x):
         return special.log_softmax(x, axis=axis)
+    (x,) = _arrays(x)
     x = x - _top(x, axis)
-    return x - np.log(np.sum(np.exp(x), axis=axis, keepdims=True))
+    return x - without_factors(x, axis=axis, keepdims=True)
 
 
 def polygamma(n: Any, x: Any) -> Any:

@@ -60,15 +60,26 @@ def test_coordinates_that_happen_to_be_even_have_a_gradient_too():
     assert gradcheck(lambda h: (np.gradient(np.array([1.0, 4.0, 2.0]), h) ** 2).sum(), np.array([0.0, 1.0, 2.0]))
 
 
-def test_covariances_refuse_tracked_weights_and_keep_numpys_warning():
-    with pytest.raises(TypeError, match="aweights="):
-        np.cov(np.ones((2, 3)), aweights=V)
+def test_covariances_check_their_weights_and_keep_numpys_warning():
+    with pytest.raises(TypeError, match="fweights="):
+        np.cov(param(np.ones((2, 3))), fweights=V)
+    with pytest.raises(ValueError, match="aweights cannot be negative"):
+        np.cov(param(np.ones((2, 3))), aweights=-V)
     with pytest.raises(ValueError, match="no observations"):
         np.cov(param(np.zeros((0, 3))))
     with pytest.raises(ValueError, match="two axes"):
         np.cov(param(np.zeros((2, 2, 2))))
     with pytest.warns(RuntimeWarning, match="Degrees of freedom"), np.errstate(all="ignore"):
         np.cov(param(np.ones((2, 1))))
+
+
+@pytest.mark.parametrize("options", [{}, {"ddof": 0}, {"bias": True, "fweights": [1, 2, 3]}, {"ddof": 2}])
+def test_covariances_have_a_gradient_to_the_weights(options):
+    x = np.array([[1.0, 2.0, 5.0], [0.5, -1.0, 2.0]])
+    a = np.array([0.7, 1.0, 2.0])
+    assert gradcheck(lambda x, a: (np.cov(x, aweights=a, **options) ** 2).sum(), x, a)
+    assert np.allclose(np.cov(param(x), aweights=param(a), **options).data, np.cov(x, aweights=a, **options))
+    assert gradcheck(lambda a: np.cov(x[0], aweights=a, **options), a)
 
 
 def test_quantiles_without_nan_leave_nan_without_a_gradient():

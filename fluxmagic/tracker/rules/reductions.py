@@ -328,7 +328,7 @@ def _logsumexp(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     top = np.where(np.isfinite(top), top, top.dtype.type(0))
     with np.errstate(divide="ignore", over="ignore"):  # log 0 is -∞
         y = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
-    return y if keepdims else np.squeeze(y, axis=axis)
+    return y if keepdims or not y.ndim else np.squeeze(y, axis=axis)  # a scalar is reduced along 0 and -1 too
 
 
 def _d_logsumexp(Δ: Array, y: Array, x: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:

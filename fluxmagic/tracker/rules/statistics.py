@@ -34,6 +34,14 @@ def _d_cov(
     return np.matmul(Δ + Δ.T, deviation * (w / (np.sum(w) - lost)))
 
 
+def _with_tracked_weights(x: Array, ddof: int, fweights: Any, aweights: Array) -> Array:
+    w = aweights if fweights is None else np.multiply(fweights, aweights)
+    total: Any = np.sum(w)
+    deviation = x - (np.sum(x * w, axis=1) / total)[:, None]
+    c = np.matmul(deviation * w, deviation.T) / (total - ddof * np.sum(w * aweights) / total)
+    return np.squeeze(c)
+
+
 COV = define(lambda x, **options: np.cov(x, **options), _d_cov, name="cov")
 
 
@@ -58,10 +66,14 @@ def _cov(
     *,
     dtype: Any = None,
 ) -> Any:
-    if isinstance(fweights, Tracked) or isinstance(aweights, Tracked):
-        raise TypeError("no gradient passes through fweights= and aweights=; give them as plain arrays (.data)")
+    if isinstance(fweights, Tracked):
+        raise TypeError("fweights= are counts, and have no gradient; give them as a plain array (.data)")
     both = [x if isinstance(x, Tracked) else np.asarray(x) for x in (m, y) if x is not None]
     x = np.concatenate([_variables(x, rowvar) for x in both]) if y is not None else _variables(both[0], rowvar)
+    if isinstance(aweights, Tracked):
+        x = x if dtype is None else x.astype(dtype)
+        COV(data(x), bias=bias, ddof=ddof, fweights=fweights, aweights=aweights.data)  # NumPy's checks and messages
+        return _with_tracked_weights(x, int(not bias) if ddof is None else ddof, fweights, aweights)
     return COV(x, bias=bias, ddof=ddof, fweights=fweights, aweights=aweights, dtype=dtype)
 
 
