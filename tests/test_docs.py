@@ -13,11 +13,12 @@ import fluxmagic.layers
 import fluxmagic.optimise
 import fluxmagic.runs
 import fluxmagic.tracker
+import fluxmagic.tracker.scipy
 from fluxmagic.names import canonical
 from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
 from fluxmagic.tracker.operation import Op
 
-MODULES = [fluxmagic, fluxmagic.tracker, fluxmagic.layers, fluxmagic.optimise, fluxmagic.runs]
+MODULES = [fluxmagic, fluxmagic.tracker, fluxmagic.tracker.scipy, fluxmagic.layers, fluxmagic.optimise, fluxmagic.runs]
 PUBLIC = {f"{m.__name__}.{name}": getattr(m, name, None) for m in MODULES for name in m.__all__}
 PUBLIC |= {f"fluxmagic.{name}": getattr(fluxmagic, name) for name in ("seed", "state", "stop", "throttle")}
 # one entry for each thing, by its longest name; what is no function or class has no docstring of its own

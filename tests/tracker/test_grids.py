@@ -99,6 +99,27 @@ def test_quantiles_without_nan_leave_nan_without_a_gradient():
         np.nanquantile(V, 1.5)
 
 
+def test_least_squares_of_nothing_and_of_less_than_full_rank():
+    for shape in ((3, 0), (0, 2)):
+        a, b = np.ones(shape), np.ones(shape[0])
+        δa, δb = gradient(lambda a, b: np.linalg.lstsq(a, b)[0].sum() + np.linalg.lstsq(a, b)[1].sum(), a, b)
+        assert (δa.shape, δb.shape) == (a.shape, b.shape)
+    a = np.outer([1.0, 2.0, 3.0], [1.0, 1.0])
+    x, residuals, rank, s = np.linalg.lstsq(param(a), param([1.0, 2.0, 3.0]))
+    assert rank == 1
+    assert residuals.shape == (0,)
+    assert np.allclose(x.data, [0.5, 0.5])
+    assert np.allclose(s.data, np.linalg.svd(a, compute_uv=False))
+    with pytest.raises(np.linalg.LinAlgError, match=r"\(3, 2\) and \(2,\)"):
+        np.linalg.lstsq(param(a), [1.0, 2.0])
+
+
+def test_factors_without_a_gradient_are_refused():
+    for mode in ("complete", "raw", "full"):
+        with pytest.raises(TypeError, match=rf"qr: mode='{mode}'.*'reduced' and 'r' have one"):
+            np.linalg.qr(param(np.ones((3, 2))), mode=mode)
+
+
 def test_bincount_counts_plain_numbers_with_tracked_weights():
     with pytest.raises(TypeError, match="weights="):
         np.bincount(V)

@@ -67,7 +67,7 @@ def _lstsq(a: Any, b: Any, rcond: float) -> Any:
 def _d_lstsq(Δ: Array, y: Array, a: Array, b: Array, into: Any, rcond: float) -> tuple[Any, Any]:
     """Golub, Pereyra: The differentiation of pseudo-inverses.  https://doi.org/10.1137/0710036"""
     (m, n), shape = a.shape, b.shape
-    b = np.reshape(b, (m, -1))
+    b = b[:, None] if b.ndim == 1 else b
     k, least = b.shape[1], min(m, n)
     x = np.reshape(y[: n * k], (n, k))
     δx, δresiduals, δs = np.reshape(Δ[: n * k], (n, k)), Δ[n * k : len(y) - least], Δ[len(y) - least :]
@@ -75,7 +75,8 @@ def _d_lstsq(Δ: Array, y: Array, a: Array, b: Array, into: Any, rcond: float) -
     left = b - np.matmul(a, x)
     δb = np.matmul(_t(inverse), δx)
     δa = np.matmul(left, _t(np.matmul(inverse, δb))) - np.matmul(δb, _t(x))
-    if m < n or np.any(data(y)[len(y) - least :] <= rcond * data(y)[len(y) - least]):
+    s = data(y)[len(y) - least :]
+    if m < n or np.any(s <= rcond * s[:1]):  # not of full rank in its columns
         δa = δa + np.matmul(np.matmul(_t(inverse), x), _t(δx - np.matmul(inverse, np.matmul(a, δx))))
     if δresiduals.size:
         twice = 2 * δresiduals * left
