@@ -56,7 +56,15 @@ def test_small_integers_in_other_rules():
     x = np.ones((100, 1))
     (δ,) = gradient(lambda x: np.linalg.multi_dot([a, b, x])[0, 0], x)
     assert np.array_equal(δ, (a.astype(float) @ b).T)
+    for low, high in ((100, 120), (120, -100)):
+        points, values = np.array([-100, 120], np.int8), np.array([low, high], np.int8)
+        assert gradient(lambda x: np.interp(x, points, values), 10.0)[0] == (high - low) / 220  # noqa: B023
     special = pytest.importorskip("scipy.special")
+    assert gradient(lambda x: special.jv(np.array([0], np.uint8), x).sum(), 0.5)[0] == pytest.approx(-special.j1(0.5))
+    assert gradient(lambda x: special.iv(np.array([127], np.int8), x).sum(), 50.0)[0] == pytest.approx(
+        (special.iv(126, 50.0) + special.iv(128, 50.0)) / 2
+    )
+    assert gradient(lambda r: special.huber(np.array([1], np.uint8), r).sum(), -3.0)[0] == -1
     y = np.array([127], np.int8)
     assert gradient(lambda x: special.xlog1py(x, y).sum(), 1.0)[0] == pytest.approx(np.log(128.0))
 

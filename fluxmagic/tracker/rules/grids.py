@@ -48,11 +48,17 @@ INTERP = define(
 )
 
 
+def _as_float(x: Any) -> Any:
+    """Differences of small integers would wrap around."""
+    x = np.asarray(x)
+    return x.astype(np.float64) if x.dtype.kind in "iub" else x
+
+
 @composed(np.interp)
 def _interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: float | None = None) -> Any:
     if isinstance(period, Tracked):
         raise TypeError("no gradient passes through period=; give it as a plain number (.data)")
-    x, xp, fp = (a if isinstance(a, Tracked) else np.asarray(a) for a in (x, xp, fp))
+    x, xp, fp = (a if isinstance(a, Tracked) else _as_float(a) for a in (x, xp, fp))
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
         raise ValueError(f"xp and fp are vectors of one length, at least 1; their shapes are {xp.shape}, {fp.shape}")
     if period is None:

@@ -90,7 +90,7 @@ define(special.rgamma, lambda Δ, y, x: -Δ * y * special.digamma(x))
 
 def _of_gamma(a: Any, x: Array) -> Array:
     """Density of the gamma distribution of shape a."""
-    return np.exp(special.xlogy(a - 1, x) - x - special.gammaln(a))
+    return np.exp(special.xlogy(a - 1.0, x) - x - special.gammaln(a))
 
 
 _with_plain_first(special.gammainc, "the shape a", lambda Δ, y, a, x: Δ * _of_gamma(np.asarray(a), x))
@@ -99,9 +99,9 @@ _with_plain_first(special.gammaincc, "the shape a", lambda Δ, y, a, x: -Δ * _o
 # -- Bessel's functions --------------------------------------------------------------------------------
 
 ORDER = "the order"
-_with_plain_first(special.jv, ORDER, lambda Δ, y, v, x: Δ * 0.5 * (special.jv(v - 1, x) - special.jv(v + 1, x)))
-_with_plain_first(special.yv, ORDER, lambda Δ, y, v, x: Δ * 0.5 * (special.yv(v - 1, x) - special.yv(v + 1, x)))
-_with_plain_first(special.iv, ORDER, lambda Δ, y, v, x: Δ * 0.5 * (special.iv(v - 1, x) + special.iv(v + 1, x)))
+_with_plain_first(special.jv, ORDER, lambda Δ, y, v, x: Δ * 0.5 * (special.jv(v - 1.0, x) - special.jv(v + 1.0, x)))
+_with_plain_first(special.yv, ORDER, lambda Δ, y, v, x: Δ * 0.5 * (special.yv(v - 1.0, x) - special.yv(v + 1.0, x)))
+_with_plain_first(special.iv, ORDER, lambda Δ, y, v, x: Δ * 0.5 * (special.iv(v - 1.0, x) + special.iv(v + 1.0, x)))
 define(special.j0, lambda Δ, y, x: -Δ * special.j1(x))
 define(special.j1, lambda Δ, y, x: Δ * 0.5 * (special.j0(x) - special.jv(2, x)))  # not y / x: right at 0, too
 define(special.y0, lambda Δ, y, x: -Δ * special.y1(x))
@@ -124,7 +124,7 @@ def _d_pseudo_huber(Δ: Array, y: Array, δ: Array, r: Array) -> Array:
 define(
     special.huber,
     lambda Δ, y, δ, r: Δ * np.maximum(np.abs(r) - δ, 0.0),
-    lambda Δ, y, δ, r: Δ * np.clip(r, -δ, δ),
+    lambda Δ, y, δ, r: Δ * np.clip(r, -1.0 * δ, δ),
 )
 define(special.pseudo_huber, _d_pseudo_huber, lambda Δ, y, δ, r: Δ * r / _bend(δ, r))
 
