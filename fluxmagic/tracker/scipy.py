@@ -62,6 +62,8 @@ def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False, 
     """
     if not isinstance(a, Tracked) and not isinstance(b, Tracked):
         return special.logsumexp(a, axis=axis, b=b, keepdims=keepdims, return_sign=return_sign)
+    if not np.ndim(a) and not np.ndim(b):
+        axis = None  # SciPy reduces a scalar along any axis
     if b is None:
         y = without_factors(a, axis=axis, keepdims=keepdims)
         return (y, np.ones(y.shape, y.dtype)) if return_sign else y

@@ -719,3 +719,9 @@ def test_operations_of_the_table_are_pickled_and_copied_by_name():
     assert copy.deepcopy(op) is op
     with pytest.raises(TypeError, match="cube"):
         pickle.dumps(cube(W))
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 0), (3, 0)])
+def test_the_norm_of_nothing_has_the_gradient_of_nothing(shape):
+    for options in ({}, {"keepdims": True}, {"axis": -1}):
+        assert gradient(lambda x, o=options: np.linalg.norm(x, **o).sum(), np.ones(shape))[0].shape == shape

@@ -39,6 +39,7 @@ def test_exponentials_of_large_and_infinite_numbers():
         0,
     )
     assert ours.softmax(np.ones((3, 0)), 1).shape == (3, 0)
+    assert gradient(lambda x: ours.logsumexp(x, (0,)), 3.0) == (1,)
     assert np.isneginf(ours.logsumexp(param(x), b=[0, 0, 1]).data)
     assert ours.softmax(param(x.astype(np.float32))).dtype == np.float32
     assert gradient(lambda b: ours.logsumexp([0.0, 0.0], b=b), np.array([1.0, 3.0]))[0].tolist() == [0.25, 0.25]

@@ -247,7 +247,7 @@ def _d_norm(Δ: Array, y: Array, x: Array, ord: Any = None, axis: Any = None, ke
     Δ, y = restore(Δ, x, axes, keepdims), restore(y, x, axes, keepdims)
     if ord is None or ord in ("fro", "f") or (ord == 2 and len(axes) == 1):
         if not divides(y):  # the squares have underflowed, or overflowed
-            scale = np.max(np.abs(data(x)), axis=axes, keepdims=True)
+            scale = np.max(np.abs(data(x)), axis=axes, keepdims=True, initial=0.0)
             x = x / np.where(np.equal(scale, 0) | np.isinf(scale), 1.0, scale)
             y = np.sqrt(np.sum(x * x, axis=axes, keepdims=True))
         return Δ * quotient(x, y)  # at the origin 0
