@@ -210,6 +210,7 @@ def composed(*functions: Any, methods: str = "") -> Callable[[Callable[..., Any]
     def enter(f: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(f)
         def call_composed(*args: Any, **options: Any) -> Any:
+            args, options = _out_by_name(functions[0], args, options)
             refuse_out(name, options)
             try:
                 return f(*args, **only_given(f, options))
@@ -578,10 +579,7 @@ def call_with_options(op: Op, function: Any, args: tuple[Any, ...], options: dic
         except TypeError as error:
             raise wrong_call(op.name, error) if _is_of_call(error) else error from None
     else:
-        out = _place_of_out(function)
-        if len(args) > out:
-            named = list(_signature(function).parameters)[out : len(args)]
-            args, options = args[:out], {**dict(zip(named, args[out:], strict=True)), **options}
+        args, options = _out_by_name(function, args, options)
     if options:
         refuse_out(op.name, options)
         if any(isinstance(v, Tracked) for v in options.values()):
@@ -602,6 +600,15 @@ def _tracked_by_name(op: Op, function: Any, args: tuple[Any, ...], options: dict
         args, options = bound.args, bound.kwargs
     refuse_tracked(op.name, options)
     return args, options
+
+
+def _out_by_name(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """A call's arguments, with `out` and what comes after it by name: our functions have no such place."""
+    out = _place_of_out(function)
+    if len(args) <= out:
+        return args, options
+    named = list(_signature(function).parameters)[out : len(args)]
+    return args[:out], {**dict(zip(named, args[out:], strict=False)), **options}
 
 
 @cache

@@ -200,6 +200,50 @@ def test_where_of_reductions_that_pass_over_nan(name):
     assert np.allclose(δ, [expected[0], 0, 0, expected[1]], rtol=1e-12)
 
 
+CHOSEN = np.array([[True, False, True, True], [True, True, False, True]])
+OPTIONS = {
+    **{key: {"dtype": np.float64, "initial": 0.5, "where": CHOSEN} for key in ("sum", "prod", "nansum", "nanprod")},
+    **{key: {"initial": 0.5, "where": CHOSEN} for key in ("max", "min", "amax", "nanmax", "nanmin")},
+    **{key: {"dtype": np.float64, "where": CHOSEN} for key in ("mean", "nanmean")},
+    **{key: {"dtype": np.float64, "ddof": 1, "where": CHOSEN} for key in ("var", "std", "nanvar", "nanstd")},
+    **{key: {} for key in ("ptp", "median", "nanmedian", "average")},
+}
+
+
+@pytest.mark.parametrize("axis", [None, -1, (0, 1)])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_reductions_take_all_their_keywords_at_once(name, axis):
+    f = lambda x: getattr(np, name)(x, axis=axis, keepdims=True, **OPTIONS[name])
+    x = np.random.default_rng(0).uniform(0.3, 2, (2, 4))
+    assert np.array_equal(f(param(x)).data, f(x))
+    assert gradcheck(lambda x: np.sum(np.sin(f(x))), x)
+    if hasattr(x, name):
+        back(np.sum(np.sin(getattr(W := param(x), name)(axis=axis, keepdims=True, **OPTIONS[name]))))
+        assert np.allclose(W.grad, gradient(lambda x: np.sum(np.sin(f(x))), x)[0])
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.sum(x, 0, None, None, True, 0.5, CHOSEN),
+        lambda x: np.max(x, 0, None, True, 0.5, CHOSEN),
+        lambda x: np.mean(x, 0, None, None, True),
+        lambda x: np.var(x, 1, None, None, 1, True),
+        lambda x: x.var(1, None, None, 1),
+        lambda x: np.std(x, 1, correction=1),
+        lambda x: np.ptp(x, 1, None, True),
+        lambda x: np.quantile(x, 0.3, 1, None, False, "linear", True),
+        lambda x: np.maximum.reduce(x, 1, None, None, True),
+        lambda x: np.sort(x, 0, "stable"),
+        lambda x: np.partition(x, 1, 1, "introselect"),
+    ],
+)
+def test_options_may_be_given_by_place(f):
+    x = np.random.default_rng(0).uniform(0.3, 2, (2, 4))
+    assert np.array_equal(f(param(x)).data, f(x))
+    assert gradcheck(lambda x: np.sum(np.sin(f(x)) * 1.5), x)
+
+
 @pytest.mark.parametrize("order", ["C", "F", "A", "K"])
 def test_orders_are_those_of_numpy(order):
     base = np.arange(24.0).reshape(2, 3, 4)

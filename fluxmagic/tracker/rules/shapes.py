@@ -222,7 +222,7 @@ def _linalg_trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Any:
 def _d_permuted(Δ: Array, y: Array, x: Array, *args: Any, axis: int | None = -1, **_: Any) -> Array:
     """Of a function that orders elements along an axis: both sides are matched in their sorted order."""
     if args:
-        axis = args[-1]
+        axis = args[0]
     if axis is None:
         return np.reshape(_d_permuted(Δ, y, np.ravel(x)), x.shape)
     if not x.ndim:
@@ -233,18 +233,18 @@ def _d_permuted(Δ: Array, y: Array, x: Array, *args: Any, axis: int | None = -1
     return np.take_along_axis(Δ, back, axis)
 
 
-def _sort(x: Any, axis: int | None = -1, **options: Any) -> Any:
-    return np.sort(x, axis, **options)
+def _sort(x: Any, axis: int | None = -1, kind: Any = None, **options: Any) -> Any:
+    return np.sort(x, axis, kind, **options)
 
 
-def _partition(x: Any, kth: Any, axis: int | None = -1, **options: Any) -> Any:
-    return np.partition(x, kth, axis, **options)
+def _partition(x: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect", **options: Any) -> Any:
+    return np.partition(x, kth, axis, kind, **options)
 
 
 define(np.sort, _d_permuted, forward=_sort)
 define(
     np.partition,
-    lambda Δ, y, x, kth, axis=-1, **_: _d_permuted(Δ, y, x, axis=axis),
+    lambda Δ, y, x, kth, axis=-1, *_, **__: _d_permuted(Δ, y, x, axis=axis),
     forward=_partition,
 )
 
