@@ -278,7 +278,7 @@ class Board:
         )
         self._listen(self.box)
         if run.opt_class is None:
-            self.say(f"{run.opt_name} is a plain function: it has no dials")
+            self.say(f"{run.opt_name} is {run.opt_kind}: it has no dials")
         self.show()
 
     def _names(self) -> list[str]:

@@ -158,6 +158,7 @@ class Body:
         # a function, and no method: to call one takes 1 µs less between all that a step does
         loss: Any = steps[0] if len(steps) == 1 and self.count != 1 else self._in_turn(*steps)
         loss.aside = self._aside(loss)
+        loss.batch_names = [ast.unparse(part) for part in parts or target.targets]  # for errors
         self.loss = loss
 
     def metric(self, value: Callable[[], Any]) -> Callable[..., Any]:
@@ -168,7 +169,7 @@ class Body:
         """One function of a batch for several that are called one after another; it gives what the last one does."""
 
         def evaluate(d: Any) -> Any:
-            value = bind(d if self.count != 1 or type(d) is tuple else (d,))
+            value = bind(d if self.count != 1 or isinstance(d, (tuple, list)) else (d,))
             for f in rest:
                 value = f()
             return value

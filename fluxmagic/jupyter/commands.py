@@ -97,7 +97,7 @@ def _given(ip: Any, cls: type[Optimiser], pairs: list[tuple[str, str]]) -> dict[
 
 def _class(run: Run) -> type[Optimiser]:
     if run.opt_class is None:
-        raise UsageError(f"{run.opt_name} is a plain function: it has no dials, and none can take over")
+        raise UsageError(f"{run.opt_name} is {run.opt_kind}: it has no dials, and none can take over")
     return run.opt_class
 
 

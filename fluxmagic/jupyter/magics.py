@@ -145,7 +145,7 @@ class FluxMagics(Magics):
         if not isinstance(run, Run) or not run.steps:
             raise UsageError(f"{what} is no run that has taken a step: leave --resume out to begin one")
         if run.opt_class is None and (given.opt is not None or given.hypers):
-            raise UsageError(f"{what} is trained by {run.opt_name}, a plain function without dials: leave them out")
+            raise UsageError(f"{what} is trained by {run.opt_name}, {run.opt_kind} without dials: leave them out")
         if given.seed not in (None, run.seed):
             raise UsageError(f"{what} was seeded with {run.seed} when it began: leave --seed out")
         named = [p for _, p in named_params(body.whole)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -85,10 +86,13 @@ def wrong_loss(l: Any) -> str:
 def not_finite_in(loss: Callable[..., Any], d: Any) -> str | None:
     """Where a batch has NaN or infinite numbers, by the names of the loss's arguments; None if it has none."""
     args = d if isinstance(d, (tuple, list)) else (d,)
-    try:
-        names = list(inspect.signature(loss).bind(*args).arguments)
-    except (TypeError, ValueError):
-        names = []
+    names = getattr(loss, "batch_names", None)  # of a cell, whose loss takes the batch as one
+    if names is not None and len(args) == 1 and isinstance(args[0], (tuple, list)) and len(args[0]) == len(names):
+        args = args[0]
+    if names is None:
+        with suppress(TypeError, ValueError):
+            names = list(inspect.signature(loss).bind(*args).arguments)
+        names = names or []
     if len(names) != len(args):
         names = [f"argument {i + 1} of the loss" for i in range(len(args))]
     found = []

@@ -506,12 +506,23 @@ class Optimiser:
         dict
             `name`, `n`, `hypers` (name to value), `numbers` (name to value), `arrays` (name to a list with
             one array for each parameter, of its shape and dtype).
+
+        Raises
+        ------
+        TypeError
+            If the rule keeps a number that the class does not declare, or something that is no number.
         """
+        kept = vars(self._numbers)
+        for k, v in kept.items():
+            if k not in self.numbers:
+                raise TypeError(f"{self.name} keeps a number {k} that it does not declare: numbers = {{{k!r}: {v!r}}}")
+            if isinstance(v, bool) or not isinstance(v, (int, float, np.number)):
+                raise TypeError(f"{self.name}: {k} is no number but a {type(v).__name__}; arrays go into `state`")
         return {
             "name": self.name,
             "n": self.n,
             "hypers": dict(self._values),
-            "numbers": dict(vars(self._numbers)),
+            "numbers": dict(kept),
             "arrays": {
                 k: [
                     self._arrays[i][k][cut].reshape(p.shape).copy()

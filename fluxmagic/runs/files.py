@@ -29,7 +29,7 @@ def save(run: Any, path: Any) -> None:
     if start is None:
         raise ValueError("the run has not taken a step yet: there is nothing to save")
     if run.opt_class is None:
-        raise TypeError(f"{run.opt_name} is a plain function, whose state is not known: such a run cannot be saved")
+        raise TypeError(f"{run.opt_name} is {run.opt_kind}, and only a run with one optimiser can be saved")
     with run._between():
         run._notice()
         meta, arrays = _encode(run, start)

@@ -377,6 +377,11 @@ class Run:
         return self._gear.cls
 
     @property
+    def opt_kind(self) -> str:
+        """What it is where it is no single Optimiser, in words."""
+        return "a list of optimisers" if isinstance(self.opt, (list, tuple)) else "a plain function"
+
+    @property
     def values(self) -> dict[str, float]:
         """The hyper-parameters in force, by name."""
         return self._gear.values
@@ -452,8 +457,7 @@ class Run:
         """The optimiser that will be in force when all requests have been served."""
         cls = ([self.opt_class, *self._coming])[-1]
         if cls is None:
-            what = "is a list" if isinstance(self.opt, (list, tuple)) else "is a plain function"
-            raise TypeError(f"{self.opt_name} {what}: {otherwise}")
+            raise TypeError(f"{self.opt_name} is {self.opt_kind}: {otherwise}")
         return cls
 
     def pause(self) -> None:

@@ -499,6 +499,26 @@ def test_a_syntax_error_points_at_its_line(shell):
     assert "run" not in shell
 
 
+@pytest.mark.parametrize(
+    ("line", "where"),
+    [
+        ("x, y in [(A, B)]", "y has 1 NaN (row 2)"),
+        ("x, y in [[A, B]]", "y has 1 NaN (row 2)"),
+        ("x in [B]", "x has 1 NaN (row 2)"),
+        ("x, in [(B,)]", "x has 1 NaN (row 2)"),
+    ],
+)
+def test_nan_in_a_batch_is_said_by_the_names_of_the_cell(shell, line, where):
+    shell("W, y = param(1.0), 0.0; A = np.ones(3); B = np.array([1.0, 1.0, np.nan])")
+    assert str(shell.fails(f"%%train {line}\n(W * x + y).sum()")).endswith(f"nothing was updated. {where}")
+
+
+def test_stop_in_a_cells_body_ends_the_run(shell):
+    shell("n = 0")
+    shell(f"%%train {DATA} --epochs 5\nn += 1\nif n == 4:\n    fluxmagic.stop()\n{LOSS}")
+    assert (shell["run"].state, shell["run"].steps) == ("stopped", 3)
+
+
 def test_a_run_that_fails_before_its_first_step_leaves_the_one_before(shell):
     shell(f"%%train {DATA}\n{LOSS}")
     run = shell["run"]

@@ -166,6 +166,15 @@ def test_all_batches_arguments_are_looked_at_by_their_names():
         train(lambda *xs: (W * xs[1]).sum(), [(np.ones(1), np.array([np.nan]))], SGD([W], 0.1))
 
 
+def test_a_run_with_several_optimisers_says_so(tmp_path):
+    W = param(1.0)
+    run = Run(lambda x: W * x, [1.0] * 3, [SGD([W], 0.1), ADAM([W])])
+    run.step()
+    for act in (lambda: run.set(η=0.1), lambda: run.swap("ADAM"), lambda: run.save(tmp_path / "run")):
+        with pytest.raises(TypeError, match=r"SGD \+ ADAM is a list of optimisers"):
+            act()
+
+
 @pytest.mark.parametrize("drive", [Run.train, Run.step, lambda run: run.step(3), lambda run: run.advance(60.0)])
 @pytest.mark.parametrize("when", [1, 2])
 def test_stop_in_the_loss_ends_the_run_however_it_is_driven(drive, when):

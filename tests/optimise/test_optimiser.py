@@ -716,6 +716,29 @@ def test_what_a_rule_keeps_without_a_declaration_is_refused(registry):
         Hidden([param(1.0)])()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("count", 1.0, "keeps a number count that it does not declare: numbers = {'count': 1.0}"),
+        ("k", [1], "k is no number"),
+    ],
+)
+def test_a_number_that_could_not_be_restored_is_refused(registry, name, value, words):
+    class Counting(Optimiser):
+        numbers = {"k": 0.0}
+
+        def step(self, δ, s):
+            setattr(self._numbers, name, value)
+            return δ
+
+    p = param(1.0)
+    opt = Counting([p])
+    back(p * 1.0)
+    opt()
+    with pytest.raises(TypeError, match=words):
+        opt.state_dict()
+
+
 def test_a_rule_may_use_the_package_itself(registry):
     inner = param([1.0, 2.0])
 
