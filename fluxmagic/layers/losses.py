@@ -190,12 +190,15 @@ def _check_onehot(name: str, target: np.ndarray) -> None:
         )
 
 
+def _range(x: np.ndarray) -> tuple[float, float]:
+    """The least and the largest entry; NaN if there is one.  Twice as fast as `min` and `max`."""
+    return (x.item(x.argmin()), x.item(x.argmax())) if x.size else (0.0, 0.0)
+
+
 def _probabilities(name: str, prediction: Any) -> Any:
     """Refuse what lies outside [0, 1]; what does so by rounding is brought back, its gradient as it was."""
     plain = data(prediction)
-    if not plain.size:
-        return prediction
-    low, high = plain.item(plain.argmin()), plain.item(plain.argmax())
+    low, high = _range(plain)
     if (low >= 0 and high <= 1) or low != low:  # NaN: the loss is NaN, which the training reports
         return prediction
     rounding = max(1e-5, 10 * float(np.finfo(plain.dtype).eps))
@@ -291,8 +294,9 @@ def _log(x: Any, weight: Any) -> Any:
 def _binary(name: str, prediction: Any, target: Any) -> tuple[Any, Any, int]:
     prediction, target = _pair(name, prediction, target)
     plain = data(target)
-    right = (plain >= 0) & (plain <= 1)
-    if not right.all():
+    low, high = _range(plain)
+    if not (low >= 0 and high <= 1):
+        right = (plain >= 0) & (plain <= 1)
         raise ValueError(f"{name}: targets lie between 0 and 1, and one is {plain[~right].flat[0]:g}")
     return prediction, target, prediction.shape[0] if prediction.ndim else 1
 
@@ -360,4 +364,13 @@ def logitbinarycrossentropy(prediction: Any, target: Any) -> Any:
     0.3466
     """
     prediction, y, n = _binary("logitbinarycrossentropy", prediction, target)
+    low, high = _range(data(prediction))
+    if low == -np.inf or high == np.inf:  # ∞ - ∞ would be NaN, and so would 0 · ∞ where the target is 0
+        no = 1 - y
+        return np.sum(y * softplus(-_counted(prediction, y)) + no * softplus(_counted(prediction, no))) / n
     return np.sum(softplus(prediction) - y * prediction) / n
+
+
+def _counted(x: Any, weight: Any) -> Any:
+    """x, but 0 where the weight that it gets is.  Unless the weight wants a gradient itself."""
+    return x if isinstance(weight, Tracked) else np.where(weight == 0, x.dtype.type(0), x)

@@ -204,6 +204,19 @@ def test_logits_up_to_1e4_are_right(dtype):
     np.testing.assert_allclose(p.grad, [0, 0, 0.25, -0.25])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_infinite_logit_is_certain_and_costs_nothing_where_it_is_right(dtype):
+    z = np.array([-np.inf, np.inf, 0], dtype)
+    l, δ = logitbinarycrossentropy(z, [0, 1, 1]), gradient(lambda z: logitbinarycrossentropy(z, [0, 1, 1]), z)[0]
+    assert l == pytest.approx(np.log(2) / 3)
+    np.testing.assert_allclose(δ, [0, 0, -1 / 6], atol=1e-7)
+    assert logitbinarycrossentropy(z, [1, 1, 1]) == np.inf
+    assert logitbinarycrossentropy(z, [0, 0.5, 1]) == np.inf
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(logitbinarycrossentropy(np.array([np.nan, 0], dtype), [0, 1]))
+        assert np.isnan(logitbinarycrossentropy(np.array([np.nan, np.inf], dtype), [0, 1]))
+
+
 @pytest.mark.parametrize("hot", [False, True])
 @pytest.mark.parametrize("size", [31.0, 33.0, 79.0, 81.0, 1e20, 1e30])
 def test_logits_of_any_size_are_right_in_float32(size, hot):
