@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import fluxmagic
+from fluxmagic.layers.mode import is_testing
 from fluxmagic.optimise.schedules import is_ready_made
 from fluxmagic.runs import archive, back
 from fluxmagic.runs.archive import ArchiveError
@@ -31,6 +32,8 @@ def save(run: Any, path: Any) -> None:
     if run.opt_class is None:
         raise TypeError(f"{run.opt_name} is {run.opt_kind}, and only a run with one optimiser can be saved")
     with run._between():
+        if run._busy and run._feed.position[0] >= 0 and not is_testing():
+            raise RuntimeError("a run cannot be saved by its own loss, in the middle of a step: save it in a callback")
         run._notice()
         meta, arrays = _encode(run, start)
     archive.write(path, "run", meta, arrays)

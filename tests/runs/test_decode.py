@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import pathlib
 import threading
 import tracemalloc
@@ -415,6 +416,39 @@ def test_a_run_that_is_saved_from_another_thread_while_it_trains_is_whole(tmp_pa
     for i in range(20):
         Run.load(tmp_path / str(i), run.loss, run.data, [W])
     Run.load(tmp_path / "0", run.loss, run.data, [W]).replay()
+
+
+def test_a_run_is_saved_by_a_callback_a_metric_and_until_but_not_by_its_loss(tmp_path):
+    W = param([4.0, -2.0])
+    run = None
+
+    def loss(x):
+        if run.steps == 9:
+            run.save(tmp_path / "loss")
+        return ((W - x) ** 2).sum()
+
+    def save(name):
+        if run.steps:  # metrics are tried before the first step
+            run.save(tmp_path / name)
+        return 0.0
+
+    run = Run(
+        loss,
+        lambda: iter([0.0, 1.0, 2.0]),
+        "ADAM",
+        epochs=9,
+        metrics={"m": lambda x: save(f"metric {run.steps}")},
+        until=lambda run: save(f"until {run.steps}"),
+    )
+    with pytest.raises(RuntimeError, match="cannot be saved by its own loss, in the middle of a step"):
+        run.train(cb=lambda: save(f"callback {run.steps}"))
+    names = sorted(os.listdir(tmp_path))
+    assert len(names) == 9 + 3 + 3
+    for name in names:
+        run = None
+        run = Run.load(tmp_path / name, loss, lambda: iter([0.0, 1.0, 2.0]), [W])
+        assert run.steps == int(name.split()[1])
+        run.replay()
 
 
 # -- to look at --------------------------------------------------------------------------------------------------------
