@@ -742,12 +742,12 @@ class Run:
         record.end_epoch(checks)
         if old is not None:
             return self.finished
-        if self.log:
-            self.log.write(epoch=self.epoch - 1, step=self.steps, seconds=self._seconds, **checks)
         if self.until is not None or self.patience is not None:
             self._judge()
         if self.finished:
             self.state = "done"
+        if self.log:  # the disk may be full
+            self.log.write(epoch=self.epoch - 1, step=self.steps, seconds=self._seconds, **checks)
         return self.finished or self.state == "stopped"
 
     def _judge(self) -> None:
