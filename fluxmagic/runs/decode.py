@@ -81,6 +81,8 @@ def decode(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], schedules:
         At the first thing that it may not be.
     """
     reader = _Reader(schedules)
+    params = [_mapping("a parameter", p, "name", "shape", "dtype") for p in _list("params", meta["params"])]
+    reader.narrow = any(p["dtype"] == "float32" for p in params)
     record = _record(meta, arrays, reader)
     in_force = next((e.new for e in reversed(record.events) if e.name == "opt"), record.opt)
     steps, seed = meta.get("steps"), meta["seed"]
@@ -89,7 +91,6 @@ def decode(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], schedules:
     elif seed is not None:
         for x in seed if isinstance(seed, list) else [seed]:
             _whole("seed", x, high=LARGEST_SEED)
-    params = [_mapping("a parameter", p, "name", "shape", "dtype") for p in _list("params", meta["params"])]
     start, now = (_snapshot(k, meta[k], reader) for k in ("start", "now"))
     in_epoch = len(record.loss) - record.epochs[-1]
     for snapshot, what, step, opt, places in (
@@ -256,6 +257,8 @@ class _Reader:
 
     Attributes
     ----------
+    narrow : bool
+        Some parameter is float32: values are in bounds there, too.
     updates : int
         At most so many were done: a schedule is checked from 0 to there.
     missing : dict of str to int
@@ -266,6 +269,7 @@ class _Reader:
         self.given: dict[str, list[Any]] | None = None
         if schedules is not None:
             self.given = {ascii_name(k): list(v) if isinstance(v, (list, tuple)) else [v] for k, v in schedules.items()}
+        self.narrow = False
         self.updates = 0
         self.missing: dict[str, int] = {}
         self._unknown: dict[tuple[str, int], UnknownSchedule] = {}
@@ -285,7 +289,7 @@ class _Reader:
             if only_schedules:
                 raise _wrong(name, x, "a schedule")
             try:
-                return hyper.check(x)
+                return hyper.check(x, self.narrow)
             except (TypeError, ValueError, OverflowError):
                 raise _wrong(name, x, hyper.range) from None
         if x.keys() <= {"schedule", "which"} and x.get("schedule", ...) is None:
@@ -295,7 +299,7 @@ class _Reader:
         try:
             schedule = kind(**{k: _number(k, v) for k, v in _mapping("with", x["with"]).items()})
             for n in (0, self.updates):
-                hyper.check(schedule(n))
+                hyper.check(schedule(n), self.narrow, may_vanish=True)
         except (TypeError, ValueError, ArithmeticError) as error:
             raise ArchiveError(f"a schedule of {name} cannot be taken: {error}") from None
         return schedule

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 import fluxmagic
 from fluxmagic.layers.mode import is_testing
+from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.optimise.schedules import is_ready_made
 from fluxmagic.runs import archive, back
 from fluxmagic.runs.archive import ArchiveError
@@ -305,6 +307,16 @@ def _unpack_arrays(
     return weights, statistics
 
 
+def _can_go_on(opt: Optimiser, numbers: Mapping[str, float]) -> bool:
+    """Whether a rule of ours can make an update from the numbers that it keeps, all of which are shares."""
+    if not type(opt).__module__.startswith("fluxmagic."):
+        return True
+    try:
+        return all(0 <= x <= 1 for x in numbers.values()) and all(map(math.isfinite, opt.begin()))
+    except (TypeError, ArithmeticError):
+        return False
+
+
 def _unpack(
     prefix: str,
     saved: SavedSnapshot,
@@ -318,10 +330,14 @@ def _unpack(
     for key, (opt, kept, schedules) in saved.opts.items():
         found = {k: [arrays[f"{prefix}/opts/{key}/{k}/{i}"] for i in range(len(params))] for k in opt.state}
         state = {**kept, "arrays": found}
+        trial = opt(params)  # one that nobody uses, to see whether it goes
         try:
-            opt(params).load_state_dict(state)  # one that nobody uses, to see whether it goes
+            trial.load_state_dict(state)
         except ValueError as error:
             wrong.append(str(error))
+        else:
+            if not _can_go_on(trial, kept["numbers"]):
+                wrong.append(f"{key} cannot go on from {kept['numbers']}")
         opts[key] = OptState(opt, state, schedules)
     n = len(run._generators)
     if len(saved.generators) != n or len(saved.epoch_start) not in ((n,) if saved.place >= 0 else (0, n)):
