@@ -137,7 +137,8 @@ def _is_of(run: Run, path: str) -> bool:
 def own_schedules(record: Record) -> dict[str, list[Any]]:
     """The user's own functions that a dial has followed, by its name, in the order in which they came."""
     found: dict[str, list[Any]] = {}
-    for name, value in [*record.values.items(), *((e.name, x) for e in record.events for x in (e.old, e.new))]:
+    turns = ((e.name, x) for e in (*record.events, *record.plan) for x in (e.old, e.new))
+    for name, value in [*record.values.items(), *turns]:
         if _is_own(value) and not any(value is f for f in found.get(name, [])):
             found.setdefault(name, []).append(value)
     return dict(sorted(found.items()))

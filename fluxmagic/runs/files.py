@@ -66,7 +66,7 @@ def _encode(run: Any, start: Snapshot) -> tuple[dict[str, Any], dict[str, np.nda
         "refused": record.refused,
         "put_back": record.put_back,
         "kept": record.kept,
-        "plan": [tuple(e) for e in record.plan],
+        "plan": [(s, k, None, _dial_to_json(k, new, own)) for s, k, _, new in record.plan],
         "planned": record.planned,
         "epoch_starts": record.epochs,
         "checks": record.checks,

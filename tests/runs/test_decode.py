@@ -487,6 +487,35 @@ def test_one_s_own_schedule_is_not_needed_to_look(tmp_path):
     assert η[3] == run.history["η"][3]
 
 
+def test_a_run_without_data_can_be_looked_at(tmp_path):
+    W = param(1.0)
+    run = Run(lambda: (W - 3.0) ** 2, None, "SGD", steps=9)
+    run.step(4)
+    run.save(tmp_path / "a")
+    looked = Run.load(tmp_path / "a")
+    assert (repr(looked), looked.events) == (repr(run), run.events)
+    assert looked.history["loss"].tolist() == run.history["loss"].tolist()
+    looked.save(tmp_path / "b")
+    loaded = Run.load(tmp_path / "b", run.loss, None, [W])
+    loaded.train()
+    assert loaded.steps == 9
+
+
+def test_turns_to_come_are_in_the_file_with_their_schedules(tmp_path):
+    f = lambda n: 0.1 / (1 + n)
+    W = param([1.0, 2.0])
+    turns = [(2, "η", None, cosine(0.1, 5)), (3, "opt", None, "ADAM"), (5, "η", None, f)]
+    run = Run(lambda x: ((W - x) ** 2).sum(), [1.0] * 9, "SGD", turns=turns)
+    run.step(1)
+    run.save(tmp_path / "a")
+    run.train()
+    bits = W.data.tobytes()
+    loaded = Run.load(tmp_path / "a", run.loss, run.data, [W], schedules={"η": f})
+    loaded.train()
+    assert W.data.tobytes() == bits
+    assert loaded.events == run.events
+
+
 def test_loss_without_data_is_an_error(saved):
     run, _, path = saved
     with pytest.raises(TypeError, match="all of loss, data and params, or none of them"):
