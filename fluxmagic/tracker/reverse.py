@@ -261,7 +261,7 @@ def update(p: Param, Δ: Any) -> Param:
         p.value[...] += Δ
     except ValueError:
         raise ValueError(f"update(): Δ of shape {Δ.shape} does not fit a parameter of shape {p.shape}") from None
-    if Δ.any():
+    if Δ.shape or Δ:  # update(p, 0) only clears the gradient
         p.updated = next(serials)
     p.clear()
     return p
