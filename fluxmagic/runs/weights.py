@@ -59,7 +59,8 @@ def save_params(m: Any, path: Any, names: str | None = None) -> None:
     >>> load_params(m, path)
     """
     params(m)
-    arrays = {name: np.asarray(a, order="C") for name, a in _by_name(m, names).items()}
+    # copies: another thread may be training, and what is written has to have the hash that was taken of it
+    arrays = {name: np.array(a, order="C") for name, a in _by_name(m, names).items()}
     bad = [name for name, a in arrays.items() if not np.isfinite(a).all()]
     if bad:
         raise ValueError(

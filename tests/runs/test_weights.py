@@ -335,6 +335,22 @@ def test_a_pipe_is_neither_waited_for_nor_replaced(tmp_path, file):
         load_params(Dense(2, 1), tmp_path / f"missing{path.suffix}")
 
 
+def test_what_another_thread_trains_meanwhile_can_be_loaded(tmp_path, monkeypatch):
+    m, digest = Dense(2, 1), archive.digest
+
+    def training_goes_on(*args):
+        found = digest(*args)
+        m.W.data = m.W.data + 1
+        return found
+
+    before = m.W.data.copy()
+    monkeypatch.setattr(archive, "digest", training_goes_on)
+    save_params(m, tmp_path / "a")
+    monkeypatch.undo()
+    load_params(m, tmp_path / "a")
+    np.testing.assert_array_equal(m.W.data, before)
+
+
 @FILES
 def test_a_long_name_of_a_file_will_do(tmp_path, file):
     m, path = Dense(2, 1), tmp_path / ("n" * (255 - len(file)) + file)
