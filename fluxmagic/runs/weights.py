@@ -114,8 +114,12 @@ def load_params(m: Any, path: Any) -> None:
             wrong += _torn(here, arrays)
     if wrong:
         raise ArchiveError(f"{path} does not fit the model: " + "; ".join(sorted(wrong)))
+    owners = {id(p.value): p for p in params(m)}
     for k, live in here.items():
-        live[...] = arrays[k]
+        if id(live) in owners:
+            owners[id(live)].data = arrays[k]  # by which a graph that was built before is known to be stale
+        else:
+            live[...] = arrays[k]
 
 
 Stored = dict[str, tuple[str, tuple[int, ...]]]

@@ -15,7 +15,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from fluxmagic import BatchNorm, Chain, Dense, Diagonal, Dropout, LayerNorm, param, params, relu, softmax, tanh
+from fluxmagic import BatchNorm, Chain, Dense, Diagonal, Dropout, LayerNorm, back, param, params, relu, softmax, tanh
 from fluxmagic.runs import ArchiveError, archive, load_params, save_params
 
 
@@ -333,6 +333,16 @@ def test_a_pipe_is_neither_waited_for_nor_replaced(tmp_path, file):
     assert stat.S_ISFIFO(path.stat().st_mode)
     with pytest.raises(FileNotFoundError):
         load_params(Dense(2, 1), tmp_path / f"missing{path.suffix}")
+
+
+@FILES
+def test_a_loss_from_before_the_weights_were_loaded_is_stale(tmp_path, file):
+    W = param([1.0, 2.0])
+    save_params(W, tmp_path / file)
+    l = (W * W).sum()
+    load_params(W, tmp_path / file)
+    with pytest.raises(RuntimeError, match="was updated after"):
+        back(l)
 
 
 def test_what_another_thread_trains_meanwhile_can_be_loaded(tmp_path, monkeypatch):
