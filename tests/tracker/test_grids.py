@@ -79,6 +79,7 @@ def test_covariances_have_a_gradient_to_the_weights(options):
     a = np.array([0.7, 1.0, 2.0])
     assert gradcheck(lambda x, a: (np.cov(x, aweights=a, **options) ** 2).sum(), x, a)
     assert np.allclose(np.cov(param(x), aweights=param(a), **options).data, np.cov(x, aweights=a, **options))
+    assert np.cov(x.astype(np.float32), aweights=param(a.astype(np.float32)), **options).dtype == np.float64
     assert gradcheck(lambda a: np.cov(x[0], aweights=a, **options), a)
 
 

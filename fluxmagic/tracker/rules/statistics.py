@@ -35,6 +35,7 @@ def _d_cov(
 
 
 def _with_tracked_weights(x: Array, ddof: int, fweights: Any, aweights: Array) -> Array:
+    aweights = aweights.astype(np.float64)
     w = aweights if fweights is None else np.multiply(fweights, aweights)
     total: Any = np.sum(w)
     deviation = x - (np.sum(x * w, axis=1) / total)[:, None]
