@@ -251,7 +251,7 @@ class Curve:
     def _legend(self, shown: dict[str, Any]) -> None:
         legend = self._ax.legend(
             list(shown.values()),
-            list(shown),
+            ["x"] * len(shown),  # a label that begins with "_" would be left out
             loc="lower left",
             bbox_to_anchor=(-0.01, 0.99),
             ncols=8,
@@ -263,6 +263,7 @@ class Curve:
         )
         for handle in legend.legend_handles:
             handle.set_animated(False)
+        _write(legend, shown)
 
     @property
     def loss(self) -> Decimated:
@@ -346,7 +347,7 @@ class Curve:
             self._marks.append(ax.add_collection(made, autolim=False))
 
         def text(x: float, y: float, words: str, colour: str, **style: Any) -> None:
-            self._marks.append(ax.text(x, y, words, color=colour, transform=across, **style))
+            self._marks.append(_plain_text(ax.text(x, y, "", color=colour, transform=across, **style), words))
 
         if epochs:
             lines([s for s, _ in epochs], INK, 0.035, 0.9, "-")
@@ -371,6 +372,7 @@ class Curve:
 
     # -- drawing -------------------------------------------------------------------------------------------
 
+    @np.errstate(all="ignore")
     def frame(self) -> bytes:
         """The curve as it is now, as a PNG; cheap unless the axes have to move."""
         self._update()
@@ -391,6 +393,7 @@ class Curve:
             line.axes.draw_artist(line)
         return png(np.asarray(canvas.buffer_rgba()))
 
+    @np.errstate(all="ignore")
     def picture(self) -> bytes:
         """The curve as it stays, as a PNG: sharper, and the axes close around it."""
         self._update()
@@ -434,6 +437,7 @@ class Comparison:
         return f"Comparison({', '.join(self.names)})"
 
 
+@np.errstate(all="ignore")
 def compare(*runs: Run, log: bool = False, smoothing: float = 0.9) -> Comparison:
     """Lay the curves of runs over each other.
 
@@ -469,6 +473,7 @@ def compare(*runs: Run, log: bool = False, smoothing: float = 0.9) -> Comparison
         matplotlib.rcdefaults()
         figure, ax = _axes()
         ys = []
+        shown: dict[str, Any] = {}
         colours = (LOSS, VALID, *METRICS)
         for i, (run, label) in enumerate(zip(runs, labels)):
             track = _Track(run)
@@ -478,7 +483,7 @@ def compare(*runs: Run, log: bool = False, smoothing: float = 0.9) -> Comparison
             colour = colours[i % len(colours)]
             style = ("-", "--", ":", "-.")[i // len(colours) % 4]
             ax.plot(*track.loss.line(), color=colour, alpha=0.2, lw=0.8)
-            ax.plot(x, y, color=colour, lw=1.8, ls=style, label=label)
+            shown[label] = ax.plot(x, y, color=colour, lw=1.8, ls=style)[0]
             if "valid" in track.checks:
                 x, y = track.checks["valid"].line()
                 ax.plot(x, y, color=colour, lw=1.2, ls=":")
@@ -487,7 +492,10 @@ def compare(*runs: Run, log: bool = False, smoothing: float = 0.9) -> Comparison
         ax.set_ylim(*_wider(*_range(ys, log), log))
         end = max([2, *(r.steps for r in runs)])
         ax.set_xlim(-0.01 * end, end)
-        ax.legend(loc="upper right", frameon=False, labelcolor=INK, fontsize=9)
+        lines = list(shown.values())
+        _write(
+            ax.legend(lines, ["x"] * len(lines), loc="upper right", frameon=False, labelcolor=INK, fontsize=9), shown
+        )
     return Comparison(figure, labels)
 
 
@@ -495,6 +503,20 @@ def _labels(runs: Sequence[Run]) -> list[str]:
     """Their names, made different."""
     names = [r.name or "run" for r in runs]
     return [f"{k} ({i})" if names.count(k) > 1 else k for i, k in enumerate(names, 1)]
+
+
+def _write(legend: Any, names: Iterable[str]) -> None:
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        _plain_text(text, name)
+
+
+def _plain_text(text: Any, words: str) -> Any:
+    """Let a text show words as they are: no mathematics, no TeX, nothing that fonts cannot have, not too long."""
+    text.set_usetex(False)
+    text.set_parse_math(False)
+    words = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in words)
+    text.set_text(words if len(words) <= LABEL else words[: LABEL - 1] + "…")
+    return text
 
 
 def _axes() -> tuple[Figure, Any]:
@@ -509,6 +531,7 @@ def _axes() -> tuple[Figure, Any]:
 
 
 def _plain(ax: Any) -> None:
+    ax.set_autoscale_on(False)  # limits are set, and of some losses there are none
     ax.patch.set_alpha(0)
     ax.tick_params(colors=INK, labelsize=9, which="both")
     for spine in ax.spines.values():
@@ -517,22 +540,29 @@ def _plain(ax: Any) -> None:
     ax.spines[["top"]].set_visible(False)
 
 
+LARGEST = 1e290
+LARGEST_LOG = 1e200
+"""Where an axis ends, and below at its negative or inverse: what matplotlib makes of more is not finite."""
+
+
 def _range(lines: Sequence[Any], log: bool) -> tuple[float, float]:
     values = np.concatenate([np.asarray(y, np.float64) for y in lines]) if lines else np.empty(0)
     values = values[np.isfinite(values) & (values > 0)] if log else values[np.isfinite(values)]
     if not len(values):
         return (0.1, 1.0) if log else (0.0, 1.0)
-    return float(values.min()), float(values.max())
+    least, most = (1 / LARGEST_LOG, LARGEST_LOG) if log else (-LARGEST, LARGEST)
+    low, high = np.clip([values.min(), values.max()], least, most)
+    return float(low), float(high)
 
 
 def _span(low: float, high: float, log: bool) -> float:
-    return math.log(high / low) if log else high - low
+    return (math.log(high) - math.log(low)) if log else high - low
 
 
 def _wider(low: float, high: float, log: bool) -> tuple[float, float]:
     """With a margin, and never empty."""
     if log:
-        margin = max(0.06 * math.log(high / low), 0.05)
+        margin = max(0.06 * (math.log(high) - math.log(low)), 0.05)
         return low * math.exp(-margin), high * math.exp(margin)
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
     return low - margin, high + margin

@@ -107,7 +107,8 @@ class Terminal:
         """Leave the summary."""
         if self._width:
             print("\r" + " " * self._width + "\r", end="")
-        print(text.summary(self.run), flush=True)
+        if self.run.steps:
+            print(text.summary(self.run), flush=True)
 
 
 class Page:
@@ -116,20 +117,43 @@ class Page:
     def __init__(self, run: Run, before: Iterable[Decimated] = ()) -> None:
         self.run = run
         self.before = list(before)
+        self.problem = ""  # that kept the curve from being drawn
+        self._drawn: bytes | None = None
         self.curve = Curve(run, self.before)
-        self.first = self.curve.frame()  # drawing the first takes as long as ten others: not on the run's time
+        self._draw(self.curve.frame)  # the first takes as long as ten others: not on the run's time
         self.open()
         self.budget = Budget()
 
     def open(self) -> None:
         """Show it in the cell that is executed."""
-        self.picture = _display(_image(self.run, self.first), raw=True, display_id=True, metadata=METADATA)
+        self.picture = _display(self._image(), raw=True, display_id=True, metadata=METADATA)
         self.words = _display(_words(text.progress(self.run)), raw=True, display_id=True)
 
     def open_again(self) -> None:
         """Show it in another cell as well."""
-        self.picture.display(_image(self.run, self.curve.frame()), raw=True, metadata=METADATA)
+        self._draw(self.curve.frame)
+        self.picture.display(self._image(), raw=True, metadata=METADATA)
         self.words.display(_words(text.progress(self.run)), raw=True)
+
+    def _draw(self, draw: Callable[[], bytes]) -> None:
+        """Draw the curve; if that fails the last picture stays, and the training goes on."""
+        try:
+            self._drawn = draw()
+            problem = ""
+        except Exception as error:
+            problem = f"the curve cannot be drawn: {type(error).__name__}: {' '.join(str(error).split())}"
+        if problem != self.problem:
+            self.problem = problem
+            self.say(problem)
+
+    def say(self, problem: str) -> None:
+        """Show what keeps the curve from being drawn: it is beside the progress."""
+
+    def _image(self) -> dict[str, Any]:
+        """The curve as it was drawn last; nothing before the first step."""
+        if self._drawn is None or not self.run.steps:
+            return _words("")
+        return {"image/png": self._drawn, "text/plain": f"curve of {self.run!r}"}
 
     def look(self) -> None:
         """Show where the run is, if there is time."""
@@ -140,18 +164,27 @@ class Page:
 
     def draw(self) -> None:
         """Show where the run is; while it rests that is on nobody's time."""
-        self.picture.update(_image(self.run, self.curve.frame()), raw=True, metadata=METADATA)
+        self._draw(self.curve.frame)
+        self.picture.update(self._image(), raw=True, metadata=METADATA)
         self.show()
 
     def show(self) -> None:
         """Say where the run is."""
-        self.words.update(_words(text.progress(self.run)), raw=True)
+        self.words.update(_words("\n".join(filter(None, (text.progress(self.run), self.problem)))), raw=True)
 
     def close(self) -> None:
-        """Leave the last frame and the summary."""
+        """Leave the last frame and the summary; of a run without a step nothing."""
         _remember(self.run, self.curve.loss)
-        self.picture.update(_image(self.run, self.curve.picture()), raw=True, metadata=METADATA)
-        self.words.update(_words(text.summary(self.run)), raw=True)
+        if self.run.steps:
+            self._draw(self.curve.picture)
+        picture, words = self._places()
+        picture.update(self._image(), raw=True, metadata=METADATA)
+        told = (text.summary(self.run), self.problem) if self.run.steps else ()
+        words.update(_words("\n".join(filter(None, told))), raw=True)
+
+    def _places(self) -> tuple[Any, Any]:
+        """Where the last picture and the summary go."""
+        return self.picture, self.words
 
 
 class Live(Page):
@@ -159,16 +192,24 @@ class Live(Page):
 
     def __init__(self, run: Run, before: Iterable[Decimated] = (), board: Board | None = None) -> None:
         self.board = Board(run, playing=True) if board is None else board
-        super().__init__(run, before)
+        try:
+            super().__init__(run, before)
+        except BaseException:
+            self.board.close()
+            raise
 
     def open(self) -> None:
         # at the end the picture takes the place of the dials, which are of no more use, and words that of the picture
         self.dials = _display(self.board.box, display_id=True)
-        self.picture = _display(_image(self.run, self.first), raw=True, display_id=True, metadata=METADATA)
+        self.picture = _display(self._image(), raw=True, display_id=True, metadata=METADATA)
 
     def open_again(self) -> None:
+        self._draw(self.curve.frame)
         self.dials.display(self.board.box)
-        self.picture.display(_image(self.run, self.curve.frame()), raw=True, metadata=METADATA)
+        self.picture.display(self._image(), raw=True, metadata=METADATA)
+
+    def say(self, problem: str) -> None:
+        self.board.say(problem, wrong=True)
 
     def look(self) -> None:
         board = self.board
@@ -182,7 +223,7 @@ class Live(Page):
         if self.run is not self.board.run:
             _remember(self.run, self.curve.loss)
             self.before.append(self.curve.loss)
-            self.run = self.board.run
+            self.run, self._drawn = self.board.run, None
             self.curve = Curve(self.run, self.before)
         self.curve.log, self.curve.smoothing = self.board.log, self.board.smoothing
 
@@ -190,17 +231,16 @@ class Live(Page):
         self.board.show(self.budget.share)
 
     def close(self) -> None:
-        _remember(self.run, self.curve.loss)
-        self.dials.update(_image(self.run, self.curve.picture()), raw=True, metadata=METADATA)
-        self.picture.update(_words(text.summary(self.run)), raw=True)
-        self.board.close()
+        try:
+            super().close()
+        finally:
+            self.board.close()
+
+    def _places(self) -> tuple[Any, Any]:
+        return self.dials, self.picture
 
 
 METADATA = {"image/png": SHOWN}
-
-
-def _image(run: Run, png: bytes) -> dict[str, Any]:
-    return {"image/png": png, "text/plain": f"curve of {run!r}"}
 
 
 def _words(words: str) -> dict[str, Any]:
@@ -304,8 +344,10 @@ def follow(run: Run, view: Any, kernel: Any = None, interrupts: Interrupts | Non
                 if board is None or not _rest(view, pump):
                     break
                 run = board.run
-        except BaseException:
+        except BaseException as error:
             let_rest(run)
+            if isinstance(error, KeyboardInterrupt):
+                run.keep_best()
             raise
         finally:
             view.close()

@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from fluxmagic.runs import Event, Run
+from fluxmagic.runs.early_stopping import out_of_patience
 
-__all__ = ["dial", "duration", "number", "progress", "summary"]
+__all__ = ["dial", "duration", "number", "progress", "summary", "total_steps"]
 
 TURNS = 20  # as many are listed; a slider that was dragged makes hundreds
 
 
 def progress(run: Run) -> str:
     """Where a run is, in one line: epoch, step, loss, steps a second, time left."""
-    parts = [f"epoch {min(run.epoch, run.epochs)}/{run.epochs}"]
-    total = run.epochs * run.steps_per_epoch if run.steps_per_epoch else None
+    parts = [] if run._record.stepwise else [f"epoch {min(run.epoch, run.epochs)}/{run.epochs}"]
+    total = total_steps(run)
     parts.append(f"step {run.steps:,}" + (f"/{total:,}" if total else ""))
     if run.steps:
-        parts.append(f"loss {number(run.last_loss)}")
+        parts.append(f"loss {_shown_loss(run)}")
     if run.rate:
         parts.append(f"{number(run.rate)} steps/s")
         if total and not run.finished:
@@ -29,24 +28,57 @@ def progress(run: Run) -> str:
 
 
 def summary(run: Run) -> str:
-    """What a run was: optimiser and dials at the end, steps, time, losses, validation and metrics, turns."""
+    """What a run was: optimiser and dials at the end, steps, time, losses, validation and metrics, turns.
+
+    Losses are means over epochs.
+    """
     lines = [f"{run.name or 'run'}: {run.opt_name}{_dials(run)}", _extent(run)]
-    history = run.history
-    losses = history["loss"]
-    if len(losses):
-        line = f"loss {number(losses[0])} → {number(losses[-1])}"
-        if np.isfinite(losses).any():
-            best = int(np.nanargmin(np.where(np.isfinite(losses), losses, np.nan)))
-            line += f", best {number(losses[best])} at step {best + 1:,}"
-        lines.append(line)
-    checks = [(k, last) for k in ("valid", *run.metrics) if (last := run.last_check.get(k)) is not None]
-    if checks:
-        lines.append(", ".join(f"{k} {number(v)}" for k, v in checks))
+    if run.steps:
+        lines.append(_losses(run))
+    numbers = _evaluated(run)
+    if numbers:
+        lines.append(numbers)
     turns = _merged(run.events)
     lines += [f"step {e.step:,}: {e.name} {dial(e.old)} → {dial(e.new)}" for e in turns[:TURNS]]
     if len(turns) > TURNS:
         lines.append(f"and {len(turns) - TURNS:,} more turns")
     return "\n".join(lines)
+
+
+def total_steps(run: Run) -> int | None:
+    """Return the number of steps of the whole run, where it is known."""
+    return run.epochs * run.steps_per_epoch if run.steps_per_epoch else None
+
+
+def _shown_loss(run: Run) -> str:
+    return number(run.shown_loss) + " so far" * run.so_far
+
+
+def _losses(run: Run) -> str:
+    """The epochs' mean losses, first and last, and the best epoch."""
+    means = run.epoch_losses
+    line = f"loss {number(means[0])} → {number(means[-1])}" if len(means) > 1 else f"loss {_shown_loss(run)}"
+    best = run.best
+    if best is not None and len(means) > 1:
+        what = "" if best.name == "loss" else f"{best.name} "
+        line += f", best {what}{number(best.value)} ({_place(run, best.epoch)})"
+    return line
+
+
+def _evaluated(run: Run) -> str:
+    """Validation loss and metrics: of the epoch whose weights were kept, otherwise of the last one."""
+    kept, best, checks = run._record.kept, run.best, run.last_check
+    if kept is not None:
+        checks = dict(run._record.checks).get(kept, {})
+    parts = [f"{k} {number(v)}" for k in ("valid", *run.metrics) if (v := checks.get(k)) is not None]
+    if kept is None or best is None:
+        return ", ".join(parts)
+    loss = number(run.epoch_losses[best.epoch - 1])
+    return f"the weights are those of {_place(run, best.epoch)}: " + ", ".join([f"loss {loss}", *parts])
+
+
+def _place(run: Run, epoch: int) -> str:
+    return f"{'step' if run._record.stepwise else 'epoch'} {epoch:,}"
 
 
 def _dials(run: Run) -> str:
@@ -64,9 +96,16 @@ def _dials(run: Run) -> str:
 def _extent(run: Run) -> str:
     steps = f"{run.steps:,} step{'' if run.steps == 1 else 's'}"
     time = f"{steps} in {duration(run.seconds)}" + (f" ({number(run.rate)} steps/s)" if run.rate else "")
+    if run.finished and run._record.stepwise:
+        return time
     if run.finished:
         return f"{run.epochs} epoch{'' if run.epochs == 1 else 's'}, {time}"
-    return f"{run.state} in epoch {run.epoch} of {run.epochs}, {time}"
+    reason = " by patience" * (run.state == "stopped" and out_of_patience(run._record, run.patience))
+    if run._record.stepwise:
+        return f"{run.state}{reason}, {time}"
+    # an epoch that has ended is not yet the next one
+    epoch = run.epoch - (run.steps > 0 and run._record.epochs[-1] == run.steps)
+    return f"{run.state} in epoch {epoch} of {run.epochs}{reason}, {time}"
 
 
 def _merged(events: list[Event]) -> list[Event]:
@@ -92,6 +131,7 @@ def dial(x: Any) -> str:
 
 def number(x: float) -> str:
     """A number as people write it, to four digits."""
+    x = x + 0.0  # -0 is 0
     return f"{x:,.0f}" if 1000 <= abs(x) < 1e9 else f"{x:.4g}"
 
 

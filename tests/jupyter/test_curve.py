@@ -17,6 +17,7 @@ from fluxmagic import ADAM, SGD, NotFinite, Run, param
 from fluxmagic.jupyter import curve as module
 from fluxmagic.jupyter.curve import Curve, Decimated, compare
 from fluxmagic.optimise import Momentum
+from fluxmagic.runs import Event
 
 
 def quadratic(epochs=3, n=20, opt=None, **options):
@@ -348,3 +349,46 @@ def test_a_schedule_is_marked_by_its_name(cls):
     c = Curve(run)
     c.frame()
     assert any(t.endswith("→ halving") for t in texts(c))
+
+
+# -- what cannot be drawn as it is ---------------------------------------------------------------------------
+
+
+def recorded(*losses, **options):
+    run = Run(lambda x: (W * 0).sum() + x, list(losses), SGD([W := param(np.ones(1))], 0.1), **options)
+    run.train()
+    return run
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize(
+    "losses",
+    [
+        (5e-324, 1e-312),
+        (1e-310, 1e-310),
+        (1e-320, 1e300),
+        (1e291, 1e300),
+        (1.7e308, -1.7e308),
+        (0.0, 0.0),
+        (-1.0, -2.0),
+    ],
+)
+def test_a_loss_of_any_size_is_drawn(losses, log):
+    run = recorded(*losses * 3)
+    curve = Curve(run)
+    curve.log = log
+    assert curve.frame()[:4] == curve.picture()[:4] == b"\x89PNG"
+    assert compare(run, run, log=log)._repr_png_()[0][:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("name", ["$x", "a$b$c", "$\\frac{$", "_x", "a\nb", "\ud800", "\0", "n" * 1000])
+def test_names_are_plain_text_in_pictures(name):
+    run = recorded(1.0, 2.0, name=name, metrics={name: lambda x: 1.0})
+    run._record.events.append(Event(1, name, name, "$\\frac"))
+    curve = Curve(run)
+    curve.frame()
+    assert curve.picture()[:4] == b"\x89PNG"
+    shown = curve._ax.get_legend().get_texts()[1]
+    assert shown.get_text()[:3] == "".join(c if c.isprintable() else "\ufffd" for c in name)[:3]
+    assert not shown.get_parse_math()
+    assert compare(run, recorded(1.0))._repr_png_()[0][:4] == b"\x89PNG"

@@ -10,6 +10,7 @@ import time
 import weakref
 from types import SimpleNamespace
 
+import ipywidgets
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from fluxmagic import SGD, NotFinite, Run, param
 from fluxmagic.jupyter import board as board_module
-from fluxmagic.jupyter import driver
+from fluxmagic.jupyter import driver, text
 from fluxmagic.jupyter.driver import Budget, Terminal, drive, earlier, follow, frontend
 
 TERMINAL = SimpleNamespace()
@@ -138,6 +139,7 @@ def test_a_line_that_can_be_overwritten_is_and_is_gone_at_the_end(capsys, monkey
     for _ in range(30):
         clock.now += 0.1
         view.look()
+    view.run.step()
     view.close()
     out = capsys.readouterr().out
     assert out.count("\r") >= 3
@@ -347,3 +349,92 @@ def test_the_view_is_closed_also_if_it_fails():
         follow(run, view)
     assert view.closed == 1
     assert np.isfinite(W.data)
+
+
+def test_a_curve_that_cannot_be_drawn_is_a_message_and_the_training_goes_on(pages, monkeypatch):
+    def fail(self):
+        raise ValueError("no such\nglyph")
+
+    monkeypatch.setattr(driver.Curve, "frame", fail)
+    view = driver.Page(quadratic())
+    view.show()
+    assert "the curve cannot be drawn: ValueError: no such glyph" in view.words.data[-1]["text/plain"]
+    monkeypatch.setattr(driver.Curve, "picture", fail)
+    follow(view.run, view)
+    assert view.run.state == "done"
+    assert "20 steps" in view.words.data[-1]["text/plain"]
+    assert view.words.data[-1]["text/plain"].endswith("the curve cannot be drawn: ValueError: no such glyph")
+
+
+def test_a_curve_that_cannot_be_drawn_leaves_no_widget(pages, monkeypatch):
+    monkeypatch.setattr(driver.Curve, "frame", lambda self: 1 / 0)
+    before = set(ipywidgets.widget._instances)
+    run = quadratic()
+    view = driver.Live(run)
+    assert "the curve cannot be drawn" in view.board._message.value
+    follow(run, view)
+    assert run.state == "done"
+    assert set(ipywidgets.widget._instances) == before
+
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(driver, "_display", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        driver.Live(quadratic())
+    assert set(ipywidgets.widget._instances) == before
+
+
+def test_of_a_run_without_a_step_nothing_is_shown(pages, capsys):
+    W = param(1.0)
+    run = Run(lambda x: 1 / 0, [1.0], SGD([W], 0.1))
+    for kind in (driver.Page, driver.Live, driver.Terminal):
+        view = kind(run)
+        with pytest.raises(ZeroDivisionError):
+            follow(run, view)
+        if kind is not driver.Terminal:
+            assert view.picture.data[-1] == {"text/plain": ""}
+            assert not any("image/png" in d for d in view.picture.data)
+    assert capsys.readouterr().out == ""
+
+
+def test_the_loss_that_is_shown_is_an_epochs_mean():
+    W = param(0.0)
+    run = Run(lambda x: W * 0 + x.sum(), [np.array([v]) for v in (3.0, 2.0, 1.0)], SGD([W], 0.1), epochs=3)
+    assert "loss" not in text.progress(run)
+    run.step(2)
+    assert "loss 2.5 so far" in text.progress(run)
+    assert "\nloss 2.5 so far" in text.summary(run)
+    run.step(3)
+    assert "loss 2 ·" in text.progress(run)
+    assert "\nloss 2\n" in text.summary(run) + "\n"
+    run.train()
+    assert "loss 2 → 2, best 2 (epoch 1)" in text.summary(run)
+    assert not any("loss 1 " in f(run) for f in (text.progress, text.summary))
+
+
+def test_a_summary_has_the_numbers_of_the_epoch_whose_weights_were_kept():
+    W = param(np.ones(1))
+    X = np.array([[3.0], [2.0]])
+    run = Run(
+        lambda x: ((W - x) ** 2).mean(),
+        [X],
+        SGD([W], 0.9),
+        epochs=50,
+        valid=X * 0.5,
+        patience=3,
+        metrics={"w": lambda x: W.data[0]},
+    )
+    run.train()
+    checks = dict(run._record.checks)
+    kept = checks[run.best.step]
+    told = text.summary(run)
+    assert f"stopped in epoch {run.best.epoch + 3} of 50 by patience" in told
+    assert f"best valid {kept['valid']:.4g} (epoch {run.best.epoch})" in told
+    assert f"the weights are those of epoch {run.best.epoch}: loss" in told
+    assert f"valid {kept['valid']:.4g}, w {kept['w']:.4g}" in told
+    assert float(W.data[0]) == pytest.approx(kept["w"])
+
+
+def test_minus_zero_is_zero():
+    assert text.number(-0.0) == "0"

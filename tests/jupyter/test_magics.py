@@ -229,7 +229,7 @@ def test_summary_and_progress_are_printed(shell):
     printed = shell(f"%%train {DATA} --epochs 2\n{LOSS}")
     assert "run: ADAM (η 0.001, β1 0.9" in printed
     assert "2 epochs, 6 steps in" in printed
-    assert re.search(r"loss \S+ → \S+, best \S+ at step \d", printed)
+    assert re.search(r"loss \S+ → \S+, best \S+ \(epoch 2\)", printed)
 
 
 def test_the_run_can_be_made_into_a_script_with_the_cells_body(shell, tmp_path, monkeypatch):
