@@ -292,6 +292,7 @@ class Optimiser:
             The gradient, flat, or a part of it; may be overwritten.
         s : namespace
             The state's arrays by name, `s.p` the parameters, `s.tmp` an array to scribble in; of δ's shape.
+            `s.m = …` writes into the array, as `s.m[...] = …` does.
         *numbers : 0-d ndarray
             What `begin` returned.
 

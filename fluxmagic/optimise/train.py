@@ -32,7 +32,7 @@ class Stop(Exception):
 
 
 def stop() -> None:
-    """End the training loop at once; to be called in a callback.
+    """End the training loop at once; to be called in a callback, or in the loss, whose step is not taken then.
 
     Examples
     --------
@@ -344,18 +344,21 @@ def train(loss: Callable[..., Any], data: Iterable[Any], opt: Any, *, cb: Any = 
     data : iterable
         Of tuples (named ones too) or lists, the loss's arguments; or of single arrays.
     opt : callable or list of them
-        An optimiser, or any function that updates the parameters and clears their gradients.
+        An optimiser, or any function that updates the parameters and clears their gradients.  Of several, each
+        gets the gradient of the batch, also for parameters that it shares with another.
     cb : callable or list of them, optional
         Called after each update; one that takes an argument gets the loss as a float.
 
     Raises
     ------
     NotFinite
-        If a loss or a gradient is not finite, before anything is updated.
+        If a loss or a gradient is not finite, or a weight or an optimiser's state would not be after the update;
+        nothing is updated.
     TypeError, ValueError
-        If the loss reaches no parameter, or is no scalar.
+        If the loss reaches no parameter, or is no scalar, or does not take the batch; if opt or cb cannot be called.
     KeyboardInterrupt
-        After an interrupt, when the batch is done.
+        After an interrupt, when the batch is done.  In a task of an event loop it is asyncio.CancelledError; a
+        handler of one's own for SIGINT is called in its place, and decides.
 
     Notes
     -----
@@ -372,8 +375,10 @@ def train(loss: Callable[..., Any], data: Iterable[Any], opt: Any, *, cb: Any = 
     opts, callbacks = as_optimisers(opt), as_callbacks(cb)
     if not callable(loss):
         raise TypeError(f"loss is a function of a batch, not a {type(loss).__name__}")
-    if not isinstance(data, Iterable):
-        raise TypeError(f"data gives batches when iterated over, and a {type(data).__name__} does not")
+    try:
+        batches = iter(data)
+    except TypeError:
+        raise TypeError(f"data gives batches when iterated over, and a {type(data).__name__} does not") from None
 
     def start(l: Tracked) -> None:
         clear(opts, l)  # what was collected before is not of this batch
@@ -381,7 +386,7 @@ def train(loss: Callable[..., Any], data: Iterable[Any], opt: Any, *, cb: Any = 
     look: Any = start
     with quiet(), Interrupts() as interrupts:
         try:
-            for step, d in enumerate(data, 1):
+            for step, d in enumerate(batches, 1):
                 value = take_step(loss, d, opts, step, False, look)
                 look = None
                 for f in callbacks:

@@ -47,6 +47,21 @@ def test_an_array_is_one_argument():
     assert len(seen[0]) == 1
 
 
+def test_data_may_be_anything_that_can_be_iterated_over_and_nothing_else():
+    class Rows:
+        def __getitem__(self, i):
+            return [1.0, 2.0][i]  # ends with an IndexError
+
+    W = param(1.0)
+    train(lambda x: W * x, Rows(), SGD([W], 0.1))
+    assert W.data == pytest.approx(0.7)
+    for wrong in (3, None):
+        with pytest.raises(TypeError, match=r"data gives batches when iterated over, and a (int|NoneType) does not"):
+            train(lambda x: W * x, wrong, SGD([W], 0.1))
+    with pytest.raises(TypeError, match="loss is a function of a batch, not a Param"):
+        train(W, [1.0], SGD([W], 0.1))
+
+
 @pytest.mark.parametrize("cb", [3, [lambda: None, 3], [None], "print"])
 def test_a_callback_that_cannot_be_called_is_refused_before_the_first_update(trained, cb):
     W = param(1.0)
