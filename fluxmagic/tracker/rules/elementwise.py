@@ -117,7 +117,7 @@ define(
     also=[np.atan2],
 )
 # at the tip of the cone 0
-define(np.hypot, lambda Δ, y, a, b: Δ * quotient(a, y), lambda Δ, y, a, b: Δ * quotient(b, y))
+define(np.hypot, lambda Δ, y, a, b: quotient(Δ * a, y), lambda Δ, y, a, b: quotient(Δ * b, y))
 
 
 def _d_sinc(Δ: Array, y: Array, x: Array) -> Array:

@@ -250,7 +250,7 @@ def _d_norm(Δ: Array, y: Array, x: Array, ord: Any = None, axis: Any = None, ke
             scale = np.max(np.abs(data(x)), axis=axes, keepdims=True, initial=0.0)
             x = x / np.where(np.equal(scale, 0) | np.isinf(scale), 1.0, scale)
             y = np.sqrt(np.sum(x * x, axis=axes, keepdims=True))
-        return Δ * quotient(x, y)  # at the origin 0
+        return quotient(Δ * x, y)  # at the origin 0
     if len(axes) == 1:
         if ord == 0:
             return Δ * np.zeros(x.shape, x.dtype)

@@ -125,8 +125,10 @@ def _d_var(
     n = counted(x, axis, where) - float(ddof if correction is None else correction)
     if where is not True:
         x = np.where(where, x, 0.0)
-    # without degrees of freedom 2 / 0 · 0, which is NaN, as the variance is
-    factor = np.divide(2, np.maximum(n, 0), dtype=x.dtype)
+    if where is True:  # without degrees of freedom ∞ · 0, which is NaN, as the variance is
+        factor: Any = 2 / n if n > 0 else math.inf
+    else:
+        factor = np.divide(2, np.maximum(n, 0), dtype=x.dtype)
     δ = restore(Δ, x, axis, keepdims) * ((x - np.mean(x, axis=axis, keepdims=True, where=where)) * factor)
     return δ if where is True else np.where(where, δ, 0.0)
 
