@@ -360,7 +360,7 @@ OPERATIONS["linalg_vander"] = lambda x, N=None: np.vander(x, N, increasing=True)
 
 @torch_name("linalg_qr", "qr")
 def _(x: Any, mode: str = "reduced", some: bool = True) -> Any:
-    if not x.size or (not some and x.shape[-2] > x.shape[-1]) or (mode == "complete" and x.shape[-2] > x.shape[-1]):
+    if (not some and x.shape[-2] > x.shape[-1]) or (mode == "complete" and x.shape[-2] > x.shape[-1]):
         return None
     y = np.linalg.qr(x, mode)
     return (np.zeros(0), y) if mode == "r" else tuple(y)

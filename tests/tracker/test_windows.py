@@ -24,6 +24,7 @@ def test_odd_mirror_images_are_numpys_however_wide(n, mode, widths):
     assert gradcheck(lambda x: (pad(x) * np.arange(n + sum(widths))).sum(), x)
 
 
+@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.3.0", reason="NumPy takes no dict yet")
 def test_pad_takes_widths_by_axis():
     x = np.arange(6.0).reshape(2, 3)
     for mode in ("constant", "edge", "mean", "linear_ramp"):
