@@ -28,7 +28,7 @@ def as_rows(name: str, a: Any) -> np.ndarray:
             raise ValueError(f"{name}: rows of one array have one shape ({error}); {each}") from None
     if not rows.ndim:
         what = "a scalar" if rows.dtype.kind != "O" else f"a {type(a).__name__}"
-        fix = ": give .toarray()" if hasattr(a, "toarray") else ""
+        fix = ": give .toarray()" if hasattr(a, "toarray") else ": give a list" if isinstance(a, Iterator) else ""
         raise TypeError(f"{name}: {what} has no rows{fix}")
     return rows
 

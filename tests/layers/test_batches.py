@@ -173,6 +173,7 @@ def test_pandas_columns_serve_in_arithmetic_with_parameters():
             "rows of one array have one shape.*not as a list",
         ),
         (lambda: batches({"x": [1.0]}, 2), TypeError, "a dict has no rows"),
+        (lambda: batches((x for x in [1.0]), 2), TypeError, "a generator has no rows: give a list"),
         (lambda: batches(Sparse(), 2), TypeError, r"a Sparse has no rows: give \.toarray\(\)"),
         (lambda: batches(np.ma.masked_equal([1, 2], 1), 2), TypeError, "a masked array would lose its mask"),
     ],
