@@ -208,29 +208,33 @@ def descend(l: Tracked, value: float, step: int, opts: list[Any], strict: bool =
     With `strict`, a parameter that is not the optimiser's is an error.
     """
     touched = backward(l)
-    for opt in opts:
-        bad = opt.bad_gradient() if isinstance(opt, Optimiser) else _bad_leaf(l)
-        if bad is not None:
-            raise NotFinite(step, value, bad)
-    if strict and touched > opts[0].reached:
+    first = opts[0]
+    alone = len(opts) == 1 and isinstance(first, Optimiser)  # as nearly always
+    bad = first.bad_gradient() if alone else _bad_gradient(l, opts)
+    if bad is not None:
+        raise NotFinite(step, value, bad)
+    if strict and touched > first.reached:
         raise TypeError(
             "the loss has come to depend on a parameter that it did not depend on in the first batch: "
             "name all that are to be trained with --params"
         )
     try:
-        if len(opts) > 1:
-            _update_each(l, opts)
-        elif isinstance(opts[0], Optimiser):
-            opts[0].update()
+        if alone:
+            first.update()
         else:
-            opts[0]()
+            _update_each(l, opts)
     except NotFinite as error:
         error.step, error.loss = step, value
         raise
 
 
 def _update_each(l: Tracked, opts: list[Any]) -> None:
-    """Several optimisers.  Each gets the gradient of the batch, also of parameters that it shares with others."""
+    """Several optimisers, or a function in the place of one.  Each gets the gradient of the batch, also of parameters
+    that it shares with others.
+    """
+    if len(opts) == 1:
+        opts[0]()
+        return
     mine = [set(opt.params if isinstance(opt, Optimiser) else leaves(l)) for opt in opts]
     cleared = set()
     for i, opt in enumerate(opts):
@@ -249,9 +253,16 @@ def _update_each(l: Tracked, opts: list[Any]) -> None:
         p.clear()
 
 
-def _bad_leaf(l: Tracked) -> Param | None:
-    """For an optimiser that is a plain function, and says nothing of its parameters."""
-    return next((p for p in leaves(l) if not np.isfinite(p.grad).all()), None)
+def _bad_gradient(l: Tracked, opts: list[Any]) -> Param | None:
+    """The first parameter whose gradient is not finite; of a plain function it is known what the loss depends on."""
+    for opt in opts:
+        if isinstance(opt, Optimiser):
+            bad = opt.bad_gradient()
+        else:
+            bad = next((p for p in leaves(l) if not np.isfinite(p.grad).all()), None)
+        if bad is not None:
+            return bad
+    return None
 
 
 def _blame(error: NotFinite, l: Any) -> None:
