@@ -75,15 +75,23 @@ def as_code(run: Run, module: str, path: Any) -> str:
     if used:
         head += [f"from fluxmagic.optimise import {', '.join(sorted(used))}"]
     names = [_schedule_name(k, i) for k, found in own.items() for i in range(len(found))]
+    part = _part(run)
+    if part:
+        head += ["from fluxmagic.layers import named_params"]
     if run.source is None:
         data = [] if run.data is None else ["data"]
         head += [f"from {module} import {', '.join([*data, 'loss', 'model', *names])}", ""]
-        what = f"loss, {'data' if data else None}, params(model)" + ", model=model" * (run.model is not None)
+        root = "loss" if part and run.model is None else "model"
+        what = f"loss, {'data' if data else None}, "
     else:
-        functions, what = _cell(run.source)
+        functions, root, source = _cell(run.source)
         head += [f"from {module} import *  # what the cell names: data, model, functions"]
         head += [f"from {module} import {', '.join(names)}"] * bool(names)
         head += functions
+        what = f"{root}, {source}, "
+    what += f"[p for k, p in named_params({root}) if k in {part}]" if part else f"params({root})"
+    if run.source is None and run.model is not None:
+        what += ", model=model"
     if own:
         again = ", ".join(f"{k!r}: {_schedules(k, found)}" for k, found in own.items()).replace("'", '"')
         what += f", schedules={{{again}}}"
@@ -94,6 +102,13 @@ def as_code(run: Run, module: str, path: Any) -> str:
     except SyntaxError as error:
         raise ValueError(f"the cell cannot be written as a function of a script: {error.msg}") from None
     return script
+
+
+def _part(run: Run) -> list[str]:
+    """The places of the parameters that the run trains; empty where those are all that its model or loss has."""
+    names = run._names()
+    trained = {id(p) for p in run._trained}
+    return sorted(names[i] for i in trained) if trained < names.keys() else []
 
 
 def saved_script(run: Run, name: str | None = None) -> str:
@@ -201,8 +216,8 @@ def _is_own(value: Any) -> bool:
     return callable(value) and not is_ready_made(value)
 
 
-def _cell(source: Source) -> tuple[list[str], str]:
-    """The functions that a cell's text amounts to, and the first arguments of `Run.load`.
+def _cell(source: Source) -> tuple[list[str], str, str]:
+    """The functions that a cell's text amounts to, and the names of its loss and its data.
 
     The cell's names are globals there, as they are in a notebook: what one step assigns the next one finds.
     """
@@ -229,7 +244,7 @@ def _cell(source: Source) -> tuple[list[str], str]:
         *_body(body),
         *("", "", f"def {data}():", f"    return zip({expr})  # a batch is one argument", "", ""),
     ]
-    return functions, f"{loss}, {data}, params({loss})"
+    return functions, loss, data
 
 
 def _free(name: str, source: Source) -> str:

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import math
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -214,6 +215,7 @@ def test_a_script_says_what_it_is(tmp_path):
     assert code.startswith('"""Run \'first\': SGD, 2 steps, 1 turn.')
     assert "from lab.mine import data, loss, model" in code
     assert str(tmp_path / "a.npz") in code
+    assert re.search(r"fluxmagic \d+\.\d+\.\d+ \(numerics \d+\)", code)
     assert math.isclose(float(code.split("run.set(η=")[1].split(")")[0]), 0.2)
 
 
@@ -260,6 +262,19 @@ def test_the_numbers_of_a_script_are_python_s_own(tmp_path):
     code = run.as_code()
     assert "run.set(η=exponential(first=0.25, factor=0.5, every=3))" in code
     assert "run.set(η=0.5)\nrun.set(clip=1.0)" in code
+
+
+@pytest.mark.parametrize("with_model", [True, False])
+def test_a_script_names_the_parameters_of_a_run_that_trains_some_of_them(tmp_path, with_model):
+    space = experiment(tmp_path)
+    model = space["model"]
+    some = [model[0].W, model[3].b]
+    run = fluxmagic.Run(
+        space["loss"], space["data"], fluxmagic.SGD(some, 0.1), seed=3, model=model if with_model else None
+    )
+    run.step(4)
+    run.save(tmp_path / "run.npz")
+    assert execute(tmp_path, run.as_code()) == [bits(model), "4"]
 
 
 def test_two_schedules_of_one_s_own_have_two_names(tmp_path):

@@ -29,3 +29,9 @@ def test_the_same_run_today_ends_in_the_same_bits():
     again, weights = trained()
     assert again.history["loss"].tolist() == saved.history["loss"].tolist()
     assert [p.data.tolist() for p in weights] == [p.data.tolist() for p in params]
+
+
+def test_a_saved_run_can_be_looked_at_without_its_problem():
+    run = Run.load(SAVED)
+    assert (run.name, run.steps, run.opt_name) == ("saved", 35, "Momentum")
+    assert run.history["loss"].tolist() == trained()[0].history["loss"].tolist()
