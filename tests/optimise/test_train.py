@@ -486,25 +486,35 @@ def test_an_interrupt_of_a_loop_within_a_loop_ends_both():
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals between processes")
-def test_ctrl_c_from_outside_never_leaves_an_update_half_done():
+@pytest.mark.parametrize("opt", ["ADAM", "Mine"])
+def test_ctrl_c_from_outside_never_leaves_an_update_half_done(opt):
     """Every element gets the same gradient: after an update that was whole all are equal."""
     script = """
         import sys
         import numpy as np
         from fluxmagic import ADAM, param, train
+        from fluxmagic.optimise import Optimiser
+        class Mine(Optimiser):
+            state = ("m",)
+            def step(self, δ, s):
+                s.m = 0.9 * s.m + δ
+                return 1e-4 * s.m
         W = param(np.ones(300_000))
         def data():
             print("going", flush=True)
             while True:
                 yield 1.0
         try:
-            train(lambda x: (W * x).sum(), data(), ADAM([W], 0.001))
+            train(lambda x: (W * x).sum(), data(), OPT([W]))
         except KeyboardInterrupt:
             print("interrupted", len(np.unique(W.data)), W.grad.any(), W.data[0] < 1)
             sys.exit(0)
     """
     with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(script).replace("OPT", opt)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as child:
         assert child.stdout.readline() == "going\n"
         try:
