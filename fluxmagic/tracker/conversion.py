@@ -30,10 +30,10 @@ def refusal() -> str:
         return GENERAL
     full, name = called
     instead = (
-        f"fluxmagic.tracker.scipy.{name} takes tracked ones"
+        f"write `from fluxmagic.tracker.scipy import {name}`"
         if name in OURS
-        else f"np.linalg.{name} takes tracked ones"
+        else f"use np.linalg.{name}"
         if name in IN_NUMPY
         else "give it a gradient rule with fluxmagic.tracker.custom_gradient"
     )
-    return f"{full} takes plain arrays only: {instead}; .data leaves the tape"
+    return f"{full} takes plain arrays only: {instead}, or leave the tape with .data"

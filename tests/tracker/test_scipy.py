@@ -73,17 +73,21 @@ def test_triangular_solutions_refuse_what_does_not_fit():
 
 @pytest.mark.parametrize("name", ["logsumexp", "softmax", "log_softmax"])
 def test_scipys_own_functions_name_ours(name):
-    with pytest.raises(TypeError, match=rf"scipy.special.{name} takes plain.*fluxmagic.tracker.scipy.{name}.*\.data"):
+    with pytest.raises(
+        TypeError, match=rf"scipy.special.{name} takes plain.*fluxmagic.tracker.scipy import {name}.*\.data"
+    ):
         getattr(special, name)(V)
 
 
 def test_the_other_functions_of_scipy_say_what_to_do():
-    with pytest.raises(TypeError, match=r"polygamma takes plain.*fluxmagic.tracker.scipy.polygamma"):
+    with pytest.raises(TypeError, match=r"polygamma takes plain.*fluxmagic.tracker.scipy import polygamma"):
         special.polygamma(1, V)
-    with pytest.raises(TypeError, match=r"multigammaln takes plain.*fluxmagic.tracker.scipy.multigammaln"):
+    with pytest.raises(TypeError, match=r"multigammaln takes plain.*fluxmagic.tracker.scipy import multigammaln"):
         special.multigammaln(V, 2)
     for a, b in ((param(M), M), (M, V)):
-        with pytest.raises(TypeError, match=r"solve_triangular takes plain.*fluxmagic.tracker.scipy.solve_triangular"):
+        with pytest.raises(
+            TypeError, match=r"solve_triangular takes plain.*fluxmagic.tracker.scipy import solve_triangular"
+        ):
             linalg.solve_triangular(a, b)
     with pytest.raises(TypeError, match=r"inv takes plain.*np.linalg.inv"):
         linalg.inv(param(M))
