@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -26,17 +27,30 @@ VALUES = {
 
 
 class Steering(RuleBasedStateMachine):
-    """`was` has for every run what it was after each of its steps, before anything was turned there."""
+    """`was` has for every run what it was after each of its steps, before anything was turned there.
+
+    `left` has the same for the line that undo comes back to, and all that could be seen of the run there.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.runs: list[Run] = []
         self.was: dict[int, list] = {}
+        self.left: dict[int, tuple] = {}
 
-    @initialize(opt=st.sampled_from(NAMES), sized=st.booleans(), instance=st.booleans())
-    def start(self, opt, sized, instance):
+    @initialize(
+        opt=st.sampled_from(NAMES),
+        sized=st.booleans(),
+        until=st.sampled_from([None, lambda run: False]),
+        steps=st.sampled_from([None, 1000]),
+        turns=st.sampled_from([(), [(2, "opt", "", "Momentum"), (5, "decay", 0.0, 0.1), (5, "opt", "", "ADAM")]]),
+        seed=st.sampled_from([None, 11]),
+    )
+    def start(self, opt, sized, until, steps, turns, seed):
         data = None if sized else lambda: ((X[i : i + 5], Y[i : i + 5]) for i in range(0, 20, 5))
-        run, m = network(opt, data, epochs=1000, snapshot_bytes=3000)
+        self.until = until
+        options = {"epochs": 1000} if steps is None else {"epochs": None, "steps": steps}
+        run, m = network(opt, data, snapshot_bytes=3000, until=until, turns=turns, seed=seed, **options)
         self.runs.append(run)
         self.was[id(run)] = [arrays_of(m)]
 
@@ -49,6 +63,7 @@ class Steering(RuleBasedStateMachine):
             except NotFinite:
                 run.recover(η=0.0)
                 del self.was[id(run)][run.steps + 1 :]
+                self.left.pop(id(run), None)
                 break
             self.was[id(run)].append(arrays(run))
 
@@ -72,10 +87,74 @@ class Steering(RuleBasedStateMachine):
         run = self.runs[i % len(self.runs)]
         if run._snapshots.start is not None:
             step = data.draw(st.integers(0, run.steps))
+            end, kept = run.steps, run._record.kept
+            before = self.look(run)
             run.rewind(step)
+            if step < end or before[1].events != run.events:
+                self.left[id(run)] = before
             del self.was[id(run)][step + 1 :]
-            assert arrays(run) == self.was[id(run)][step]
+            assert arrays(run) == self.was[id(run)][step if step < end or kept is None else kept]
             assert all(e.step < step for e in run.events)
+
+    def look(self, run):
+        """All of a run while it is the active one, and with what was turned on its optimiser."""
+        run.take()
+        run.step(0)
+        return list(self.was[id(run)]), everything(run)
+
+    @rule(i=st.integers(0, 5))
+    def undo(self, i):
+        run = self.runs[i % len(self.runs)]
+        if id(run) in self.left:
+            before = self.look(run)
+            run.undo()
+            self.was[id(run)], seen = self.left[id(run)]
+            assert everything(run) == seen
+            self.left[id(run)] = before
+
+    @rule(i=st.integers(0, 5))
+    def restart(self, i):
+        run = self.runs[i % len(self.runs)]
+        if run._snapshots.start is not None:
+            before, dials = self.look(run), (run.opt_name, run._gear.settings)
+            run.restart()
+            if len(before[0]) > 1:
+                self.left[id(run)] = before
+            del self.was[id(run)][1:]
+            assert arrays(run) == self.was[id(run)][0]
+            assert (run.opt_name, run._gear.settings) == dials
+
+    @rule(i=st.integers(0, 5))
+    def take(self, i):
+        run = self.runs[i % len(self.runs)]
+        run.take()
+        if run.params:
+            kept = run._record.kept
+            assert arrays(run) == self.was[id(run)][-1 if kept is None else kept]
+
+    @rule(i=st.integers(0, 5))
+    def stop(self, i):
+        run = self.runs[i % len(self.runs)]
+        run.step(0)
+        run.stop()
+        if run.params:
+            best = run.best if self.until is not None else None
+            assert arrays(run) == self.was[id(run)][-1 if best is None else best.step]
+
+    @rule(i=st.integers(0, 5))
+    def reload(self, i):
+        run = self.runs[i % len(self.runs)]
+        if run._snapshots.start is not None:
+            was, seen = self.look(run)
+            with tempfile.TemporaryDirectory() as folder:
+                run.save(f"{folder}/run.npz")
+                loaded = Run.load(
+                    f"{folder}/run.npz", run.loss, run.data, run.params, until=self.until, snapshot_bytes=3000
+                )
+            assert everything(loaded) == seen
+            self.runs[self.runs.index(run)] = loaded
+            self.was[id(loaded)] = was
+            self.left.pop(id(loaded), None)
 
     @precondition(lambda self: len(self.runs) < 3)
     @rule(i=st.integers(0, 5))
@@ -83,6 +162,7 @@ class Steering(RuleBasedStateMachine):
         run = self.runs[i % len(self.runs)]
         if run._snapshots.start is not None:
             new = run.branch(f"b{len(self.runs)}")
+            self.left.pop(id(new), None)
             self.runs.append(new)
             self.was[id(new)] = list(self.was[id(run)])
 
@@ -90,8 +170,7 @@ class Steering(RuleBasedStateMachine):
     def replay(self, i):
         run = self.runs[i % len(self.runs)]
         if run._snapshots.start is not None:
-            run.step(0)
-            before = arrays(run)
+            before = self.look(run)[1].arrays
             columns = everything(run).columns
             run.replay()
             assert arrays(run) == before
