@@ -111,7 +111,7 @@ def _number(value: Any, name: str) -> float:
 def _chunks(valid: Any, last: Any) -> Iterator[tuple[Any, int]]:
     valid = valid() if callable(valid) else valid
     if valid is None:
-        yield last, 1
+        yield tuple(last) if isinstance(last, list) else last, 1
     elif isinstance(valid, batches) or (not isinstance(valid, tuple) and not hasattr(valid, "__array__")):
         d = None
         for d in valid:

@@ -48,6 +48,8 @@ class Best(NamedTuple):
 
 def count_rows(d: Any) -> int:
     """Count the rows of a batch: the length of its first array or list, 1 if it has none."""
+    if type(d) is tuple and d and type(d[0]) is np.ndarray and d[0].ndim:
+        return len(d[0])  # most are such, and it is done for every step
     for x in d if isinstance(d, (tuple, list)) else (d,):
         rows = _rows(x)
         if rows is not None:

@@ -139,6 +139,12 @@ class Run:
         The best epoch, `(name, value, epoch, step)`: by validation loss where there is one, otherwise by its mean.
     epoch_values : dict
         What `until` may ask for after an epoch: loss, valid, metrics, epoch, step.
+    total_steps, step_limit : int or None
+        Steps of the whole run, as far as known; `steps`, as it was given.
+    turns : Turns
+        The events as an object to give to another run.
+    abandoned : list of Stretch
+        What rewinds and restarts have left, `(start, loss)`, for drawing.
 
     Examples
     --------
@@ -1370,4 +1376,6 @@ def _positive(name: str, value: Any) -> int:
 
 Interrupts.whole.update(f.__code__ for f in (Log.write, Run._judge, back.show, put, Record.end_epoch, count_rows))
 Interrupts.breakable.add(evaluate.__code__)
-Interrupts.atoms.update(f.__code__ for f in (Run._go, Run._stretch, Run._end_epoch, Feed.next))
+Interrupts.atoms.update(
+    f.__code__ for f in (Run.keep_best, Run._go_on, Run._go, Run._stretch, Run._end_epoch, Feed.next)
+)

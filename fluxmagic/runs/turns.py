@@ -30,7 +30,7 @@ class Turns(tuple[Event, ...]):
 
     def __new__(cls, events: Iterable[Any] = ()) -> Turns:
         """Check the order."""
-        new = super().__new__(cls, (Event(*e) for e in events))
+        new = super().__new__(cls, (e if isinstance(e, Event) else Event(*e) for e in events))
         steps = [e.step for e in new]
         if not all(type(s) is int and s >= 0 for s in steps) or steps != sorted(steps):
             raise ValueError(f"turns are in the order of their steps, from 0, and these are {steps}")
@@ -49,7 +49,7 @@ class Turns(tuple[Event, ...]):
                 if cls is None:
                     raise TypeError("the optimiser has no dials")
                 if e.name == "opt":
-                    cls = optimiser(e.new)
+                    cls = e.cls or optimiser(e.new)
                 else:
                     checked(cls, {e.name: e.new})
             except (TypeError, ValueError) as error:

@@ -548,6 +548,17 @@ def test_stop_the_loop_by_an_interrupt_keeps_the_run(shell):
     assert (shell["run"].steps, shell["run"].state) == (4, "paused")  # the batch was finished
 
 
+def test_an_interrupt_puts_the_best_epoch_s_weights_back(shell):
+    shell("n = 0")
+    code = f"%%train {DATA} --epochs 9 --opt SGD --η 1e-9 --patience 9\nn += 1\n"
+    code += f"if n == 8: import signal; signal.raise_signal(2)\nn*1.0 + 0*{LOSS}"
+    assert isinstance(shell.fails(code), KeyboardInterrupt)
+    run = shell["run"]
+    assert (run.steps, run.state, run.best.step, run._record.kept) == (8, "paused", 3, 3)
+    run.step()
+    assert run._record.kept is None
+
+
 def test_a_cell_keeps_no_graph_alive(shell):
     shell(f"%%train {DATA}\nz = model(x)\n{LOSS}")
     z = weakref.ref(shell["z"])

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import weakref
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ import pytest
 import fluxmagic
 from fluxmagic import SGD, Momentum, NotFinite, Run, batches, param
 from fluxmagic.optimise import exponential
-from fluxmagic.runs import NotRepeated
+from fluxmagic.runs import NotRepeated, back, environment
 from fluxmagic.runs.snapshot import Shelf
 from tests.runs.problems import X, Y, arrays, everything, line, network
 
@@ -213,6 +213,25 @@ def test_a_replay_warns_of_another_machine():
     run._environment = {**run._environment, "NumPy": "1.0"}
     with pytest.warns(UserWarning, match="replay may differ in the last bits: NumPy was 1.0, now is"):
         run.replay()
+
+
+@pytest.mark.parametrize(("gap", "repeats"), [(1e-5, True), (1e-3, False)])
+def test_a_run_of_other_numerics_is_compared_to_a_tolerance_with_a_warning(monkeypatch, tmp_path, gap, repeats):
+    run, W = line(epochs=2)
+    run.step(6)
+    run.save(tmp_path / "run.npz")
+    loss = run.loss
+    loaded = Run.load(tmp_path / "run.npz", lambda x: loss(x) * (1 + gap), run.data, [W])
+    with pytest.raises(NotRepeated, match="step 1 does not repeat"):
+        loaded.replay()
+    for module in (back, environment):
+        monkeypatch.setattr(module, "NUMERICS", environment.NUMERICS + 1)
+    warned = pytest.warns(UserWarning, match=f"numerics was 1, now is {environment.NUMERICS}")
+    differs = nullcontext() if repeats else pytest.raises(NotRepeated, match="step 1 does not repeat")
+    with warned, differs:
+        loaded.replay()
+    with nullcontext() if repeats else pytest.raises(NotRepeated):
+        loaded.rewind(2)
 
 
 def test_refused_steps_are_refused_again():
