@@ -133,6 +133,23 @@ def test_lengths_whose_squares_underflow(f):
     assert gradient(lambda a, b: np.arctan2(a, b), 3e-200, 4e-200)[0] == pytest.approx(0.16e200)
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e-160, 1e200])
+def test_spreads_and_norms_whose_powers_leave_the_range(scale):
+    x = np.array([[1.0, 3.0, 2.0], [2.0, 2.0, 5.0]])
+    where = np.array([True, True, False])
+    for f in (
+        lambda x: np.std(x, axis=1, ddof=1).sum(),
+        lambda x: np.std(x, where=where),
+        lambda x: np.nanstd(x),
+        lambda x: np.linalg.norm(x),
+        lambda x: np.linalg.norm(x, 3, axis=1).sum(),
+        lambda x: np.linalg.norm(x, 1.5, axis=0).sum(),
+    ):
+        (expected,) = gradient(f, x)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            assert np.allclose(gradient(f, x * scale)[0], expected, rtol=1e-10)
+
+
 # -- kinks: the gradient there is a choice, a second derivative does not exist
 
 

@@ -11,7 +11,7 @@ from numpy import linalg
 
 from fluxmagic.tracker.array import Array, Tracked, data
 from fluxmagic.tracker.operation import composed, define, plain
-from fluxmagic.tracker.rules.reductions import d_extreme, divides, lines, products_of_others, quotient, restore
+from fluxmagic.tracker.rules.reductions import d_extreme, divides, extent, lines, products_of_others, quotient, restore
 
 EighResult: Any = type(linalg.eigh(np.eye(1)))
 SVDResult: Any = type(linalg.svd(np.eye(1)))
@@ -246,9 +246,8 @@ def _d_norm(Δ: Array, y: Array, x: Array, ord: Any = None, axis: Any = None, ke
     axes = axis if isinstance(axis, tuple) else tuple(range(x.ndim)) if axis is None else (int(axis),)
     Δ, y = restore(Δ, x, axes, keepdims), restore(y, x, axes, keepdims)
     if ord is None or ord in ("fro", "f") or (ord == 2 and len(axes) == 1):
-        if not divides(y):  # the squares have underflowed, or overflowed
-            scale = np.max(np.abs(data(x)), axis=axes, keepdims=True, initial=0.0)
-            x = x / np.where(np.equal(scale, 0) | np.isinf(scale), 1.0, scale)
+        if not divides(y, 2):  # the squares have underflowed, or overflowed
+            x = x / extent(x, axes)
             y = np.sqrt(np.sum(x * x, axis=axes, keepdims=True))
         return quotient(Δ * x, y)  # at the origin 0
     if len(axes) == 1:
@@ -258,6 +257,9 @@ def _d_norm(Δ: Array, y: Array, x: Array, ord: Any = None, axis: Any = None, ke
             return d_extreme(Δ, y, np.abs(x), axes, keepdims=True) * np.sign(x)
         if ord == 1:
             return Δ * np.sign(x)
+        if ord > 1 and not divides(y, ord):
+            x = x / extent(x, axes)
+            y = linalg.norm(x, ord, axis=axes[0], keepdims=True)
         ratio = quotient(np.abs(x), y)
         if ord < 1:  # the slope at 0 is infinite
             ratio = np.where(np.equal(x, 0), 1.0, ratio)

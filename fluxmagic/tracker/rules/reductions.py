@@ -46,6 +46,12 @@ def counted(x: Array, axis: Axis, where: Any) -> Any:
     return np.sum(np.broadcast_to(where, x.shape), axis=axis, keepdims=True, dtype=x.dtype)
 
 
+def extent(x: Array, axis: Axis, where: Any = True) -> Any:
+    """The largest absolute value, by which x can be scaled; 1 where there is none."""
+    largest = np.max(np.abs(data(x)), axis=axis, keepdims=True, initial=0, where=where)
+    return np.where(np.equal(largest, 0) | np.isinf(largest), largest.dtype.type(1), largest)
+
+
 def _quotient(a: Any, b: Any) -> Any:
     zero = np.equal(b, 0) & ~np.isnan(a)
     return np.where(zero, 0.0, np.divide(a, np.where(zero, 1.0, b)))
@@ -134,6 +140,11 @@ def _d_var(
 
 
 def _d_std(Δ: Array, y: Array, x: Array, axis: Axis = None, dtype: Any = None, **options: Any) -> Array:
+    if x.size and not divides(y, 2):  # squares have underflowed, or overflowed: the slope does not depend on the scale
+        where = options.get("where", True)
+        x = x - np.mean(data(x), axis=axis, keepdims=True, where=where)
+        x = x / extent(x, axis, where)
+        y = np.std(x, axis, dtype, **options)
     # where nothing is spread there is no slope: 0, as in PyTorch
     return _d_var(quotient(Δ, y + y), y, x, axis, dtype, **options)
 
@@ -199,10 +210,11 @@ def _d_prod(
     return Δ * unlines(products_of_others(lines(x, axis)), x, axis) * initial
 
 
-def divides(y: Array) -> bool:
-    """Whether the products y may be divided by their factors: none is 0, has lost digits or has overflowed."""
+def divides(y: Array, power: float = 1) -> bool:
+    """Whether y may be divided by: no product or sum of such powers is 0, has lost digits or has overflowed."""
     size = np.abs(data(y))
-    return bool(np.all((size >= np.finfo(size.dtype).tiny) & (size < math.inf)))
+    ends = np.finfo(size.dtype)
+    return bool(np.all((size >= ends.tiny ** (1 / power)) & (size < ends.max ** (1 / power))))
 
 
 def _products_before(x: Array) -> Array:
