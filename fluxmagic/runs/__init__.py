@@ -2,8 +2,20 @@
 
 from fluxmagic.runs.archive import ArchiveError
 from fluxmagic.runs.back import NotRepeated
+from fluxmagic.runs.early_stopping import Condition
 from fluxmagic.runs.history import Event, History
 from fluxmagic.runs.run import Run
+from fluxmagic.runs.turns import Turns
 from fluxmagic.runs.weights import load_params, save_params
 
-__all__ = ["ArchiveError", "Event", "History", "NotRepeated", "Run", "load_params", "save_params"]
+__all__ = [
+    "ArchiveError",
+    "Condition",
+    "Event",
+    "History",
+    "NotRepeated",
+    "Run",
+    "Turns",
+    "load_params",
+    "save_params",
+]
