@@ -784,6 +784,8 @@ PLACES: dict[str, tuple[Callable[..., Any], str]] = {
     **dict.fromkeys(
         ["igamma", "igammac"], (lambda a, x: np.isinf(a) | np.isinf(x), "where both are infinite SciPy's value is NaN")
     ),
+    "xlogy": (lambda x, y: np.equal(x, 0) & np.equal(y, 0), "0 log y is 0 for every y, and has no slope at 0 either"),
+    "special_xlog1py": (lambda x, y: np.equal(x, 0) & np.equal(y, -1), "0 log y is 0 for every y, at 0 too"),
     "special_erfcx": (lambda x: np.isinf(x), "at infinity PyTorch multiplies 0 and ∞"),
     "special_i1": (
         lambda x: ~np.isfinite(special.i0(x)) | np.isnan(x),
