@@ -39,7 +39,7 @@ from fluxmagic.runs.code import Source
 from fluxmagic.runs.control import Request
 from fluxmagic.runs.early_stopping import Condition, out_of_patience
 from fluxmagic.runs.environment import environment
-from fluxmagic.runs.evaluate import evaluate
+from fluxmagic.runs.evaluate import evaluate, named
 from fluxmagic.runs.feed import END, Feed
 from fluxmagic.runs.gear import Gear, checked, optimiser
 from fluxmagic.runs.history import History
@@ -764,7 +764,9 @@ class Run:
             if best is not None and best.step == self.steps:
                 self._best = self._behind if record.stepwise else now
             self._behind = now
-        if (self.until is not None and self.until(self)) or out_of_patience(self._record, self.patience):
+        with named("until"):
+            enough = self.until is not None and self.until(self)
+        if enough or out_of_patience(record, self.patience):
             self._asked = "stop"
             self.state = "stopped"
 
@@ -780,6 +782,10 @@ class Run:
             If they have to be computed again, after a load or a rewind, and a step gives another loss.
         """
         with self._between():
+            if self._busy:
+                raise RuntimeError(
+                    "the loss, the metrics and until cannot put weights back: a batch is being worked on"
+                )
             record, best = self._record, self._record.best
             wanted = self.until is not None or self.patience is not None
             if not wanted or best is None or self._apart is not None or best.step == self.steps:

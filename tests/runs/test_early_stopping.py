@@ -214,3 +214,14 @@ def test_a_stop_from_another_thread_puts_the_best_weights_back():
     thread.start()
     run.train(cb=lambda: run.steps == 12 and (reached.set(), thread.join()))
     assert (run.state, run.steps, arrays(run)) == ("stopped", 12, longer(10))
+
+
+def test_until_cannot_put_weights_back_and_its_error_is_named():
+    run, _ = ended(patience=None, until=lambda run: run.keep_best())
+    with pytest.raises(RuntimeError, match="cannot put weights back") as caught:
+        run.train()
+    assert caught.value.option == "until"
+    assert (run.steps, run.state, arrays(run)) == (5, "failed", longer(5))
+    run.until = lambda run: run.epoch == 5
+    run.train()
+    assert arrays(run) == longer(10)

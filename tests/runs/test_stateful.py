@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from fluxmagic import NotFinite
+from fluxmagic import NotFinite, mse
 from fluxmagic.optimise import OPTIMISERS, cosine, exponential
 from fluxmagic.runs import Run
 from tests.runs.problems import X, Y, arrays, everything, network
@@ -40,17 +40,22 @@ class Steering(RuleBasedStateMachine):
 
     @initialize(
         opt=st.sampled_from(NAMES),
-        sized=st.booleans(),
+        data=st.sampled_from(["sized", "unsized", "none"]),
         until=st.sampled_from([None, lambda run: False]),
         steps=st.sampled_from([None, 1000]),
         turns=st.sampled_from([(), [(2, "opt", "", "Momentum"), (5, "decay", 0.0, 0.1), (5, "opt", "", "ADAM")]]),
         seed=st.sampled_from([None, 11]),
     )
-    def start(self, opt, sized, until, steps, turns, seed):
+    def start(self, opt, data, until, steps, turns, seed):
+        sized = data != "unsized"
+        self.until, self.stepwise = until, data == "none"
         data = None if sized else lambda: ((X[i : i + 5], Y[i : i + 5]) for i in range(0, 20, 5))
-        self.until = until
         options = {"epochs": 1000} if steps is None else {"epochs": None, "steps": steps}
-        run, m = network(opt, data, snapshot_bytes=3000, until=until, turns=turns, seed=seed, **options)
+        options |= {"snapshot_bytes": 3000, "until": until, "turns": turns, "seed": seed}
+        run, m = network(opt, data, **options)
+        if self.stepwise:
+            options |= {"epochs": None, "steps": 1000}
+            run = Run(lambda: mse(m(X), Y), None, opt, **options)
         self.runs.append(run)
         self.was[id(run)] = [arrays_of(m)]
 
@@ -139,7 +144,8 @@ class Steering(RuleBasedStateMachine):
         run.stop()
         if run.params:
             best = run.best if self.until is not None else None
-            assert arrays(run) == self.was[id(run)][-1 if best is None else best.step]
+            step = run.steps if best is None or best.step == run.steps else best.step - self.stepwise
+            assert arrays(run) == self.was[id(run)][step]
 
     @rule(i=st.integers(0, 5))
     def reload(self, i):
