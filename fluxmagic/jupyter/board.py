@@ -433,7 +433,7 @@ class Board:
     def _go_on_with_a_branch(self) -> bool:
         old = self.run
         if old.finished:
-            raise ValueError(f"the run has done its {old.epochs} epochs: rewind it first, and branch from there")
+            raise ValueError("the run has come to its end: rewind it first, and branch from there")
         ns = getattr(get_ipython(), "user_ns", {})
         name = _free(old, ns)
         new = old.branch(name)
@@ -491,7 +491,7 @@ class Board:
             Of the time, that was spent drawing.
         """
         run = self.run
-        total = run.epochs * (run.steps_per_epoch or 0)
+        total = run.total_steps or 0
         self._bar.value = 1.0 if run.finished else (run.steps / total if total else 0.0)
         self._where.value = escape(text.progress(run))
         if share is not None and run.rate:

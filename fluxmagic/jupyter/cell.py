@@ -15,7 +15,7 @@ from IPython.core.error import UsageError
 from fluxmagic.layers.batches import batches
 from fluxmagic.tracker import data
 
-__all__ = ["Body", "Cell", "Data"]
+__all__ = ["Body", "Cell", "Data", "names_read"]
 
 BATCH = "_fluxmagic_batch"
 LOOKING = {"dir", "eval", "exec", "locals", "vars"}  # what sees the names where it is called
@@ -39,9 +39,10 @@ class Cell:
     def __init__(self, ip: Any, magic: str, body: str) -> None:
         self.ip = ip
         self.ns: dict[str, Any] = ip.user_ns
+        self.data_text = ""
         raw, head, number = _raw(ip, magic, body)
-        self.line = head.rpartition("\n")[2]
-        self.at = head.count("\n") + 1  # the number of that line
+        self.head = head.split("\n")
+        self.at = len(self.head)  # the number of the last line above the body
         blank = sum(1 for _ in takewhile(lambda line: not line.strip(), body.splitlines()))  # IPython drops these
         self.above = "\n" * (self.at + blank)
         self.code: str = ip.transform_cell(body)
@@ -67,7 +68,8 @@ class Cell:
 
     def binding(self, names: str, value: ast.expr | None = None) -> FunctionType:
         """A function of a batch that binds names to it, as `for` does, and then evaluates what is given."""
-        tree = self._placed(ast.parse(f"def bind({BATCH}):\n {names} = {BATCH}"), names)
+        code = f"def bind({BATCH}):\n {names} = {BATCH}" if names else "def bind():\n pass"
+        tree = self._placed(ast.parse(code), names or "%%train")
         function: Any = tree.body[0]
         if value is not None:
             function.body.append(ast.Return(value))
@@ -98,6 +100,7 @@ class Cell:
                 "the cell's last statement has to be an expression, the loss: "
                 + (f"`{ast.unparse(tree.body[-1]).splitlines()[0]}` is none" if tree.body else "there is nothing")
             )
+        _check_foreign(tree.body[-1].value)
         whole = self.function(compiler(tree, self.name, "exec"))
         *statements, last = tree.body
         # in a function that binds names they would mean something else: `locals()`, annotations, imports of all names
@@ -111,11 +114,12 @@ class Cell:
 
     def _placed(self, tree: Any, text: str) -> Any:
         """A piece of the line, at its place in the cell."""
-        at = len(self.line[: max(self.line.find(text), 0)].encode())
+        number, line = next(((i, x) for i, x in enumerate(self.head, 1) if text in x), (self.at, self.head[-1]))
+        at = len(line[: max(line.find(text), 0)].encode())
         node: Any
         for node in ast.walk(tree):
             if hasattr(node, "lineno"):
-                node.lineno = node.end_lineno = self.at
+                node.lineno = node.end_lineno = number
                 node.col_offset += at
                 node.end_col_offset += at
         return tree
@@ -144,6 +148,8 @@ class Body:
         What batches are bound to.
     count : int or None
         How many things they are unpacked into; None where any batch will do.
+    bound, stored : set, list of str
+        The variables that a batch is bound to; and these and all that the body binds.
     """
 
     def __init__(self, cell: Cell, names: str) -> None:
@@ -151,10 +157,11 @@ class Body:
         self.names = names
         self.bind = cell.binding(names)
         steps, self.whole = cell.loss(names)
-        target: Any = ast.parse(f"{names} = 0").body[0]
+        target: Any = ast.parse(f"{names or '_'} = 0").body[0]
         parts = getattr(target.targets[0], "elts", None)
         self.count = None if parts is None or any(isinstance(p, ast.Starred) for p in parts) else len(parts)
         self.stored = list(dict.fromkeys(name for f in steps for name in _stored(f)))
+        self.bound = set(_stored(self.bind))
         # a function, and no method: to call one takes 1 µs less between all that a step does
         loss: Any = steps[0] if len(steps) == 1 and self.count != 1 else self._in_turn(*steps)
         loss.aside = self._aside(loss)
@@ -165,8 +172,17 @@ class Body:
         """A function of a batch, that evaluates an expression with the names bound to it."""
         return self._aside(self._in_turn(self.bind, value))
 
-    def _in_turn(self, bind: Callable[[Any], Any], *rest: Callable[[], Any]) -> Callable[[Any], Any]:
+    def _in_turn(self, bind: Callable[[Any], Any], *rest: Callable[[], Any]) -> Callable[..., Any]:
         """One function of a batch for several that are called one after another; it gives what the last one does."""
+        if not self.names:
+
+            def evaluate_without() -> Any:
+                value = None
+                for f in rest:
+                    value = f()
+                return value
+
+            return evaluate_without
 
         def evaluate(d: Any) -> Any:
             value = bind(d if self.count != 1 or isinstance(d, (tuple, list)) else (d,))
@@ -196,6 +212,36 @@ def _names(target: ast.AST) -> list[str]:
     """The variables that code binds."""
     found = [n.id for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
     return list(dict.fromkeys(found))
+
+
+def _check_foreign(loss: ast.expr) -> None:
+    """Refuse what ends a training step in other libraries, and is no loss."""
+    if not (isinstance(loss, ast.Call) and isinstance(loss.func, ast.Attribute) and not loss.args):
+        return
+    what = ast.unparse(loss)
+    if loss.func.attr == "backward":
+        raise UsageError(f"{what} is no loss: end the cell with the loss itself, {ast.unparse(loss.func.value)}")
+    if loss.func.attr in ("step", "zero_grad") and ast.unparse(loss.func.value).lower().startswith("opt"):
+        raise UsageError(f"{what} is no loss: %%train updates by itself; end the cell with the loss, and name --opt")
+
+
+def names_read(f: FunctionType, ns: dict[str, Any]) -> set[str]:
+    """The variables of the namespace that code reads, also in functions of the namespace that it names."""
+    read: set[str] = set()
+    codes, seen = [f.__code__], set()
+    while codes:
+        code = codes.pop()
+        if code in seen:
+            continue
+        seen.add(code)
+        codes += [c for c in code.co_consts if isinstance(c, CodeType)]
+        for i in dis.get_instructions(code):
+            if i.opname in ("LOAD_NAME", "LOAD_GLOBAL"):
+                read.add(i.argval)
+                value = ns.get(i.argval)
+                if isinstance(value, FunctionType) and value.__globals__ is ns:
+                    codes.append(value.__code__)
+    return read
 
 
 def _stored(f: FunctionType) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -31,14 +32,24 @@ def drive_here(run: Run, ip: Any, panel: bool = True) -> None:
     """Drive a run to its end in this cell."""
     from fluxmagic.jupyter.driver import drive  # matplotlib takes its time
 
-    _straight(ip, lambda: drive(run, ip, panel=panel))
+    def check() -> None:
+        try:
+            drive(run, ip, panel=panel)
+        except Exception as error:
+            option = getattr(error, "option", None)
+            if option is None or run.steps:
+                raise
+            told = str(error).removeprefix(f"{option} ").removeprefix(f"{option}: ")
+            raise UsageError(f"--{option}: {type(error).__name__}: {' '.join(told.split())}") from None
+
+    _straight(ip, check)
 
 
 def _straight(ip: Any, f: Callable[[], Any]) -> None:
     """Call f; an error's traceback goes straight from this cell to the user's own line."""
     try:
         f()
-    except (NotFinite, KeyboardInterrupt) as error:
+    except (NotFinite, KeyboardInterrupt, UsageError) as error:
         raise error.with_traceback(None) from None
     except Exception as error:
         at = next((tb for tb in _frames(error) if tb.tb_frame.f_globals is ip.user_ns), error.__traceback__)
@@ -68,12 +79,31 @@ def one_line() -> Iterator[None]:
 
 
 def _run(ip: Any, name: str) -> Run:
-    run = ip.user_ns.get(name)
-    if isinstance(run, Run):
-        return run
-    there = [k for k, v in ip.user_ns.items() if isinstance(v, Run) and not k.startswith("_")]
+    """The run of that name: a variable that holds it or its Panel, or its own name; the only live Panel's for "run"."""
+    named = {k: run for k, v in ip.user_ns.items() if not k.startswith("_") and (run := _held(v)) is not None}
+    if name in named:
+        return named[name]
+    live = [r for p in live_panels() if (r := _held(p)) is not None]
+    found = {id(r): r for r in [*named.values(), *live] if r.name == name}
+    if not found and name == "run":
+        found = {id(r): r for r in live}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    there = list(dict.fromkeys([*named, *(r.name for r in live if r.name)]))
     which = f"say which one, --name {' or '.join(there)}" if there else "%%train makes one"
     raise UsageError(f"there is no run called {name}: {which}")
+
+
+def live_panels() -> list[Any]:
+    """The Panels that a page shows."""
+    module = sys.modules.get("fluxmagic.jupyter.panel")  # without it there is none
+    return [] if module is None else [p for p in module._shown if p._view is not None]
+
+
+def _held(value: Any) -> Run | None:
+    module = sys.modules.get("fluxmagic.jupyter.panel")
+    run = value.run if module is not None and isinstance(value, module.Panel) else value
+    return run if isinstance(run, Run) else None
 
 
 def _said(run: Run) -> None:
@@ -123,7 +153,8 @@ def pause(ip: Any, name: str, rest: str) -> None:
 def resume(ip: Any, name: str, rest: str) -> None:
     run = _run(ip, name)
     if run.finished:
-        raise UsageError(f"{name} has done its {run.epochs} epochs: %%train --resume adds some, or {name}.epochs += 10")
+        what = "epochs" if run.step_limit is None else "steps"
+        raise UsageError(f"{name} has done its {run.epochs or run.step_limit} {what}: %%train --resume adds some")
     if run.state == "running":
         raise UsageError(f"{name} is running already")
     if run._driver is None:

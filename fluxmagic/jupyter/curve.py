@@ -305,7 +305,7 @@ class Curve:
             inside = end <= x and y0 <= low and high <= y1 and r0 <= bottom and top <= r1
             if inside and _span(low, high, self.log) > 0.4 * _span(y0, y1, self.log):
                 return False
-        total = self.run.epochs * (self.run.steps_per_epoch or 0)
+        total = self.run.total_steps or 0
         if not final:
             end = float(total) if self.run.steps * 4 > total > 0 else end * 1.8 + 40
             end = max(end, float(self.run.steps))
@@ -328,7 +328,7 @@ class Curve:
         """A mark for each turn and swap, branch, loss that was not finite, and epochs; whether they changed."""
         record = self.run._record
         end = self._limits[0]
-        epochs = _thin(record.epochs if self.run.epochs > 1 else [0], self.run.steps, end)
+        epochs = _thin([0] if record.stepwise or self.run.epochs == 1 else record.epochs, self.run.steps, end)
         parted = _parted(self.run)
         turned = (len(record.events), record.events[-1:])
         key = (self._limits, *turned, len(record.refused), tuple(epochs), tuple(parted))

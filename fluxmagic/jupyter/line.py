@@ -12,12 +12,13 @@ import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from IPython.core.error import UsageError
 
 from fluxmagic.names import canonical
 
-__all__ = ["Line", "assignments", "cut", "parse"]
+__all__ = ["Line", "assignments", "continued", "cut", "parse"]
 
 USAGE = "%%train NAMES in EXPR [--option value …]"
 OPTION = re.compile(r"--([^\W\d]\w*(?:-[^\W\d]\w*)*)\s*(?:=(?!=))?")
@@ -31,9 +32,9 @@ class Line:
     Attributes
     ----------
     names : str
-        What each batch is bound to, as after `for`.
+        What each batch is bound to, as after `for`; empty where the loss takes none.
     expr : str
-        The data.
+        The data; empty then, too.
     options : list of (str, str)
         Names, as Python would fold them, and values as they were typed; empty where there was none.
     """
@@ -52,9 +53,12 @@ def parse(line: str) -> Line:
         If it is not as it should be; one line, that says what is wrong.
     """
     head, options = cut(line)
+    if not head and any(name == "steps" for name, _ in options):
+        return Line("", "", options)
     at = next((t.start[1] for t in _outside(head) if t.type == tokenize.NAME and t.string == "in"), None)
     if at is None:
-        raise UsageError(f"{USAGE}: {f'there is no `in` in {head!r}' if head else 'nothing was given'}")
+        says = f"there is no `in` in {head!r}{_instead(head)}" if head else "nothing was given"
+        raise UsageError(f"{USAGE}: {says}")
     names, expr = head[:at].strip(), head[at + 2 :].strip()
     if not names or not expr:
         raise UsageError(f"{USAGE}: there is nothing {'before' if not names else 'after'} `in`")
@@ -67,6 +71,26 @@ def parse(line: str) -> Line:
             f"{USAGE}: {names!r} is nothing that a batch can be bound to; write names, as in `x, y in data`"
         )
     return Line(names, expr, options)
+
+
+def _instead(head: str) -> str:
+    """What may be meant by data without names."""
+    try:
+        tree: Any = ast.parse(head, mode="eval").body
+    except SyntaxError:
+        return ""
+    if isinstance(tree, ast.Call) and getattr(tree.func, "id", None) == "range":
+        steps = f", or --steps {ast.unparse(tree.args[0])}" if len(tree.args) == 1 else ""
+        return f"; say _ in {head}{steps}"
+    return f"; say x, y in {head}" if isinstance(tree, ast.Call) else ""
+
+
+def continued(line: str, cell: str) -> tuple[str, str]:
+    """Join a magic's line that ends in a backslash with the lines that it goes on in; the line, and what is left."""
+    while line.rstrip().endswith("\\"):
+        more, _, cell = cell.partition("\n")
+        line = f"{line.rstrip()[:-1].rstrip()} {more.strip()}"
+    return line, cell
 
 
 def cut(text: str) -> tuple[str, list[tuple[str, str]]]:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from traitlets import Bool, Int, Unicode
 
+from fluxmagic.jupyter import origins
 from fluxmagic.jupyter.cell import Body, Cell, Data
 from fluxmagic.jupyter.commands import COMMANDS, drive_here, one_line
 from fluxmagic.jupyter.complete import complete_cell, complete_line
 from fluxmagic.jupyter.help import Optimisers, help_cell, help_line
-from fluxmagic.jupyter.line import cut, parse
+from fluxmagic.jupyter.line import continued, cut, parse
 from fluxmagic.jupyter.settings import Settings, choices, optimiser, settings
 from fluxmagic.layers import named_params
 from fluxmagic.optimise import Optimiser
 from fluxmagic.runs import Run
 from fluxmagic.runs.code import Source
+from fluxmagic.runs.early_stopping import Condition
 from fluxmagic.tracker import Param
 
 __all__ = ["FluxMagics"]
@@ -78,11 +79,14 @@ class FluxMagics(Magics):
     def train_cell(self, line: str, cell: str) -> None:
         """Train what the cell's loss depends on; what `%%train?` prints is made by `help_cell`."""
         ns = self.shell.user_ns
+        line, cell = continued(line, cell)
         asked = parse(line)
         code = Cell(self.shell, line, cell)
+        code.data_text = asked.expr
         body = Body(code, asked.names)
-        data = Data(code.expression("the data", asked.expr), body.names, body.count)
-        given = settings(code, body, asked.options, self._default)
+        expr = code.expression("the data", asked.expr) if asked.names else None
+        data = None if expr is None else Data(expr, body.names, body.count)
+        given = settings(code, body, expr, asked.options, self._default)
         # all has been checked that can be; from here on things change
         run = self._resume(given, body, data) if given.resume else self._make(given, body, data)
         run.source = Source(asked.names, asked.expr, code.code)
@@ -91,6 +95,7 @@ class FluxMagics(Magics):
         try:
             drive_here(run, self.shell, given.panel and self.panel)
         finally:
+            origins.note(run)
             if not run.steps:  # it failed before its first step, and what was there is worth more
                 del ns[given.name]
                 if before is not ...:
@@ -105,21 +110,21 @@ class FluxMagics(Magics):
             return run.opt_class
         return optimiser(self.opt, self.shell.user_ns, "FluxMagics.opt ")
 
-    def _make(self, given: Settings, body: Body, data: Data) -> Run:
+    def _make(self, given: Settings, body: Body, data: Data | None) -> Run:
         """A new run, over the weights as they are or as the one before had found them."""
         trained = given.params or [p for _, p in named_params(body.whole)]
         before = _trained_by(trained)
         same = self.shell.user_ns.get(given.name)
-        if isinstance(same, Run) and same.steps and _share(same.params, trained):
-            before = same if given.reset or before is None else before
-        elif given.reset and before is not None:
-            raise UsageError(f"--reset: these weights were trained by {_called(before)}, and not by `{given.name}`")
+        if before is None and isinstance(same, Run) and same.steps and _share(same.params, trained):
+            before = same
+        start = None if given.start is None else self._start(given.start, trained)
         cls = given.opt or self._default(given.name, False)
         run = Run(
             body.loss,
             data,
             cls if given.params is None else cls(given.params, **given.hypers),
-            epochs=given.epochs or self.epochs,
+            epochs=None if given.steps else given.epochs or self.epochs,
+            steps=given.steps,
             valid=given.valid,
             metrics=given.metrics,
             model=body.whole,
@@ -130,15 +135,30 @@ class FluxMagics(Magics):
             strict=given.params is None,
         )
         run.until = _until(given.until)
-        if before is not None and given.reset:
-            before.reset_weights()
-            print(f"starts from the weights that {_called(before)} started from")
+        origins.follow(run, before)
+        if start is not None:
+            start.reset_weights()
+            print(f"starts from the weights that {_called(start)} started from")
+        elif before is not None and given.reset:
+            first = origins.reset(before)
+            print(f"starts from the weights that {f'`{first}`' if first else 'the first run'} started from")
+        elif before is not None and origins.changed(before):
+            print(f"goes on from weights that were changed after {_called(before)} had trained them")
         elif before is not None:
             steps = f"{before.steps:,} step{'s' * (before.steps != 1)}"
             print(f"goes on from weights trained by {_called(before)}, {steps}")
         return run
 
-    def _resume(self, given: Settings, body: Body, data: Data) -> Run:
+    def _start(self, name: str, trained: list[Param]) -> Run:
+        """The run that --from names."""
+        run = self.shell.user_ns.get(name)
+        if not isinstance(run, Run) or not run.steps:
+            raise UsageError(f"--from {name}: the name of a run that has taken a step is wanted")
+        if not _share(run.params, trained):
+            raise UsageError(f"--from {name}: that run trains other parameters than this cell's loss names")
+        return run
+
+    def _resume(self, given: Settings, body: Body, data: Data | None) -> Run:
         """The run of that name, with what the line says now."""
         what = f"--resume: `{given.name}`"
         run = self.shell.user_ns.get(given.name)
@@ -153,12 +173,19 @@ class FluxMagics(Magics):
             raise UsageError(f"{what} trains parameters that the loss does not name: was the model made anew?")
         if given.params is not None and {*map(id, given.params)} != {*map(id, run.params)}:
             raise UsageError(f"{what} trains other parameters than --params: leave one of the two out")
+        if (data is None) != (run.data is None):
+            has = "takes no batch: leave NAMES in EXPR out" if run.data is None else "has data: NAMES in EXPR"
+            raise UsageError(f"{what} {has}")
         _trained_by(run.params)
+        if given.steps is not None:
+            run.epochs, run.step_limit = None, run.steps + given.steps
         broken_off = int(run.history["epoch"][-1]) == run.epoch
         run.loss, run.data, run.model = body.loss, data, body.whole
         run.valid, run.metrics = given.valid, given.metrics
         run.until, run.patience = _until(given.until), given.patience
-        run.epochs = run.epoch - 1 + broken_off + (given.epochs or self.epochs)
+        if given.steps is None:
+            run.step_limit = None
+            run.epochs = run.epoch - 1 + broken_off + (given.epochs or self.epochs)
         if given.opt is not None:
             run.swap(given.opt, **given.hypers)
         elif given.hypers:
@@ -188,6 +215,7 @@ class FluxMagics(Magics):
             raise UsageError(f"%train {word} takes nothing more, and was given {rest}")
         with one_line():
             command(self.shell, name, rest)
+        origins.note(self.shell.user_ns.get(name))
 
     train_line.getdoc = lambda: help_line(COMMANDS)  # type: ignore[assignment]
 
@@ -216,8 +244,8 @@ def _trained_by(params: list[Param]) -> Run | None:
     return next((r for r in owners.values() if r.steps), None)
 
 
-def _until(condition: Any) -> Callable[[Run], Any] | None:
-    """The condition, in which validation loss and metrics go by their names."""
+def _until(condition: Any) -> Condition | None:
+    """The condition, in which losses, metrics, epoch and step go by their names."""
     if condition is None:
         return None
-    return lambda run: eval(condition.__code__, condition.__globals__, run.last_check)
+    return Condition(lambda values: eval(condition.__code__, condition.__globals__, dict(values)))

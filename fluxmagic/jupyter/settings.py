@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from IPython.core.error import UsageError
 
-from fluxmagic.jupyter.cell import Body, Cell
+from fluxmagic.jupyter.cell import Body, Cell, names_read
 from fluxmagic.layers import params
 from fluxmagic.names import canonical
 from fluxmagic.optimise import OPTIMISERS, Optimiser
@@ -24,6 +24,7 @@ __all__ = ["OPTIONS", "Settings", "choices", "dials", "evaluate", "optimiser", "
 OPTIONS = {
     "opt": ("NAME", "the optimiser: a registered one, or a class in the namespace"),
     "epochs": ("N", "how often to go through the data; default 1"),
+    "steps": ("N", "in place of --epochs: end after N steps; without NAMES in EXPR the loss takes no batch"),
     "valid": ("EXPR", "what the loss is validated on after every epoch; bound to the same NAMES"),
     "metric": ("name=EXPR", "a number to follow beside the loss, on the validation data; may be given several times"),
     "until": ("EXPR", "end after an epoch for which this is true; `valid` and metrics go by their names"),
@@ -32,10 +33,21 @@ OPTIONS = {
     "seed": ("N", "for the order of the data and dropout"),
     "name": ("NAME", "the variable that the run is put in; default `run`"),
     "resume": ("", "go on with the run of that name, step numbers and optimiser state included"),
-    "reset": ("", "first put back the weights that the run of that name started from"),
+    "reset": ("", "first put back the oldest known start of these weights, whichever run began there"),
+    "from": ("NAME", "first put back the weights that run NAME started from"),
     "no-panel": ("", "show the curve without dials"),
 }
 """By name: what stands for the value (nothing for a flag), and one line of help."""
+
+ELSEWHERE = {
+    "lr": "η", "learning-rate": "η", "learningrate": "η", "alpha": "η", "step-size": "η",
+    "momentum": "ρ", "betas": "β1 and --β2", "beta": "β1 and --β2", "eps": "ϵ", "wd": "weightdecay",
+    "weight-decay": "weightdecay", "max-norm": "clipnorm", "clip-norm": "clipnorm", "clip-value": "clip",
+    "optimizer": "opt", "optimiser": "opt", "optim": "opt", "num-epochs": "epochs", "n-epochs": "epochs",
+    "max-epochs": "epochs", "max-steps": "steps", "val": "valid", "validation": "valid", "validation-data": "valid",
+    "metrics": "metric", "early-stopping": "patience", "random-state": "seed",
+}  # fmt: skip
+"""What other libraries call an option, and what it is called here."""
 
 COLUMNS = ("step", "epoch", "seconds", "loss", "valid")
 
@@ -54,13 +66,19 @@ class Settings:
     params: list[Param] | None
     seed: int | None
     name: str
+    steps: int | None
+    start: str | None
     resume: bool
     reset: bool
     panel: bool
 
 
 def settings(
-    cell: Cell, body: Body, given: list[tuple[str, str]], default: Callable[[str, bool], type[Optimiser]]
+    cell: Cell,
+    body: Body,
+    data: Callable[[], Any] | None,
+    given: list[tuple[str, str]],
+    default: Callable[[str, bool], type[Optimiser]],
 ) -> Settings:
     """Evaluate and check options.
 
@@ -68,6 +86,8 @@ def settings(
     ----------
     cell : Cell
     body : Body
+    data : function or None
+        The line's expression; None where the loss takes no batch.
     given : list of (str, str)
         Names, and values as they were typed.
     default : callable
@@ -85,10 +105,22 @@ def settings(
     _known(texts, cls)
     if "resume" in texts and "reset" in texts:
         raise UsageError("--resume goes on from the weights as they are, --reset goes back: one of the two")
+    if "from" in texts and ("resume" in texts or "reset" in texts):
+        raise UsageError("--from says where to start from, and so do --resume and --reset: one of them")
+    if "steps" in texts and "epochs" in texts:
+        raise UsageError("--steps and --epochs both say when the run ends: one of the two")
+    for option in ("valid", "metric"):
+        if data is None and option in texts:
+            raise UsageError(f"--{option} is evaluated after an epoch, and without NAMES in EXPR there is none")
+    if data is not None:
+        check_reads(data, body, f"the data {cell.data_text}")
 
     def value(option: str) -> Any:
         what = f"--{option}"
-        return evaluate(cell.expression(what, texts[option]), f"{what} {texts[option]}")
+        f = cell.expression(what, texts[option])
+        if option in ("valid", "params"):
+            check_reads(f, body, f"{what} {texts[option]}")
+        return evaluate(f, f"{what} {texts[option]}")
 
     def count(option: str, low: int) -> int | None:
         return whole(value(option), low, f"--{option} {texts[option]}") if option in texts else None
@@ -109,10 +141,20 @@ def settings(
         params=_params(value("params"), texts["params"]) if "params" in texts else None,
         seed=count("seed", 0),
         name=name,
+        steps=count("steps", 1),
+        start=texts.get("from"),
         resume="resume" in texts,
         reset="reset" in texts,
         panel="no-panel" not in texts,
     )
+
+
+def check_reads(f: Any, body: Body, what: str) -> None:
+    """Refuse code that reads what training binds: from the second epoch on it would be another value."""
+    read = sorted(names_read(f, body.ns) & {*body.stored, *body.bound})
+    if read:
+        who = f"`{body.names}` is bound to each batch" if read[0] in body.bound else "the cell's body binds it"
+        raise UsageError(f"{what}: reads {read[0]}, and {who}: choose another name there")
 
 
 def _name(text: str, cell: Cell, body: Body) -> str:
@@ -144,13 +186,28 @@ def _once(given: list[tuple[str, str]]) -> dict[str, str]:
 def _known(texts: dict[str, str], cls: type[Optimiser]) -> None:
     """Whether all options are ones of the magic, or dials of the optimiser."""
     own = {alias for h in cls.hypers.values() for alias in (h.name, h.ascii)}
+    for name in own & OPTIONS.keys():
+        doc = next(h.doc for h in cls.hypers.values() if name in (h.name, h.ascii))
+        raise UsageError(
+            f"--{name}: a dial of {cls.__name__}, {doc}, and an option of %%train, {OPTIONS[name][1]}: "
+            "give the dial another name"
+        )
     for name in texts:
         if name in OPTIONS or name in own:
             continue
         if any(name in (h.name, h.ascii) for c in OPTIMISERS.values() for h in c.hypers.values()):
             raise UsageError(f"{cls.__name__} has no --{name}; it has {', '.join(cls.hypers)}")
+        if (ours := ELSEWHERE.get(name.lower().replace("_", "-"))) is not None:
+            raise UsageError(f"there is no --{name}: here it is --{ours}{_owners(ours, own)}")
         there = [f"--{k}" for k in (*OPTIONS, *cls.hypers)]
         raise UsageError(f"there is no --{name}{choices(f'--{name}', there, among=[f'--{k}' for k in sorted(own)])}")
+
+
+def _owners(dial: str, own: set[str]) -> str:
+    """Which optimisers have a dial that the one on the line lacks."""
+    name = dial.partition(" ")[0]
+    owners = [c.__name__ for c in OPTIMISERS.values() if name in c.hypers]
+    return "" if name in OPTIONS or name in own else f", of {', '.join(owners)}"
 
 
 def choices(name: str, there_are: Iterable[str], *, among: Iterable[str] = ()) -> str:
@@ -260,7 +317,14 @@ def _metrics(cell: Cell, body: Body, texts: list[str]) -> Iterator[tuple[str, Ca
         if name in COLUMNS or any(name in c.hypers for c in OPTIMISERS.values()):
             raise UsageError(f"--metric {name}: the history has a column of that name; choose another")
         seen.add(name)
-        yield name, body.metric(cell.expression(f"--metric {name}", expr))
+        f = cell.expression(f"--metric {name}", expr)
+        bound = sorted(names_read(f, body.ns) & {*body.stored} - {*body.bound})
+        if bound:
+            raise UsageError(
+                f"--metric {text}: reads {bound[0]}, which only the cell's body binds: there is no value of it for the "
+                "validation data; write the expression out"
+            )
+        yield name, body.metric(f)
 
 
 def _params(value: Any, text: str) -> list[Param]:

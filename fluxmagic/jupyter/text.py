@@ -8,15 +8,15 @@ from typing import Any
 from fluxmagic.runs import Event, Run
 from fluxmagic.runs.early_stopping import out_of_patience
 
-__all__ = ["dial", "duration", "number", "progress", "summary", "total_steps"]
+__all__ = ["dial", "duration", "number", "progress", "summary"]
 
 TURNS = 20  # as many are listed; a slider that was dragged makes hundreds
 
 
 def progress(run: Run) -> str:
     """Where a run is, in one line: epoch, step, loss, steps a second, time left."""
-    parts = [] if run._record.stepwise else [f"epoch {min(run.epoch, run.epochs)}/{run.epochs}"]
-    total = total_steps(run)
+    parts = [] if run.epochs is None else [f"epoch {min(run.epoch, run.epochs)}/{run.epochs}"]
+    total = run.total_steps
     parts.append(f"step {run.steps:,}" + (f"/{total:,}" if total else ""))
     if run.steps:
         parts.append(f"loss {_shown_loss(run)}")
@@ -43,11 +43,6 @@ def summary(run: Run) -> str:
     if len(turns) > TURNS:
         lines.append(f"and {len(turns) - TURNS:,} more turns")
     return "\n".join(lines)
-
-
-def total_steps(run: Run) -> int | None:
-    """Return the number of steps of the whole run, where it is known."""
-    return run.epochs * run.steps_per_epoch if run.steps_per_epoch else None
 
 
 def _shown_loss(run: Run) -> str:
@@ -96,13 +91,13 @@ def _dials(run: Run) -> str:
 def _extent(run: Run) -> str:
     steps = f"{run.steps:,} step{'' if run.steps == 1 else 's'}"
     time = f"{steps} in {duration(run.seconds)}" + (f" ({number(run.rate)} steps/s)" if run.rate else "")
-    if run.finished and run._record.stepwise:
+    if run.finished and run.epochs is None:
         return time
     if run.finished:
         return f"{run.epochs} epoch{'' if run.epochs == 1 else 's'}, {time}"
     reason = " by patience" * (run.state == "stopped" and out_of_patience(run._record, run.patience))
-    if run._record.stepwise:
-        return f"{run.state}{reason}, {time}"
+    if run.epochs is None:
+        return f"{run.state}{reason} of {run.step_limit:,} steps, {time}"
     # an epoch that has ended is not yet the next one
     epoch = run.epoch - (run.steps > 0 and run._record.epochs[-1] == run.steps)
     return f"{run.state} in epoch {epoch} of {run.epochs}{reason}, {time}"

@@ -227,10 +227,21 @@ def _cell(source: Source) -> tuple[list[str], str, str]:
     except IndentationError:
         body = textwrap.dedent(body)
     loss, data, batch = (_free(name, source) for name in ("cell_loss", "cell_data", "batch"))
-    symbols = symtable.symtable(f"{source.names} = 0\n{body}", "cell", "exec").get_symbols()
+    symbols = symtable.symtable(f"{source.names or '_'} = 0\n{body}", "cell", "exec").get_symbols()
     # an annotated name cannot be global; it is a local of the function
     stored = sorted(s.get_name() for s in symbols if (s.is_assigned() or s.is_imported()) and not s.is_annotated())
-    expr = f"({source.data})" if isinstance(ast.parse(source.data, mode="eval").body, ast.Tuple) else source.data
+    taken = [f"    {source.names} = {batch}"] if source.names else []
+    if source.names:
+        tail = [
+            "",
+            "",
+            f"def {data}():",
+            f"    return zip({_bracketed(source.data)})  # a batch is one argument",
+            "",
+            "",
+        ]
+    else:
+        data, batch, tail = "None", "", ["", ""]
     shell = [
         "from IPython.core.interactiveshell import InteractiveShell",
         "",
@@ -240,11 +251,15 @@ def _cell(source: Source) -> tuple[list[str], str, str]:
         *(shell if "get_ipython" in body else []),
         *("", "", f"def {loss}({batch}):"),
         *([f"    global {', '.join(stored)}"] if stored else []),
-        f"    {source.names} = {batch}",
+        *taken,
         *_body(body),
-        *("", "", f"def {data}():", f"    return zip({expr})  # a batch is one argument", "", ""),
+        *tail,
     ]
     return functions, loss, data
+
+
+def _bracketed(expr: str) -> str:
+    return f"({expr})" if isinstance(ast.parse(expr, mode="eval").body, ast.Tuple) else expr
 
 
 def _free(name: str, source: Source) -> str:

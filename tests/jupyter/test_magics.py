@@ -455,9 +455,230 @@ def test_weights_that_another_run_is_training_are_refused(shell):
     shell(f"%%train {DATA} --resume\n{LOSS}")
 
 
-def test_reset_does_not_undo_the_work_of_another_run(shell):
+def test_reset_goes_back_to_the_oldest_known_start_whatever_the_runs_name(shell):
+    start = weights(shell)
     shell(f"%%train {DATA} --name first\n{LOSS}")
-    assert "trained by `first`, and not by `second`" in shell.refuses(f"%%train {DATA} --name second --reset\n{LOSS}")
+    shell(f"%%train {DATA} --name second\n{LOSS}")
+    shell("del first")
+    printed = shell(f"%%train {DATA} --name third --reset --opt SGD --η 0\n{LOSS}")
+    assert "starts from the weights that `first` started from" in printed
+    assert same(start, weights(shell))
+
+
+def test_from_starts_where_the_named_run_started(shell):
+    shell(f"%%train {DATA} --name first\n{LOSS}")
+    middle = weights(shell)
+    shell(f"%%train {DATA} --name second\n{LOSS}")
+    end = weights(shell)
+    printed = shell(f"%%train {DATA} --from second --opt SGD --η 0\n{LOSS}")
+    assert "starts from the weights that `second` started from" in printed
+    assert same(middle, weights(shell))
+    assert "name of a run" in shell.refuses(f"%%train {DATA} --from nobody\n{LOSS}")
+    assert "one of them" in shell.refuses(f"%%train {DATA} --from second --reset\n{LOSS}")
+    shell("W = param(np.ones(4))")
+    assert "other parameters" in shell.refuses("%%train x in X --from second\n(W * x).sum()")
+    shell("second.rewind(second.steps)")
+    assert same(end, weights(shell))
+
+
+def test_weights_that_were_set_by_hand_are_not_said_to_be_trained(shell):
+    shell(f"%%train {DATA} --name sgd --opt SGD\n{LOSS}")
+    shell("model[0].W.data[...] = 0.5")
+    printed = shell(f"%%train {DATA}\n{LOSS}")
+    assert "weights that were changed after `sgd` had trained them" in printed
+    assert "goes on from weights trained by `run`, 3 steps" in shell(f"%%train {DATA}\n{LOSS}")
+    shell("%train step 2")
+    shell("%train rewind 1")
+    assert "goes on from weights trained by `run`, 1 step" in shell(f"%%train {DATA}\n{LOSS}")
+
+
+# -- what the line may name ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "body", "says"),
+    [
+        (
+            "X, Y in batches(X, Y, 32) --epochs 3",
+            "logitcrossentropy(model(X), Y)",
+            "reads X, and `X, Y` is bound",
+        ),
+        ("x, y in batches(X, z, 32)", "z = model(x)\nlogitcrossentropy(z, y)", "reads z, and the cell's body binds it"),
+        ("x, y in [(a, Y) for a in [x]]", LOSS, "reads x"),
+        ("x, y in (lambda: [(X, y)])()", LOSS, "reads y"),
+        ("X, y in given()", "logitcrossentropy(model(X), y)", "the data given(): reads X"),
+        ("x, y in batches(X, Y, 32) --valid x, Y", LOSS, "--valid x, Y: reads x"),
+        (
+            "x, y in batches(X, Y, 32) --params m",
+            f"m = model\n{LOSS}",
+            "reads m, and the cell's body binds",
+        ),
+        ("x, y in batches(X, Y, 32) --metric a=accuracy(z, y)", f"z = model(x)\n{LOSS}", "which only the cell's body"),
+        ("x, y in batches(X, Y, 32) --metric a=f()", f"z = model(x)\n{LOSS}", "write the expression out"),
+    ],
+)
+def test_the_line_does_not_read_what_training_binds(shell, line, body, says):
+    shell("z = Y\nx, y, m = X[:1], Y[:1], model\ndef given(): return batches(X, Y, 32)\ndef f(): return z")
+    before = weights(shell)
+    assert says in shell.refuses(f"%%train {line}\n{body}")
+    assert same(before, weights(shell))
+    assert "run" not in shell
+
+
+def test_the_line_may_use_a_name_of_its_own_and_a_metric_the_batch(shell):
+    shell("x = X")
+    shell(f"%%train x, y in batches(*[x for x in (X, Y)], size=20) --valid X, Y --metric n=len(x)\n{LOSS}")
+    assert shell["run"].last_check["n"] == 60
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--metric acc=m(x)", "--metric acc: NameError: name 'm' is not defined"),
+        ("--metric acc='high'", "--metric acc: TypeError: "),
+        ("--metric acc=x", "--metric acc: TypeError: "),
+        ("--until los < 0.1", "--until: NameError: name 'los' is not defined"),
+        ("--valid X", "--valid X: 1 for 2 names"),
+        ("--valid [X, Y, X]", "--valid"),
+        ("--valid X[:, :2], Y", "--valid: "),
+    ],
+)
+@pytest.mark.parametrize("valid", ["", "--valid X, Y "])
+def test_what_options_name_is_tried_before_the_first_step(shell, options, says, valid):
+    before = weights(shell)
+    valid = "" if "--valid" in options else valid
+    error = shell.fails(f"%%train {DATA} {valid}{options}\n{LOSS}")
+    assert type(error).__name__ == "UsageError"
+    assert says in str(error)
+    assert "\n" not in str(error)
+    assert same(before, weights(shell))
+    assert "run" not in shell
+
+
+def test_until_sees_loss_epoch_and_step(shell):
+    shell(f"%%train {DATA} --epochs 9 --until loss < 100 and epoch == 2 and step == 6\n{LOSS}")
+    assert (shell["run"].state, shell["run"].steps) == ("stopped", 6)
+
+
+# -- steps ---------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_without_a_batch_is_computed_so_many_times(shell):
+    shell("w = param([3.0, 4.0])")
+    printed = shell("%%train --steps 40 --opt SGD\n(w ** 2).sum()")
+    run = shell["run"]
+    assert (run.steps, run.state) == (40, "done")
+    assert run.history["loss"][0] == 25.0
+    assert "epoch" not in printed
+    shell("%%train --steps 4 --opt SGD\nz = w ** 2\nz.sum()")
+    assert shell["run"].steps == 4
+    shell("%%train --steps 3 --resume\nz = w ** 2\nz.sum()")
+    assert shell["run"].steps == 7
+    shell("%%train --steps 400 --patience 3 --opt SGD --η 0\n(w ** 2).sum()")
+    assert shell["run"].steps == 4
+    shell("%%train --steps 400 --until step == 5 --opt SGD\n(w ** 2).sum()")
+    assert shell["run"].steps == 5
+    compile(shell["run"].as_code(), "script", "exec")
+    assert "steps, " in shell("%train status")
+
+
+def test_with_data_steps_end_the_run_in_mid_epoch(shell):
+    shell(f"%%train {DATA} --steps 7\n{LOSS}")
+    assert (shell["run"].steps, shell["run"].state) == (7, "done")
+    shell(f"%%train {DATA} --resume --steps 2\n{LOSS}")
+    assert shell["run"].steps == 9
+    shell(f"%%train {DATA} --resume --epochs 1\n{LOSS}")
+    assert shell["run"].steps == 12
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("--steps 4 --epochs 2", "one of the two"),
+        ("--steps 4 --valid X, Y", "--valid is evaluated after an epoch"),
+        ("--steps 4 --metric a=1", "--metric is evaluated after an epoch"),
+        ("--steps 0", "1 or more"),
+        (f"{DATA} --steps 4 --epochs 2", "one of the two"),
+        ("range(100)", "say _ in range(100), or --steps 100"),
+        ("batches(X, Y, 32)", "say x, y in batches(X, Y, 32)"),
+    ],
+)
+def test_steps_and_epochs_are_one_or_the_other(shell, line, says):
+    shell("w = param([3.0, 4.0])")
+    assert says in shell.refuses(f"%%train {line}\n(w ** 2).sum()")
+    assert "run" not in shell
+
+
+# -- the words of other libraries, and lines that go on ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--lr 0.1", "here it is --η"),
+        ("--learning-rate 0.1", "here it is --η"),
+        ("--learning_rate 0.1", "here it is --η"),
+        ("--momentum 0.9", "here it is --ρ, of Momentum"),
+        ("--opt Momentum --momentum 0.9", "here it is --ρ"),
+        ("--betas (0.9, 0.99)", "here it is --β1 and --β2"),
+        ("--wd 0.1", "here it is --weightdecay"),
+        ("--val X, Y", "here it is --valid"),
+        ("--optimizer ADAM", "here it is --opt"),
+        ("--opt Adam", "did you mean ADAM?"),
+        ("--opt AdamW", "did you mean ADAMW?"),
+    ],
+)
+def test_words_of_other_libraries_lead_to_ours(shell, options, says):
+    told = shell.refuses(f"%%train {DATA} {options}\n{LOSS}")
+    assert says in told
+    assert "--clip" not in told.partition(";")[0]
+
+
+@pytest.mark.parametrize(
+    ("last", "says"),
+    [("loss.backward()", "end the cell with the loss itself, loss"), ("opt.step()", "%%train updates by itself")],
+)
+def test_what_ends_a_step_elsewhere_is_no_loss(shell, last, says):
+    assert says in shell.refuses(f"%%train {DATA}\nloss = {LOSS}\n{last}")
+
+
+def test_a_dial_named_like_an_option_is_refused_with_both_meanings(shell):
+    class Own(Optimiser):
+        """Mine."""
+
+        steps = Hyper(3.0, "how far to look", low=1.0)
+
+        def step(self, δ, s):
+            return δ
+
+    try:
+        told = shell.refuses(f"%%train {DATA} --opt Own\n{LOSS}")
+        assert "how far to look" in told
+        assert "end after N steps" in told
+    finally:
+        del OPTIMISERS["Own"]
+
+
+def test_a_first_line_that_ends_in_a_backslash_goes_on_in_the_next(shell):
+    shell(f"%%train {DATA} \\\n    --epochs 2 \\\n    --opt SGD\nz = model(x)\nlogitcrossentropy(z, y)")
+    run = shell["run"]
+    assert (run.steps, run.opt_name) == (6, "SGD")
+    shown = shell.shows(f"%%train {DATA} \\\n --epochs 2\nz = model(x)\n1 / 0")
+    assert re.search(r"-+> *4 1 / 0", shown)
+
+
+# -- %train finds a run --------------------------------------------------------------------------------------
+
+
+def test_a_run_is_found_by_its_own_name_and_a_panel_by_its_variable(shell):
+    shell(f"%%train {DATA}\n{LOSS}")
+    shell("mine = Run(lambda x: (W * x).sum(), [X[0]], SGD([W := param(np.ones(4))]), name='other')")
+    shell("p = Panel(Run(lambda x: (W * x).sum(), [X[0]] * 5, SGD([W]), name='shown'))")
+    assert "other:" in shell("%train status --name other")
+    assert "other:" in shell("%train status --name mine")
+    shell("%train step 2 --name p")
+    assert shell["p"].run.steps == 2
+    assert "--name" in shell.refuses("%train status --name nobody")
 
 
 def test_an_error_in_the_body_points_at_the_users_line(shell):
