@@ -175,7 +175,7 @@ def test_what_cannot_be_saved_says_so(tmp_path):
         run.save(tmp_path / "a")
     run = Run(lambda x: W.sum() * x, [1.0], lambda: W.grad.fill(0))
     run.step()
-    with pytest.raises(TypeError, match="is a plain function, whose state is not known"):
+    with pytest.raises(TypeError, match="is a plain function, and only a run with one optimiser can be saved"):
         run.save(tmp_path / "a")
     assert os.listdir(tmp_path) == []
 
