@@ -104,7 +104,9 @@ def test_a_model_of_a_data_frame_is_trained_saved_loaded_and_asked(
     df["price"] = df.a - 2 * df.b
     names: dict[str, Any] = {"X": df[["a", "b", "c"]], "y": df[["price"]]}
     run_block("Run(lambda", names)
-    assert names["run"].shown_loss < 0.2 * names["run"].epoch_losses[0]
+    run = names["run"]
+    assert run.shown_loss < 0.2 * run.epoch_losses[0]
+    assert len(pd.DataFrame(run.history)) == run.steps == 50 * 13
     run_block("save_params(model", names)
     prediction = names["prediction"]
     assert type(prediction) is np.ndarray

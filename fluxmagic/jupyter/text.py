@@ -67,6 +67,9 @@ def _evaluated(run: Run) -> str:
         checks = dict(run._record.checks).get(kept, {})
     parts = [f"{k} {number(v)}" for k in ("valid", *run.metrics) if (v := checks.get(k)) is not None]
     if kept is None or best is None:
+        ends = run._record.epochs
+        if parts and (step := run._record.checks[-1][0]) in ends[:-1]:  # it went on without
+            parts[-1] += f" ({_place(run, ends.index(step))})"
         return ", ".join(parts)
     loss = number(run.epoch_losses[best.epoch - 1])
     return f"the weights are those of {_place(run, best.epoch)}: " + ", ".join([f"loss {loss}", *parts])

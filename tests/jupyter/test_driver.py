@@ -436,5 +436,17 @@ def test_a_summary_has_the_numbers_of_the_epoch_whose_weights_were_kept():
     assert float(W.data[0]) == pytest.approx(kept["w"])
 
 
+def test_a_validation_loss_of_an_earlier_epoch_is_marked_as_such():
+    W = param(np.ones(1))
+    X = np.array([[3.0], [2.0]])
+    run = Run(lambda x: ((W - x) ** 2).mean(), [X], SGD([W], 0.1), epochs=2, valid=X * 0.5)
+    run.train()
+    last = f"valid {run.last_check['valid']:.4g}"
+    assert text.summary(run).endswith(last)
+    run.valid, run.epochs = None, 4
+    run.train()
+    assert text.summary(run).endswith(f"{last} (epoch 2)")
+
+
 def test_minus_zero_is_zero():
     assert text.number(-0.0) == "0"
