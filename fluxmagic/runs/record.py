@@ -48,8 +48,13 @@ class Best(NamedTuple):
 
 def count_rows(d: Any) -> int:
     """Count the rows of a batch: the length of its first array or list, 1 if it has none."""
-    if type(d) is tuple and d and type(d[0]) is np.ndarray and d[0].ndim:
-        return len(d[0])  # most are such, and it is done for every step
+    first = d
+    while type(first) is tuple and first:
+        first = first[0]
+    if type(first) is np.ndarray and first.ndim:
+        return len(first)  # most are such, and it is done for every step
+    if type(d) is float:
+        return 1
     for x in d if isinstance(d, (tuple, list)) else (d,):
         rows = _rows(x)
         if rows is not None:
