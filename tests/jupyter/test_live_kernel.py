@@ -690,6 +690,18 @@ def test_a_panel_cell_that_is_run_again_frees_the_panel_that_it_showed_before(ke
     assert len(set(kernel.widgets) - kernel.closed) == 2 * once
 
 
+def test_the_line_magic_finds_a_panel_that_is_shown_and_in_no_variable(kernel):
+    kernel.run("%load_ext fluxmagic")
+    kernel.end(kernel.start("Panel(make(name='shown'))"))
+    kernel.press("Play")
+    kernel.onward()
+    assert kernel.run("%train pause --name shown").startswith("shown ")
+    kernel.until(lambda: "paused" in kernel.run("%train status --name shown"))
+    kernel.press("Close")
+    kernel.until(lambda: set(kernel.widgets) <= kernel.closed)
+    assert kernel.run("%unload_ext fluxmagic") == ""
+
+
 def test_a_cell_may_show_several_panels(kernel):
     kernel.run("a, b = Panel(make()), Panel(make()); display(a, b)")
     assert kernel.value("a._view is not None and b._view is not None")
