@@ -155,7 +155,7 @@ def test_a_kernel_restarted_in_the_middle_trains_again(notebook):
 
 def test_nothing_is_cut_off_at_either_width_in_either_theme(notebook):
     nb = notebook()
-    nb.open([SETUP, "panel = Panel(make())\nrun = panel.run\npanel"])
+    nb.open([SETUP, "panel = Panel(make())\nrun = panel.run\nrun.step(5)\npanel"])
     nb.run_all()
     nb.page.locator(".widget-label", has_text="η").first.wait_for()
     nb.choose("ADAM")
