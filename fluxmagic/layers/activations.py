@@ -1,8 +1,8 @@
 """Activations, element by element, and softmax over the last axis.
 
-All take an array of any shape, plain or tracked, float32 or float64, and keep shape and dtype; all are
-right for arguments as large as ±1e4.  Those with a gradient rule of their own are entries of the rule table
-(`fluxmagic.tracker.rules.neural`); the rest is composed of them.
+All take an array of any shape, plain or tracked, float32 or float64, and keep shape and dtype.
+All are right for arguments as large as ±1e4.
+An activation with a gradient rule of its own is an operation; the rest is composed of operations.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.operation import RULES
-from fluxmagic.tracker.rules.neural import elu, leakyrelu, logsoftmax, logσ, relu, softmax, softplus, σ
+from fluxmagic.tracker import rules as rules  # the rule of tanh has to be there
+from fluxmagic.tracker.operation import RULES, Op, differentiable
+from fluxmagic.tracker.silence import silently
 
 __all__ = [
+    "WRITES_IN_PLACE",
     "elu",
     "gelu",
     "identity",
@@ -31,9 +33,258 @@ __all__ = [
     "σ",
 ]
 
+
+def _as_floats(x: Any) -> Any:
+    """Give integers as float64: they would wrap around, or become half precision."""
+    x = np.asarray(x)
+    return x.astype(np.float64) if x.dtype.kind in "iub" else x
+
+
+@differentiable(lambda Δ, y, x: Δ * (y * (1 - y)), of_output=True)
+def σ(x: Any, out: Any = None) -> Any:
+    """Logistic function: 1 / (1 + exp(-x)); also as `sigmoid`.
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, plain or tracked, float32 or float64.
+
+    Returns
+    -------
+    array
+        Of x's shape and dtype, tracked if x is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import σ
+    >>> σ(np.array([-1e4, 0, 1e4]))
+    array([0. , 0.5, 1. ])
+    """
+    e = silently.run(np.exp, np.negative(_as_floats(x), out), out)  # 1 / ∞ is the right answer
+    return np.divide(1, np.add(1, e, out), out)
+
+
+@differentiable(lambda Δ, y, x: Δ * np.greater(y, 0).astype(y.dtype), of_output=True)
+def relu(x: Any, out: Any = None) -> Any:
+    """Rectified linear unit: max(x, 0), whose gradient at 0 is 0.
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, plain or tracked, float32 or float64.
+
+    Returns
+    -------
+    array
+        Of x's shape and dtype, tracked if x is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import relu
+    >>> relu(np.array([-2.0, 0.0, 3.0]))
+    array([0., 0., 3.])
+    """
+    return np.maximum(x, 0, out=out)
+
+
+@differentiable(lambda Δ, y, x, a=0.01: Δ * np.where(x > 0, x.dtype.type(1), x.dtype.type(a)))
+def leakyrelu(x: Any, a: float = 0.01) -> Any:
+    """Leaky rectified linear unit: x where it is positive, otherwise a x.
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, plain or tracked, float32 or float64.
+    a : float
+        The slope of the negative part.
+
+    Returns
+    -------
+    array
+        Of x's shape and dtype, tracked if x is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import leakyrelu
+    >>> leakyrelu(np.array([-2.0, 3.0]))
+    array([-0.02,  3.  ])
+    """
+    return np.where(np.greater(x, 0), x, x * a)
+
+
+@differentiable(lambda Δ, y, x, α=1.0: np.where(x > 0, Δ, Δ * (y + α)))
+def elu(x: Any, α: float = 1.0) -> Any:
+    """Exponential linear unit: x where it is positive, otherwise α (exp(x) - 1).
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, plain or tracked, float32 or float64.
+    α : float
+        How far below zero it goes.
+
+    Returns
+    -------
+    array
+        Of x's shape and dtype, tracked if x is.
+
+    References
+    ----------
+    Clevert, Unterthiner, Hochreiter: Fast and accurate deep network learning by exponential linear units.
+    https://arxiv.org/abs/1511.07289
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import elu
+    >>> elu(np.array([-1e4, 3.0]))
+    array([-1.,  3.])
+    """
+    x = _as_floats(x)
+    return np.where(np.greater(x, 0), x, α * np.expm1(np.minimum(x, 0)))
+
+
+@differentiable(lambda Δ, y, x: Δ * -np.expm1(-y), of_output=True)
+def softplus(x: Any) -> Any:
+    """Smooth rectifier: log(1 + exp(x)).
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, plain or tracked, float32 or float64.
+
+    Returns
+    -------
+    array
+        Of x's shape and dtype, tracked if x is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import softplus
+    >>> softplus(np.array([-1e4, 0, 1e4])).round(2).tolist()
+    [0.0, 0.69, 10000.0]
+    """
+    x = _as_floats(x)
+    return np.logaddexp(x, np.zeros((), x.dtype))
+
+
+@differentiable(lambda Δ, y, x: Δ * -np.expm1(y), of_output=True)
+def logσ(x: Any) -> Any:
+    """Logarithm of the logistic function: log(σ(x)); also as `logsigmoid`.
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, plain or tracked, float32 or float64.
+
+    Returns
+    -------
+    array
+        Of x's shape and dtype, tracked if x is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import logσ
+    >>> logσ(np.array([-1e4, 0])).round(2).tolist()
+    [-10000.0, -0.69]
+    """
+    return -softplus(-_as_floats(x))
+
+
+@differentiable(lambda Δ, y, x, axis=-1: y * (Δ - np.add.reduce(Δ * y, axis=axis, keepdims=True)))
+def softmax(x: Any, axis: int = -1) -> Any:
+    """Exponentials that sum to 1 along an axis, the last by default: exp(x) / Σ exp(x).
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, plain or tracked, float32 or float64.
+    axis : int
+        The axis along which the exponentials are summed.
+
+    Returns
+    -------
+    array
+        Of x's shape and dtype, tracked if x is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import softmax
+    >>> softmax(np.array([[1.0, 1.0], [1e4, 0.0]]))
+    array([[0.5, 0.5],
+           [1. , 0. ]])
+    """
+    x = _as_floats(x)
+    if not x.size:  # of no classes there is no largest
+        return x.copy()
+    e = np.exp(x - np.maximum.reduce(x, axis, keepdims=True))
+    return e / np.add.reduce(e, axis, keepdims=True)
+
+
+@differentiable(lambda Δ, y, x, axis=-1: Δ - np.exp(y) * np.sum(Δ, axis=axis, keepdims=True))
+def logsoftmax(x: Any, axis: int = -1) -> Any:
+    """Logarithm of softmax: x - log Σ exp(x), over the last axis by default.
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, plain or tracked, float32 or float64.
+    axis : int
+        The axis along which the exponentials are summed.
+
+    Returns
+    -------
+    array
+        Of x's shape and dtype, tracked if x is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import logsoftmax
+    >>> logsoftmax(np.array([0.0, 1e4]))
+    array([-10000.,      0.])
+    """
+    x = _as_floats(x)
+    if not x.size:
+        return x.copy()
+    x = x - np.max(x, axis=axis, keepdims=True)
+    return x - np.log(np.sum(np.exp(x), axis=axis, keepdims=True))
+
+
+tanh: Op = RULES[np.tanh]
+tanh.document(
+    """Hyperbolic tangent: `np.tanh` itself.
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, plain or tracked, float32 or float64.
+
+    Returns
+    -------
+    array
+        Of x's shape and dtype, tracked if x is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fluxmagic import tanh
+    >>> tanh(np.array([-1e4, 0, 1e4]))
+    array([-1.,  0.,  1.])
+    """
+)
+
 sigmoid = σ
 logsigmoid = logσ
-tanh = RULES[np.tanh]
+
+WRITES_IN_PLACE = frozenset({σ, relu, tanh, RULES[np.exp]})
+"""Operations whose forward function takes an array to write its result into, which may be its argument."""
 
 
 def identity(x: Any) -> Any:

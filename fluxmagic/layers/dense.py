@@ -10,9 +10,9 @@ import numpy as np
 from fluxmagic import random
 from fluxmagic.layers.activations import identity
 from fluxmagic.layers.features import as_features, check_dtype, check_width
+from fluxmagic.layers.fused import affine
 from fluxmagic.tracker import Param, Tracked, param
 from fluxmagic.tracker.operation import RULES, Op, apply, call
-from fluxmagic.tracker.rules.neural import affine
 
 __all__ = ["Dense", "glorot_uniform"]
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from fluxmagic.layers.activations import logsoftmax, softplus
 from fluxmagic.layers.features import as_array
+from fluxmagic.layers.fused import mean_square, softmax_crossentropy
 from fluxmagic.layers.labels import check_labels, from_text, is_onehot
 from fluxmagic.tracker import Tracked, data
-from fluxmagic.tracker.rules.neural import mean_square, softmax_crossentropy
 
 __all__ = [
     "binarycrossentropy",

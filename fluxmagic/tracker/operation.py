@@ -21,7 +21,7 @@ import numpy as np
 
 from fluxmagic.tracker.array import Param, Tracked, data, node
 
-__all__ = ["Op", "apply", "composed", "define", "plain", "refused"]
+__all__ = ["Op", "apply", "composed", "define", "differentiable", "plain", "refused"]
 
 Rule = Callable[..., Any]
 
@@ -188,6 +188,11 @@ def define(
         setattr(Tracked, method, _method(op, function, method))
     _note_forms(op.name, (function, *also), operators, methods)
     return op
+
+
+def differentiable(*gradients: Rule | None, **settings: Any) -> Callable[[Callable[..., Any]], Op]:
+    """Make an operation of the function below, whose name and docstring it takes (a decorator; see `define`)."""
+    return lambda function: define(function, *gradients, **settings)
 
 
 def _note_forms(name: str, functions: Iterable[Any], operators: str, methods: str) -> None:

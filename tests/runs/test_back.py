@@ -224,9 +224,10 @@ def test_a_run_of_other_numerics_is_compared_to_a_tolerance_with_a_warning(monke
     loaded = Run.load(tmp_path / "run.npz", lambda x: loss(x) * (1 + gap), run.data, [W])
     with pytest.raises(NotRepeated, match="step 1 does not repeat"):
         loaded.replay()
+    was = environment.NUMERICS
     for module in (back, environment):
-        monkeypatch.setattr(module, "NUMERICS", environment.NUMERICS + 1)
-    warned = pytest.warns(UserWarning, match=f"numerics was 1, now is {environment.NUMERICS}")
+        monkeypatch.setattr(module, "NUMERICS", was + 1)
+    warned = pytest.warns(UserWarning, match=f"numerics was {was}, now is {was + 1}")
     differs = nullcontext() if repeats else pytest.raises(NotRepeated, match="step 1 does not repeat")
     with warned, differs:
         loaded.replay()

@@ -1,0 +1,149 @@
+"""Fused operations: an affine map with its activation, and two losses.
+
+A training step spends its time here, so the rules use NumPy's fastest calls and write into given buffers.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from fluxmagic.layers.activations import WRITES_IN_PLACE, softmax
+from fluxmagic.tracker.array import Array, Tracked
+from fluxmagic.tracker.operation import Op, define
+from fluxmagic.tracker.rules.products import outer, vdot
+
+__all__ = ["affine", "mean_square", "softmax_crossentropy"]
+
+
+@lru_cache(maxsize=64)
+def _ones(n: int, dtype: Any) -> np.ndarray:
+    return np.ones(n, dtype)
+
+
+# -- an affine map and its activation ------------------------------------------------------------------
+
+
+def _affine(x: Any, W: Any, b: Any, activation: Op | None = None) -> Any:
+    y = x.dot(W.T)
+    row = y[0] if y.ndim == 2 and len(y) == 1 else y  # to broadcast b would cost more than to add it
+    np.add(row, b, row)
+    if activation is None:
+        return y
+    return activation.forward(y, y) if activation in WRITES_IN_PLACE else activation.forward(y)
+
+
+def _d_affine(Δ: Array, y: Array, x: Array, W: Array, b: Array, into: Any, activation: Op | None = None) -> Any:
+    if activation is not None:
+        Δ = activation.gradients[0](Δ, y, None)  # type: ignore[misc]
+    to_x, to_W, to_b = into
+    if type(Δ) is type(x) is type(W) is np.ndarray and Δ.dtype == W.dtype == b.dtype:
+        δx = None if to_x is False else Δ.dot(W)
+        if x.ndim == 1:
+            return δx, None if to_W is False else outer(Δ, x, to_W), Δ
+        if x.ndim > 2:
+            x, Δ = x.reshape(-1, x.shape[-1]), Δ.reshape(-1, Δ.shape[-1])
+        δW = None if to_W is False else Δ.T.dot(x, to_W)
+        # a product with ones is several times faster than a sum
+        return δx, δW, None if to_b is False else _ones(len(Δ), Δ.dtype).dot(Δ, to_b)
+    δx = None if to_x is False else np.matmul(Δ, W)
+    x, flat = np.reshape(x, (-1, x.shape[-1])), np.reshape(Δ, (-1, Δ.shape[-1]))
+    δW = None if to_W is False else np.matmul(flat.T, x)
+    return δx, δW, None if to_b is False else np.sum(flat, axis=0)
+
+
+affine = define(_affine, name="affine", joint=_d_affine)
+
+# -- losses --------------------------------------------------------------------------------------------
+
+
+_PIECE = 1 << 16  # elements that BLAS may add up in single precision
+NO_SHIFT_BELOW = (
+    32  # logits that are no larger need no shift: their exponentials, and quotients of these, are normal numbers
+)
+
+
+def _softmax_crossentropy(x: Any, target: Any) -> tuple[Any, Any]:
+    """Mean over the rows of -Σ target·logsoftmax(x); target holds a label, or a row of weights, for each row.
+
+    Keeps d and s with n times the gradient d / s, row by row.
+    """
+    n, k = x.shape
+    x = np.ascontiguousarray(x)
+    safe = x.size and x.itemsize > 2 and x.item(x.argmax()) <= NO_SHIFT_BELOW and x.item(x.argmin()) >= -NO_SHIFT_BELOW
+    if not safe:
+        x = x - np.maximum.reduce(x, 1, keepdims=True)
+    d = np.exp(x)
+    total = d.dot(_ones(k, x.dtype))
+    if target.ndim == 1:
+        flat, at = d.reshape(-1), target + _row_offsets(n, k)
+        of_target = flat.take(at)
+        # where x was shifted, the quotient may underflow and the difference be exact; otherwise the other way round
+        losses = np.log(of_target / total) if safe else x.reshape(-1).take(at) - np.log(total)
+        flat[at] = of_target - total
+        if n > _PIECE:  # a product with ones adds up in order, and loses digits
+            return -np.mean(losses), (d, total)
+        return -(losses.dot(_ones(n, x.dtype)) / n), (d, total)
+    p = d / total[:, None]
+    logs = np.log(p) if safe else x - np.log(total)[:, None]
+    weights = target.dot(_ones(k, x.dtype))
+    product = _sum_of_products(target, logs)
+    if product != product:  # 0 · log 0 is 0: a class that is ruled out has a logit of -∞
+        product = _sum_of_products(target, np.where(target == 0, x.dtype.type(0), logs))
+    return -product / n, (p * weights[:, None] - target, _ones(n, x.dtype))
+
+
+def _sum_of_products(a: Any, b: Any) -> Any:
+    """Σ a b, of large arrays piece by piece: BLAS loses four digits of 10⁷ numbers in single precision."""
+    if a.size <= _PIECE:
+        return vdot(a, b)
+    a, b = a.reshape(-1), b.reshape(-1)
+    total = 0.0
+    for start in range(0, len(a), _PIECE):
+        total += float(vdot(a[start : start + _PIECE], b[start : start + _PIECE]))
+    return a.dtype.type(total)
+
+
+@lru_cache(maxsize=64)
+def _row_offsets(n: int, k: int) -> np.ndarray:
+    return np.arange(0, n * k, k)
+
+
+def _d_softmax_crossentropy(Δ: Array, y: Array, x: Array, target: Any, kept: Any = None) -> Array:
+    if kept is not None and not isinstance(Δ, Tracked):
+        d, total = kept
+        each = Δ / (total * len(x))
+        return d * (each[0] if len(x) == 1 else each[:, None])  # to broadcast would cost more than the product
+    p = softmax(x)
+    if target.ndim == 1:
+        target = np.equal.outer(target, np.arange(x.shape[1])).astype(x.dtype)
+    return (p * target.sum(axis=1, keepdims=True) - target) * (Δ / max(len(x), 1))
+
+
+def _mean_square(a: Any, b: Any) -> tuple[Any, Any]:
+    """Mean of (a - b)²; keeps a - b."""
+    d = a - b
+    if d.itemsize < 4:
+        return np.mean(np.square(d, dtype=np.float32)).astype(d.dtype), d
+    if d.size > _PIECE:
+        return _sum_of_products(d, d) / d.size, d
+    flat = d.reshape(-1)
+    return flat.dot(flat) / d.size, d
+
+
+def _d_mean_square(Δ: Array, y: Array, a: Array, b: Array, kept: Any = None) -> Array:
+    return (a - b if kept is None else kept) * (Δ * (2 / max(a.size, 1)))
+
+
+mean_square = define(
+    _mean_square,
+    _d_mean_square,
+    lambda *args, **options: -_d_mean_square(*args, **options),
+    name="mean_square",
+    keeps=True,
+)
+softmax_crossentropy = define(
+    _softmax_crossentropy, _d_softmax_crossentropy, None, name="softmax_crossentropy", keeps=True
+)
