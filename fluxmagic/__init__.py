@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fluxmagic import landscapes
+from fluxmagic.generators import seed as seed
 from fluxmagic.layers import (
     BatchNorm,
     Chain,
@@ -63,7 +64,6 @@ from fluxmagic.optimise import (
 )
 from fluxmagic.optimise import stop as stop
 from fluxmagic.optimise import throttle as throttle
-from fluxmagic.random import seed as seed
 from fluxmagic.tracker import back, gradient, param
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import fluxmagic.optimise
 import fluxmagic.runs
 import fluxmagic.tracker
 import fluxmagic.tracker.scipy
-from fluxmagic.names import canonical
+from fluxmagic.greek import canonical
 from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
 from fluxmagic.tracker.operation import Op
 

@@ -70,7 +70,7 @@ def test_a_star_import_takes_no_name_that_a_notebook_is_likely_to_use():
 
 
 def test_every_greek_name_has_an_ascii_one():
-    from fluxmagic.names import ascii_name
+    from fluxmagic.greek import ascii_name
 
     assert fluxmagic.sigmoid is fluxmagic.σ
     assert fluxmagic.logsigmoid is fluxmagic.logσ

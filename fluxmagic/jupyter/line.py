@@ -16,7 +16,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from fluxmagic.names import canonical
+from fluxmagic.greek import canonical
 
 __all__ = ["Line", "assignments", "continued", "cut", "parse"]
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from IPython.core.error import UsageError
 
+from fluxmagic.greek import canonical
 from fluxmagic.jupyter.cell import Body, Cell, names_read
 from fluxmagic.layers import params
-from fluxmagic.names import canonical
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run
 from fluxmagic.tracker import Param, Tracked

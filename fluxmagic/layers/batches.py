@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic import random
+from fluxmagic import generators
 from fluxmagic.layers.features import as_array
 from fluxmagic.tracker import data
 
@@ -103,7 +103,7 @@ class batches:  # noqa: N801 - called like a function, and read like one
             raise ValueError(f"batches: arrays of different lengths: {', '.join(map(str, lengths))}")
         self.shuffle = shuffle
         self.drop_last = drop_last
-        self.rng = random.generator(rng)
+        self.rng = generators.as_generator(rng)
 
     def __len__(self) -> int:
         n = len(self.arrays[0])
@@ -111,7 +111,7 @@ class batches:  # noqa: N801 - called like a function, and read like one
 
     def __iter__(self) -> Iterator[Any]:
         n, size = len(self.arrays[0]), self.size
-        order = random.drawing(self.rng).permutation(n) if self.shuffle else None
+        order = generators.note_draw(self.rng).permutation(n) if self.shuffle else None
         return self._rows(order, len(self), n, size)
 
     def _rows(self, order: np.ndarray | None, count: int, n: int, size: int) -> Iterator[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic import random
+from fluxmagic import generators
 from fluxmagic.layers.activations import identity
 from fluxmagic.layers.features import as_features, check_dtype, check_width
 from fluxmagic.layers.fused import affine
@@ -100,7 +100,7 @@ class Dense:
         if not callable(σ):
             raise TypeError(f"Dense: σ is a function, not {σ!r}")
         dtype = check_dtype("Dense", dtype)
-        weights = np.asarray(init(n_out, n_in, rng=random.generator(rng)))
+        weights = np.asarray(init(n_out, n_in, rng=generators.as_generator(rng)))
         if weights.shape != (n_out, n_in):
             raise ValueError(f"Dense: init gave weights of shape {weights.shape}, not {(n_out, n_in)}")
         self.W = param(weights.astype(dtype))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic import random
+from fluxmagic import generators
 from fluxmagic.layers.features import as_array
 from fluxmagic.layers.mode import TwoModes
 from fluxmagic.tracker import Tracked
@@ -51,7 +51,7 @@ class Dropout(TwoModes):
         self._p = 0.0
         self.p = p
         # the default generator is looked up when it is needed: a copy of this layer must not take a copy of it along
-        self.rng = None if rng is None else random.generator(rng)
+        self.rng = None if rng is None else generators.as_generator(rng)
 
     @property
     def p(self) -> float:
@@ -72,7 +72,7 @@ class Dropout(TwoModes):
         if not (self._p and self.training):
             return x
         dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)
-        rng = random.drawing(random.generator(self.rng))
+        rng = generators.note_draw(generators.as_generator(self.rng))
         kept = rng.random(x.shape, np.float32) >= self._p
         return x * (kept * dtype.type(1 / (1 - self._p)))
 

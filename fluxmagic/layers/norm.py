@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic import random
+from fluxmagic import generators
 from fluxmagic.layers.activations import identity
 from fluxmagic.layers.features import as_features, check_dtype, check_width
 from fluxmagic.layers.mode import TwoModes
@@ -180,7 +180,7 @@ class BatchNorm(_Norm, TwoModes):
         mean = np.mean(x, axis=axes)
         away = x - mean
         variance = np.mean(np.square(away), axis=axes)
-        if not random.replaying():
+        if not generators.is_replaying():
             self._follow(data(mean), data(variance) * (rows / (rows - 1)))
         return self.σ(self._scaled(away, variance))
 

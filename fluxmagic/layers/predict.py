@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic import random
+from fluxmagic import generators
 from fluxmagic.layers.batches import as_rows, check_size
 from fluxmagic.layers.mode import TwoModes, testing
 from fluxmagic.layers.parameters import walk
@@ -88,14 +88,14 @@ def _unchanged(m: Any) -> Iterator[None]:
     found = [x for _, x in walk(m)]
     alone = {id(v) for x in found if isinstance(x, TwoModes) for v in vars(x).values()}
     found = [x for x in found if not isinstance(x, TwoModes) and id(x) not in alone]
-    generators = [(x, x.bit_generator.state) for x in found if isinstance(x, np.random.Generator)]
+    states = [(x, x.bit_generator.state) for x in found if isinstance(x, np.random.Generator)]
     names = [(x, k) for x in found if isinstance(s := getattr(type(x), "statistics", ()), tuple) for k in s]
     statistics = [(getattr(x, k), np.array(getattr(x, k))) for x, k in names]
     try:
-        with testing(), random.own(copy.deepcopy(random.generator())):
+        with testing(), generators.using(copy.deepcopy(generators.as_generator())):
             yield
     finally:
-        for rng, state in generators:
+        for rng, state in states:
             rng.bit_generator.state = state
         for live, before in statistics:
             live[...] = before

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from ctypes import c_float
 from typing import TYPE_CHECKING, Any
 
-from fluxmagic.names import ascii_name, canonical
+from fluxmagic.greek import ascii_name, canonical
 
 __all__ = ["Hyper", "documented"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fluxmagic.names import canonical
+from fluxmagic.greek import canonical
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.flat import Flat
 from fluxmagic.optimise.hyper import Hyper, documented

@@ -13,7 +13,7 @@ from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 import fluxmagic
-from fluxmagic.names import ascii_name
+from fluxmagic.greek import ascii_name
 from fluxmagic.optimise.schedules import is_ready_made
 from fluxmagic.runs import archive
 from fluxmagic.runs.archive import ArchiveError

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.names import ascii_name
+from fluxmagic.greek import ascii_name
 from fluxmagic.optimise import schedules as ready_made
 from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
 from fluxmagic.runs.archive import ArchiveError

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic import random
+from fluxmagic import generators
 from fluxmagic.layers import named_params, state
 from fluxmagic.optimise.inputs import as_callbacks
 from fluxmagic.optimise.optimiser import Optimiser
@@ -227,7 +227,7 @@ class Run:
         self._strict = strict
         self._closed = False  # no parameter is to turn up any more
         self._rng = None if seed is None else np.random.default_rng(seed)
-        self._own_draws = random.own(self._rng)
+        self._own_draws = generators.using(self._rng)
         twice = sorted(dials.keys() & (hypers or {}).keys())
         if twice:
             raise TypeError(f"{twice[0]} is given twice")
@@ -556,8 +556,8 @@ class Run:
     def _take_generator(self) -> None:
         """A generator of its own: whoever draws from the default one meanwhile does not change the run."""
         if self._rng is None:
-            self._rng = np.random.default_rng(random.generator().integers(1 << 63))
-            self._own_draws = random.own(self._rng)
+            self._rng = np.random.default_rng(generators.as_generator().integers(1 << 63))
+            self._own_draws = generators.using(self._rng)
 
     def _find_roots(self) -> None:
         """What changes in training beside the parameters: running statistics and generators."""
@@ -568,8 +568,8 @@ class Run:
         found = state(*roots)
         self._statistics = [x for x in found if isinstance(x, np.ndarray)]
         with self._own_draws:
-            generators = [random.resolved(x) for x in found if isinstance(x, np.random.Generator)]
-            self._feed.generators = list({id(g): g for g in [*generators, random.generator()]}.values())
+            found_generators = [generators.current(x) for x in found if isinstance(x, np.random.Generator)]
+            self._feed.generators = list({id(g): g for g in [*found_generators, generators.as_generator()]}.values())
 
     @property
     def _generators(self) -> list[np.random.Generator]:
@@ -872,7 +872,7 @@ class Run:
                 self.state = "running"
         self._interrupts.leave = leave
         try:
-            with quiet(), random.recorded() as self._draws, self._interrupts:
+            with quiet(), generators.record_draws() as self._draws, self._interrupts:
                 try:
                     yield
                 except Stop:  # in a callback, or in the loss: a cell's body
@@ -1196,7 +1196,7 @@ class Run:
                 strict=self._strict,
             )
             new.parent, new.parted, new.source = self, self.steps, self.source
-            new._rng, new._own_draws = self._rng, random.own(self._rng)
+            new._rng, new._own_draws = self._rng, generators.using(self._rng)
             new._closed, new._trained, new._statistics = self._closed, self._trained, self._statistics
             new._feed.generators = self._generators
             new._at_start, new._environment = self._at_start, self._environment

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic import random
+from fluxmagic import generators
 from fluxmagic.tracker.array import Array, Tracked, data, node, serials
 from fluxmagic.tracker.operation import Op, define
 from fluxmagic.tracker.reverse import fit, refuse_stale, sweep
@@ -255,7 +255,7 @@ def _d_checkpoint(
     Δ: Array, y: Array, *values: Any, into: Any, f: Any, args: Any, inputs: tuple[Tracked, ...], draws: Any
 ) -> list[Any]:
     start = next(serials)
-    with random.replayed(draws):
+    with generators.replay_draws(draws):
         again = f(*args)
     found = sweep(again, Δ, stop=start)[0]
     return [found.get(x) for x in inputs]
@@ -291,7 +291,7 @@ def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
     array(2.)
     """
     start = next(serials)
-    with random.recorded() as draws:
+    with generators.record_draws() as draws:
         y = f(*args)
     if not isinstance(y, Tracked) or y.serial < start:
         return y

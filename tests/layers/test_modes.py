@@ -327,7 +327,7 @@ def test_state_and_the_default_generator_are_all_that_it_takes_to_go_back():
         return [p.data.copy() for p in params(m)] + [m[1].mean.copy(), m[1].var.copy()]
 
     go()
-    default = fluxmagic.random.generator()
+    default = fluxmagic.generators.as_generator()
     kept = [
         x.bit_generator.state if isinstance(x, np.random.Generator) else np.copy(getattr(x, "data", x))
         for x in [*state(m), default]

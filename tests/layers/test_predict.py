@@ -90,7 +90,7 @@ class Noise:
 
     def __call__(self, x):
         self.seen += len(x)
-        return x + self.rng.normal(size=x.shape) + fluxmagic.random.generator().normal()
+        return x + self.rng.normal(size=x.shape) + fluxmagic.generators.as_generator().normal()
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -104,7 +104,7 @@ def test_nothing_that_changes_in_training_changes(fails):
     fluxmagic.seed(5)
 
     def trace():
-        rngs = [x for x in (*state(m), fluxmagic.random.generator()) if isinstance(x, np.random.Generator)]
+        rngs = [x for x in (*state(m), fluxmagic.generators.as_generator()) if isinstance(x, np.random.Generator)]
         arrays = [np.array(getattr(x, "data", x)) for x in state(m) if not isinstance(x, np.random.Generator)]
         return [repr(rng.bit_generator.state) for rng in rngs], [a.tobytes() for a in arrays]
 

@@ -46,7 +46,7 @@ def steered(**options):
 
 def generator():
     """Data that does not say how many batches it has, drawn from the default generator as it goes."""
-    rng = fluxmagic.random.generator()
+    rng = fluxmagic.generators.as_generator()
     for _ in range(5):
         rows = rng.integers(len(X), size=6)
         yield X[rows], Y[rows]
@@ -562,9 +562,9 @@ def test_four_seeded_runs_in_four_threads_need_no_generators_of_their_own():
     alone = four_alone(make)
     assert len(set(map(tuple, alone))) == 4
     runs = [make(i) for i in range(4)]
-    before = str(fluxmagic.random.generator().bit_generator.state)
+    before = str(fluxmagic.generators.as_generator().bit_generator.state)
     assert in_threads(runs) == alone
-    assert str(fluxmagic.random.generator().bit_generator.state) == before
+    assert str(fluxmagic.generators.as_generator().bit_generator.state) == before
 
 
 def test_a_run_without_a_seed_draws_from_a_generator_of_its_own_that_follows_from_the_default_one():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fluxmagic
-from fluxmagic import ADAM, SGD, Dense, back, gradient, param, random, train
+from fluxmagic import ADAM, SGD, Dense, back, generators, gradient, param, train
 from fluxmagic.tracker import (
     Tracked,
     checkpoint,
@@ -554,7 +554,7 @@ def test_a_checkpoint_draws_the_same_random_numbers_again():
     rng = np.random.default_rng(0)
 
     def dropped(x):
-        return x * (random.drawing(rng).random(50) < 0.5)
+        return x * (generators.note_draw(rng).random(50) < 0.5)
 
     y = checkpoint(lambda W: dropped(W) * 3, W)
     kept = y.data != 0

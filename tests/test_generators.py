@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 
 import fluxmagic
-from fluxmagic.random import drawing, generator, recorded, replayed, replaying
+from fluxmagic.generators import as_generator, is_replaying, note_draw, record_draws, replay_draws
 
 
 def test_a_seed_sets_the_default_generator_in_place():
-    default = generator()
+    default = as_generator()
     fluxmagic.seed(7)
-    assert generator() is default
+    assert as_generator() is default
     assert default.random() == np.random.default_rng(7).random()
 
 
 def test_without_a_number_the_seed_is_fresh():
     fluxmagic.seed()
-    a = generator().random()
+    a = as_generator().random()
     fluxmagic.seed(None)
-    assert generator().random() != a
+    assert as_generator().random() != a
 
 
 def test_what_is_no_seed_is_refused_and_nothing_changes():
@@ -28,44 +28,44 @@ def test_what_is_no_seed_is_refused_and_nothing_changes():
     for wrong in (-1, "one", 1.5):
         with pytest.raises((ValueError, TypeError)):
             fluxmagic.seed(wrong)
-    assert generator().random() == np.random.default_rng(1).random()
+    assert as_generator().random() == np.random.default_rng(1).random()
 
 
 def test_a_generator_is_itself_and_an_integer_makes_a_new_one():
     rng = np.random.default_rng(0)
-    assert generator(rng) is rng
-    assert generator(3).random() == generator(np.int64(3)).random() == np.random.default_rng(3).random()
+    assert as_generator(rng) is rng
+    assert as_generator(3).random() == as_generator(np.int64(3)).random() == np.random.default_rng(3).random()
     for wrong in (True, 1.0, "3", np.random.RandomState(0)):
         with pytest.raises(TypeError, match="an integer seed or None"):
-            generator(wrong)
+            as_generator(wrong)
 
 
 def test_what_was_drawn_can_be_drawn_again_and_all_goes_on_as_if_it_had_not():
     a, b, idle = np.random.default_rng(0), np.random.default_rng(1), np.random.default_rng(2)
     a.random()
-    with recorded() as draws:
-        first = [drawing(a).random(), drawing(b).random(), drawing(a).random()]
-        with recorded() as inner:
-            drawing(idle)
+    with record_draws() as draws:
+        first = [note_draw(a).random(), note_draw(b).random(), note_draw(a).random()]
+        with record_draws() as inner:
+            note_draw(idle)
     assert [r for r, _ in draws] == [a, b, idle]
     assert [r for r, _ in inner] == [idle]
     a.random(3)  # meanwhile
     later = np.random.Generator(type(a.bit_generator)())
     later.bit_generator.state = a.bit_generator.state
-    assert not replaying()
-    with replayed(draws):
-        assert replaying()
-        assert [drawing(a).random(), drawing(b).random(), drawing(a).random()] == first
-        with replayed(draws):
+    assert not is_replaying()
+    with replay_draws(draws):
+        assert is_replaying()
+        assert [note_draw(a).random(), note_draw(b).random(), note_draw(a).random()] == first
+        with replay_draws(draws):
             pass
-        assert replaying()
-    assert not replaying()
+        assert is_replaying()
+    assert not is_replaying()
     assert a.random() == later.random()
 
 
 def test_what_another_thread_draws_is_not_recorded():
-    with recorded() as draws:
-        other = threading.Thread(target=lambda: drawing(generator()))
+    with record_draws() as draws:
+        other = threading.Thread(target=lambda: note_draw(as_generator()))
         other.start()
         other.join()
     assert draws == []

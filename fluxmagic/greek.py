@@ -1,4 +1,4 @@
-"""Greek letters, and the ASCII words that stand for them wherever a user types one."""
+"""Greek letters, and their ASCII names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["ascii_name", "canonical"]
 
 
 def canonical(name: str) -> str:
-    """A name as Python's own source would have it: NFKC folds ϵ to ε.  Once, for each name that comes as a string."""
+    """Normalise a name as Python's parser does: NFKC folds ϵ to ε.  Apply it once to each name given as a string."""
     return unicodedata.normalize("NFKC", name)
 
 
