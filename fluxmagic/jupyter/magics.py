@@ -88,6 +88,7 @@ class FluxMagics(Magics):
         data = None if expr is None else Data(expr, body.names, body.count)
         given = settings(code, body, expr, asked.options, self._default)
         # all has been checked that can be; from here on things change
+        self._displaced: Run | None = None
         run = self._resume(given, body, data) if given.resume else self._make(given, body, data)
         run.source = Source(asked.names, asked.expr, code.code)
         before = ns.get(given.name, ...)
@@ -100,6 +101,8 @@ class FluxMagics(Magics):
                 del ns[given.name]
                 if before is not ...:
                     ns[given.name] = before
+                if self._displaced is not None:  # its weights were put aside for the start that was asked for
+                    self._displaced.take()
 
     train_cell.getdoc = help_cell  # type: ignore[assignment]
 
@@ -136,6 +139,8 @@ class FluxMagics(Magics):
         )
         run.until = _until(given.until)
         origins.follow(run, before)
+        if start is not None or given.reset:
+            self._displaced = before
         if start is not None:
             start.reset_weights()
             print(f"starts from the weights that {_called(start)} started from")

@@ -227,7 +227,7 @@ def _cell(source: Source) -> tuple[list[str], str, str]:
     except IndentationError:
         body = textwrap.dedent(body)
     loss, data, batch = (_free(name, source) for name in ("cell_loss", "cell_data", "batch"))
-    symbols = symtable.symtable(f"{source.names or '_'} = 0\n{body}", "cell", "exec").get_symbols()
+    symbols = symtable.symtable((f"{source.names} = 0\n" if source.names else "") + body, "cell", "exec").get_symbols()
     # an annotated name cannot be global; it is a local of the function
     stored = sorted(s.get_name() for s in symbols if (s.is_assigned() or s.is_imported()) and not s.is_annotated())
     taken = [f"    {source.names} = {batch}"] if source.names else []

@@ -555,6 +555,19 @@ def test_what_options_name_is_tried_before_the_first_step(shell, options, says, 
     assert "run" not in shell
 
 
+@pytest.mark.parametrize("option", ["--reset", "--from first"])
+def test_a_cell_that_is_refused_leaves_the_weights_also_if_it_was_to_start_elsewhere(shell, option):
+    shell(f"%%train {DATA} --name first\n{LOSS}")
+    shell(f"%%train {DATA} --name second\n{LOSS}")
+    shell("model[0].W.data[...] += 1")
+    before = weights(shell)
+    error = shell.fails(f"%%train {DATA} {option} --metric a='high'\n{LOSS}")
+    assert "--metric a: TypeError" in str(error)
+    assert same(before, weights(shell))
+    shell.fails(f"%%train {DATA} {option}\n1 / 0")
+    assert same(before, weights(shell))
+
+
 def test_until_sees_loss_epoch_and_step(shell):
     shell(f"%%train {DATA} --epochs 9 --until loss < 100 and epoch == 2 and step == 6\n{LOSS}")
     assert (shell["run"].state, shell["run"].steps) == ("stopped", 6)
@@ -578,7 +591,9 @@ def test_a_loss_without_a_batch_is_computed_so_many_times(shell):
     assert shell["run"].steps == 4
     shell("%%train --steps 400 --until step == 5 --opt SGD\n(w ** 2).sum()")
     assert shell["run"].steps == 5
-    compile(shell["run"].as_code(), "script", "exec")
+    code = shell["run"].as_code()
+    compile(code, "script", "exec")
+    assert "global" not in code
     assert "steps, " in shell("%train status")
 
 
