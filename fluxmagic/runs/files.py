@@ -108,9 +108,11 @@ def _pack(prefix: str, s: Snapshot, arrays: dict[str, np.ndarray], own: Mapping[
 
 def _plain(x: Any) -> Any:
     """Something that JSON can hold."""
+    if type(x) in (int, float, bool, type(None)):
+        return x
     if isinstance(x, str):
         return x.encode(errors="backslashreplace").decode()  # half a surrogate pair is no text
-    if isinstance(x, Mapping):
+    if isinstance(x, dict):
         return {_plain(k): _plain(v) for k, v in x.items()}
     if isinstance(x, (tuple, list)):
         return [_plain(v) for v in x]
