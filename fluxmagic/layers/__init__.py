@@ -31,10 +31,10 @@ from fluxmagic.layers.losses import (
     mse,
 )
 from fluxmagic.layers.metrics import accuracy, binaryaccuracy
-from fluxmagic.layers.mode import testmode
 from fluxmagic.layers.norm import BatchNorm, LayerNorm
-from fluxmagic.layers.parameters import loadparams, named_params, params, state
 from fluxmagic.layers.predict import predict
+from fluxmagic.layers.training_mode import testmode
+from fluxmagic.layers.traversal import loadparams, named_params, params, state
 
 __all__ = [
     "BatchNorm",

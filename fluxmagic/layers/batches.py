@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fluxmagic import generators
-from fluxmagic.layers.features import as_array
+from fluxmagic.layers.input_checks import as_array
 from fluxmagic.tracker import data
 
 __all__ = ["as_rows", "batches", "check_size"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, overload
 
-from fluxmagic.layers.parameters import named_params
+from fluxmagic.layers.traversal import named_params
 
 __all__ = ["Chain"]
 
@@ -56,7 +56,7 @@ class Chain:
         return iter(self.layers)
 
     def __repr__(self) -> str:
-        return f"Chain({', '.join(map(label, self.layers))})"
+        return f"Chain({', '.join(map(display_name, self.layers))})"
 
     def _repr_html_(self) -> str:
         """A table of layers, parameters' shapes and counts."""
@@ -67,14 +67,16 @@ class Chain:
             found = list(named_params(layer))
             shapes = ", ".join(f"{path.lstrip('.')} {p.shape}" for path, p in found)
             n = sum(p.size for _, p in found)
-            rows.append(f"<tr><td>{i}</td><td>{escape(label(layer))}</td><td>{escape(shapes)}</td><td>{n:,}</td></tr>")
+            rows.append(
+                f"<tr><td>{i}</td><td>{escape(display_name(layer))}</td><td>{escape(shapes)}</td><td>{n:,}</td></tr>"
+            )
         total = sum(p.size for _, p in named_params(self))  # a parameter that two layers share counts once
         head = "<tr><th></th><th>layer</th><th>parameters</th><th>count</th></tr>"
         foot = f"<tr><th></th><th>in all</th><th></th><th>{total:,}</th></tr>"
         return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody><tfoot>{foot}</tfoot></table>"
 
 
-def label(f: Any) -> str:
+def display_name(f: Any) -> str:
     """How a layer or function is named in a repr."""
     text = repr(f)
     return getattr(f, "__name__", text) if text.startswith("<") else text

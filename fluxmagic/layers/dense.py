@@ -9,8 +9,8 @@ import numpy as np
 
 from fluxmagic import generators
 from fluxmagic.layers.activations import identity
-from fluxmagic.layers.features import as_features, check_dtype, check_width
 from fluxmagic.layers.fused import affine
+from fluxmagic.layers.input_checks import as_dtype, as_layer_input, as_width
 from fluxmagic.tracker import Param, Tracked, param
 from fluxmagic.tracker.operation import RULES, Op, apply, call
 
@@ -92,14 +92,14 @@ class Dense:
         rng: np.random.Generator | int | None = None,
         sigma: Callable[[Any], Any] | None = None,
     ) -> None:
-        n_in, n_out = check_width("Dense", n_in), check_width("Dense", n_out)
+        n_in, n_out = as_width("Dense", n_in), as_width("Dense", n_out)
         if sigma is not None:
             if σ is not identity:
                 raise TypeError("Dense: σ is given twice")
             σ = sigma
         if not callable(σ):
             raise TypeError(f"Dense: σ is a function, not {σ!r}")
-        dtype = check_dtype("Dense", dtype)
+        dtype = as_dtype("Dense", dtype)
         weights = np.asarray(init(n_out, n_in, rng=generators.as_generator(rng)))
         if weights.shape != (n_out, n_in):
             raise ValueError(f"Dense: init gave weights of shape {weights.shape}, not {(n_out, n_in)}")
@@ -112,7 +112,7 @@ class Dense:
         w = W.value if type(W) is Param else W
         v = x.value if type(x) is Tracked else x
         if type(v) is not np.ndarray or v.dtype != w.dtype or v.shape[-1:] != w.shape[1:]:
-            x = as_features(self, x, w.shape[1], w.dtype)
+            x = as_layer_input(self, x, w.shape[1], w.dtype)
         carry_out = call if w is W else apply  # weights put in as plain arrays are frozen
         if σ is identity:
             return carry_out(affine, (x, W, self.b), None)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.layers.features import as_features, check_dtype, check_width
+from fluxmagic.layers.input_checks import as_dtype, as_layer_input, as_width
 from fluxmagic.tracker import Param, param
 
 __all__ = ["Diagonal"]
@@ -48,12 +48,12 @@ class Diagonal:
     beta = property(lambda self: self.β, doc="The same as β.")
 
     def __init__(self, n: int, *, dtype: Any = np.float32) -> None:
-        n, dtype = check_width("Diagonal", n), check_dtype("Diagonal", dtype)
+        n, dtype = as_width("Diagonal", n), as_dtype("Diagonal", dtype)
         self.α: Param = param(np.ones(n, dtype))
         self.β: Param = param(np.zeros(n, dtype))
 
     def __call__(self, x: Any) -> Any:
-        return self.α * as_features(self, x, self.α.shape[0], self.α.dtype) + self.β
+        return self.α * as_layer_input(self, x, self.α.shape[0], self.α.dtype) + self.β
 
     def __repr__(self) -> str:
         return f"Diagonal({self.α.shape[0]})"

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from fluxmagic import generators
-from fluxmagic.layers.features import as_array
-from fluxmagic.layers.mode import TwoModes
+from fluxmagic.layers.input_checks import as_array
+from fluxmagic.layers.training_mode import HasTestMode
 from fluxmagic.tracker import Tracked
 
 __all__ = ["Dropout"]
 
 
-class Dropout(TwoModes):
+class Dropout(HasTestMode):
     """Set each entry to 0 with probability p, and divide the others by 1 - p; in test mode, do nothing.
 
     Parameters

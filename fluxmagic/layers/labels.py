@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.layers.features import as_array
+from fluxmagic.layers.input_checks import as_array
 from fluxmagic.tracker import data
 
 __all__ = ["check_labels", "from_text", "is_onehot", "onehot"]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from fluxmagic.layers.activations import logsoftmax, softplus
-from fluxmagic.layers.features import as_array
 from fluxmagic.layers.fused import mean_square, softmax_crossentropy
+from fluxmagic.layers.input_checks import as_array
 from fluxmagic.layers.labels import check_labels, from_text, is_onehot
 from fluxmagic.tracker import Tracked, data
 
@@ -39,7 +39,7 @@ def _targets(name: str, target: Any, dtype: Any) -> Any:
     return target.astype(dtype)
 
 
-def _pair(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
+def _check_regression(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
     """Both as arrays of the prediction's dtype and of one shape: (n,) against (n, 1) would silently give (n, n)."""
     if not isinstance(prediction, Tracked):
         prediction = _floats(name, prediction)
@@ -94,7 +94,7 @@ def mse(prediction: Any, target: Any) -> Any:
     >>> print(mse([1.0, 2.0], [1.0, 4.0]))
     2.0
     """
-    prediction, target = _pair("mse", prediction, target)
+    prediction, target = _check_regression("mse", prediction, target)
     return mean_square(prediction, target)
 
 
@@ -126,11 +126,11 @@ def mae(prediction: Any, target: Any) -> Any:
     >>> print(mae([1.0, 2.0], [1.0, 4.0]))
     1.0
     """
-    prediction, target = _pair("mae", prediction, target)
+    prediction, target = _check_regression("mae", prediction, target)
     return np.mean(np.abs(prediction - target))
 
 
-def _classes(name: str, prediction: Any, target: Any) -> tuple[Any, Any, bool]:
+def _check_classes(name: str, prediction: Any, target: Any) -> tuple[Any, Any, bool]:
     """Prediction as rows, and either a checked label or a row of weights for each."""
     if isinstance(prediction, Tracked):
         value = prediction.value
@@ -240,7 +240,7 @@ def logitcrossentropy(prediction: Any, target: Any) -> Any:
     >>> print(logitcrossentropy([[0.0, 0.0], [1e4, 0.0]], [1, 0]).round(4))
     0.3466
     """
-    prediction, target, _ = _classes("logitcrossentropy", prediction, target)
+    prediction, target, _ = _check_classes("logitcrossentropy", prediction, target)
     if isinstance(target, Tracked):
         return -np.sum(target * logsoftmax(prediction)) / len(prediction)
     return softmax_crossentropy(prediction, target)
@@ -278,7 +278,7 @@ def crossentropy(prediction: Any, target: Any) -> Any:
     >>> print(crossentropy([[0.5, 0.5], [1.0, 0.0]], [1, 0]).round(4))
     0.3466
     """
-    prediction, target, labels = _classes("crossentropy", prediction, target)
+    prediction, target, labels = _check_classes("crossentropy", prediction, target)
     prediction = _probabilities("crossentropy", prediction)
     n = len(prediction)
     if labels:
@@ -291,8 +291,8 @@ def _log(x: Any, weight: Any) -> Any:
     return np.log(x if isinstance(weight, Tracked) else np.where(weight == 0, x.dtype.type(1), x))
 
 
-def _binary(name: str, prediction: Any, target: Any) -> tuple[Any, Any, int]:
-    prediction, target = _pair(name, prediction, target)
+def _check_binary(name: str, prediction: Any, target: Any) -> tuple[Any, Any, int]:
+    prediction, target = _check_regression(name, prediction, target)
     plain = data(target)
     low, high = _range(plain)
     if not (low >= 0 and high <= 1):
@@ -329,7 +329,7 @@ def binarycrossentropy(prediction: Any, target: Any) -> Any:
     >>> print(binarycrossentropy([0.5, 1.0], [1, 1]).round(4))
     0.3466
     """
-    prediction, y, n = _binary("binarycrossentropy", prediction, target)
+    prediction, y, n = _check_binary("binarycrossentropy", prediction, target)
     prediction = _probabilities("binarycrossentropy", prediction)
     no = 1 - y
     return -np.sum(y * _log(prediction, y) + no * _log(1 - prediction, no)) / n
@@ -363,7 +363,7 @@ def logitbinarycrossentropy(prediction: Any, target: Any) -> Any:
     >>> print(logitbinarycrossentropy([0.0, 1e4], [1, 1]).round(4))
     0.3466
     """
-    prediction, y, n = _binary("logitbinarycrossentropy", prediction, target)
+    prediction, y, n = _check_binary("logitbinarycrossentropy", prediction, target)
     low, high = _range(data(prediction))
     if low == -np.inf or high == np.inf:  # ∞ - ∞ would be NaN, and so would 0 · ∞ where the target is 0
         no = 1 - y

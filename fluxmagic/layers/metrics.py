@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.layers.features import as_array
+from fluxmagic.layers.input_checks import as_array
 from fluxmagic.layers.labels import check_labels, is_onehot
 from fluxmagic.tracker import data
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from fluxmagic import generators
 from fluxmagic.layers.activations import identity
-from fluxmagic.layers.features import as_features, check_dtype, check_width
-from fluxmagic.layers.mode import TwoModes
+from fluxmagic.layers.input_checks import as_dtype, as_layer_input, as_width
+from fluxmagic.layers.training_mode import HasTestMode
 from fluxmagic.tracker import Param, data, param
 
 __all__ = ["BatchNorm", "LayerNorm"]
@@ -25,15 +25,15 @@ class _Norm:
 
     def __init__(self, n: int, ϵ: float, dtype: Any) -> None:
         name = type(self).__name__
-        n, dtype = check_width(name, n), check_dtype(name, dtype)
+        n, dtype = as_width(name, n), as_dtype(name, dtype)
         if not 0 < ϵ < np.inf:
             raise ValueError(f"{name}: ϵ = {ϵ!r} is out of range: 0 < ϵ")
         self.γ: Param = param(np.ones(n, dtype))
         self.β: Param = param(np.zeros(n, dtype))
         self.ϵ = float(ϵ)
 
-    def _scaled(self, away: Any, variance: Any) -> Any:
-        return away / np.sqrt(variance + self.ϵ) * self.γ + self.β
+    def _scale_and_shift(self, centered: Any, variance: Any) -> Any:
+        return centered / np.sqrt(variance + self.ϵ) * self.γ + self.β
 
 
 class LayerNorm(_Norm):
@@ -81,15 +81,15 @@ class LayerNorm(_Norm):
         super().__init__(n, ϵ if epsilon is None else epsilon, dtype)
 
     def __call__(self, x: Any) -> Any:
-        x = as_features(self, x, self.γ.shape[0], self.γ.dtype)
-        away = x - np.mean(x, axis=-1, keepdims=True)
-        return self._scaled(away, np.mean(np.square(away), axis=-1, keepdims=True))
+        x = as_layer_input(self, x, self.γ.shape[0], self.γ.dtype)
+        centered = x - np.mean(x, axis=-1, keepdims=True)
+        return self._scale_and_shift(centered, np.mean(np.square(centered), axis=-1, keepdims=True))
 
     def __repr__(self) -> str:
         return f"LayerNorm({self.γ.shape[0]})"
 
 
-class BatchNorm(_Norm, TwoModes):
+class BatchNorm(_Norm, HasTestMode):
     """Bring each feature to mean 0 and variance 1 over the batch, then scale and shift it.
 
     σ(γ * (x - mean) / √(var + ϵ) + β).  In training mean and variance are those of the batch, over all axes
@@ -142,7 +142,7 @@ class BatchNorm(_Norm, TwoModes):
     array([0.2, 2. ], dtype=float32)
     """
 
-    statistics = ("mean", "var")
+    buffers = ("mean", "var")
 
     def __init__(
         self,
@@ -167,9 +167,9 @@ class BatchNorm(_Norm, TwoModes):
         self.var = np.ones_like(self.γ.data)
 
     def __call__(self, x: Any) -> Any:
-        x = as_features(self, x, self.γ.shape[0], self.γ.dtype)
+        x = as_layer_input(self, x, self.γ.shape[0], self.γ.dtype)
         if not self.training:
-            return self.σ(self._scaled(x - self.mean, self.var))
+            return self.σ(self._scale_and_shift(x - self.mean, self.var))
         rows = x.size // x.shape[-1]
         if rows < 2:
             raise ValueError(
@@ -178,13 +178,13 @@ class BatchNorm(_Norm, TwoModes):
             )
         axes = tuple(range(x.ndim - 1))
         mean = np.mean(x, axis=axes)
-        away = x - mean
-        variance = np.mean(np.square(away), axis=axes)
+        centered = x - mean
+        variance = np.mean(np.square(centered), axis=axes)
         if not generators.is_replaying():
-            self._follow(data(mean), data(variance) * (rows / (rows - 1)))
-        return self.σ(self._scaled(away, variance))
+            self._update_running(data(mean), data(variance) * (rows / (rows - 1)))
+        return self.σ(self._scale_and_shift(centered, variance))
 
-    def _follow(self, mean: np.ndarray, variance: np.ndarray) -> None:
+    def _update_running(self, mean: np.ndarray, variance: np.ndarray) -> None:
         if np.isfinite(mean).all() and np.isfinite(variance).all():
             self.mean += self.momentum * (mean - self.mean)
             self.var += self.momentum * (variance - self.var)

@@ -11,8 +11,8 @@ import numpy as np
 
 from fluxmagic import generators
 from fluxmagic.layers.batches import as_rows, check_size
-from fluxmagic.layers.mode import TwoModes, testing
-from fluxmagic.layers.parameters import walk
+from fluxmagic.layers.training_mode import HasTestMode, evaluating
+from fluxmagic.layers.traversal import buffer_names, traverse
 from fluxmagic.tracker import data
 
 __all__ = ["predict"]
@@ -85,17 +85,17 @@ def _unchanged(m: Any) -> Iterator[None]:
 
     Layers of two modes see to theirs themselves, so that a model may go on being trained in another thread.
     """
-    found = [x for _, x in walk(m)]
-    alone = {id(v) for x in found if isinstance(x, TwoModes) for v in vars(x).values()}
-    found = [x for x in found if not isinstance(x, TwoModes) and id(x) not in alone]
+    found = [x for _, x in traverse(m)]
+    alone = {id(v) for x in found if isinstance(x, HasTestMode) for v in vars(x).values()}
+    found = [x for x in found if not isinstance(x, HasTestMode) and id(x) not in alone]
     states = [(x, x.bit_generator.state) for x in found if isinstance(x, np.random.Generator)]
-    names = [(x, k) for x in found if isinstance(s := getattr(type(x), "statistics", ()), tuple) for k in s]
-    statistics = [(getattr(x, k), np.array(getattr(x, k))) for x, k in names]
+    buffers = [getattr(x, k) for x in found for k in buffer_names(x)]
+    saved = [(live, np.array(live)) for live in buffers]
     try:
-        with testing(), generators.using(copy.deepcopy(generators.as_generator())):
+        with evaluating(), generators.using(copy.deepcopy(generators.as_generator())):
             yield
     finally:
         for rng, state in states:
             rng.bit_generator.state = state
-        for live, before in statistics:
+        for live, before in saved:
             live[...] = before

@@ -11,7 +11,7 @@ import numpy as np
 
 from fluxmagic.layers import state
 from fluxmagic.layers.batches import batches
-from fluxmagic.layers.mode import testing
+from fluxmagic.layers.training_mode import evaluating
 from fluxmagic.runs.record import count_rows
 from fluxmagic.runs.snapshot import generator_states, restore_generators
 from fluxmagic.tracker import data
@@ -58,7 +58,7 @@ def evaluate(
     totals = dict.fromkeys(functions, 0.0)
     rows = 0
     try:
-        with testing():
+        with evaluating():
             chunks = _chunks(valid, last)
             while True:
                 with named("valid"):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import fluxmagic
-from fluxmagic.layers.mode import is_testing
+from fluxmagic.layers.training_mode import is_evaluating
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.optimise.schedules import is_ready_made
 from fluxmagic.runs import archive, back
@@ -34,7 +34,7 @@ def save(run: Any, path: Any) -> None:
     if run.opt_class is None:
         raise TypeError(f"{run.opt_name} is {run.opt_kind}, and only a run with one optimiser can be saved")
     with run._between():
-        if run._busy and run._feed.position[0] >= 0 and not is_testing():
+        if run._busy and run._feed.position[0] >= 0 and not is_evaluating():
             raise RuntimeError("a run cannot be saved by its own loss, in the middle of a step: save it in a callback")
         run._notice()
         meta, arrays = _encode(run, start)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fluxmagic.layers import Chain, identity, params
-from fluxmagic.layers.parameters import walk
+from fluxmagic.layers.traversal import buffer_names, traverse
 from fluxmagic.runs import archive
 from fluxmagic.runs.archive import ArchiveError
 from fluxmagic.tracker import Param
@@ -222,11 +222,11 @@ def _named(m: Any, names: str | None) -> Iterator[tuple[str, str, np.ndarray]]:
             yield from ((f"{n}.{name}", f"[{i}]{place}", a) for name, place, a in _named(layer, names))
             n += 1 if getattr(layer, "σ", identity) is identity else 2
         return
-    for path, x in walk(m):
+    for path, x in traverse(m):
         if isinstance(x, Param):
             yield _name(path, names), path, x.value
         else:
-            for k in getattr(type(x), "statistics", ()):
+            for k in buffer_names(x):
                 yield _name(f"{path}.{k}", names), f"{path}.{k}", getattr(x, k)
 
 

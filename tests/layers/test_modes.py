@@ -30,7 +30,7 @@ from fluxmagic import (
     testmode,
     train,
 )
-from fluxmagic.layers import mode
+from fluxmagic.layers import training_mode
 from fluxmagic.tracker import Param, checkpoint, gradcheck
 
 RNG = np.random.default_rng(0)
@@ -256,12 +256,12 @@ def test_testmode_as_a_context_gives_each_layer_its_mode_back():
     with pytest.raises(ZeroDivisionError), testmode(m):
         np.testing.assert_array_equal(m(X).data, m(X).data)
         1 / 0
-    assert not m[1].in_testmode
-    assert not m[2].in_testmode
-    assert m[3][0].in_testmode
+    assert not m[1].test_mode
+    assert not m[2].test_mode
+    assert m[3][0].test_mode
     with testmode(m, False):
-        assert not m[3][0].in_testmode
-    assert m[3][0].in_testmode
+        assert not m[3][0].test_mode
+    assert m[3][0].test_mode
 
 
 def test_testmode_finds_layers_in_whatever_params_finds_them_in():
@@ -276,9 +276,9 @@ def test_testmode_says_what_it_did():
     assert repr(testmode(Dense(2, 2), False)) == "no layer: in training mode"
 
 
-def test_testing_holds_for_its_own_thread_only():
+def test_evaluating_holds_for_its_own_thread_only():
     layer, x, seen = Dropout(0.5), np.ones(100), []
-    with mode.testing():
+    with training_mode.evaluating():
         assert layer(x) is x
         other = threading.Thread(target=lambda: seen.append(layer(x)))
         other.start()

@@ -83,7 +83,7 @@ def test_any_callable_will_do():
 class Noise:
     """Takes no notice of modes."""
 
-    statistics = ("seen",)
+    buffers = ("seen",)
 
     def __init__(self, rng):
         self.rng, self.seen = rng, np.zeros(1)

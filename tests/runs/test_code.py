@@ -115,7 +115,7 @@ def loss(x, y):
     )
     losses = iter([5.0, 1.0, 2.0, 3.0, 4.0, 5.0])
     run = fluxmagic.Run(
-        lambda x, y: space["loss"](x, y) if not fluxmagic.layers.mode.is_testing() else next(losses),
+        lambda x, y: space["loss"](x, y) if not fluxmagic.layers.training_mode.is_evaluating() else next(losses),
         space["data"],
         "Momentum",
         epochs=9,

@@ -1028,7 +1028,7 @@ def test_patience_keeps_the_best_weights(by_steps):
     valid = iter([9.0, 5.0, 3.0, 4.0, nan, 6.0, 1.0])  # the first is tried before the first step
     W = param(0.0)
     run = Run(
-        lambda x: next(valid) if fluxmagic.layers.mode.is_testing() else W * 1.0,
+        lambda x: next(valid) if fluxmagic.layers.training_mode.is_evaluating() else W * 1.0,
         [1.0] * 2,
         "SGD",
         epochs=20,

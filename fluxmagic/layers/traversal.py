@@ -17,9 +17,9 @@ from fluxmagic.tracker import Param, Tracked, data
 
 __all__ = ["loadparams", "named_params", "params", "state"]
 
-_LEAVES = (str, bytes, bytearray, int, float, complex, bool, type(None), type, types.ModuleType, np.ndarray, np.generic)
-# Their functions and objects hold no parameters of the user's, and are large to walk through.
-_FOREIGN = (sys.stdlib_module_names - {"__main__"}).union(
+_ATOMIC = (str, bytes, bytearray, int, float, complex, bool, type(None), type, types.ModuleType, np.ndarray, np.generic)
+# Their functions and objects hold no parameters of the user's, and are slow to traverse.
+_NOT_ENTERED = (sys.stdlib_module_names - {"__main__"}).union(
     [
         "IPython",
         "ipykernel",
@@ -51,9 +51,9 @@ _PARTS = (
 @functools.lru_cache(maxsize=1024)
 def _has_parts(cls: type) -> bool:
     """Whether there is anything in an object of this class to look into or to find."""
-    if issubclass(cls, _LEAVES):
+    if issubclass(cls, _ATOMIC):
         return False
-    return issubclass(cls, (*_PARTS, Mapping)) or cls.__module__ == "collections" or _root(cls) not in _FOREIGN
+    return issubclass(cls, (*_PARTS, Mapping)) or cls.__module__ == "collections" or _package(cls) not in _NOT_ENTERED
 
 
 def _kinds(values: Iterable[Any]) -> set[type]:
@@ -76,7 +76,7 @@ def _is_data(x: Iterable[Any], depth: int = 4) -> bool:
     return _is_data(list(chain.from_iterable(inner)), depth - 1)
 
 
-def _root(x: Any) -> str:
+def _package(x: Any) -> str:
     return str(getattr(x, "__module__", None) or "").partition(".")[0]
 
 
@@ -96,7 +96,7 @@ def _serial(x: Any) -> int:
     return min((p.serial for p in parts if isinstance(p, Tracked)), default=-1)
 
 
-def _children(x: Any) -> Iterator[tuple[str, Any]]:
+def _members(x: Any) -> Iterator[tuple[str, Any]]:
     """What x is made of, each with its place in x."""
     if isinstance(x, functools.partial):
         yield from ((".func", x.func), *((f".args[{i}]", a) for i, a in enumerate(x.args)))
@@ -106,7 +106,7 @@ def _children(x: Any) -> Iterator[tuple[str, Any]]:
         yield from (("", x.__self__), ("", x.__func__))
         return
     if isinstance(x, types.FunctionType):
-        if _root(x) in _FOREIGN or _root(x) == "fluxmagic":
+        if _package(x) in _NOT_ENTERED or _package(x) == "fluxmagic":
             return
         for name, cell in zip(x.__code__.co_freevars, x.__closure__ or (), strict=True):
             try:
@@ -129,7 +129,7 @@ def _children(x: Any) -> Iterator[tuple[str, Any]]:
         serials = {id(v): _serial(v) for v in x}
         ordered = sorted(x, key=lambda v: serials[id(v)])
         yield from (("{}" if serials[id(v)] < 0 else f"{{{i}}}", v) for i, v in enumerate(ordered))
-    if isinstance(x, types.SimpleNamespace) or _root(type(x)) not in _FOREIGN:
+    if isinstance(x, types.SimpleNamespace) or _package(type(x)) not in _NOT_ENTERED:
         if dataclasses.is_dataclass(x):
             names = [f.name for f in dataclasses.fields(x)]
             yield from ((f".{k}", getattr(x, k)) for k in names if hasattr(x, k))
@@ -144,7 +144,7 @@ def _children(x: Any) -> Iterator[tuple[str, Any]]:
                     yield f".{k}", getattr(x, k)
 
 
-def walk(*roots: Any) -> Iterator[tuple[str, Any]]:
+def traverse(*roots: Any) -> Iterator[tuple[str, Any]]:
     """All that is reachable, each once, with its place; depth first, in order of definition.  Data are left out."""
     seen: set[int] = set()
     keep: list[Any] = []  # an id must not be given to another object meanwhile
@@ -158,8 +158,14 @@ def walk(*roots: Any) -> Iterator[tuple[str, Any]]:
         keep.append(x)
         yield path, x
         if not isinstance(x, (Tracked, np.random.Generator)):
-            children = [(path + k, v) for k, v in _children(x)]
+            children = [(path + k, v) for k, v in _members(x)]
             stack.extend(reversed(children))
+
+
+def buffer_names(x: object) -> tuple[str, ...]:
+    """Return the attributes of a layer that hold running statistics: its class lists them as `buffers`."""
+    names = getattr(type(x), "buffers", ())
+    return names if isinstance(names, tuple) else ()
 
 
 def refuse_iterators(name: str, roots: Iterable[Any]) -> None:
@@ -167,7 +173,7 @@ def refuse_iterators(name: str, roots: Iterable[Any]) -> None:
     roots = list(roots)
     kinds = set(map(type, roots)).union(*(map(type, x) for x in roots if type(x) in (list, tuple, set, frozenset)))
     for cls in kinds:
-        if issubclass(cls, Iterator) and _root(cls) in _FOREIGN:
+        if issubclass(cls, Iterator) and _package(cls) in _NOT_ENTERED:
             raise TypeError(f"{name}: a {cls.__name__} can be gone through only once: pass a list, {name}(list(...))")
 
 
@@ -197,7 +203,7 @@ def named_params(*ms: Any) -> Iterator[tuple[str, Param]]:
     ['[0].W', '[0].b']
     """
     refuse_iterators("params", ms)
-    return ((path, x) for path, x in walk(*ms) if isinstance(x, Param))
+    return ((path, x) for path, x in traverse(*ms) if isinstance(x, Param))
 
 
 def params(*ms: Any) -> list[Param]:
@@ -258,12 +264,11 @@ def state(*ms: Any) -> list[Any]:
     [(3,), (3,), (3,), (3,)]
     """
     result: list[Any] = []
-    for _, x in walk(*ms):
+    for _, x in traverse(*ms):
         if isinstance(x, (Param, np.random.Generator)):
             result.append(x)
         else:
-            names = getattr(type(x), "statistics", ())
-            result.extend(getattr(x, k) for k in (names if isinstance(names, tuple) else ()))
+            result.extend(getattr(x, k) for k in buffer_names(x))
     return result
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from fluxmagic import SGD, BatchNorm, Chain, Dense, Dropout, batches, loadparams, param, params, state, testmode, train
 from fluxmagic.layers import named_params
-from fluxmagic.layers.parameters import walk
+from fluxmagic.layers.traversal import traverse
 
 A, B, C, D = (param(float(i)) for i in range(4))  # globals that functions name
 TABLE = {"inner": [C, (D,)]}
@@ -193,8 +193,8 @@ def test_data_that_a_function_names_is_left_out(kind):
     # an entry of its own for each of 2·10⁶ numbers took 2.3 s, and the whole of it for NotFinite and snapshots again
     data, W = DATA[kind], param(1.0)
     f = lambda x: W * x + len(data)
-    assert [path for path, _ in walk(f)] == ["", "W"]
-    assert [path for path, _ in walk([data, W])] == ["", "[1]"]
+    assert [path for path, _ in traverse(f)] == ["", "W"]
+    assert [path for path, _ in traverse([data, W])] == ["", "[1]"]
 
 
 @pytest.mark.parametrize(
@@ -311,15 +311,15 @@ def test_state_has_generators_of_the_data_that_a_function_names():
     assert {id(x) for x in state(f)} == {id(A), id(data.rng)}
 
 
-def test_a_layer_of_ones_own_may_name_its_statistics():
+def test_a_layer_of_ones_own_may_name_its_buffers():
     class Counter:
-        statistics = ("seen",)
+        buffers = ("seen",)
 
         def __init__(self):
             self.seen = np.zeros(2)
 
     class Unrelated:
-        def statistics(self):
+        def buffers(self):
             return 1
 
     c = Counter()

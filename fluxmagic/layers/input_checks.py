@@ -8,7 +8,7 @@ import numpy as np
 
 from fluxmagic.tracker import Tracked
 
-__all__ = ["as_array", "as_features", "check_dtype", "check_width"]
+__all__ = ["as_array", "as_dtype", "as_layer_input", "as_width"]
 
 
 def as_array(name: str, x: Any) -> np.ndarray:
@@ -18,7 +18,7 @@ def as_array(name: str, x: Any) -> np.ndarray:
     return np.asarray(x)
 
 
-def as_features(layer: Any, x: Any, n: int, dtype: np.dtype[Any]) -> Any:
+def as_layer_input(layer: Any, x: Any, n: int, dtype: np.dtype[Any]) -> Any:
     """Input as an array of the layer's dtype, with n entries along its last axis."""
     if not isinstance(x, (np.ndarray, Tracked)):
         x = np.asarray(x)
@@ -34,14 +34,14 @@ def as_features(layer: Any, x: Any, n: int, dtype: np.dtype[Any]) -> Any:
     return x
 
 
-def check_width(name: str, n: Any) -> int:
+def as_width(name: str, n: Any) -> int:
     """Refuse a width that is no positive integer."""
     if not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 1:
         raise ValueError(f"{name}: widths are positive integers, not {n!r}")
     return int(n)
 
 
-def check_dtype(name: str, dtype: Any) -> np.dtype[Any]:
+def as_dtype(name: str, dtype: Any) -> np.dtype[Any]:
     """Refuse what parameters cannot be made of."""
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):

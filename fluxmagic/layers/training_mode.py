@@ -7,43 +7,43 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import Any
 
-from fluxmagic.layers.parameters import refuse_iterators, walk
+from fluxmagic.layers.traversal import refuse_iterators, traverse
 
-__all__ = ["TwoModes", "testing", "testmode"]
+__all__ = ["HasTestMode", "evaluating", "testmode"]
 
 
-_testers: set[int] = set()
-"""The threads that are within `testing`: as a rule none, which shows sooner than what a thread keeps for itself."""
+_evaluating_threads: set[int] = set()
+"""The threads that are within `evaluating`: as a rule none, which shows sooner than what a thread keeps for itself."""
 
 
 @contextmanager
-def testing() -> Iterator[None]:
+def evaluating() -> Iterator[None]:
     """Within it every layer of this thread is in test mode: no dropout, running statistics, nothing changes."""
     me = get_ident()
-    before = me in _testers
-    _testers.add(me)
+    before = me in _evaluating_threads
+    _evaluating_threads.add(me)
     try:
         yield
     finally:
         if not before:
-            _testers.remove(me)
+            _evaluating_threads.remove(me)
 
 
-def is_testing() -> bool:
-    """Whether this thread is within `testing`."""
-    return bool(_testers) and get_ident() in _testers
+def is_evaluating() -> bool:
+    """Whether this thread is within `evaluating`."""
+    return bool(_evaluating_threads) and get_ident() in _evaluating_threads
 
 
-class TwoModes:
+class HasTestMode:
     """A layer that does one thing in training and another in testing."""
 
-    in_testmode = False
+    test_mode = False
     """What `testmode` sets."""
 
     @property
     def training(self) -> bool:
         """Whether to do what is done in training."""
-        return not (self.in_testmode or is_testing())
+        return not (self.test_mode or is_evaluating())
 
 
 class testmode:  # noqa: N801 - called like a function, and read like one
@@ -78,17 +78,17 @@ class testmode:  # noqa: N801 - called like a function, and read like one
 
     def __init__(self, m: Any, on: bool = True) -> None:
         refuse_iterators("testmode", [m])
-        self._before = [(x, x.in_testmode) for _, x in walk(m) if isinstance(x, TwoModes)]
+        self._before = [(x, x.test_mode) for _, x in traverse(m) if isinstance(x, HasTestMode)]
         self._on = bool(on)
         for x, _ in self._before:
-            x.in_testmode = self._on
+            x.test_mode = self._on
 
     def __enter__(self) -> testmode:
         return self
 
     def __exit__(self, *_: object) -> None:
         for x, before in self._before:
-            x.in_testmode = before
+            x.test_mode = before
 
     def __repr__(self) -> str:
         layers = ", ".join(repr(x) for x, _ in self._before) or "no layer"
