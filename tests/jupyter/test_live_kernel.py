@@ -588,25 +588,6 @@ def test_a_malformed_state_of_a_slider_does_not_end_the_training(kernel):
     assert kernel.value("run.opt.η, run.state") == (0.01, "stopped")
 
 
-def test_any_state_of_any_widget_does_not_end_the_training(kernel):
-    cell = kernel.start("run = make(); drive(run, ip)")
-    kernel.find("η")
-    for comm, state in list(kernel.widgets.items()):
-        wrong = {k: w for k in state for w in [-1, None, "x", [], {"a": 1}][hash(k) % 5 :][:1]}
-        kernel.tell(comm, {"method": "update", "state": wrong, "buffer_paths": [["value"], 3]})
-        kernel.tell(comm, {"method": "update", "state": wrong, "buffer_paths": []})
-        kernel.tell(comm, {"method": "custom", "content": None})
-        kernel.tell(comm, {"method": "update", "state": 5, "buffer_paths": []})
-        kernel.tell(comm, {"method": ["update"]})
-    kernel.onward()
-    kernel.press("Play")  # also where a wrong index has chosen something, or Stop
-    kernel.move("η", 0.01)
-    kernel.onward()
-    kernel.press("Stop")
-    assert kernel.end(cell)["status"] == "ok"
-    assert kernel.value("run.opt.η, run.state") == (0.01, "stopped")
-
-
 @pytest.mark.parametrize(
     "raises",
     ["KeyboardInterrupt", "SystemExit", "GeneratorExit", "asyncio.CancelledError"],
