@@ -26,7 +26,8 @@ def text_of(notebook: nbformat.NotebookNode) -> str:
 
 def executed(path: Path) -> nbformat.NotebookNode:
     notebook = nbformat.read(path, 4)
-    environment = {**os.environ, "PYTHONWARNINGS": "default"}
+    # BLAS with one thread: on a busy machine, threads that wait for each other take ten times as long
+    environment = {**os.environ, "PYTHONWARNINGS": "default", "OPENBLAS_NUM_THREADS": "1"}
     client = NotebookClient(notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}})
     client.execute(env=environment)
     return notebook
