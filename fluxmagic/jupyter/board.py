@@ -23,7 +23,7 @@ from fluxmagic.jupyter import text
 from fluxmagic.jupyter import widgets as w
 from fluxmagic.optimise import OPTIMISERS, Hyper
 from fluxmagic.runs import Run
-from fluxmagic.runs.code import saved_script
+from fluxmagic.runs.script import saved_script
 
 __all__ = ["Board", "Dial"]
 

@@ -20,7 +20,7 @@ from fluxmagic.jupyter.settings import dials, evaluate, optimiser, whole
 from fluxmagic.jupyter.text import progress, summary
 from fluxmagic.optimise import NotFinite, Optimiser
 from fluxmagic.runs import Run
-from fluxmagic.runs.code import own_schedules, saved_script
+from fluxmagic.runs.script import own_schedules, saved_script
 
 __all__ = ["COMMANDS", "drive_here", "one_line"]
 

@@ -18,8 +18,8 @@ from fluxmagic.jupyter.settings import Settings, choices, optimiser, settings
 from fluxmagic.layers import named_params
 from fluxmagic.optimise import Optimiser
 from fluxmagic.runs import Run
-from fluxmagic.runs.code import Source
 from fluxmagic.runs.early_stopping import Condition
+from fluxmagic.runs.script import CellSource
 from fluxmagic.tracker import Param
 
 __all__ = ["FluxMagics"]
@@ -90,7 +90,7 @@ class FluxMagics(Magics):
         # all has been checked that can be; from here on things change
         self._displaced: Run | None = None
         run = self._resume(given, body, data) if given.resume else self._make(given, body, data)
-        run.source = Source(asked.names, asked.expr, code.code)
+        run.source = CellSource(asked.names, asked.expr, code.code)
         before = ns.get(given.name, ...)
         ns[given.name] = run
         try:

@@ -33,9 +33,8 @@ from fluxmagic.optimise.train import (
     quiet,
     take_step,
 )
-from fluxmagic.runs import back, code, files
+from fluxmagic.runs import back, checkpoint, script
 from fluxmagic.runs.back import NotRepeated
-from fluxmagic.runs.code import Source
 from fluxmagic.runs.control import Request
 from fluxmagic.runs.early_stopping import Condition, out_of_patience
 from fluxmagic.runs.environment import environment
@@ -46,6 +45,7 @@ from fluxmagic.runs.history import History
 from fluxmagic.runs.lines import Abandoned, Line, Stretch
 from fluxmagic.runs.log import Log
 from fluxmagic.runs.record import Best, Event, Record, count_rows
+from fluxmagic.runs.script import CellSource
 from fluxmagic.runs.snapshot import (
     GeneratorStates,
     Kept,
@@ -222,7 +222,7 @@ class Run:
                 raise TypeError(f"{what} is a function, not a {type(f).__name__}")
         self.parent: Run | None = None  # the run that this one is a branch of
         self.parted = 0  # after how many of its steps
-        self.source: Source | None = None  # the text of the cell that the run was made from
+        self.source: CellSource | None = None  # the text of the cell that the run was made from
         self.state = "ready"
         self._strict = strict
         self._closed = False  # no parameter is to turn up any more
@@ -855,7 +855,7 @@ class Run:
     @contextmanager
     def _moving(self, *, leave: bool = True) -> Iterator[None]:
         """Around whatever takes steps: the weights are this run's for the time.  For `leave` see `Interrupts`."""
-        if isinstance(self.loss, files.NotGiven):
+        if isinstance(self.loss, checkpoint.NotGiven):
             self.loss()
         asks = self._asks
         with self._between(), _ownership:
@@ -1280,7 +1280,7 @@ class Run:
         OSError
             If it cannot be written: a folder, a full disk.
         """
-        files.save(self, path)
+        checkpoint.save(self, path)
 
     @classmethod
     def load(
@@ -1325,7 +1325,7 @@ class Run:
         UserWarning
             If weights or an optimiser's state were not finite when the run was saved.
         """
-        return files.load(cls, path, loss, data, params, schedules, options)  # type: ignore[no-any-return]
+        return checkpoint.load(cls, path, loss, data, params, schedules, options)  # type: ignore[no-any-return]
 
     def _take_up(
         self,
@@ -1366,10 +1366,10 @@ class Run:
         str
         """
         with self._between():
-            return code.as_code(self, module, path)
+            return script.as_code(self, module, path)
 
     def _names(self) -> dict[int, str]:
-        if isinstance(self.loss, files.NotGiven):
+        if isinstance(self.loss, checkpoint.NotGiven):
             return self.loss.names
         return {id(p): path for path, p in named_params(self.loss if self.model is None else self.model)}
 

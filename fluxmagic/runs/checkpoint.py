@@ -17,9 +17,9 @@ from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.optimise.schedules import is_ready_made
 from fluxmagic.runs import archive, back
 from fluxmagic.runs.archive import ArchiveError
-from fluxmagic.runs.code import own_schedules
 from fluxmagic.runs.decode import SavedRun, SavedSnapshot, decode, generator_state
 from fluxmagic.runs.record import Record
+from fluxmagic.runs.script import own_schedules
 from fluxmagic.runs.snapshot import Kept, OptState, Snapshot, copies, generator_states, put, restore_generators
 from fluxmagic.tracker import Param, param
 

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 _TIME = re.compile(r"""get_ipython\(\)\.run_line_magic\('time', ('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\)""")
 """What IPython makes of `%time EXPRESSION`; parameters could not be found in its text."""
 
-__all__ = ["Source", "as_code", "own_schedules", "saved_script"]
+__all__ = ["CellSource", "as_code", "own_schedules", "saved_script"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class CellSource:
     """The text of a `%%train` cell.
 
     Attributes
@@ -216,7 +216,7 @@ def _is_own(value: Any) -> bool:
     return callable(value) and not is_ready_made(value)
 
 
-def _cell(source: Source) -> tuple[list[str], str, str]:
+def _cell(source: CellSource) -> tuple[list[str], str, str]:
     """The functions that a cell's text amounts to, and the names of its loss and its data.
 
     The cell's names are globals there, as they are in a notebook: what one step assigns the next one finds.
@@ -262,7 +262,7 @@ def _bracketed(expr: str) -> str:
     return f"({expr})" if isinstance(ast.parse(expr, mode="eval").body, ast.Tuple) else expr
 
 
-def _free(name: str, source: Source) -> str:
+def _free(name: str, source: CellSource) -> str:
     """A name that the cell does not use: it would find the function instead of what it means."""
     while name in source.body or name in source.data:
         name += "_"

@@ -18,7 +18,7 @@ import pytest
 import fluxmagic
 from fluxmagic import NotFinite, params
 from fluxmagic.optimise import cosine, exponential
-from fluxmagic.runs.code import Source
+from fluxmagic.runs.script import CellSource
 
 TRANSFORM = pytest.importorskip("IPython").core.inputtransformer2.TransformerManager().transform_cell
 ROOT = os.path.dirname(os.path.dirname(fluxmagic.__file__))
@@ -198,7 +198,7 @@ def test_a_cell_s_script_has_its_body_and_ends_in_the_same_bits(tmp_path, names,
 
     model = space["model"]
     run = fluxmagic.Run(cell, lambda: zip(eval(data, space)), "ADAM", epochs=2, seed=3, model={"model": model})
-    run.source = Source(names, data, body)
+    run.source = CellSource(names, data, body)
     run.step(4)
     run.set(η=0.05)
     run.train()
@@ -295,6 +295,6 @@ def test_a_cell_that_is_no_function_is_refused(tmp_path):
     space = experiment(tmp_path)
     run = fluxmagic.Run(space["loss"], space["data"], "SGD")
     run.step()
-    run.source = Source("x, y", "data", "from math import *\nloss(x, y)")
+    run.source = CellSource("x, y", "data", "from math import *\nloss(x, y)")
     with pytest.raises(ValueError, match=r"written as a function of a script: import \* only allowed"):
         run.as_code()
