@@ -16,7 +16,6 @@ from fluxmagic.tracker.operation import RULES, Op, differentiable
 from fluxmagic.tracker.silence import silently
 
 __all__ = [
-    "WRITES_IN_PLACE",
     "elu",
     "gelu",
     "identity",

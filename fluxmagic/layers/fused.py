@@ -60,9 +60,8 @@ affine = define(_affine, name="affine", joint=_d_affine)
 
 
 _PIECE = 1 << 16  # elements that BLAS may add up in single precision
-NO_SHIFT_BELOW = (
-    32  # logits that are no larger need no shift: their exponentials, and quotients of these, are normal numbers
-)
+NO_SHIFT_BELOW = 32
+"""Logits up to this size need no shift: their exponentials, and the quotients of these, are normal numbers."""
 
 
 def _softmax_crossentropy(x: Any, target: Any) -> tuple[Any, Any]:
