@@ -16,7 +16,7 @@ from fluxmagic.jupyter import text
 from fluxmagic.jupyter.board import Board
 from fluxmagic.jupyter.curve import SHOWN, Curve, Decimated
 from fluxmagic.jupyter.pump import Pump
-from fluxmagic.optimise.train import Interrupts
+from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.runs import Run
 
 _display: Any = _ipython.display
@@ -293,7 +293,7 @@ def drive(run: Run, ip: Any, *, panel: bool = True) -> None:
     """
     kind = frontend(ip)
     # also while the first frame is drawn: raised just anywhere, in a weak reference's callback, it could be lost
-    with Interrupts() as interrupts:
+    with InterruptGuard() as guard:
         view: Any
         if kind == "terminal":
             view = Terminal(run)
@@ -301,10 +301,10 @@ def drive(run: Run, ip: Any, *, panel: bool = True) -> None:
             view = Live(run, earlier(run))
         else:
             view = Page(run, earlier(run))
-        follow(run, view, getattr(ip, "kernel", None), interrupts)
+        follow(run, view, getattr(ip, "kernel", None), guard)
 
 
-def follow(run: Run, view: Any, kernel: Any = None, interrupts: Interrupts | None = None) -> None:
+def follow(run: Run, view: Any, kernel: Any = None, guard: InterruptGuard | None = None) -> None:
     """Drive a run to its end, and let a view look at it now and then.
 
     Parameters
@@ -313,12 +313,12 @@ def follow(run: Run, view: Any, kernel: Any = None, interrupts: Interrupts | Non
     view : Terminal, Page or Live
     kernel : ipykernel.kernelbase.Kernel, optional
         Whose messages for the view's dials are let in.
-    interrupts : Interrupts, optional
+    guard : InterruptGuard, optional
         The guard that is up already.
     """
-    if interrupts is None:
-        with Interrupts() as interrupts:
-            return follow(run, view, kernel, interrupts)
+    if guard is None:
+        with InterruptGuard() as guard:
+            return follow(run, view, kernel, guard)
     board = getattr(view, "board", None)
     pump = None
     if board is not None:
@@ -329,7 +329,7 @@ def follow(run: Run, view: Any, kernel: Any = None, interrupts: Interrupts | Non
     with pump or nullcontext():
         try:
             while True:
-                interrupts.check()
+                guard.check()
                 run.advance(LOOK)
                 if run.state == "running":
                     if pump is not None:
@@ -366,7 +366,7 @@ def _rest(view: Live, pump: Pump | None) -> bool:
     if board.run.state != "paused":
         return False
     board.playing = False
-    with Interrupts() as interrupts:
+    with InterruptGuard() as guard:
         view.draw()
         while not (board.playing or board.stopped or board.closed or board.run.finished):
             if board.single:
@@ -375,7 +375,7 @@ def _rest(view: Live, pump: Pump | None) -> bool:
                 view.draw()
                 continue
             time.sleep(IDLE)
-            interrupts.check()
+            guard.check()
             if pump is not None:
                 pump()
             if board.serve():

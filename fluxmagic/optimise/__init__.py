@@ -4,6 +4,7 @@
 memory that they work on, `train` the loop.
 """
 
+from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.hyper import Hyper
 from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
 from fluxmagic.optimise.rules import (
@@ -20,7 +21,7 @@ from fluxmagic.optimise.rules import (
     RMSProp,
 )
 from fluxmagic.optimise.schedules import cosine, exponential, onecycle
-from fluxmagic.optimise.train import NotFinite, stop, throttle, train
+from fluxmagic.optimise.train import stop, throttle, train
 
 __all__ = [
     "ADAM",

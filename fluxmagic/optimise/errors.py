@@ -1,4 +1,4 @@
-"""What a step is refused with."""
+"""The exceptions that end a step or a training loop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import math
 
 from fluxmagic.tracker import Param
 
-__all__ = ["NotFinite"]
+__all__ = ["NotFinite", "Stop"]
+
+
+class Stop(Exception):
+    """Raised by `fluxmagic.stop`; a training loop ends normally."""
 
 
 class NotFinite(ArithmeticError):

@@ -11,7 +11,7 @@ import numpy as np
 
 from fluxmagic.tracker import data
 
-__all__ = ["as_callbacks", "as_list", "as_optimisers", "not_finite_in", "wrong_loss"]
+__all__ = ["as_callbacks", "as_list", "as_optimisers", "explain_batch_error", "not_finite_in", "wrong_loss"]
 
 
 def as_list(x: Any) -> list[Any]:
@@ -113,3 +113,21 @@ def not_finite_in(loss: Callable[..., Any], d: Any) -> str | None:
             place = ", ".join(f"{axis} {i}" for axis, i in zip(("row", "column"), first))
         found.append(f"{name} has {n:,} {what}" + (f" ({'the first: ' * (n > 1)}{place})" if place else ""))
     return ", ".join(found) or None
+
+
+def explain_batch_error(error: BaseException, d: Any) -> None:
+    """Raise a TypeError that says the fix, where calling the loss itself failed for the number of its arguments."""
+    trace = error.__traceback__
+    if not isinstance(error, TypeError) or trace is None or trace.tb_next is not None or "argument" not in str(error):
+        return  # it comes from within the loss
+    if "takes 0 positional" in str(error):
+        raise TypeError(f"{error}: a loss without a batch is trained with data = [()] * steps") from None
+    if isinstance(d, (tuple, list)):
+        what = f"a {type(d).__name__} of {len(d)}"
+    else:
+        shape = np.shape(d) if hasattr(d, "shape") else ()
+        what = f"one array of shape {shape}" if shape else f"one {type(d).__name__}"
+    raise TypeError(
+        f"{error}: the batch is {what}, and a tuple is what has one part for each argument: batches(X, Y, 32) cuts "
+        "arrays into such, and [(X, Y)] is a single one"
+    ) from None

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fluxmagic.optimise.train import NotFinite, clear
+from fluxmagic.optimise.errors import NotFinite
+from fluxmagic.optimise.step import zero_grads
 from fluxmagic.runs.environment import NUMERICS
 from fluxmagic.runs.feed import END
 from fluxmagic.runs.gear import optimiser
@@ -86,7 +87,7 @@ def restore(run: Run, s: Snapshot) -> None:
     run._feed.go_to(s.place, s.epoch_start)
     s.restore_arrays()
     run._gear.restore(s.opts, s.opt, run._trained)
-    clear(run._gear.opts)
+    zero_grads(run._gear.opts)
     restore_generators(s.generators)
 
 
@@ -110,7 +111,7 @@ def again(run: Run, s: Snapshot, record: Record, until: int) -> None:
         run._record.seconds[step] = record.seconds[step]
     if len(run._record.epochs) < sum(start <= until for start in record.epochs):
         # the data does not say how many batches it has: that the epoch was over showed when another was asked for
-        if run._feed.next() is not END:
+        if run._feed.next(run._guard) is not END:
             raise NotRepeated(until + 1, "the data had come to its end, and now has another batch")
         run._end_epoch(record)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.runs.snapshot import GeneratorStates, generator_states, restore_generators
 
 __all__ = ["END", "Feed"]
@@ -59,7 +60,7 @@ class Feed:
         """The place, -1 where the epoch has not begun; and the generators when it began."""
         return (-1 if self._batches is None else self.place), self._epoch_start
 
-    def next(self) -> Any:
+    def next(self, guard: InterruptGuard) -> Any:
         """The next batch, or `END`.  Whoever has worked on it adds one to `place`."""
         if self._kept is not None:
             (d,), self._kept = self._kept, None
@@ -67,7 +68,11 @@ class Feed:
             if self._batches is None or self._broken:
                 self._begin()
             self._broken = True
-            d = next(self._batches, END)  # type: ignore[arg-type]
+            guard.shielded = False  # the data is the user's
+            try:
+                d = next(self._batches, END)  # type: ignore[arg-type]
+            finally:
+                guard.shielded = True
             self._broken = False
         if d is END:
             return END

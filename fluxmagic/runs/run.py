@@ -22,17 +22,11 @@ import numpy as np
 
 from fluxmagic import generators
 from fluxmagic.layers import named_params, state
+from fluxmagic.optimise.errors import NotFinite, Stop
 from fluxmagic.optimise.inputs import as_callbacks
+from fluxmagic.optimise.interrupts import InterruptGuard, is_interrupt
 from fluxmagic.optimise.optimiser import Optimiser
-from fluxmagic.optimise.train import (
-    Interrupts,
-    NotFinite,
-    Stop,
-    clear,
-    interrupted,
-    quiet,
-    take_step,
-)
+from fluxmagic.optimise.step import train_step, without_fp_warnings, zero_grads
 from fluxmagic.runs import back, checkpoint, script
 from fluxmagic.runs.back import NotRepeated
 from fluxmagic.runs.control import Request
@@ -260,7 +254,7 @@ class Run:
         self._asks = 0  # how often that was said
         self._moves = False  # somebody drives the run
         self._works = False  # it is being brought to another of its states
-        self._interrupts = Interrupts()
+        self._guard = InterruptGuard()
         self._driver: Any = None  # who waits for it in place of `wait` and `await`
         self._stood = "ready"  # the state that its driver found it in
         self._seconds = 0.0
@@ -549,7 +543,7 @@ class Run:
         """Before the first step."""
         self._find_roots()
         self._found = copies([], self._statistics)[1], generator_states(self._generators)
-        clear(self._gear.opts)
+        zero_grads(self._gear.opts)
         self._at_start = generator_states(self._generators)
         self._environment = environment()
 
@@ -590,7 +584,7 @@ class Run:
         self._own(trained, self._found)
         self._trained = trained
         if self.opt is None:
-            clear([], l)
+            zero_grads([], l)
             gear.make(found)
         self._closed = self._strict and gear.cls is not None and set(found) <= set(trained)
         assert self._at_start is not None
@@ -609,13 +603,14 @@ class Run:
         """Validation loss and metrics."""
         loss = getattr(self.loss, "aside", self.loss)  # a cell's loss binds names
         functions = {**({} if self.valid is None else {"valid": loss}), **self.metrics}
-        return evaluate(functions, self.valid, self._feed.last, self._generators) if functions else {}
+        with self._guard.shield(False):
+            return evaluate(functions, self.valid, self._feed.last, self._generators) if functions else {}
 
     def _go(
         self, n: int = FOREVER, until: float = math.inf, callbacks: Sequence[Callable[..., Any]] = ()
     ) -> float | None:
         """Take n steps, or fewer: to the end, or until `pause`, `stop`, an interrupt or that time; the last loss."""
-        interrupts = self._interrupts
+        guard = self._guard
         value = None
         while n > 0 and not (self._asked or self.finished):
             if self._waiting:
@@ -634,11 +629,12 @@ class Run:
                 value = self.last_loss if taken else value
             n -= taken
             if taken:
-                for f in callbacks:
-                    f(value)
-            if interrupts.pending:
-                interrupts.check()
-                if not interrupts.leave:
+                with guard.shield(False):
+                    for f in callbacks:
+                        f(value)
+            if guard.presses:
+                guard.check()
+                if not guard.ends_loop:
                     break  # the loop around this turn has been told
             if time.perf_counter() >= until:
                 break
@@ -673,24 +669,24 @@ class Run:
         record, feed, gear, shelf = self._record, self._feed, self._gear, self._snapshots
         closed, draws, clock = self._closed, self._draws, time.perf_counter
         look = self._look if shelf.start is None else None
-        interrupts = self._interrupts
+        guard = self._guard
         judged = record.stepwise and old is None and (self.until is not None or self.patience is not None)
         first = len(record.loss) + 1
         before = clock()
         for step in range(first, first + (1 if look else min(n, STRETCH))):
             if gear.watched._turns != gear.turns:
                 self._notice()
-            d = feed.next()
+            d = feed.next(guard)
             while d is END:
                 if self._end_epoch(old):
                     return
-                d = feed.next()
+                d = feed.next(guard)
             statistics = [(a, a.copy()) for a in self._statistics] if self._statistics else []
             if draws:
                 draws.clear()  # what was drawn for the data is not drawn again
             refused = None
             try:
-                value = take_step(self.loss, d, gear.opts, step, closed, look)
+                value = train_step(self.loss, d, gear.opts, step, guard, closed, look)
             except NotFinite as error:
                 put([], statistics)
                 record.refused.append(step)
@@ -717,7 +713,7 @@ class Run:
                     refused = None  # the error holds this frame
             if judged:
                 self._judge()
-            if place == feed.length and (old is None or old.ended(step)) and feed.next() is END:
+            if place == feed.length and (old is None or old.ended(step)) and feed.next(guard) is END:
                 self._end_epoch(old)
                 self._seconds += clock() - now
                 record.seconds[-1] = self._seconds
@@ -725,7 +721,7 @@ class Run:
             if step % shelf.every == 0 and old is None:
                 shelf.put(back.snapshot(self))
                 before = clock()
-            if now >= until or self._asked or self._requests or self._waiting or interrupts.pending:
+            if now >= until or self._asked or self._requests or self._waiting or guard.presses:
                 return
 
     def _explain(self, error: NotFinite) -> None:
@@ -854,7 +850,7 @@ class Run:
 
     @contextmanager
     def _moving(self, *, leave: bool = True) -> Iterator[None]:
-        """Around whatever takes steps: the weights are this run's for the time.  For `leave` see `Interrupts`."""
+        """Around whatever takes steps: the weights are this run's.  `leave` is `InterruptGuard.ends_loop`."""
         if isinstance(self.loss, checkpoint.NotGiven):
             self.loss()
         asks = self._asks
@@ -870,20 +866,20 @@ class Run:
                 if self.state != "running" and self._asks == asks:
                     self._asked = ""
                 self.state = "running"
-        self._interrupts.leave = leave
+        self._guard.ends_loop = leave
         try:
-            with quiet(), generators.record_draws() as self._draws, self._interrupts:
+            with without_fp_warnings(), generators.record_draws() as self._draws, self._guard, self._guard.shield():
                 try:
                     yield
                 except Stop:  # in a callback, or in the loss: a cell's body
                     self._asked = "stop"
                     self._rest()
                 except BaseException as error:
-                    if interrupted(error):
+                    if is_interrupt(error):
                         self.keep_best()
                     raise
         except BaseException as error:
-            self.state = "paused" if interrupted(error) else "failed"
+            self.state = "paused" if is_interrupt(error) else "failed"
             raise
         finally:
             self._moves = False
@@ -1378,10 +1374,3 @@ def _positive(name: str, value: Any) -> int:
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} is a positive integer, not {value!r}")
     return int(value)
-
-
-Interrupts.whole.update(f.__code__ for f in (Log.write, Run._judge, back.show, put, Record.end_epoch, count_rows))
-Interrupts.breakable.add(evaluate.__code__)
-Interrupts.atoms.update(
-    f.__code__ for f in (Run.keep_best, Run._go_on, Run._go, Run._stretch, Run._end_epoch, Feed.next)
-)

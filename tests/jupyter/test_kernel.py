@@ -72,7 +72,7 @@ def test_an_error_names_the_cell_and_the_users_line(kernel):
     assert (reply["status"], error["ename"]) == ("error", "NameError")
     assert f"Cell In[{reply['execution_count']}], line 3" in shown
     assert "----> 3 no_such_loss(z, y)" in shown
-    assert "take_step" not in shown
+    assert "train_step" not in shown
 
 
 def test_a_wrong_option_is_one_line_and_later_cells_do_not_run(kernel):

@@ -702,7 +702,7 @@ def test_an_error_in_the_body_points_at_the_users_line(shell):
     assert "NameError: name 'logitcrossentropyy' is not defined" in shown
     number = len(shell.ip.history_manager.input_hist_raw) - 1
     assert f"Cell In[{number}], line 4" in shown
-    assert "take_step" not in shown
+    assert "train_step" not in shown
 
 
 def test_the_line_is_right_below_blank_lines_and_in_functions_of_the_body(shell):

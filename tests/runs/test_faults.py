@@ -18,7 +18,7 @@ import pytest
 
 import fluxmagic
 from fluxmagic import Run, batches, mse, params
-from fluxmagic.optimise.train import Interrupts
+from fluxmagic.optimise.interrupts import InterruptGuard
 from tests.runs.problems import line
 
 TRIES = int(os.environ.get("FLUXMAGIC_TRIES", "10"))
@@ -183,12 +183,12 @@ def test_the_handler_is_back_on_every_way_out(leave):
 def test_the_guard_is_installed_once_for_a_loop():
     calls = []
     run, _ = line(epochs=5)
-    enter = Interrupts.__enter__
+    enter = InterruptGuard.__enter__
     try:
-        Interrupts.__enter__ = lambda self: calls.append(1) or enter(self)
+        InterruptGuard.__enter__ = lambda self: calls.append(1) or enter(self)
         run.train()
     finally:
-        Interrupts.__enter__ = enter
+        InterruptGuard.__enter__ = enter
     assert (len(calls), run.steps) == (1, 20)
 
 

@@ -1,0 +1,192 @@
+"""One checked step: loss, reverse pass, checks, update.  All of it happens, or nothing changes."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from fluxmagic.optimise.errors import NotFinite
+from fluxmagic.optimise.inputs import explain_batch_error, not_finite_in, wrong_loss
+from fluxmagic.optimise.interrupts import InterruptGuard
+from fluxmagic.optimise.optimiser import Optimiser
+from fluxmagic.tracker import Param, Tracked, leaves
+from fluxmagic.tracker.gradients import depth
+from fluxmagic.tracker.reverse import backward
+
+__all__ = ["train_step", "without_fp_warnings", "zero_grads"]
+
+
+def without_fp_warnings() -> Any:
+    """Within it NumPy does not warn of overflow and the like: a step is checked, and NotFinite says more."""
+    return np.errstate(**{kind: "ignore" for kind, what in np.geterr().items() if what == "warn"})  # type: ignore[arg-type]
+
+
+def check_loss(l: Any, step: int) -> float:
+    """The loss as a float.
+
+    Raises
+    ------
+    TypeError
+        If it is not tracked: no parameter was reached.
+    ValueError
+        If it is no scalar.
+    NotFinite
+    """
+    if not isinstance(l, Tracked):
+        raise TypeError(wrong_loss(l))
+    if l.value.shape != ():
+        raise ValueError(f"the loss has shape {l.shape}, and has to be a scalar: reduce it with .sum() or .mean()")
+    value = float(l.value)
+    if not math.isfinite(value):
+        raise NotFinite(step, value)
+    return value
+
+
+def backward_and_update(
+    l: Tracked, value: float, step: int, opts: list[Any], guard: InterruptGuard, strict: bool = False
+) -> None:
+    """Reverse pass, check of the gradients, update; the update is shielded from interrupts."""
+    touched = backward(l)
+    guard.shielded = True
+    first = opts[0]
+    alone = len(opts) == 1 and isinstance(first, Optimiser)  # as nearly always
+    bad = first.bad_gradient() if alone else _bad_gradient(l, opts)
+    if bad is not None:
+        raise NotFinite(step, value, bad)
+    if strict and touched > first.reached:
+        raise TypeError(
+            "the loss has come to depend on a parameter that it did not depend on in the first batch: "
+            "name all that are to be trained with --params"
+        )
+    try:
+        if alone:
+            first.update()
+        else:
+            _update_each(l, opts)
+    except NotFinite as error:
+        error.step, error.loss = step, value
+        raise
+
+
+def _update_each(l: Tracked, opts: list[Any]) -> None:
+    """Several optimisers, or a function in the place of one.  Each gets the gradient of the batch, also of parameters
+    that it shares with others.
+    """
+    if len(opts) == 1:
+        opts[0]()
+        return
+    mine = [set(opt.params if isinstance(opt, Optimiser) else leaves(l)) for opt in opts]
+    cleared = set()
+    for i, opt in enumerate(opts):
+        kept = [(p, p.fresh, p.gradient.copy()) for p in mine[i].intersection(set().union(*mine[i + 1 :]))]
+        try:
+            (opt.update if isinstance(opt, Optimiser) else opt)()
+        except NotFinite as error:
+            error.kept = error.kept and i == 0
+            raise
+        for p, fresh, gradient in kept:
+            if p.fresh:
+                cleared.add(p)
+                p.fresh = fresh
+                p.gradient[...] = gradient
+    for p in cleared:
+        p.clear()
+
+
+def _bad_gradient(l: Tracked, opts: list[Any]) -> Param | None:
+    """The first parameter whose gradient is not finite; of a plain function it is known what the loss depends on."""
+    for opt in opts:
+        if isinstance(opt, Optimiser):
+            bad = opt.bad_gradient()
+        else:
+            bad = next((p for p in leaves(l) if not np.isfinite(p.grad).all()), None)
+        if bad is not None:
+            return bad
+    return None
+
+
+def _find_largest(error: NotFinite, l: Any) -> None:
+    """Find the largest gradient.  After a loss that was not finite the reverse pass is still to be done."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if error.parameter is None or error.what != "gradient":  # of which a rule may have left nothing
+            zero_grads([], l)
+            with suppress(Exception):  # a gradient rule may not be made for such numbers
+                backward(l)
+        for p in leaves(l):
+            size = float(np.abs(p.grad).max(initial=0.0))
+            if error.largest is None or (math.isfinite(error.largest_gradient) and not size <= error.largest_gradient):
+                error.largest, error.largest_gradient = p, size  # NaN, too, is not at most what was there
+
+
+def zero_grads(opts: Iterable[Any], l: Any = None) -> None:
+    """Clear the gradients of a step that was refused or has failed."""
+    for opt in opts:
+        if isinstance(opt, Optimiser):
+            opt.clear()
+    for p in leaves(l):
+        p.clear()
+
+
+def train_step(
+    loss: Callable[..., Any],
+    d: Any,
+    opts: list[Any],
+    step: int,
+    guard: InterruptGuard,
+    strict: bool = False,
+    on_loss: Callable[[Tracked], None] | None = None,
+) -> float:
+    """Take one step, whole or not at all: the loss of a batch, checks, reverse pass, checks, update.
+
+    Parameters
+    ----------
+    loss : callable
+    d : tuple, list or array
+        The batch; a tuple or list has the loss's arguments.
+    opts : list
+        Optimisers, and plain functions that stand for one.
+    step : int
+        Its number, from 1; for errors.
+    guard : InterruptGuard
+        Exposed for the loss and the reverse pass; shielded from the update on, and when the step returns or fails.
+    strict : bool
+        The loss may depend on no other parameters than those of the one optimiser.
+    on_loss : callable, optional
+        Called with a scalar loss before it is checked to be finite; may fill `opts`.
+
+    Returns
+    -------
+    float
+        The loss.
+    """
+    l = None
+    try:
+        depth.level += 1  # a gradient within the loss is differentiated
+        try:
+            guard.shielded = False
+            l = loss(*d) if type(d) is tuple or isinstance(d, (tuple, list)) else loss(d)
+        finally:
+            depth.level -= 1
+        if on_loss is not None and isinstance(l, Tracked) and l.value.shape == ():
+            with guard.shield():
+                on_loss(l)
+        value = check_loss(l, step)
+        backward_and_update(l, value, step, opts, guard, strict)
+    except NotFinite as error:
+        guard.shielded = True
+        error.reason = not_finite_in(loss, d)
+        _find_largest(error, l)
+        zero_grads(opts, l)
+        raise
+    except BaseException as error:
+        guard.shielded = True
+        zero_grads(opts, l)
+        explain_batch_error(error, d)
+        raise
+    return value
