@@ -1,17 +1,18 @@
-"""Activations, element by element, and softmax over the last axis.
+"""Activation functions of an array, element by element, and softmax along an axis.
 
-All take an array of any shape, plain or tracked, float32 or float64, and keep shape and dtype.
-All are right for arguments as large as ±1e4.
-An activation with a gradient rule of its own is an operation; the rest is composed of operations.
+All are accurate for arguments as large as ±1e4.  An activation with a gradient rule is an operation; the others are
+composed of operations.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
-from fluxmagic.tracker import rules as rules  # the rule of tanh has to be there
+from fluxmagic.layers.docstrings import merge_docstrings, with_sections
+from fluxmagic.tracker import rules as rules  # defines tanh
+from fluxmagic.tracker.array import Array
 from fluxmagic.tracker.operation import RULES, Op, differentiable
 from fluxmagic.tracker.silence import silently
 
@@ -32,17 +33,9 @@ __all__ = [
     "σ",
 ]
 
+T = TypeVar("T")
 
-def _as_floats(x: Any) -> Any:
-    """Give integers as float64: they would wrap around, or become half precision."""
-    x = np.asarray(x)
-    return x.astype(np.float64) if x.dtype.kind in "iub" else x
-
-
-@differentiable(lambda Δ, y, x: Δ * (y * (1 - y)), of_output=True)
-def σ(x: Any, out: Any = None) -> Any:
-    """Logistic function: 1 / (1 + exp(-x)); also as `sigmoid`.
-
+_SECTIONS = """
     Parameters
     ----------
     x : array
@@ -52,6 +45,20 @@ def σ(x: Any, out: Any = None) -> Any:
     -------
     array
         Of x's shape and dtype, tracked if x is.
+"""
+_activation = with_sections(_SECTIONS)
+
+
+def _as_floats(x: Array) -> Array:
+    """Convert integers to float64: they would wrap around, or become half precision."""
+    x = np.asarray(x)
+    return x.astype(np.float64) if x.dtype.kind in "iub" else x
+
+
+@differentiable(lambda Δ, y, x: Δ * (y * (1 - y)), of_output=True)
+@_activation
+def σ(x: Array, out: Array = None) -> Array:
+    """Logistic function: 1 / (1 + exp(-x)); also as `sigmoid`.
 
     Examples
     --------
@@ -65,18 +72,9 @@ def σ(x: Any, out: Any = None) -> Any:
 
 
 @differentiable(lambda Δ, y, x: Δ * np.greater(y, 0).astype(y.dtype), of_output=True)
-def relu(x: Any, out: Any = None) -> Any:
+@_activation
+def relu(x: Array, out: Array = None) -> Array:
     """Rectified linear unit: max(x, 0), whose gradient at 0 is 0.
-
-    Parameters
-    ----------
-    x : array
-        Of any shape, plain or tracked, float32 or float64.
-
-    Returns
-    -------
-    array
-        Of x's shape and dtype, tracked if x is.
 
     Examples
     --------
@@ -89,20 +87,14 @@ def relu(x: Any, out: Any = None) -> Any:
 
 
 @differentiable(lambda Δ, y, x, a=0.01: Δ * np.where(x > 0, x.dtype.type(1), x.dtype.type(a)))
-def leakyrelu(x: Any, a: float = 0.01) -> Any:
+@_activation
+def leakyrelu(x: Array, a: float = 0.01) -> Array:
     """Leaky rectified linear unit: x where it is positive, otherwise a x.
 
     Parameters
     ----------
-    x : array
-        Of any shape, plain or tracked, float32 or float64.
     a : float
         The slope of the negative part.
-
-    Returns
-    -------
-    array
-        Of x's shape and dtype, tracked if x is.
 
     Examples
     --------
@@ -115,20 +107,14 @@ def leakyrelu(x: Any, a: float = 0.01) -> Any:
 
 
 @differentiable(lambda Δ, y, x, α=1.0: np.where(x > 0, Δ, Δ * (y + α)))
-def elu(x: Any, α: float = 1.0) -> Any:
+@_activation
+def elu(x: Array, α: float = 1.0) -> Array:
     """Exponential linear unit: x where it is positive, otherwise α (exp(x) - 1).
 
     Parameters
     ----------
-    x : array
-        Of any shape, plain or tracked, float32 or float64.
     α : float
-        How far below zero it goes.
-
-    Returns
-    -------
-    array
-        Of x's shape and dtype, tracked if x is.
+        The limit for large negative x is -α.
 
     References
     ----------
@@ -147,18 +133,9 @@ def elu(x: Any, α: float = 1.0) -> Any:
 
 
 @differentiable(lambda Δ, y, x: Δ * -np.expm1(-y), of_output=True)
-def softplus(x: Any) -> Any:
+@_activation
+def softplus(x: Array) -> Array:
     """Smooth rectifier: log(1 + exp(x)).
-
-    Parameters
-    ----------
-    x : array
-        Of any shape, plain or tracked, float32 or float64.
-
-    Returns
-    -------
-    array
-        Of x's shape and dtype, tracked if x is.
 
     Examples
     --------
@@ -172,18 +149,9 @@ def softplus(x: Any) -> Any:
 
 
 @differentiable(lambda Δ, y, x: Δ * -np.expm1(y), of_output=True)
-def logσ(x: Any) -> Any:
+@_activation
+def logσ(x: Array) -> Array:
     """Logarithm of the logistic function: log(σ(x)); also as `logsigmoid`.
-
-    Parameters
-    ----------
-    x : array
-        Of any shape, plain or tracked, float32 or float64.
-
-    Returns
-    -------
-    array
-        Of x's shape and dtype, tracked if x is.
 
     Examples
     --------
@@ -196,20 +164,14 @@ def logσ(x: Any) -> Any:
 
 
 @differentiable(lambda Δ, y, x, axis=-1: y * (Δ - np.add.reduce(Δ * y, axis=axis, keepdims=True)))
-def softmax(x: Any, axis: int = -1) -> Any:
+@_activation
+def softmax(x: Array, axis: int = -1) -> Array:
     """Exponentials that sum to 1 along an axis, the last by default: exp(x) / Σ exp(x).
 
     Parameters
     ----------
-    x : array
-        Of any shape, plain or tracked, float32 or float64.
     axis : int
         The axis along which the exponentials are summed.
-
-    Returns
-    -------
-    array
-        Of x's shape and dtype, tracked if x is.
 
     Examples
     --------
@@ -220,27 +182,21 @@ def softmax(x: Any, axis: int = -1) -> Any:
            [1. , 0. ]])
     """
     x = _as_floats(x)
-    if not x.size:  # of no classes there is no largest
+    if not x.size:  # an empty maximum is an error
         return x.copy()
     e = np.exp(x - np.maximum.reduce(x, axis, keepdims=True))
     return e / np.add.reduce(e, axis, keepdims=True)
 
 
 @differentiable(lambda Δ, y, x, axis=-1: Δ - np.exp(y) * np.sum(Δ, axis=axis, keepdims=True))
-def logsoftmax(x: Any, axis: int = -1) -> Any:
+@_activation
+def logsoftmax(x: Array, axis: int = -1) -> Array:
     """Logarithm of softmax: x - log Σ exp(x), over the last axis by default.
 
     Parameters
     ----------
-    x : array
-        Of any shape, plain or tracked, float32 or float64.
     axis : int
         The axis along which the exponentials are summed.
-
-    Returns
-    -------
-    array
-        Of x's shape and dtype, tracked if x is.
 
     Examples
     --------
@@ -258,36 +214,29 @@ def logsoftmax(x: Any, axis: int = -1) -> Any:
 
 tanh: Op = RULES[np.tanh]
 tanh.document(
-    """Hyperbolic tangent: `np.tanh` itself.
+    merge_docstrings(
+        """Hyperbolic tangent: `np.tanh` itself.
 
-    Parameters
-    ----------
-    x : array
-        Of any shape, plain or tracked, float32 or float64.
-
-    Returns
-    -------
-    array
-        Of x's shape and dtype, tracked if x is.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fluxmagic import tanh
-    >>> tanh(np.array([-1e4, 0, 1e4]))
-    array([-1.,  0.,  1.])
-    """
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fluxmagic import tanh
+        >>> tanh(np.array([-1e4, 0, 1e4]))
+        array([-1.,  0.,  1.])
+        """,
+        _SECTIONS,
+    )
 )
 
 sigmoid = σ
 logsigmoid = logσ
 
 WRITES_IN_PLACE = frozenset({σ, relu, tanh, RULES[np.exp]})
-"""Operations whose forward function takes an array to write its result into, which may be its argument."""
+"""Operations whose forward function can write its result into an array, even into its argument."""
 
 
-def identity(x: Any) -> Any:
-    """x itself: no activation.
+def identity(x: T) -> T:
+    """Return x itself: no activation.
 
     Parameters
     ----------
@@ -307,18 +256,9 @@ def identity(x: Any) -> Any:
     return x
 
 
-def gelu(x: Any) -> Any:
+@_activation
+def gelu(x: Array) -> Array:
     """Gaussian error linear unit, in its tanh form: ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))).
-
-    Parameters
-    ----------
-    x : array
-        Of any shape, plain or tracked, float32 or float64.
-
-    Returns
-    -------
-    array
-        Of x's shape and dtype, tracked if x is.
 
     References
     ----------
@@ -334,18 +274,9 @@ def gelu(x: Any) -> Any:
     return x * (0.5 * (1 + tanh(x * (0.7978845608028654 + 0.035677408136300125 * x * x))))
 
 
-def swish(x: Any) -> Any:
+@_activation
+def swish(x: Array) -> Array:
     """x σ(x), also known as SiLU.
-
-    Parameters
-    ----------
-    x : array
-        Of any shape, plain or tracked, float32 or float64.
-
-    Returns
-    -------
-    array
-        Of x's shape and dtype, tracked if x is.
 
     References
     ----------

@@ -46,9 +46,7 @@ def test_shapes_that_would_broadcast_are_refused_and_the_message_says_the_fix(lo
 
 @pytest.mark.parametrize("loss", [mse, mae, binarycrossentropy, logitbinarycrossentropy])
 def test_class_numbers_for_rows_of_outputs_are_refused_and_named(loss):
-    with pytest.raises(
-        ValueError, match=r"differ: class numbers go into logitcrossentropy, or here as onehot\(target, 3"
-    ):
+    with pytest.raises(ValueError, match=r"differ: for class numbers use logitcrossentropy, or pass onehot\(target, 3"):
         loss(np.full((4, 3), 0.5), [0, 1, 2, 0])
 
 
@@ -122,19 +120,19 @@ def test_as_many_rows_as_classes_take_labels_and_one_hot_rows_alike(loss):
 @pytest.mark.parametrize(
     ("loss", "x", "t", "wrong"),
     [
-        (binarycrossentropy, [1.5], [1.0], "1.5: use logitbinarycrossentropy for what has not gone through σ"),
-        (binarycrossentropy, [0.5, -0.01], [1.0, 0.0], "-0.01: use logitbinarycrossentropy"),
-        (binarycrossentropy, [np.inf], [1.0], "inf: use logitbinarycrossentropy"),
-        (crossentropy, [[2.0, -1.0]], [0], "-1: use logitcrossentropy for what has not gone through softmax"),
-        (crossentropy, [[2.0, 0.0]], [0], "2: use logitcrossentropy"),
-        (crossentropy, [[1.001, 0.0]], [[1.0, 0.0]], "1.001: use logitcrossentropy"),
-        (crossentropy, [0.5, 1.5], 0, "1.5: use logitcrossentropy"),
+        (binarycrossentropy, [1.5], [1.0], "1.5: for values before σ use logitbinarycrossentropy"),
+        (binarycrossentropy, [0.5, -0.01], [1.0, 0.0], "-0.01: for values before σ use logitbinarycrossentropy"),
+        (binarycrossentropy, [np.inf], [1.0], "inf: for values before σ use logitbinarycrossentropy"),
+        (crossentropy, [[2.0, -1.0]], [0], "-1: for values before softmax use logitcrossentropy"),
+        (crossentropy, [[2.0, 0.0]], [0], "2: for values before softmax use logitcrossentropy"),
+        (crossentropy, [[1.001, 0.0]], [[1.0, 0.0]], "1.001: for values before softmax use logitcrossentropy"),
+        (crossentropy, [0.5, 1.5], 0, "1.5: for values before softmax use logitcrossentropy"),
     ],
 )
 def test_predictions_that_are_no_probabilities_are_refused_and_the_logit_form_named(wrap, loss, x, t, wrong):
     with pytest.raises(ValueError) as caught:
         loss(wrap(x), np.asarray(t))
-    expected = f"{loss.__name__}: predictions are probabilities, between 0 and 1, and one is {wrong}"
+    expected = f"{loss.__name__}: predictions are probabilities between 0 and 1, but one is {wrong}"
     assert str(caught.value).startswith(expected)
 
 

@@ -275,7 +275,7 @@ def test_binary_gradients_agree_with_differences_to_second_order(loss, seed):
 @BINARY
 @pytest.mark.parametrize("wrong", [1.5, -0.5, np.nan, 2])
 def test_binary_targets_out_of_range_are_refused(loss, wrong):
-    with pytest.raises(ValueError, match=f"{loss.__name__}: targets lie between 0 and 1, and one is {wrong:g}"):
+    with pytest.raises(ValueError, match=f"{loss.__name__}: targets lie between 0 and 1, but one is {wrong:g}"):
         loss(np.array([0.5, 0.5]), [0, wrong])
 
 
