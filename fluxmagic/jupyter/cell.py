@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import dis
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import takewhile
 from types import CodeType, FunctionType
 from typing import Any
@@ -238,17 +238,33 @@ def names_read(f: FunctionType, ns: dict[str, Any]) -> set[str]:
         for i in dis.get_instructions(code):
             if i.opname in ("LOAD_NAME", "LOAD_GLOBAL"):
                 read.add(i.argval)
-                value = ns.get(i.argval)
-                if isinstance(value, FunctionType) and value.__globals__ is ns:
-                    codes.append(value.__code__)
+                codes += [g.__code__ for g in _functions(ns.get(i.argval), code.co_names) if g.__globals__ is ns]
     return read
 
 
+def _functions(value: Any, names: Iterable[str]) -> list[FunctionType]:
+    """The functions that code with these names may call by using a value: itself, or methods of its class."""
+    value = getattr(value, "__func__", value)
+    if isinstance(value, FunctionType):
+        return [value]
+    classes = reversed((value if isinstance(value, type) else type(value)).__mro__)
+    methods = {k: f for c in classes for k, f in vars(c).items() if isinstance(f, FunctionType)}
+    called = [k for k in methods if k in names or k.startswith("__")]
+    for k in called:  # which grows
+        called += [n for n in methods[k].__code__.co_names if n in methods and n not in called]
+    return [methods[k] for k in called]
+
+
 def _stored(f: FunctionType) -> Iterator[str]:
-    """The names that code binds in the namespace."""
-    for i in dis.get_instructions(f.__code__):
-        if i.opname in ("STORE_NAME", "STORE_GLOBAL"):
-            yield i.argval
+    """The names that code binds in the namespace, or takes away from it; also functions and `:=` within it."""
+    codes = [f.__code__]
+    while codes:
+        code = codes.pop()
+        codes += [c for c in code.co_consts if isinstance(c, CodeType)]
+        own = ("STORE_NAME", "DELETE_NAME") if code is f.__code__ else ()  # those of a class statement are the class's
+        for i in dis.get_instructions(code):
+            if i.opname in ("STORE_GLOBAL", "DELETE_GLOBAL", *own):
+                yield i.argval
 
 
 class Data:

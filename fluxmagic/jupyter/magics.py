@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -87,6 +88,12 @@ class FluxMagics(Magics):
         expr = code.expression("the data", asked.expr) if asked.names else None
         data = None if expr is None else Data(expr, body.names, body.count)
         given = settings(code, body, expr, asked.options, self._default)
+        epochs = 1 if given.steps else given.epochs or self.epochs
+        if epochs > 1 and isinstance(ns.get(asked.expr), Iterator):
+            raise UsageError(
+                f"the data {asked.expr}: a {type(ns[asked.expr]).__name__} can be gone through once, and there are "
+                f"{epochs} epochs: write here what makes it, or a list, or batches(...)"
+            )
         # all has been checked that can be; from here on things change
         self._displaced: Run | None = None
         run = self._resume(given, body, data) if given.resume else self._make(given, body, data)

@@ -515,14 +515,46 @@ def test_weights_that_were_set_by_hand_are_not_said_to_be_trained(shell):
         ),
         ("x, y in batches(X, Y, 32) --metric a=accuracy(z, y)", f"z = model(x)\n{LOSS}", "which only the cell's body"),
         ("x, y in batches(X, Y, 32) --metric a=f()", f"z = model(x)\n{LOSS}", "write the expression out"),
+        ("x, y in batches(X, z, 32)", f"any((z := y) is x for _ in [1])\n{LOSS}", "the cell's body binds it"),
+        ("x, y in batches(X, z, 32)", f"def f():\n    global z\n    z = y\n{LOSS}", "the cell's body binds it"),
+        ("x, y in batches(X, z, 32)", f"del z\n{LOSS}", "the cell's body binds it"),
+        ("X, y in Pairs()", "logitcrossentropy(model(X), y)", "the data Pairs(): reads X"),
+        ("X, y in pairs", "logitcrossentropy(model(X), y)", "the data pairs: reads X"),
+        ("X, y in pairs.epoch()", "logitcrossentropy(model(X), y)", "the data pairs.epoch(): reads X"),
     ],
 )
 def test_the_line_does_not_read_what_training_binds(shell, line, body, says):
     shell("z = Y\nx, y, m = X[:1], Y[:1], model\ndef given(): return batches(X, Y, 32)\ndef f(): return z")
+    shell(
+        "class Pairs:\n    def __iter__(self): yield X, Y\n    def epoch(self): return self._once()\n"
+        "    def _once(self): return [(X, Y)]\npairs = Pairs()"
+    )
     before = weights(shell)
     assert says in shell.refuses(f"%%train {line}\n{body}")
     assert same(before, weights(shell))
     assert "run" not in shell
+
+
+def test_a_method_that_the_line_does_not_call_may_read_what_training_binds(shell):
+    shell("class Pairs:\n    def epoch(self): return [(X, Y)]\n    def show(self): return x\npairs = Pairs()")
+    shell(f"%%train x, y in pairs.epoch()\n{LOSS}")
+    assert shell["run"].steps == 1
+
+
+def test_a_class_in_the_body_binds_what_is_its_own(shell):
+    shell(f"%%train x, y in batches(X, Y, 32)\nclass A:\n    X = 1\n{LOSS}")
+    assert shell["run"].steps
+
+
+def test_a_generator_is_refused_before_the_first_of_several_epochs(shell):
+    shell("pairs = iter([(X, Y)] * 3)")
+    before = weights(shell)
+    says = shell.refuses(f"%%train x, y in pairs --epochs 2\n{LOSS}")
+    assert "the data pairs: a list_iterator can be gone through once, and there are 2 epochs" in says
+    assert same(before, weights(shell))
+    assert "run" not in shell
+    shell(f"%%train x, y in pairs\n{LOSS}")
+    assert shell["run"].steps == 3
 
 
 def test_the_line_may_use_a_name_of_its_own_and_a_metric_the_batch(shell):
