@@ -545,7 +545,7 @@ class Board:
         slider.max = max(steps, 1)  # a page has no sliders without a length
         slider.disabled = self._rewind.disabled = not steps
         self._branch.disabled = not steps or self.run.finished
-        refused = self.run._record.refused
+        refused = self.run.record.refused
         self._recover.disabled = self.run.state != "failed" or refused[-1:] != [steps]
 
     def owns(self, comm: str) -> bool:
@@ -570,8 +570,8 @@ class Board:
 def _beaten(run: Run) -> dict[str, Callable[[int], float]]:
     """The schedules that dials of the optimiser in force followed until they were turned, by name."""
     found: dict[tuple[str, str], Callable[[int], float]] = {}
-    opt = run._record.opt
-    for _, name, old, new in run._record.events:
+    opt = run.record.opt
+    for _, name, old, new in run.record.events:
         if name == "opt":
             opt = new
         elif callable(new):

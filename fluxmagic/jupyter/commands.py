@@ -157,10 +157,10 @@ def resume(ip: Any, name: str, rest: str) -> None:
         raise UsageError(f"{name} has done its {run.epochs or run.step_limit} {what}: %%train --resume adds some")
     if run.state == "running":
         raise UsageError(f"{name} is running already")
-    if run._driver is None:
+    if run.driver is None:
         drive_here(run, ip)
     else:
-        run._driver.resume()
+        run.driver.resume()
 
 
 def step(ip: Any, name: str, rest: str) -> None:
@@ -222,7 +222,7 @@ def save(ip: Any, name: str, rest: str) -> None:
 def load(ip: Any, name: str, rest: str) -> None:
     run = _run(ip, name)  # the file holds no code
     options = {"valid": run.valid, "metrics": run.metrics, "model": run.model}
-    new = Run.load(_path(rest), run.loss, run.data, run.params, own_schedules(run._record), **options)
+    new = Run.load(_path(rest), run.loss, run.data, run.params, own_schedules(run.record), **options)
     new.source = run.source
     ip.user_ns[name] = new
     _said(new)

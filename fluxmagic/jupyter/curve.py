@@ -145,7 +145,7 @@ class _Track:
         self._last = math.nan
 
     def update(self) -> None:
-        record = self.run._record
+        record = self.run.record
         n = len(record.seconds)
         if self.loss.n and (n < self.loss.n or record.seconds[self.loss.n - 1] != self._last):
             self.loss.clear()  # a run that went back has other times
@@ -326,7 +326,7 @@ class Curve:
 
     def _set_marks(self) -> bool:
         """A mark for each turn and swap, branch, loss that was not finite, and epochs; whether they changed."""
-        record = self.run._record
+        record = self.run.record
         end = self._limits[0]
         epochs = _thin([0] if record.stepwise or self.run.epochs == 1 else record.epochs, self.run.steps, end)
         parted = _parted(self.run)

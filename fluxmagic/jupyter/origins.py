@@ -7,7 +7,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from fluxmagic.runs import Run
-from fluxmagic.runs.snapshot import Kept, put
+from fluxmagic.runs.state import Values
 
 __all__ = ["changed", "follow", "note", "reset"]
 
@@ -20,8 +20,8 @@ _ends: WeakKeyDictionary[Run, tuple[Any, bytes]] = WeakKeyDictionary()
 
 def _starts(run: Run) -> tuple[Start, Start]:
     """The oldest known values of what a run trains: weights, and running statistics."""
-    start = run._snapshots.start
-    kept: tuple[Kept, Kept] = ([], []) if start is None else (start.weights, start.statistics)
+    start = run.snapshots.start
+    kept = Values([], []) if start is None else start.values
     weights, statistics = ({id(x): (x, value, run.name) for x, value in k} for k in kept)
     older = _before.get(run, ({}, {}))
     return {**weights, **older[0]}, {**statistics, **older[1]}
@@ -37,7 +37,7 @@ def reset(run: Run) -> str | None:
     """Put the oldest known start of a run's weights back; the name of the run that began there."""
     weights, statistics = _starts(run)
     run.reset_weights()  # keeps the run's own state
-    put(*([(x, value) for x, value, _ in found.values()] for found in (weights, statistics)))
+    Values(*([(x, value) for x, value, _ in found.values()] for found in (weights, statistics))).restore()
     return next((name for _, _, name in weights.values()), None)
 
 
@@ -50,11 +50,11 @@ def note(run: Any) -> None:
 def changed(run: Run) -> bool:
     """Say whether weights are known not to be those that a run has left."""
     place, digest = _ends.get(run, (None, b""))
-    return place == (run.steps, run._record.kept) and digest != _mark(run)[1]
+    return place == (run.steps, run.record.kept) and digest != _mark(run)[1]
 
 
 def _mark(run: Run) -> tuple[Any, bytes]:
     digest = hashlib.blake2b(digest_size=16)
     for p in run.params:
         digest.update(p.data.tobytes())
-    return (run.steps, run._record.kept), digest.digest()
+    return (run.steps, run.record.kept), digest.digest()

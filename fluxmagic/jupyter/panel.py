@@ -108,7 +108,7 @@ class Panel:
         self._woken = False  # `_serve` is about to be called
         self._rested = 0.0  # the time at which it may be called again
         self._places: dict[str, str] = {}  # the cells that show it, and the execution of each that did
-        self.run._driver = self
+        self.run.driver = self
 
     def __repr__(self) -> str:
         return f"Panel({self.run!r})"
@@ -150,8 +150,8 @@ class Panel:
     def _leave(self) -> None:
         view, self._view, self._task = self._view, None, None
         self._places.clear()
-        if self.run._driver is self:
-            self.run._driver = None
+        if self.run.driver is self:
+            self.run.driver = None
         if view is not None:
             view.close()
 
@@ -200,7 +200,7 @@ class Panel:
         if run is old:
             return
         let_rest(old)
-        old._driver, self.run, run._driver = None, run, self
+        old.driver, self.run, run.driver = None, run, self
 
     def _play(self) -> None:
         loop = asyncio.get_running_loop()

@@ -62,13 +62,13 @@ def _losses(run: Run) -> str:
 
 def _evaluated(run: Run) -> str:
     """Validation loss and metrics: of the epoch whose weights were kept, otherwise of the last one."""
-    kept, best, checks = run._record.kept, run.best, run.last_check
+    kept, best, checks = run.record.kept, run.best, run.last_check
     if kept is not None:
-        checks = dict(run._record.checks).get(kept, {})
+        checks = dict(run.record.checks).get(kept, {})
     parts = [f"{k} {number(v)}" for k in ("valid", *run.metrics) if (v := checks.get(k)) is not None]
     if kept is None or best is None:
-        ends = run._record.epochs
-        if parts and (step := run._record.checks[-1][0]) in ends[:-1]:  # it went on without
+        ends = run.record.epochs
+        if parts and (step := run.record.checks[-1][0]) in ends[:-1]:  # it went on without
             parts[-1] += f" ({_place(run, ends.index(step))})"
         return ", ".join(parts)
     loss = number(run.epoch_losses[best.epoch - 1])
@@ -76,7 +76,7 @@ def _evaluated(run: Run) -> str:
 
 
 def _place(run: Run, epoch: int) -> str:
-    return f"{'step' if run._record.stepwise else 'epoch'} {epoch:,}"
+    return f"{'step' if run.record.stepwise else 'epoch'} {epoch:,}"
 
 
 def _dials(run: Run) -> str:
@@ -98,11 +98,11 @@ def _extent(run: Run) -> str:
         return time
     if run.finished:
         return f"{run.epochs} epoch{'' if run.epochs == 1 else 's'}, {time}"
-    reason = " by patience" * (run.state == "stopped" and out_of_patience(run._record, run.patience))
+    reason = " by patience" * (run.state == "stopped" and out_of_patience(run.record, run.patience))
     if run.epochs is None:
         return f"{run.state}{reason} of {run.step_limit:,} steps, {time}"
     # an epoch that has ended is not yet the next one
-    epoch = run.epoch - (run.steps > 0 and run._record.epochs[-1] == run.steps)
+    epoch = run.epoch - (run.steps > 0 and run.record.epochs[-1] == run.steps)
     return f"{run.state} in epoch {epoch} of {run.epochs}{reason}, {time}"
 
 

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fluxmagic.optimise.errors import NotFinite
-from fluxmagic.optimise.step import zero_grads
+from fluxmagic.runs.cursor import END
 from fluxmagic.runs.environment import NUMERICS
-from fluxmagic.runs.feed import END
-from fluxmagic.runs.gear import optimiser
 from fluxmagic.runs.lines import Line
+from fluxmagic.runs.optimisers import optimiser_class
 from fluxmagic.runs.record import Event, Record
-from fluxmagic.runs.snapshot import Kept, Snapshot, copies, put, restore_generators
+from fluxmagic.runs.state import Snapshot, Values
 
 if TYPE_CHECKING:
     from fluxmagic.runs.run import Run
 
-__all__ = ["NotRepeated", "again", "kept_after", "restore", "show", "snapshot", "take_up", "unless_it_fails"]
+__all__ = ["NotRepeated", "again", "kept_after", "take_up", "unless_it_fails"]
 
 TOLERANCE = 1e-4
 """By how much, relatively, a loss may differ that a version with other numerics has computed."""
@@ -47,54 +46,24 @@ class NotRepeated(RuntimeError):
         )
 
 
-def snapshot(run: Run) -> Snapshot:
-    """The state of a run after its last step, active or parked, between two steps."""
-    weights, statistics, generators = run._parked or run._live()
-    if run._apart is not None:
-        weights, statistics = run._apart
-    gear, (place, epoch_start) = run._gear, run._feed.position
-    return Snapshot(run.steps, weights, statistics, generators, gear.states(), gear.in_force, place, epoch_start)
-
-
 def line(run: Run) -> Line:
     """The record of a run and where it stands."""
-    shown = None if run._apart is None else (run._parked or run._live())[:2]
-    return Line(run._record, snapshot(run), shown, run._best, run.state)
+    shown = None if run.training.last is None else run.training.current[0]
+    return Line(run.record, run.training.capture(), shown, run._best, run.state)
 
 
 def take_up(run: Run, line: Line) -> None:
     """Be where a run stood; its state's name is not changed."""
-    run._record = line.record
-    restore(run, line.now)
+    run.record = line.record
+    run.training.restore(line.now)
     run._best, run._behind = line.best, None
-    show(run, line.shown)
-
-
-def show(run: Run, arrays: tuple[Kept, Kept] | None) -> None:
-    """Put weights and statistics in place of those of the last step, which are kept apart until the run goes on."""
-    if arrays is None:
-        return
-    if run._parked is None:
-        run._apart = copies(run._trained, run._statistics)
-        put(*arrays)
-    else:
-        run._apart, run._parked = run._parked[:2], (*arrays, run._parked[2])
-
-
-def restore(run: Run, s: Snapshot) -> None:
-    """Put all back as it was at a snapshot, but for the record."""
-    run._apart = None
-    run._feed.go_to(s.place, s.epoch_start)
-    s.restore_arrays()
-    run._gear.restore(s.opts, s.opt, run._trained)
-    zero_grads(run._gear.opts)
-    restore_generators(s.generators)
+    run.training.show(line.shown)
 
 
 def again(run: Run, s: Snapshot, record: Record, until: int) -> None:
     """From a snapshot, compute again what the record says, and compare."""
-    restore(run, s)
-    run._record = record.copy(s.step, epoch_over=s.place < 0)
+    run.training.restore(s)
+    run.record = record.copy(s.step, epoch_over=s.position < 0)
     for step in range(s.step, until):
         redo(run, record, step)
         try:
@@ -108,10 +77,10 @@ def again(run: Run, s: Snapshot, record: Record, until: int) -> None:
         old, new = record.loss[step], run.last_loss
         if not _same(old, new, run):
             raise NotRepeated(step + 1, _losses(old, new))
-        run._record.seconds[step] = record.seconds[step]
-    if len(run._record.epochs) < sum(start <= until for start in record.epochs):
+        run.record.seconds[step] = record.seconds[step]
+    if len(run.record.epochs) < sum(start <= until for start in record.epochs):
         # the data does not say how many batches it has: that the epoch was over showed when another was asked for
-        if run._feed.next(run._guard) is not END:
+        if run.training.cursor.next(run._guard) is not END:
             raise NotRepeated(until + 1, "the data had come to its end, and now has another batch")
         run._end_epoch(record)
 
@@ -119,7 +88,7 @@ def again(run: Run, s: Snapshot, record: Record, until: int) -> None:
 def make(run: Run, event: Event) -> None:
     """Make a turn or a swap."""
     if event.name == "opt":
-        run._swap(event.cls or optimiser(event.new))
+        run._swap(event.cls or optimiser_class(event.new))
     else:
         run._turn({event.name: event.new})
 
@@ -145,15 +114,15 @@ def other_numerics(run: Run) -> bool:
     return run._environment.get("numerics", NUMERICS) != NUMERICS  # type: ignore[no-any-return]
 
 
-def kept_after(run: Run, step: int, record: Record) -> tuple[Kept, Kept]:
+def kept_after(run: Run, step: int, record: Record) -> Values:
     """Weights and statistics as they were after a step.  The run stays where it is."""
-    here, mine, seconds = snapshot(run), run._record, run._seconds
+    here, mine, seconds = run.training.capture(), run.record, run._seconds
     try:
-        again(run, run._snapshots.before(step), record, step)
-        return copies(run._trained, run._statistics)
+        again(run, run.snapshots.latest_at(step), record, step)
+        return run.training.values()
     finally:
-        run._record, run._seconds = mine, seconds
-        restore(run, here)
+        run.record, run._seconds = mine, seconds
+        run.training.restore(here)
 
 
 @contextmanager
@@ -163,9 +132,9 @@ def unless_it_fails(run: Run, what: str, check: Callable[[], None] = lambda: Non
     `check` may refuse it, while nothing has been touched and nobody else is at work.
     """
     with run._between():
-        if run._snapshots.start is None:
+        if run.snapshots.start is None:
             raise ValueError(f"the run has not taken a step yet: there is nothing to {what}")
-        if not run._feed.repeatable:
+        if not run.training.cursor.repeatable:
             raise ValueError(
                 f"the data is a generator, which can be gone through once: nothing to {what}. Pass a list, "
                 "batches(...), or a function that makes the generator"
@@ -187,7 +156,7 @@ def unless_it_fails(run: Run, what: str, check: Callable[[], None] = lambda: Non
 
 def same_bits(run: Run, before: Snapshot) -> None:
     """Compare the weights with what they were."""
-    for p, value in before.weights:
+    for p, value in before.values.params:
         if p.value.tobytes() != value.tobytes():
             gap = float(np.max(np.abs(p.value - value), initial=0))
             raise NotRepeated(run.steps, f"its weights differ by up to {gap:.3g}")

@@ -17,10 +17,12 @@ from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.optimise.schedules import is_ready_made
 from fluxmagic.runs import archive, back
 from fluxmagic.runs.archive import ArchiveError
+from fluxmagic.runs.cursor import generator_states, restore_generators
 from fluxmagic.runs.decode import SavedRun, SavedSnapshot, decode, generator_state
+from fluxmagic.runs.optimisers import OptimiserState
 from fluxmagic.runs.record import Record
 from fluxmagic.runs.script import own_schedules
-from fluxmagic.runs.snapshot import Kept, OptState, Snapshot, copies, generator_states, put, restore_generators
+from fluxmagic.runs.state import Snapshot, Values
 from fluxmagic.tracker import Param, param
 
 __all__ = ["NotGiven", "load", "save"]
@@ -28,13 +30,13 @@ __all__ = ["NotGiven", "load", "save"]
 
 def save(run: Any, path: Any) -> None:
     """Write a run to a file; see `Run.save`."""
-    start = run._snapshots.start
+    start = run.snapshots.start
     if start is None:
         raise ValueError("the run has not taken a step yet: there is nothing to save")
     if run.opt_class is None:
         raise TypeError(f"{run.opt_name} is {run.opt_kind}, and only a run with one optimiser can be saved")
     with run._between():
-        if run._busy and run._feed.position[0] >= 0 and not is_evaluating():
+        if run._busy and run.training.cursor.tell()[0] >= 0 and not is_evaluating():
             raise RuntimeError("a run cannot be saved by its own loss, in the middle of a step: save it in a callback")
         run._notice()
         meta, arrays = _encode(run, start)
@@ -43,7 +45,7 @@ def save(run: Any, path: Any) -> None:
 
 def _encode(run: Any, start: Snapshot) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """All of a run, between two steps; copies, which no thread changes while they are written."""
-    record: Record = run._record
+    record: Record = run.record
     own = own_schedules(record)
     arrays = {"loss": np.array(record.loss), "rows": np.array(record.rows), "seconds": np.array(record.seconds)}
     names = run._names()
@@ -57,9 +59,9 @@ def _encode(run: Any, start: Snapshot) -> tuple[dict[str, Any], dict[str, np.nda
         "seed": _seed_to_json(run.seed),
         "state": "paused" if run.state == "running" else run.state,
         "environment": run._environment,
-        "params": [{"name": names.get(id(p)), "shape": p.shape, "dtype": str(p.dtype)} for p in run._trained],
-        "statistics": [a.shape for a in run._statistics],
-        "generators": [type(g.bit_generator).__name__ for g in run._generators],
+        "params": [{"name": names.get(id(p)), "shape": p.shape, "dtype": str(p.dtype)} for p in run.training.params],
+        "statistics": [a.shape for a in run.training.buffers],
+        "generators": [type(g.bit_generator).__name__ for g in run.training.generators],
         "opt": record.opt,
         "values": {k: _dial_to_json(k, v, own) for k, v in record.values.items()},
         "updates": record.updates,
@@ -72,25 +74,25 @@ def _encode(run: Any, start: Snapshot) -> tuple[dict[str, Any], dict[str, np.nda
         "checks": record.checks,
         "events": [(s, k, *(_dial_to_json(k, x, own) for x in turn)) for s, k, *turn in record.events],
         "start": _pack("start", start, arrays, own),
-        "now": _pack("now", back.snapshot(run), arrays, own),
+        "now": _pack("now", run.training.capture(), arrays, own),
     }
     shown = back.line(run).shown
     if shown is not None:
-        _pack_arrays("kept", *shown, arrays)
+        _pack_arrays("kept", shown, arrays)
     return _plain(meta), arrays
 
 
-def _pack_arrays(prefix: str, weights: Kept, statistics: Kept, arrays: dict[str, np.ndarray]) -> None:
-    for i, (_, value) in enumerate(weights):
+def _pack_arrays(prefix: str, values: Values, arrays: dict[str, np.ndarray]) -> None:
+    for i, (_, value) in enumerate(values.params):
         arrays[f"{prefix}/weights/{i}"] = value
-    for i, (_, value) in enumerate(statistics):
+    for i, (_, value) in enumerate(values.buffers):
         arrays[f"{prefix}/statistics/{i}"] = value
 
 
 def _pack(prefix: str, s: Snapshot, arrays: dict[str, np.ndarray], own: Mapping[str, list[Any]]) -> dict[str, Any]:
-    _pack_arrays(prefix, s.weights, s.statistics, arrays)
+    _pack_arrays(prefix, s.values, arrays)
     opts = {}
-    for key, (_, kept, schedules) in s.opts.items():
+    for key, (_, kept, schedules) in s.optimisers.items():
         for k, values in kept["arrays"].items():
             for i, value in enumerate(values):
                 arrays[f"{prefix}/opts/{key}/{k}/{i}"] = value
@@ -99,8 +101,8 @@ def _pack(prefix: str, s: Snapshot, arrays: dict[str, np.ndarray], own: Mapping[
     return {
         "step": s.step,
         "opts": opts,
-        "opt": s.opt,
-        "place": s.place,
+        "opt": s.active,
+        "place": s.position,
         "generators": [state for _, state in s.generators],
         "epoch_start": [state for _, state in s.epoch_start],
     }
@@ -236,10 +238,10 @@ def _build(
     )
     run.id = saved.id or run.id
     if isinstance(loss, NotGiven):
-        run._statistics = [arrays[f"now/statistics/{i}"].copy() for i in range(len(saved.statistics))]
-        run._feed.generators = [_generator(kind) for kind in saved.generators]
+        run.training.buffers = [arrays[f"now/statistics/{i}"].copy() for i in range(len(saved.statistics))]
+        run.training.cursor.generators = [_generator(kind) for kind in saved.generators]
     else:
-        run._find_roots()
+        run._find_parts()
         params = _by_name(run, params, [name for name, *_ in saved.params])
     wrong = _misfits(run, params, saved)
     snapshots = [] if wrong else [_unpack(k, getattr(saved, k), arrays, params, run, wrong) for k in ("start", "now")]
@@ -256,12 +258,13 @@ def _build(
     if bad:
         warnings.warn(f"{path}: not finite, as it was saved: {', '.join(bad)}", stacklevel=4)
     run._environment = {"numerics": 1, **saved.environment}
-    before = copies(params, run._statistics), generator_states(run._generators)
+    run.training.params = params
+    before, states = run.training.values(), generator_states(run.training.generators)
     try:
         run._take_up(saved.record, params, *snapshots, saved.state, shown)
     except BaseException:  # the data, it may be, is too short
-        put(*before[0])
-        restore_generators(before[1])
+        before.restore()
+        restore_generators(states)
         raise
     return run
 
@@ -274,10 +277,10 @@ def _misfits(run: Any, params: list[Param], saved: SavedRun) -> list[str]:
     for i, (p, (name, shape, dtype)) in enumerate(zip(params, saved.params, strict=False)):
         if p.shape != shape or str(p.dtype) != dtype:
             wrong.append(f"parameter {name or i} is {p.dtype} of shape {p.shape}, in the file {dtype} of shape {shape}")
-    shapes = [a.shape for a in run._statistics]
+    shapes = [a.shape for a in run.training.buffers]
     if shapes != saved.statistics:
         wrong.append(f"running statistics are of shapes {shapes}, in the file {saved.statistics}")
-    kinds = [type(g.bit_generator).__name__ for g in run._generators]
+    kinds = [type(g.bit_generator).__name__ for g in run.training.generators]
     if kinds != saved.generators:
         wrong.append(f"random generators are {kinds}, in the file {saved.generators}")
     return wrong
@@ -294,19 +297,19 @@ def _by_name(run: Any, params: list[Param], names: list[str | None]) -> list[Par
 
 def _unpack_arrays(
     prefix: str, arrays: dict[str, np.ndarray], params: list[Param], run: Any, wrong: list[str]
-) -> tuple[Kept, Kept]:
+) -> Values:
     weights, statistics = [], []
     for i, p in enumerate(params):
         value = arrays[f"{prefix}/weights/{i}"]
         if value.shape != p.shape or value.dtype != p.dtype:
             wrong.append(f"{prefix}/weights/{i} is {value.dtype} of shape {value.shape}")
         weights.append((p, value))
-    for i, live in enumerate(run._statistics):
+    for i, live in enumerate(run.training.buffers):
         value = arrays[f"{prefix}/statistics/{i}"]
         if value.shape != live.shape or value.dtype != live.dtype:
             wrong.append(f"{prefix}/statistics/{i} is {value.dtype} of shape {value.shape}")
         statistics.append((live, value))
-    return weights, statistics
+    return Values(weights, statistics)
 
 
 def _can_go_on(opt: Optimiser, numbers: Mapping[str, float]) -> bool:
@@ -327,8 +330,8 @@ def _unpack(
     run: Any,
     wrong: list[str],
 ) -> Snapshot:
-    weights, statistics = _unpack_arrays(prefix, arrays, params, run, wrong)
-    opts: dict[str, OptState] = {}
+    values = _unpack_arrays(prefix, arrays, params, run, wrong)
+    opts: dict[str, OptimiserState] = {}
     for key, (opt, kept, schedules) in saved.opts.items():
         found = {k: [arrays[f"{prefix}/opts/{key}/{k}/{i}"] for i in range(len(params))] for k in opt.state}
         state = {**kept, "arrays": found}
@@ -340,12 +343,12 @@ def _unpack(
         else:
             if not _can_go_on(trial, kept["numbers"]):
                 wrong.append(f"{key} cannot go on from {kept['numbers']}")
-        opts[key] = OptState(opt, state, schedules)
-    n = len(run._generators)
+        opts[key] = OptimiserState(opt, state, schedules)
+    n = len(run.training.generators)
     if len(saved.generators) != n or len(saved.epoch_start) not in ((n,) if saved.place >= 0 else (0, n)):
         wrong.append(f"{prefix} has states of {len(saved.generators)} and {len(saved.epoch_start)} generators, not {n}")
     generators, epoch_start = (
-        [(g, generator_state(g, s)) for g, s in zip(run._generators, states, strict=False)]
+        [(g, generator_state(g, s)) for g, s in zip(run.training.generators, states, strict=False)]
         for states in (saved.generators, saved.epoch_start)
     )
-    return Snapshot(saved.step, weights, statistics, generators, opts, saved.opt, saved.place, epoch_start)
+    return Snapshot(saved.step, values, generators, opts, saved.opt, saved.place, epoch_start)

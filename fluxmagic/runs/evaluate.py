@@ -12,8 +12,8 @@ import numpy as np
 from fluxmagic.layers import state
 from fluxmagic.layers.batches import batches
 from fluxmagic.layers.training_mode import evaluating
+from fluxmagic.runs.cursor import generator_states, restore_generators
 from fluxmagic.runs.record import count_rows
-from fluxmagic.runs.snapshot import generator_states, restore_generators
 from fluxmagic.tracker import data
 
 __all__ = ["evaluate", "named"]

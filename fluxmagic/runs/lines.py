@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fluxmagic.runs.record import Record
-from fluxmagic.runs.snapshot import Kept, Snapshot
+from fluxmagic.runs.state import Snapshot, Values
 
 __all__ = ["Abandoned", "Line", "Stretch"]
 
@@ -21,9 +21,9 @@ class Line:
     record : Record
     now : Snapshot
         The state after its last step.
-    shown : (weights, statistics), optional
+    shown : Values, optional
         Those of the best epoch, where they were put back at its end.
-    best : (step, (weights, statistics)), optional
+    best : (step, Values), optional
         Those of the best epoch so far.
     state : str
         "paused", "done", …
@@ -31,8 +31,8 @@ class Line:
 
     record: Record
     now: Snapshot
-    shown: tuple[Kept, Kept] | None
-    best: tuple[int, tuple[Kept, Kept]] | None
+    shown: Values | None
+    best: tuple[int, Values] | None
     state: str
 
 

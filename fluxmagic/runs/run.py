@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from fluxmagic import generators
-from fluxmagic.layers import named_params, state
+from fluxmagic.layers import named_params
 from fluxmagic.optimise.errors import NotFinite, Stop
 from fluxmagic.optimise.inputs import as_callbacks
 from fluxmagic.optimise.interrupts import InterruptGuard, is_interrupt
@@ -30,26 +30,18 @@ from fluxmagic.optimise.step import train_step, without_fp_warnings, zero_grads
 from fluxmagic.runs import back, checkpoint, script
 from fluxmagic.runs.back import NotRepeated
 from fluxmagic.runs.control import Request
+from fluxmagic.runs.cursor import END, DataCursor, GeneratorStates, generator_states, restore_generators
 from fluxmagic.runs.early_stopping import Condition, out_of_patience
 from fluxmagic.runs.environment import environment
 from fluxmagic.runs.evaluate import evaluate, named
-from fluxmagic.runs.feed import END, Feed
-from fluxmagic.runs.gear import Gear, checked, optimiser
 from fluxmagic.runs.history import History
 from fluxmagic.runs.lines import Abandoned, Line, Stretch
 from fluxmagic.runs.log import Log
+from fluxmagic.runs.optimisers import OptimiserSet, check_values, optimiser_class
 from fluxmagic.runs.record import Best, Event, Record, count_rows
 from fluxmagic.runs.script import CellSource
-from fluxmagic.runs.snapshot import (
-    GeneratorStates,
-    Kept,
-    Shelf,
-    Snapshot,
-    copies,
-    generator_states,
-    put,
-    restore_generators,
-)
+from fluxmagic.runs.snapshots import SnapshotStore
+from fluxmagic.runs.state import Snapshot, TrainingState, Values
 from fluxmagic.runs.turns import Turns
 from fluxmagic.tracker import Param, Tracked, leaves
 
@@ -220,28 +212,23 @@ class Run:
         self.state = "ready"
         self._strict = strict
         self._closed = False  # no parameter is to turn up any more
-        self._rng = None if seed is None else np.random.default_rng(seed)
-        self._own_draws = generators.using(self._rng)
         twice = sorted(dials.keys() & (hypers or {}).keys())
         if twice:
             raise TypeError(f"{twice[0]} is given twice")
-        self._gear = Gear(opt, {**(hypers or {}), **dials})
-        self._feed = Feed(data)
-        self._record = Record(
-            self._gear.first, self._gear.first_settings, self._gear.first_updates, stepwise=data is None
+        optimisers = OptimiserSet.of(opt, {**(hypers or {}), **dials})
+        self.training = TrainingState(
+            optimisers, DataCursor(data), None if seed is None else np.random.default_rng(seed)
         )
-        self._record.plan = Turns(turns)
-        self._record.plan.check(self._gear.cls)
-        self._snapshots = Shelf(snapshot_bytes)
+        self.record = Record(
+            optimisers.initial, optimisers.initial_settings, optimisers.initial_updates, stepwise=data is None
+        )
+        self.record.plan = Turns(turns)
+        self.record.plan.check(optimisers.cls)
+        self.snapshots = SnapshotStore(snapshot_bytes)
         self._abandoned = Abandoned(snapshot_bytes)
-        self._trained: list[Param] = []
-        self._statistics: list[np.ndarray] = []
-        self._found: tuple[Kept, GeneratorStates] = [], []  # statistics and generators before the run touched them
-        self._at_start: GeneratorStates | None = None  # the generators just before the first step
-        self._parked: tuple[Kept, Kept, GeneratorStates] | None = None
-        self._apart: tuple[Kept, Kept] | None = None  # those of the last step, while the best are in their place
-        self._best: tuple[int, tuple[Kept, Kept]] | None = None  # after how many steps, and what it was
-        self._behind: tuple[int, tuple[Kept, Kept]] | None = None  # the same, where the step before was judged
+        self._initial: tuple[Values, GeneratorStates] | None = None  # just before the first step
+        self._best: tuple[int, Values] | None = None  # after how many steps, and what it was
+        self._behind: tuple[int, Values] | None = None  # the same, where the step before was judged
         self._environment: dict[str, Any] = {}
         self._requests: deque[Request] = deque()
         self._coming: deque[type[Optimiser]] = deque()  # what the requests will put in force
@@ -255,7 +242,7 @@ class Run:
         self._moves = False  # somebody drives the run
         self._works = False  # it is being brought to another of its states
         self._guard = InterruptGuard()
-        self._driver: Any = None  # who waits for it in place of `wait` and `await`
+        self.driver: Any = None  # who waits for it in place of `wait` and `await`
         self._stood = "ready"  # the state that its driver found it in
         self._seconds = 0.0
         self.log = Log(log) if log is not None else None
@@ -265,27 +252,27 @@ class Run:
     @property
     def history(self) -> History:
         """Arrays by name, a row for each step."""
-        return History(self._record)
+        return History(self.record)
 
     @property
     def events(self) -> list[Event]:
         """What was changed on the way: `(step, name, old, new)`."""
-        return list(self._record.events)
+        return list(self.record.events)
 
     @property
     def turns(self) -> Turns:
         """The turns as an object: `Run(..., turns=other.turns)` makes them in another run."""
-        return Turns(self._record.events)
+        return Turns(self.record.events)
 
     @property
     def steps(self) -> int:
         """Steps taken."""
-        return len(self._record.loss)
+        return len(self.record.loss)
 
     @property
     def epoch(self) -> int:
         """The epoch that the next step belongs to, from 1."""
-        return self._record.epochs_done + 1
+        return self.record.epochs_done + 1
 
     @property
     def total_steps(self) -> int | None:
@@ -297,20 +284,20 @@ class Run:
     @property
     def steps_per_epoch(self) -> int | None:
         """How many batches an epoch has, where the data says so or one was gone through."""
-        if self._record.stepwise or self._feed.length is not None:
-            return self._feed.length or 1
-        starts = self._record.epochs
+        if self.record.stepwise or self.training.cursor.length is not None:
+            return self.training.cursor.length or 1
+        starts = self.record.epochs
         return starts[1] - starts[0] if len(starts) > 1 else None
 
     @property
     def seconds(self) -> float:
         """Time spent training."""
-        return self._record.seconds[-1] if self._record.seconds else 0.0
+        return self.record.seconds[-1] if self.record.seconds else 0.0
 
     @property
     def rate(self) -> float:
         """Steps a second over the last five seconds of training; 0 before the first step."""
-        seconds = self._record.seconds
+        seconds = self.record.seconds
         if not seconds:
             return 0.0
         first = bisect_left(seconds, seconds[-1] - 5.0)
@@ -320,7 +307,7 @@ class Run:
     @property
     def last_check(self) -> dict[str, float]:
         """Validation loss and metrics at the end of the last epoch that was done; empty without."""
-        return dict(self._record.checks[-1][1]) if self._record.checks else {}
+        return dict(self.record.checks[-1][1]) if self.record.checks else {}
 
     @property
     def shown_loss(self) -> float:
@@ -328,17 +315,17 @@ class Run:
 
         In the first epoch it is the mean so far, and `so_far` is true; NaN before the first step.
         """
-        return self._record.shown_loss
+        return self.record.shown_loss
 
     @property
     def so_far(self) -> bool:
         """Whether `shown_loss` is the mean of an epoch that is not over: the first one."""
-        return not self._record.stepwise and len(self._record.epochs) == 1
+        return not self.record.stepwise and len(self.record.epochs) == 1
 
     @property
     def epoch_losses(self) -> np.ndarray:
         """The mean loss over the rows of each whole epoch, of shape (epochs done,)."""
-        return np.array(self._record.loss[:] if self._record.stepwise else self._record.means[:], np.float64)
+        return np.array(self.record.loss[:] if self.record.stepwise else self.record.means[:], np.float64)
 
     @property
     def best(self) -> Best | None:
@@ -347,34 +334,34 @@ class Run:
         It is the one with the smallest validation loss, where there is one (`name` is "valid"), and otherwise the
         one with the smallest mean loss (`name` is "loss").
         """
-        return self._record.best
+        return self.record.best
 
     @property
     def epoch_values(self) -> dict[str, float]:
         """What `until` may ask for: loss (the last whole epoch's mean), valid, the metrics, epoch and step."""
-        record = self._record
+        record = self.record
         done = len(record.loss) if record.stepwise else len(record.means)
         return {"loss": self.shown_loss, **self.last_check, "epoch": done, "step": self.steps}
 
     @property
     def last_loss(self) -> float:
         """The loss of the last step, of one batch: not what to show as the result; NaN before the first."""
-        return self._record.loss[-1] if self._record.loss else math.nan
+        return self.record.loss[-1] if self.record.loss else math.nan
 
     @property
     def opt(self) -> Any:
         """The optimiser in force; None before the first batch where the class or name of one was given."""
-        return self._gear.opt
+        return self.training.optimisers.opt
 
     @property
     def opt_name(self) -> str:
         """The name of the optimiser in force."""
-        return self._gear.name
+        return self.training.optimisers.name
 
     @property
     def opt_class(self) -> type[Optimiser] | None:
         """Its class, if it is an Optimiser."""
-        return self._gear.cls
+        return self.training.optimisers.cls
 
     @property
     def opt_kind(self) -> str:
@@ -384,12 +371,12 @@ class Run:
     @property
     def values(self) -> dict[str, float]:
         """The hyper-parameters in force, by name."""
-        return self._gear.values
+        return self.training.optimisers.values
 
     @property
     def params(self) -> list[Param]:
         """What is trained; empty before the first batch where the optimiser was given by name."""
-        return self._trained or self._gear.params
+        return self.training.params or self.training.optimisers.params
 
     def __repr__(self) -> str:
         name = f"{self.name!r}, " if self.name else ""
@@ -418,7 +405,7 @@ class Run:
         """
         with self._asking:
             cls = self._class_then("it has no dials")
-            given = checked(cls, hypers, self._gear.updates, self.params)
+            given = check_values(cls, hypers, self.training.optimisers.updates, self.params)
             request = Request(f"set({', '.join(given)})", lambda: self._turn(given))
             self._requests.append(request)
         self._serve_if_idle()
@@ -435,10 +422,10 @@ class Run:
             Dials to turn at once.
         """
         with self._asking:
-            cls = optimiser(opt)
+            cls = optimiser_class(opt)
             self._class_then("its parameters are not known, so none can take over")
-            given = checked(cls, hypers, params=self.params)
-            made = self._gear.prepare(cls)  # here, so that what its constructor raises reaches the caller
+            given = check_values(cls, hypers, params=self.params)
+            made = self.training.optimisers.prepare(cls)  # here, so that what its constructor raises reaches the caller
 
             def act() -> None:
                 try:
@@ -495,7 +482,7 @@ class Run:
         finally:
             self._waiting.pop()
         try:
-            with self._own_draws:
+            with self.training.using_rng:
                 if not self._busy:
                     self._serve()
                     self._notice()
@@ -508,12 +495,12 @@ class Run:
     def _turn(self, given: Mapping[str, Any]) -> None:
         self._notice()
         for name, new in given.items():
-            self._note(name, self._gear.turn(name, new), new)
+            self._note(name, self.training.optimisers.set_value(name, new), new)
 
     def _swap(self, cls: type[Optimiser], made: Optimiser | None = None) -> None:
         self._notice()
         old, before = self.opt_name, self.opt_class
-        self._gear.swap(cls, made)
+        self.training.optimisers.activate(cls, made)
         self._note("opt", old, self.opt_name, self.opt_class is not before)
 
     def _note(self, name: str, old: Any, new: Any, changed: bool = False) -> None:
@@ -521,13 +508,13 @@ class Run:
             event = Event(self.steps, name, old, new)
             if name == "opt":
                 event.cls = self.opt_class
-            self._record.events.append(event)
+            self.record.events.append(event)
             if self.log:
                 self.log.write(event=name, step=self.steps, old=old, new=new)
 
     def _notice(self) -> None:
         """Write down what was changed on the optimiser itself, past `set`."""
-        for name, old, new in self._gear.changed():
+        for name, old, new in self.training.optimisers.direct_changes():
             self._note(name, old, new)
 
     # -- stepping ------------------------------------------------------------------------------------------
@@ -536,42 +523,22 @@ class Run:
     def finished(self) -> bool:
         """Whether all epochs, or steps, are done."""
         if self.step_limit is not None:
-            return len(self._record.loss) >= self.step_limit
-        return self._record.epochs_done >= self.epochs  # type: ignore[no-any-return]
+            return len(self.record.loss) >= self.step_limit
+        return self.record.epochs_done >= self.epochs  # type: ignore[no-any-return]
 
     def _begin(self) -> None:
         """Before the first step."""
-        self._find_roots()
-        self._found = copies([], self._statistics)[1], generator_states(self._generators)
-        zero_grads(self._gear.opts)
-        self._at_start = generator_states(self._generators)
+        self._find_parts()
+        self._initial = self.training.values(), generator_states(self.training.generators)
+        self.training.optimisers.zero_grads()
         self._environment = environment()
 
-    def _take_generator(self) -> None:
-        """A generator of its own: whoever draws from the default one meanwhile does not change the run."""
-        if self._rng is None:
-            self._rng = np.random.default_rng(generators.as_generator().integers(1 << 63))
-            self._own_draws = generators.using(self._rng)
-
-    def _find_roots(self) -> None:
+    def _find_parts(self) -> None:
         """What changes in training beside the parameters: running statistics and generators."""
-        self._take_generator()
         roots = [self.loss] if self.model is None else [self.model, self.loss]
         if not isinstance(self.data, (list, tuple)):
             roots.append(self.data)
-        found = state(*roots)
-        self._statistics = [x for x in found if isinstance(x, np.ndarray)]
-        with self._own_draws:
-            found_generators = [generators.current(x) for x in found if isinstance(x, np.random.Generator)]
-            self._feed.generators = list({id(g): g for g in [*found_generators, generators.as_generator()]}.values())
-
-    @property
-    def _generators(self) -> list[np.random.Generator]:
-        return self._feed.generators
-
-    def _live(self) -> tuple[Kept, Kept, GeneratorStates]:
-        """What this run's state is while it is the active one."""
-        return *copies(self._trained, self._statistics), generator_states(self._generators)
+        self.training.find_parts(roots)
 
     def _look(self, l: Tracked) -> None:
         """At the first batch's loss: what is trained is what it depends on, unless the optimiser says so."""
@@ -579,19 +546,18 @@ class Run:
         if not found:
             raise TypeError("the loss reaches no parameter")
         self._try_options(float(l.value))
-        gear = self._gear
-        trained = gear.params or found
-        self._own(trained, self._found)
-        self._trained = trained
+        assert self._initial is not None
+        optimisers = self.training.optimisers
+        trained = optimisers.params or found
+        self._own(trained, self._initial)
+        self.training.params = trained
         if self.opt is None:
             zero_grads([], l)
-            gear.make(found)
-        self._closed = self._strict and gear.cls is not None and set(found) <= set(trained)
-        assert self._at_start is not None
-        weights, _ = copies(trained, [])
-        self._snapshots.put(
-            Snapshot(0, weights, self._found[0], self._at_start, gear.first_states(), gear.first_in_force, -1, [])
-        )
+            optimisers.build(found)
+        self._closed = self._strict and optimisers.cls is not None and set(found) <= set(trained)
+        values = self.training.values()._replace(buffers=self._initial[0].buffers)
+        states, active = optimisers.initial_states(), optimisers.initial_key
+        self.snapshots.add(Snapshot(0, values, self._initial[1], states, active, -1, []))
 
     def _try_options(self, loss: float) -> None:
         """Evaluate what the options name, before anything has changed: what is wrong shows here."""
@@ -603,8 +569,9 @@ class Run:
         """Validation loss and metrics."""
         loss = getattr(self.loss, "aside", self.loss)  # a cell's loss binds names
         functions = {**({} if self.valid is None else {"valid": loss}), **self.metrics}
+        cursor = self.training.cursor
         with self._guard.shield(False):
-            return evaluate(functions, self.valid, self._feed.last, self._generators) if functions else {}
+            return evaluate(functions, self.valid, cursor.last, cursor.generators) if functions else {}
 
     def _go(
         self, n: int = FOREVER, until: float = math.inf, callbacks: Sequence[Callable[..., Any]] = ()
@@ -615,7 +582,7 @@ class Run:
         while n > 0 and not (self._asked or self.finished):
             if self._waiting:
                 time.sleep(1e-4)  # a lock is not fair: without this, who waits might do so for long
-            with self._lock, self._own_draws:
+            with self._lock, self.training.using_rng:
                 self._serve()
                 self._go_on()
                 self._make_turns()
@@ -642,7 +609,7 @@ class Run:
 
     def _make_turns(self) -> None:
         """Make the turns of another run that are due."""
-        record = self._record
+        record = self.record
         if record.plan and record.planned < self.steps:
             record.planned = self.steps
             for event in record.plan.due(self.steps):
@@ -655,7 +622,7 @@ class Run:
 
     def _room(self) -> int:
         """Steps to the next turn of another run, or to the end."""
-        ends = (self.step_limit, self._record.plan.next_after(self.steps) if self._record.plan else None)
+        ends = (self.step_limit, self.record.plan.next_after(self.steps) if self.record.plan else None)
         return min((end - self.steps for end in ends if end is not None), default=FOREVER)
 
     def _stretch(self, n: int, until: float = math.inf, old: Record | None = None) -> None:
@@ -664,9 +631,9 @@ class Run:
         With an old record they are computed again, and what was checked then is taken over.  A step of a small
         model takes 50 µs: what is done beside it is done with that in mind.
         """
-        if self._at_start is None:
+        if self._initial is None and self.snapshots.start is None:
             self._begin()
-        record, feed, gear, shelf = self._record, self._feed, self._gear, self._snapshots
+        record, feed, gear, shelf = self.record, self.training.cursor, self.training.optimisers, self.snapshots
         closed, draws, clock = self._closed, self._draws, time.perf_counter
         look = self._look if shelf.start is None else None
         guard = self._guard
@@ -674,27 +641,27 @@ class Run:
         first = len(record.loss) + 1
         before = clock()
         for step in range(first, first + (1 if look else min(n, STRETCH))):
-            if gear.watched._turns != gear.turns:
+            if gear.watched._turns != gear.version:
                 self._notice()
             d = feed.next(guard)
             while d is END:
                 if self._end_epoch(old):
                     return
                 d = feed.next(guard)
-            statistics = [(a, a.copy()) for a in self._statistics] if self._statistics else []
+            buffers = Values([], [(a, a.copy()) for a in self.training.buffers])
             if draws:
                 draws.clear()  # what was drawn for the data is not drawn again
             refused = None
             try:
                 value = train_step(self.loss, d, gear.opts, step, guard, closed, look)
             except NotFinite as error:
-                put([], statistics)
+                buffers.restore()
                 record.refused.append(step)
                 value, refused = error.loss, error
             except BaseException:
-                put([], statistics)
+                buffers.restore()
                 restore_generators(draws)
-                feed.keep(d)
+                feed.push_back(d)
                 raise
             now = clock()
             self._seconds = seconds = self._seconds + now - before
@@ -702,7 +669,8 @@ class Run:
             record.loss.append(value)
             record.rows.append(count_rows(d))
             record.seconds.append(seconds)
-            feed.place = place = feed.place + 1
+            feed.position = place = feed.position + 1
+            self.training.step = step
             if self.log:
                 self.log.write(step=step, loss=value, seconds=seconds)
             if refused is not None:
@@ -718,8 +686,8 @@ class Run:
                 self._seconds += clock() - now
                 record.seconds[-1] = self._seconds
                 until = now  # that was the last of the epoch
-            if step % shelf.every == 0 and old is None:
-                shelf.put(back.snapshot(self))
+            if step % shelf.stride == 0 and old is None:
+                shelf.add(self.training.capture())
                 before = clock()
             if now >= until or self._asked or self._requests or self._waiting or guard.presses:
                 return
@@ -729,18 +697,18 @@ class Run:
         names = self._names()
         error.name = names.get(id(error.parameter))
         error.largest_name = names.get(id(error.largest))
-        losses = self._record.loss
+        losses = self.record.loss
         error.last_loss = next((l for l in reversed(losses) if math.isfinite(l)), math.nan)
 
     def _end_epoch(self, old: Record | None = None) -> bool:
         """Validate, and turn to the next epoch; whether the run has come to its end."""
-        record = self._record
-        if not self._feed.place:
+        record = self.record
+        if not self.training.cursor.position:
             again = ": a generator can be gone through once; pass a list, batches(...), or a function"
             raise ValueError("the data gave no batch" + again * (self.epoch > 1))
         checks = self._evaluate() if old is None else old.checks_at(self.steps)
         # an error in validation leaves the epoch unended: the next step validates once more
-        self._feed.close()
+        self.training.cursor.end_epoch()
         record.end_epoch(checks)
         if old is not None:
             return self.finished
@@ -754,9 +722,9 @@ class Run:
 
     def _judge(self) -> None:
         """Keep the best weights, and see whether it is enough."""
-        record, best = self._record, self._record.best
+        record, best = self.record, self.record.best
         if record.stepwise or (best is not None and best.step == self.steps):
-            now = self.steps, copies(self._trained, self._statistics)
+            now = self.steps, self.training.values()
             if best is not None and best.step == self.steps:
                 self._best = self._behind if record.stepwise else now
             self._behind = now
@@ -782,23 +750,23 @@ class Run:
                 raise RuntimeError(
                     "the loss, the metrics and until cannot put weights back: a batch is being worked on"
                 )
-            record, best = self._record, self._record.best
+            record, best = self.record, self.record.best
             wanted = self.until is not None or self.patience is not None
-            if not wanted or best is None or self._apart is not None or best.step == self.steps:
+            if not wanted or best is None or self.training.last is not None or best.step == self.steps:
                 return
             # an epoch's weights are those at its end; a loss without a batch belongs to those before its step
             step = best.step - record.stepwise
             if self._best is None or self._best[0] != step:
                 with self._working():
                     self._best = step, back.kept_after(self, step, record)
-            back.show(self, self._best[1])
+            self.training.show(self._best[1])
             record.kept = step
 
     def _go_on(self) -> None:
         """Take up the last step's state, where the best epoch's was put in its place."""
-        if self._apart is not None:
-            put(*self._apart)
-            self._apart = self._record.kept = None
+        if self.training.last is not None:
+            self.training.show_last()
+            self.record.kept = None
 
     def put_back(self, step: int) -> None:
         """Put the weights and running statistics back as they were after a step; all else goes on from here.
@@ -817,14 +785,14 @@ class Run:
         """
         with back.unless_it_fails(self, "put back", lambda: self._check_step("put_back", step)):
             self._go_on()
-            self._put_back(int(step), self._record)
+            self._put_back(int(step), self.record)
 
     def _put_back(self, step: int, record: Record) -> None:
         if step == self.steps:
             return
         best = self._best
-        put(*(best[1] if best is not None and best[0] == step else back.kept_after(self, step, record)))
-        self._record.put_back.append((self.steps, step))
+        (best[1] if best is not None and best[0] == step else back.kept_after(self, step, record)).restore()
+        self.record.put_back.append((self.steps, step))
 
     def step(self, n: int = 1) -> float | None:
         """Take n steps, or as many as are left, or as are taken before `pause`, `stop` or an interrupt.
@@ -857,7 +825,7 @@ class Run:
         with self._between(), _ownership:
             if self._moves:
                 raise RuntimeError("this run is being driven already")
-            self._take_generator()
+            self.training.own_rng()
             self._own(self.params)
             self._moves = True
             self._stood = self.state
@@ -901,14 +869,14 @@ class Run:
     def _working(self) -> Iterator[None]:
         """Around what brings the run to another of its states: the weights are its own for the time."""
         with _ownership:
-            self._own(self._trained)
+            self._own(self.training.params)
             works, self._works = self._works, True
         try:
             yield
         finally:
             self._works = works
 
-    def _own(self, params: list[Param], found: tuple[Kept, GeneratorStates] = ([], [])) -> None:
+    def _own(self, params: list[Param], found: tuple[Values, GeneratorStates] | None = None) -> None:
         """Weights belong to one active run: another one over them is parked, and this one gets its own back."""
         with _ownership:
             others = {
@@ -921,12 +889,8 @@ class Run:
                         "parameters. Pause or stop that one first"
                     )
             for other in others.values():
-                other._park(*found)
-            if self._parked is not None:
-                weights, statistics, generators = self._parked
-                put(weights, statistics)
-                restore_generators(generators)
-                self._parked = None
+                other.training.park(found)
+            self.training.unpark()
             for p in params:
                 p.owner = weakref.ref(self)
 
@@ -942,17 +906,6 @@ class Run:
             if self._moves or self.state == "running":
                 raise RuntimeError(f"{self!r} is being trained: its weights are in its parameters already")
             self._own(self.params)
-
-    def _park(self, statistics: Kept, generators: GeneratorStates) -> None:
-        """Keep the own state.  Where who takes over has touched some of it already, what it was before is given."""
-        if self._parked is None:
-            weights, mine, states = self._live()
-            before = {id(x): kept for x, kept in [*statistics, *generators]}
-            self._parked = (
-                weights,
-                [(a, before.get(id(a), kept)) for a, kept in mine],
-                [(g, before.get(id(g), kept)) for g, kept in states],
-            )
 
     def train(self, *, cb: Any = None) -> None:
         """Run to the end, until `pause` or `stop`, or until an interrupt.
@@ -985,14 +938,14 @@ class Run:
 
     def wait(self) -> None:
         """Train to the end in the calling cell, taking over from whatever drives the run."""
-        if self._driver is not None:
-            self._driver.wait()
+        if self.driver is not None:
+            self.driver.wait()
         else:
             self.train()
 
     def __await__(self) -> Generator[Any, None, None]:
         """Train to the end, with the event loop free for others."""
-        return (self._alone() if self._driver is None else self._driver.join()).__await__()
+        return (self._alone() if self.driver is None else self.driver.join()).__await__()
 
     async def _alone(self) -> None:
         import asyncio  # which takes longer to load than all the rest here
@@ -1039,14 +992,14 @@ class Run:
             self.log.write(rewind=int(step))
 
     def _rewind(self, step: int, left: Line) -> None:
-        back.again(self, self._snapshots.before(step), left.record, step)
-        self._snapshots.cut(step)
+        back.again(self, self.snapshots.latest_at(step), left.record, step)
+        self.snapshots.drop_after(step)
         self._behind = None
         if self._best is not None and self._best[0] > step:
             self._best = None
         if step == left.now.step and left.shown is not None:
-            self._record.kept = left.record.kept
-            back.show(self, left.shown)
+            self.record.kept = left.record.kept
+            self.training.show(left.shown)
         if step < left.now.step or left.record.changed_at(step):
             self._abandoned.leave(left, step)
 
@@ -1068,7 +1021,7 @@ class Run:
         with back.unless_it_fails(self, "undo", check) as here:
             assert self._abandoned.last is not None
             line, parted = self._abandoned.last
-            self._snapshots.cut(parted)
+            self.snapshots.drop_after(parted)
             back.take_up(self, line)
             self._abandoned.exchange(here)
         if self.state != "running":
@@ -1087,14 +1040,14 @@ class Run:
             If the run has not taken a step, or cannot be repeated.
         """
         with back.unless_it_fails(self, "restart") as left:
-            cls, settings = self.opt_class, self._gear.settings
+            cls, settings = self.opt_class, self.training.optimisers.settings
             if self.steps:
                 self._rewind(0, left)
-            self._record.plan = Turns()  # from here on it is steered by hand
+            self.record.plan = Turns()  # from here on it is steered by hand
             if cls is not None:
                 if self.opt_class is not cls:
                     self._swap(cls)
-                now = self._gear.settings
+                now = self.training.optimisers.settings
                 self._turn({name: value for name, value in settings.items() if value != now[name]})
         if self.state != "running":
             self.state = "paused"
@@ -1111,11 +1064,11 @@ class Run:
 
         This run is parked with its own, which come back when it goes on.
         """
-        start = self._snapshots.start
+        start = self.snapshots.start
         if start is not None:
-            self._own(self._trained)
-            self._park([], [])
-            start.restore_arrays()
+            self._own(self.training.params)
+            self.training.park()
+            start.values.restore()
 
     def replay(self) -> None:
         """Go through the whole run again, from the start, with its recorded turns; ends in the same bits.
@@ -1138,14 +1091,14 @@ class Run:
         if changed:
             warnings.warn("replay may differ in the last bits: " + "; ".join(changed), stacklevel=2)
         with back.unless_it_fails(self, "replay") as before:
-            record, start = before.record, self._snapshots.start
+            record, start = before.record, self.snapshots.start
             assert start is not None
             back.again(self, start, record, len(record.loss))
             back.redo(self, record, len(record.loss))
             if not back.other_numerics(self):
                 back.same_bits(self, before.now)
-            self._record = record
-            back.show(self, before.shown)
+            self.record = record
+            self.training.show(before.shown)
 
     def branch(
         self,
@@ -1180,7 +1133,7 @@ class Run:
             new = Run(
                 self.loss,
                 self.data,
-                self._gear.another(self._trained),
+                self.training.optimisers.fresh_copy(self.training.params),
                 epochs=epochs,
                 steps=steps,
                 valid=self.valid,
@@ -1192,19 +1145,19 @@ class Run:
                 strict=self._strict,
             )
             new.parent, new.parted, new.source = self, self.steps, self.source
-            new._rng, new._own_draws = self._rng, generators.using(self._rng)
-            new._closed, new._trained, new._statistics = self._closed, self._trained, self._statistics
-            new._feed.generators = self._generators
-            new._at_start, new._environment = self._at_start, self._environment
-            new._snapshots = self._snapshots.copy()
+            new.training.use_rng(self.training.rng)
+            new.training.params, new.training.buffers = self.training.params, self.training.buffers
+            new.training.cursor.generators = self.training.generators
+            new._closed, new._initial, new._environment = self._closed, self._initial, self._environment
+            new.snapshots = self.snapshots.copy()
             new._best, new._seconds = self._best, self._seconds
-            here = back.snapshot(self)
-            new._record = self._record.copy(self.steps, here=True)
-            back.restore(new, here)
-            new._parked = here.weights, here.statistics, here.generators
+            here = self.training.capture()
+            new.record = self.record.copy(self.steps, here=True)
+            new.training.restore(here)
+            new.training.parked = here.values, here.generators
             new.state = "paused"
             if mine.shown is not None:
-                put(*mine.shown)
+                mine.shown.restore()
             if opt is not None:
                 new.swap(opt, **hypers)
             elif hypers:
@@ -1228,14 +1181,14 @@ class Run:
         ValueError
             If the last step was not refused.
         """
-        record = self._record
+        record = self.record
         if not record.refused or record.refused[-1] != self.steps:
             raise ValueError("there is nothing to recover from: the last step went well")
         if not hypers and "η" in self.values:
             hypers = {"η": self.values["η"] / 10}
         refused = set(record.refused)
         good = [s for s in range(max(1, self.steps - RECENT), self.steps) if s not in refused]
-        if good and self._feed.repeatable:
+        if good and self.training.cursor.repeatable:
             best = min(good, key=lambda s: record.loss[s - 1])
             if self.steps - 1 in refused or record.loss[good[-1] - 1] > GROWN * record.loss[best - 1]:
                 with suppress(NotRepeated):  # then it stays where it is, which is as good as can be had
@@ -1253,7 +1206,8 @@ class Run:
             From the parameter's place in the model to a copy of its value.
         """
         with self._between():
-            weights = self._parked[0] if self._parked else copies(self.params, [])[0]
+            parked = self.training.parked
+            weights = parked[0].params if parked else [(p, p.value.copy()) for p in self.params]
             names = self._names()
             return {names.get(id(p), str(i)): value.copy() for i, (p, value) in enumerate(weights)}
 
@@ -1330,20 +1284,19 @@ class Run:
         start: Snapshot,
         now: Snapshot,
         state: str,
-        shown: tuple[Kept, Kept] | None = None,
+        shown: Values | None = None,
     ) -> None:
         """Become a run that was saved."""
         self._own(params)
-        self._trained = params
+        self.training.params = params
         record.complete()
-        self._record = record
+        self.record = record
         self._seconds = self.seconds
-        self._at_start = start.generators
-        self._snapshots.put(start)
-        with self._own_draws:
-            back.restore(self, now)
-            back.show(self, shown)
-        self._closed = self._strict and self._gear.cls is not None
+        self.snapshots.add(start)
+        with self.training.using_rng:
+            self.training.restore(now)
+            self.training.show(shown)
+        self._closed = self._strict and self.training.optimisers.cls is not None
         self.state = state
 
     def as_code(self, module: str = "experiment", path: Any = "run.npz") -> str:

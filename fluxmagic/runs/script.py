@@ -51,7 +51,7 @@ def as_code(run: Run, module: str, path: Any) -> str:
     """A script that does again what was done by hand; see `Run.as_code`."""
     if not all(part.isidentifier() and not iskeyword(part) for part in module.split(".")):
         raise ValueError(f"module is the name of a module, as import takes it, not {module!r}")
-    record = run._record
+    record = run.record
     turns = len(record.events)
     own = own_schedules(record)
     used: set[str] = set()
@@ -107,7 +107,7 @@ def as_code(run: Run, module: str, path: Any) -> str:
 def _part(run: Run) -> list[str]:
     """The places of the parameters that the run trains; empty where those are all that its model or loss has."""
     names = run._names()
-    trained = {id(p) for p in run._trained}
+    trained = {id(p) for p in run.training.params}
     return sorted(names[i] for i in trained) if trained < names.keys() else []
 
 

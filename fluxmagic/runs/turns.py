@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fluxmagic.optimise.optimiser import Optimiser
-from fluxmagic.runs.gear import checked, optimiser
+from fluxmagic.runs.optimisers import check_values, optimiser_class
 from fluxmagic.runs.record import Event
 
 __all__ = ["Turns"]
@@ -49,9 +49,9 @@ class Turns(tuple[Event, ...]):
                 if cls is None:
                     raise TypeError("the optimiser has no dials")
                 if e.name == "opt":
-                    cls = e.cls or optimiser(e.new)
+                    cls = e.cls or optimiser_class(e.new)
                 else:
-                    checked(cls, {e.name: e.new})
+                    check_values(cls, {e.name: e.new})
             except (TypeError, ValueError) as error:
                 raise type(error)(f"turns: {e.name} → {e.new} after step {e.step}: {error}") from None
 

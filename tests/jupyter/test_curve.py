@@ -384,7 +384,7 @@ def test_a_loss_of_any_size_is_drawn(losses, log):
 @pytest.mark.parametrize("name", ["$x", "a$b$c", "$\\frac{$", "_x", "a\nb", "\ud800", "\0", "n" * 1000])
 def test_names_are_plain_text_in_pictures(name):
     run = recorded(1.0, 2.0, name=name, metrics={name: lambda x: 1.0})
-    run._record.events.append(Event(1, name, name, "$\\frac"))
+    run.record.events.append(Event(1, name, name, "$\\frac"))
     curve = Curve(run)
     curve.frame()
     assert curve.picture()[:4] == b"\x89PNG"

@@ -665,7 +665,7 @@ def test_a_panel_cell_that_is_run_again_frees_the_panel_that_it_showed_before(ke
         cell = kernel.start(code)
         kernel.end(cell)
     kernel.until(lambda: len(set(kernel.widgets) - kernel.closed) == once)
-    assert kernel.value("first.state, first._driver") == ("paused", None)
+    assert kernel.value("first.state, first.driver") == ("paused", None)
     kernel.end(kernel.start("p"))  # elsewhere
     kernel.end(kernel.start(code))  # what the other cell shows is not closed
     assert len(set(kernel.widgets) - kernel.closed) == 2 * once

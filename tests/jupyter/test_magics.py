@@ -132,7 +132,7 @@ def test_what_the_loss_does_not_name_is_not_the_runs(shell, body):
     shell(f"%%train x in list(X) --valid X --opt SGD\n{body}")
     before = shell["other"].random()
     shell["run"].rewind(3)
-    assert shell["run"]._statistics == []
+    assert shell["run"].training.buffers == []
     assert shell["other"].random() != before
 
 
@@ -822,9 +822,9 @@ def test_an_interrupt_puts_the_best_epoch_s_weights_back(shell):
     code += f"if n == 8: import signal; signal.raise_signal(2)\nn*1.0 + 0*{LOSS}"
     assert isinstance(shell.fails(code), KeyboardInterrupt)
     run = shell["run"]
-    assert (run.steps, run.state, run.best.step, run._record.kept) == (8, "paused", 3, 3)
+    assert (run.steps, run.state, run.best.step, run.record.kept) == (8, "paused", 3, 3)
     run.step()
-    assert run._record.kept is None
+    assert run.record.kept is None
 
 
 def test_a_cell_keeps_no_graph_alive(shell):

@@ -278,7 +278,7 @@ def test_a_move_on_another_thread_while_the_value_is_shown_is_kept():
 def test_what_a_board_says_of_names_is_text_and_no_markup():
     run = quadratic(SGD([param(np.ones(3))], lambda n: 0.1), name="<b>run</b>")
     run.set(η=0.2)
-    run._record.events[-1] = run._record.events[-1]._replace(name="<b>η</b>")  # as a file may have had it
+    run.record.events[-1] = run.record.events[-1]._replace(name="<b>η</b>")  # as a file may have had it
     board = Board(run)
     assert off(board).startswith("&lt;b&gt;η&lt;/b&gt;")
     assert not any("<b>" in str(getattr(x, "value", "")) for x in board._widgets(board.box) if isinstance(x, w.HTML))
@@ -675,7 +675,7 @@ def test_in_a_panel_a_branch_takes_the_runs_place(namespace, monkeypatch):
         assert panel.run is panel._view.run is namespace["run_b"]
         assert (run.state, panel.run.state) == ("paused", "running")
         assert [d.n for d in panel._view.before] == [run.steps]  # its curve, in grey
-        assert (run._driver, panel.run._driver) == (None, panel)
+        assert (run.driver, panel.run.driver) == (None, panel)
         board._buttons["Pause"].click()
         await until(lambda: panel.run.state == "paused")
         board._branch.click()

@@ -31,7 +31,7 @@ def network(opt: Any = "ADAM", data: Any = None, *, rng: Any = None, **options: 
 
 def arrays(run: Run) -> list[bytes]:
     """The bits of weights and running statistics."""
-    return [p.data.tobytes() for p in run.params] + [a.tobytes() for a in run._statistics]
+    return [p.data.tobytes() for p in run.params] + [a.tobytes() for a in run.training.buffers]
 
 
 def everything(run: Run) -> SimpleNamespace:
@@ -43,9 +43,12 @@ def everything(run: Run) -> SimpleNamespace:
         events=run.events,
         epoch=run.epoch,
         values=run.values,
-        generators=[str(g.bit_generator.state) for g in run._generators],
-        opts={k: (s.state["n"], s.state["numbers"], _bits(s.state["arrays"])) for k, s in run._gear.states().items()},
-        place=run._feed.position[0],
+        generators=[str(g.bit_generator.state) for g in run.training.generators],
+        opts={
+            k: (s.state["n"], s.state["numbers"], _bits(s.state["arrays"]))
+            for k, s in run.training.optimisers.states().items()
+        },
+        place=run.training.cursor.tell()[0],
     )
 
 

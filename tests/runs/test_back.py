@@ -18,7 +18,7 @@ import fluxmagic
 from fluxmagic import SGD, Momentum, NotFinite, Run, batches, param
 from fluxmagic.optimise import exponential
 from fluxmagic.runs import NotRepeated, back, environment
-from fluxmagic.runs.snapshot import Shelf
+from fluxmagic.runs.snapshots import SnapshotStore
 from tests.runs.problems import X, Y, arrays, everything, line, network
 
 
@@ -198,7 +198,7 @@ def test_an_error_in_a_replay_puts_everything_back():
     before = everything(run)
     loss = run.loss
     run.loss = lambda x, y: 1 / 0 if run.steps == 7 else loss(x, y)
-    run._snapshots.others.clear()
+    run.snapshots.others.clear()
     for act in (run.replay, lambda: run.rewind(11)):
         with pytest.raises(ZeroDivisionError):
             act()
@@ -241,12 +241,12 @@ def test_refused_steps_are_refused_again():
     for _ in range(8):
         with suppress(NotFinite):
             run.step()
-    assert (run.steps, run.finished, run._record.refused) == (5, True, [2, 4])
+    assert (run.steps, run.finished, run.record.refused) == (5, True, [2, 4])
     before = everything(run)
     run.replay()
     assert everything(run) == before
     run.rewind(3)
-    assert run._record.refused == [2]
+    assert run.record.refused == [2]
 
 
 # -- branches ----------------------------------------------------------------------------------------------------------
@@ -512,7 +512,7 @@ run, _ = network(data=lambda: [(x, y)] * 20, epochs=10**6, valid=(x, y), snapsho
 run.step(1000)
 before = memory()
 run.step(20_000)
-print(memory() - before, sum(s.nbytes for s in run._snapshots.others))
+print(memory() - before, sum(s.nbytes for s in run.snapshots.others))
 """
 
 
@@ -527,12 +527,12 @@ def test_twenty_thousand_steps_take_less_than_five_megabytes_beside_the_snapshot
 def test_the_shelf_keeps_the_start_and_thins_out_the_rest():
     run, _ = line(data=lambda: [1.0] * 3000)
     run.train()
-    shelf = run._snapshots
+    shelf = run.snapshots
     steps = [s.step for s in shelf]
     assert steps[0] == 0
-    assert len(steps) <= Shelf.most + 1
-    assert set(np.diff(steps)) == {shelf.every}
-    assert 3000 - steps[-1] < shelf.every
+    assert len(steps) <= SnapshotStore.max_count + 1
+    assert set(np.diff(steps)) == {shelf.stride}
+    assert 3000 - steps[-1] < shelf.stride
     run.replay()
     assert [s.step for s in shelf] == steps
 
@@ -543,7 +543,7 @@ def test_a_rewind_within_a_long_run_computes_no_more_than_lies_between_two_snaps
     calls, loss = [], run.loss
     run.loss = lambda x: calls.append(1) or loss(x)
     run.rewind(2000)
-    assert len(calls) < run._snapshots.every
+    assert len(calls) < run.snapshots.stride
 
 
 def test_dropping_a_run_frees_it():

@@ -105,7 +105,7 @@ def test_best_weights_that_were_put_back_are_kept_in_the_file(tmp_path):
     W.data = 9.0
     loaded = Run.load(tmp_path / "a", run.loss, run.data, [W])
     assert float(W) == best
-    assert (loaded.state, loaded._record.put_back) == ("stopped", run._record.put_back)
+    assert (loaded.state, loaded.record.put_back) == ("stopped", run.record.put_back)
     loaded.replay()
 
 
@@ -162,11 +162,11 @@ def test_an_optimiser_that_is_not_there_is_named(tmp_path):
 def test_data_that_is_shorter_than_it_was_changes_nothing(saved):
     run, m, path = saved
     before = spoil(m)
-    generators = [str(g.bit_generator.state) for g in run._generators]
+    generators = [str(g.bit_generator.state) for g in run.training.generators]
     with pytest.raises(ArchiveError, match="come to an end before batch 2"):
         Run.load(path, run.loss, batches(X[:3], Y[:3], 5), params(m))
     assert untouched(m, before)
-    assert [str(g.bit_generator.state) for g in run._generators] == generators
+    assert [str(g.bit_generator.state) for g in run.training.generators] == generators
 
 
 def test_what_cannot_be_saved_says_so(tmp_path):

@@ -242,7 +242,7 @@ def test_a_generator_s_position_stays_within_its_state(tmp_path, kind):
     loaded = Run.load(path, run.loss, run.data, [W])
     loaded.step(3)
     assert W.data.tobytes() == bits
-    i = next(i for i, g in enumerate(run._generators) if g is rng)
+    i = next(i for i, g in enumerate(run.training.generators) if g is rng)
     for k, value in (("pos", 625), ("pos", -1), ("buffer_pos", 5), ("uinteger", 1 << 40)):
 
         def change(meta, content, raw, k=k, value=value):

@@ -105,7 +105,7 @@ def test_a_file_is_written_in_a_few_megabytes(tmp_path):
     n = 50_000
     run, _ = line(data=lambda: iter([1.0] * 2))
     run.step()
-    record = run._record
+    record = run.record
     record.loss.extend(np.zeros(n - 1))
     record.rows.extend([1] * (n - 1))
     record.seconds.extend(np.zeros(n - 1))

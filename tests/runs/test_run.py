@@ -528,7 +528,7 @@ def test_an_optimiser_comes_back_with_its_own_state_and_values(steps):
     run.set(η=0.02)
     run.swap("SGD", η=0.3)
     run.step(2)
-    first = run._gear._shelf["Momentum"]
+    first = run.training.optimisers._by_key["Momentum"]
     velocity = first.state_dict()["arrays"]["v"][0]
     run.swap(Momentum)
     assert run.values["ρ"] == 0.5
@@ -622,11 +622,11 @@ def test_history_can_be_read_while_the_run_goes_on():
 def test_a_row_costs_a_few_bytes_and_history_is_there_at_a_million_rows():
     run, _ = line(data=lambda: iter([1.0] * 2))
     run.step()
-    record = run._record
+    record = run.record
     record.loss.extend(np.zeros(10**6 - 1))
     record.seconds.extend(np.zeros(10**6 - 1))
     assert record.loss.itemsize + record.seconds.itemsize == 16
-    run._record.events += [Event(i, "η", 0.1, 0.1 + i) for i in range(0, 10**6, 10**5)]
+    run.record.events += [Event(i, "η", 0.1, 0.1 + i) for i in range(0, 10**6, 10**5)]
     h = run.history
     assert {len(h[k]) for k in h} == {10**6}
     assert h["η"][-1] == 0.1 + 9 * 10**5

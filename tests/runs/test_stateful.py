@@ -90,9 +90,9 @@ class Steering(RuleBasedStateMachine):
     @rule(i=st.integers(0, 5), data=st.data())
     def rewind(self, i, data):
         run = self.runs[i % len(self.runs)]
-        if run._snapshots.start is not None:
+        if run.snapshots.start is not None:
             step = data.draw(st.integers(0, run.steps))
-            end, kept = run.steps, run._record.kept
+            end, kept = run.steps, run.record.kept
             before = self.look(run)
             run.rewind(step)
             if step < end or before[1].events != run.events:
@@ -120,21 +120,21 @@ class Steering(RuleBasedStateMachine):
     @rule(i=st.integers(0, 5))
     def restart(self, i):
         run = self.runs[i % len(self.runs)]
-        if run._snapshots.start is not None:
-            before, dials = self.look(run), (run.opt_name, run._gear.settings)
+        if run.snapshots.start is not None:
+            before, dials = self.look(run), (run.opt_name, run.training.optimisers.settings)
             run.restart()
             if len(before[0]) > 1:
                 self.left[id(run)] = before
             del self.was[id(run)][1:]
             assert arrays(run) == self.was[id(run)][0]
-            assert (run.opt_name, run._gear.settings) == dials
+            assert (run.opt_name, run.training.optimisers.settings) == dials
 
     @rule(i=st.integers(0, 5))
     def take(self, i):
         run = self.runs[i % len(self.runs)]
         run.take()
         if run.params:
-            kept = run._record.kept
+            kept = run.record.kept
             assert arrays(run) == self.was[id(run)][-1 if kept is None else kept]
 
     @rule(i=st.integers(0, 5))
@@ -150,7 +150,7 @@ class Steering(RuleBasedStateMachine):
     @rule(i=st.integers(0, 5))
     def reload(self, i):
         run = self.runs[i % len(self.runs)]
-        if run._snapshots.start is not None:
+        if run.snapshots.start is not None:
             was, seen = self.look(run)
             with tempfile.TemporaryDirectory() as folder:
                 run.save(f"{folder}/run.npz")
@@ -166,7 +166,7 @@ class Steering(RuleBasedStateMachine):
     @rule(i=st.integers(0, 5))
     def branch(self, i):
         run = self.runs[i % len(self.runs)]
-        if run._snapshots.start is not None:
+        if run.snapshots.start is not None:
             new = run.branch(f"b{len(self.runs)}")
             self.left.pop(id(new), None)
             self.runs.append(new)
@@ -175,7 +175,7 @@ class Steering(RuleBasedStateMachine):
     @rule(i=st.integers(0, 5))
     def replay(self, i):
         run = self.runs[i % len(self.runs)]
-        if run._snapshots.start is not None:
+        if run.snapshots.start is not None:
             before = self.look(run)[1].arrays
             columns = everything(run).columns
             run.replay()

@@ -53,7 +53,7 @@ def test_a_loss_without_a_batch_is_computed_so_many_times_and_every_step_is_an_e
     assert h["epoch"].tolist() == list(range(1, 11))
     assert run.epoch_losses.tolist() == h["loss"].tolist()
     assert run.best == ("loss", h["loss"][-1], 10, 10)
-    assert run._record.epochs == [0]
+    assert run.record.epochs == [0]
     run.replay()
     run.rewind(4)
     run.set(η=0.01)

@@ -141,7 +141,7 @@ def test_weights_are_not_taken_from_a_run_that_is_being_rewound():
     run.step(4)
     branch = run.branch("b")
     run.take()
-    run._snapshots.others.clear()
+    run.snapshots.others.clear()
     inside, tried = threading.Event(), threading.Event()
     loss = run.loss
 

@@ -71,11 +71,11 @@ def test_an_undo_that_fails_changes_nothing():
     run.rewind(3)
     before = everything(run)
     broken = [True]
-    run._feed.data, data = (lambda: [] if broken.pop() else data), run._feed.data
+    run.training.cursor.data, data = (lambda: [] if broken.pop() else data), run.training.cursor.data
     broken += [False, True]
     with pytest.raises(ValueError, match="the data has come to an end"):
         run.undo()
-    run._feed.data = data
+    run.training.cursor.data = data
     assert everything(run) == before
     run.undo()
     assert run.steps == 7

@@ -1,0 +1,154 @@
+"""A cursor over the batches of a run: it goes through data epoch by epoch, and comes back to a position.
+
+It draws the order of the data from generators, whose states it notes at the start of each epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from typing import Any, cast
+
+import numpy as np
+
+from fluxmagic.optimise.interrupts import InterruptGuard
+
+__all__ = ["END", "DataCursor", "GeneratorStates", "generator_states", "restore_generators"]
+
+END = object()
+"""What follows the last batch of an epoch."""
+
+GeneratorStates = list[tuple[np.random.Generator, Any]]
+
+
+def generator_states(generators: Iterable[np.random.Generator]) -> GeneratorStates:
+    """Give generators with their present states."""
+    return [(g, g.bit_generator.state) for g in generators]
+
+
+def restore_generators(states: GeneratorStates) -> None:
+    """Set generators to noted states."""
+    for g, state in states:
+        g.bit_generator.state = state
+
+
+class DataCursor:
+    """Give batches in order.
+
+    Parameters
+    ----------
+    data : iterable, or function without arguments, or None
+        It is iterated afresh every epoch; a function is called first.  None gives empty batches without end.
+
+    Attributes
+    ----------
+    position : int
+        Batches of this epoch that the run has finished.
+    last : object
+        The latest batch; None before the first.
+    length : int or None
+        Batches in an epoch, where the data has a `len`.
+    generators : list of Generator
+        The order of the data may be drawn from them.
+    """
+
+    def __init__(self, data: Any) -> None:
+        if data is not None and not callable(data) and not _is_iterable(data):
+            raise TypeError(f"data gives batches when iterated over, and a {type(data).__name__} does not")
+        self.data = data
+        self.generators: list[np.random.Generator] = []
+        self.position = 0
+        self.length: int | None = None
+        self.last: Any = None
+        self._epoch_start: GeneratorStates = []
+        self._batches: Iterator[Any] | None = None
+        self._pushed_back: tuple[Any] | None = None
+        self._raised = False
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the data can be iterated a second time."""
+        return not isinstance(self.data, Iterator)
+
+    def tell(self) -> tuple[int, GeneratorStates]:
+        """Give what `seek` takes: the position, -1 before an epoch; the generators at the epoch's start."""
+        return (-1 if self._batches is None else self.position), self._epoch_start
+
+    def next(self, guard: InterruptGuard) -> Any:
+        """Give the next batch, or `END`.  The caller adds 1 to `position` when it has finished the batch."""
+        if self._pushed_back is not None:
+            (d,), self._pushed_back = self._pushed_back, None
+        else:
+            if self._batches is None or self._raised:
+                self._begin_epoch()
+            self._raised = True
+            guard.shielded = False  # the data is the user's
+            try:
+                d = next(cast("Iterator[Any]", self._batches), END)
+            finally:
+                guard.shielded = True
+            self._raised = False
+        if d is END:
+            return END
+        if self.position == self.length:
+            self.push_back(d)
+            raise ValueError(
+                f"the data says that it has {self.length} batches (its len), and gives more: an epoch would leave "
+                "them out. Make its len right, or pass a function that returns iter(data)"
+            )
+        self.last = d
+        return d
+
+    def _begin_epoch(self) -> None:
+        """Begin an epoch.  After an error of the data begin it again: a generator that raised only ends."""
+        now = generator_states(self.generators)
+        if self._batches is None:
+            self._open()
+            self._epoch_start = now
+        elif self.repeatable:
+            self.seek(self.position, self._epoch_start)
+            restore_generators(now)
+
+    def push_back(self, d: Any) -> None:
+        """Give this batch again at the next call of `next`."""
+        self._pushed_back = (d,)
+
+    def end_epoch(self) -> None:
+        """Let the next batch begin a new epoch."""
+        self._batches, self._pushed_back, self._raised, self.position = None, None, False, 0
+
+    def seek(self, position: int, epoch_start: GeneratorStates) -> None:
+        """Go to a position that `tell` gave.
+
+        Raises
+        ------
+        ValueError
+            If the data ends before that position.
+        """
+        self.end_epoch()
+        self._epoch_start = epoch_start
+        if position < 0:
+            return
+        restore_generators(epoch_start)
+        self._open()
+        for _ in range(position if self.data is not None else 0):
+            d = next(cast("Iterator[Any]", self._batches), END)
+            if d is END:
+                raise ValueError(f"the data has come to an end before batch {position}, which the run has been at")
+            self.last = d
+        self.position = position
+
+    def _open(self) -> None:
+        source: Any = repeat(()) if self.data is None else self.data() if callable(self.data) else self.data
+        self.length = len(source) if hasattr(source, "__len__") else None
+        self._batches = iter(source) if self.length is None or hasattr(source, "__iter__") else _by_index(source)
+        self.position = 0
+
+
+def _by_index(source: Sequence[Any]) -> Iterator[Any]:
+    """Iterate over data with items, a len and no `__iter__`, which need not raise IndexError at its end."""
+    return (source[i] for i in range(len(source)))
+
+
+def _is_iterable(data: Any) -> bool:
+    return isinstance(data, Iterable) or (hasattr(data, "__getitem__") and hasattr(data, "__len__"))

@@ -1,0 +1,276 @@
+"""The optimisers of a run: the active one, earlier ones, and specifications of those that are not built yet.
+
+A run changes them between two steps only.  A user's change of the optimiser itself shows in `direct_changes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fluxmagic.optimise.inputs import as_optimisers
+from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
+from fluxmagic.tracker import Param
+
+__all__ = ["OptimiserSet", "OptimiserState", "check_values", "optimiser_class"]
+
+
+class OptimiserState(NamedTuple):
+    """What an optimiser needs to go on: its class, its `state_dict`, its schedules."""
+
+    cls: type[Optimiser]
+    state: dict[str, Any]
+    schedules: dict[str, Callable[[int], float]]
+
+
+class Spec(NamedTuple):
+    """An optimiser that is not built yet: its parameters are not known."""
+
+    cls: type[Optimiser]
+    settings: dict[str, Any]
+
+
+def optimiser_class(opt: str | type[Optimiser]) -> type[Optimiser]:
+    """Give the optimiser class of a name."""
+    cls = OPTIMISERS.get(opt) if isinstance(opt, str) else opt
+    if not (isinstance(cls, type) and issubclass(cls, Optimiser)):
+        raise ValueError(f"there is no optimiser {opt}; there are {', '.join(OPTIMISERS)}")
+    return cls
+
+
+def check_values(
+    cls: type[Optimiser], hypers: Mapping[str, Any], n: int = 0, params: Iterable[Param] = ()
+) -> dict[str, Any]:
+    """Check hyper-parameters, also in the dtype of `params`, and give them under their own names.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the optimiser lacks one, or a number or a schedule's value at n is out of bounds.
+    """
+    given = cls.named(hypers)
+    narrow = any(p.dtype == np.float32 for p in params)
+    for k, v in given.items():
+        if callable(v) and not isinstance(v, Param):
+            cls.hypers[k].check(v(n), narrow, may_vanish=True)
+        else:
+            given[k] = cls.hypers[k].check(v, narrow)
+    return given
+
+
+class _Unwatched:
+    """Stands for an optimiser whose hyper-parameters cannot change: a function, a list, or a specification."""
+
+    _turns = 0
+
+
+@dataclass
+class OptimiserSet:
+    """The optimisers of a run.
+
+    Attributes
+    ----------
+    opt : Optimiser, callable, list or None
+        As given or activated; None while it is a specification.
+    opts : list
+        What makes an update.
+    watched : object
+        The optimiser whose direct changes are noticed; `version` is its number of assignments at the last look.
+    initial, initial_key, initial_settings, initial_updates
+        Name, `active_key`, settings and updates done at the beginning.
+    """
+
+    opt: Any = None
+    opts: list[Any] = field(default_factory=list)
+    watched: Any = field(default_factory=_Unwatched)
+    version: int = 0
+    initial: str = ""
+    initial_key: str = ""
+    initial_settings: dict[str, Any] = field(default_factory=dict)
+    initial_updates: int = 0
+    _by_key: dict[str, Optimiser] = field(default_factory=dict)
+    _specs: dict[str, Spec] = field(default_factory=dict)
+    _active_spec: str = ""
+    _seen: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, opt: Any, hypers: Mapping[str, Any]) -> OptimiserSet:
+        """Make one from an optimiser, a class or a name with hyper-parameters, a function, or a list."""
+        new = cls()
+        if isinstance(opt, str) or (isinstance(opt, type) and issubclass(opt, Optimiser)):
+            kind = optimiser_class(opt)
+            new._specify(kind, check_values(kind, hypers))
+        elif hypers:
+            raise TypeError(
+                f"{', '.join(hypers)}: hyper-parameters go with the name or class of an optimiser, and this one is "
+                "made already"
+            )
+        else:
+            new.opt, new.opts = opt, as_optimisers(opt)
+            single = isinstance(opt, Optimiser)
+            new._by_key = {
+                o.name if single else f"{o.name} {i}": o for i, o in enumerate(new.opts) if isinstance(o, Optimiser)
+            }
+            new._look()
+        new.initial, new.initial_settings, new.initial_updates = new.name, new.settings, new.updates
+        new.initial_key = new.initial if new.cls else ""
+        return new
+
+    def _specify(self, cls: type[Optimiser], given: dict[str, Any]) -> None:
+        self._active_spec = cls.__name__
+        if cls.__name__ not in self._specs:
+            self._specs[cls.__name__] = Spec(cls, {k: given.get(k, h.default) for k, h in cls.hypers.items()})
+
+    # -- what is active ------------------------------------------------------------------------------------
+
+    @property
+    def spec(self) -> Spec | None:
+        """The active specification, before the optimiser is built."""
+        return self._specs[self._active_spec] if self._active_spec else None
+
+    @property
+    def cls(self) -> type[Optimiser] | None:
+        """The active class; None for a function or a list."""
+        if self.spec is not None:
+            return self.spec.cls
+        return type(self.opt) if isinstance(self.opt, Optimiser) else None
+
+    @property
+    def name(self) -> str:
+        """The name of what is active."""
+        if isinstance(self.opt, (list, tuple)):
+            return " + ".join(map(_label, self.opt))
+        return self._active_spec or _label(self.opt)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The hyper-parameters by name: a number, or the schedule."""
+        if self.spec is not None:
+            return dict(self.spec.settings)
+        return {**self.opt.values, **self.opt.schedules} if isinstance(self.opt, Optimiser) else {}
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The present values of the hyper-parameters by name."""
+        if self.spec is not None:
+            return {k: v(0) if callable(v) else v for k, v in self.spec.settings.items()}
+        return self.opt.values if isinstance(self.opt, Optimiser) else {}
+
+    @property
+    def updates(self) -> int:
+        """Updates that the active optimiser has made."""
+        return self.opt.n if isinstance(self.opt, Optimiser) else 0
+
+    @property
+    def params(self) -> list[Param]:
+        """What is updated; empty if an optimiser does not tell."""
+        if not all(isinstance(o, Optimiser) for o in self.opts):
+            return []
+        return list(dict.fromkeys(p for o in self.opts for p in o.params))
+
+    # -- changes -------------------------------------------------------------------------------------------
+
+    def set_value(self, name: str, new: Any) -> Any:
+        """Set a hyper-parameter, and return its old setting."""
+        old = self.settings[name]
+        if self.spec is not None:
+            self.spec.settings[name] = new
+        else:
+            setattr(self.opt, name, new)
+            self._look()
+        return old
+
+    def prepare(self, cls: type[Optimiser]) -> Optimiser | None:
+        """Build what `activate` will need; None if it needs nothing, or the parameters are not known."""
+        if self.spec is not None or type(self._by_key.get(cls.__name__)) is cls:
+            return None
+        return cls(self.params)
+
+    def activate(self, cls: type[Optimiser], prepared: Optimiser | None = None) -> None:
+        """Activate the optimiser of a class: the earlier one, or else the one prepared, or a new one."""
+        if self.spec is not None:
+            self._specify(cls, {})
+        elif type(self.opt) is not cls:
+            kept = self._by_key.get(cls.__name__)
+            self._put(kept if type(kept) is cls else prepared or cls(self.opt.params))
+
+    def _put(self, opt: Optimiser) -> None:
+        self._by_key[opt.name] = self.opt = opt
+        self.opts[:] = [opt]
+        self._look()
+
+    def build(self, params: list[Param]) -> None:
+        """Build the specified optimisers, now that the parameters are known."""
+        if self._active_spec:
+            self._by_key |= {name: cls(params, **settings) for name, (cls, settings) in self._specs.items()}
+            active, self._active_spec = self._active_spec, ""
+            self._put(self._by_key[active])
+
+    def zero_grads(self) -> None:
+        """Clear the gradients of all parameters."""
+        for opt in self.opts:
+            if isinstance(opt, Optimiser):
+                opt.clear()
+
+    def _look(self) -> None:
+        if isinstance(self.opt, Optimiser):
+            self.watched = self.opt
+        self.version = self.watched._turns
+        self._seen = self.settings
+
+    def direct_changes(self) -> list[tuple[str, Any, Any]]:
+        """Give name, old and new of what was changed on the optimiser itself since the last look."""
+        if self.watched._turns == self.version:
+            return []
+        before = self._seen
+        self._look()
+        return [(k, before[k], new) for k, new in self._seen.items() if new != before[k]]
+
+    # -- states --------------------------------------------------------------------------------------------
+
+    @property
+    def active_key(self) -> str:
+        """The key of the active optimiser in `states`; empty where another cannot be activated."""
+        return self.opt.name if isinstance(self.opt, Optimiser) else ""
+
+    def states(self) -> dict[str, OptimiserState]:
+        """Copy the states of all optimisers, by key."""
+        return {key: OptimiserState(type(o), o.state_dict(), o.schedules) for key, o in self._by_key.items()}
+
+    def initial_states(self) -> dict[str, OptimiserState]:
+        """Copy the states with the initial settings; valid before the first update."""
+        if not self.active_key:
+            return self.states()
+        opt = self._by_key[self.initial]
+        settings = self.initial_settings
+        schedules: dict[str, Callable[[int], float]] = {k: v for k, v in settings.items() if callable(v)}
+        values = {k: v(opt.n) if callable(v) else v for k, v in settings.items()}
+        return {self.initial: OptimiserState(type(opt), {**opt.state_dict(), "hypers": values}, schedules)}
+
+    def restore(self, states: Mapping[str, OptimiserState], active: str, params: list[Param]) -> None:
+        """Return to copied states."""
+        for key in set(self._by_key) - set(states):
+            del self._by_key[key]
+        for key, (cls, kept, schedules) in states.items():
+            opt = self._by_key.get(key)
+            if type(opt) is not cls:
+                opt = self._by_key[key] = cls(params)
+            opt.load_state_dict(kept)
+            opt._schedules = dict(schedules)
+        self._active_spec = ""
+        if active:
+            self._put(self._by_key[active])
+
+    def fresh_copy(self, params: list[Param]) -> Any:
+        """Make optimisers of the same classes over the same parameters, which share no state with these."""
+        if self.active_key:
+            return type(self.opt)(params)
+        new = [type(o)(o.params) if isinstance(o, Optimiser) else o for o in self.opts]
+        return new if isinstance(self.opt, (list, tuple)) else new[0]
+
+
+def _label(opt: Any) -> str:
+    return getattr(opt, "__name__", None) or getattr(opt, "name", None) or type(opt).__name__
