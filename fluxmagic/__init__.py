@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from fluxmagic.runs import Run, load_params, save_params
 else:
     # a star import takes them all, and needs NumPy alone
-    Curve = LazyClass("Curve", (), {"__module__": __name__, "_place": "fluxmagic.jupyter.curve"})
+    Curve = LazyClass("Curve", (), {"__module__": __name__, "_place": "fluxmagic.jupyter.plot"})
     Panel = LazyClass("Panel", (), {"__module__": __name__, "_place": "fluxmagic.jupyter.panel"})
 
 __version__ = "0.1.0"

@@ -102,4 +102,4 @@ def compare(*runs: Run, log: bool = False, smoothing: float = 0.9) -> Comparison
     >>> a.train()
     >>> picture = compare(a)
     """
-    return load("fluxmagic.jupyter.curve", "compare")(*runs, log=log, smoothing=smoothing)  # type: ignore[no-any-return]
+    return load("fluxmagic.jupyter.comparison", "compare")(*runs, log=log, smoothing=smoothing)  # type: ignore[no-any-return]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fluxmagic.jupyter.curve import Comparison, Curve, compare
+    from fluxmagic.jupyter.comparison import Comparison, compare
     from fluxmagic.jupyter.panel import Panel
+    from fluxmagic.jupyter.plot import Curve
 
 __all__ = ["Comparison", "Curve", "Panel", "compare", "load", "unload"]
 
-_PLACES = {"Comparison": "curve", "Curve": "curve", "Panel": "panel", "compare": "curve"}
+_PLACES = {"Comparison": "comparison", "Curve": "plot", "Panel": "panel", "compare": "comparison"}
 
 
 def __getattr__(name: str) -> Any:

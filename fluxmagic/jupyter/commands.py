@@ -234,7 +234,7 @@ def _path(text: str) -> str:
 
 
 def compare(ip: Any, name: str, rest: str) -> None:
-    from fluxmagic.jupyter.curve import compare  # matplotlib takes its time
+    from fluxmagic.jupyter.comparison import compare  # matplotlib takes its time
 
     runs = [_run(ip, word) for word in rest.replace(",", " ").split()]
     display(compare(*runs))  # type: ignore[no-untyped-call]

@@ -13,8 +13,10 @@ from typing import Any
 from IPython import display as _ipython
 
 from fluxmagic.jupyter import text
+from fluxmagic.jupyter.axes import DISPLAY_SIZE
 from fluxmagic.jupyter.board import Board
-from fluxmagic.jupyter.curve import SHOWN, Curve, Decimated
+from fluxmagic.jupyter.downsample import MinMaxSeries
+from fluxmagic.jupyter.plot import Curve
 from fluxmagic.jupyter.pump import Pump
 from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.runs import Run
@@ -114,7 +116,7 @@ class Terminal:
 class Page:
     """A page that shows pictures: two places, for the curve and for words, updated in place."""
 
-    def __init__(self, run: Run, before: Iterable[Decimated] = ()) -> None:
+    def __init__(self, run: Run, before: Iterable[MinMaxSeries] = ()) -> None:
         self.run = run
         self.before = list(before)
         self.problem = ""  # that kept the curve from being drawn
@@ -190,7 +192,7 @@ class Page:
 class Live(Page):
     """A page with dials above the curve."""
 
-    def __init__(self, run: Run, before: Iterable[Decimated] = (), board: Board | None = None) -> None:
+    def __init__(self, run: Run, before: Iterable[MinMaxSeries] = (), board: Board | None = None) -> None:
         self.board = Board(run, playing=True) if board is None else board
         try:
             super().__init__(run, before)
@@ -240,7 +242,7 @@ class Live(Page):
         return self.dials, self.picture
 
 
-METADATA = {"image/png": SHOWN}
+METADATA = {"image/png": DISPLAY_SIZE}
 
 
 def _words(words: str) -> dict[str, Any]:
@@ -256,11 +258,11 @@ def frontend(ip: Any) -> str:
     return "widgets" if content.get("allow_stdin") else "page"
 
 
-_earlier: deque[tuple[str | None, weakref.ref[Run], Decimated]] = deque(maxlen=3)
+_earlier: deque[tuple[str | None, weakref.ref[Run], MinMaxSeries]] = deque(maxlen=3)
 """What was shown last: not the runs themselves, which may be large."""
 
 
-def earlier(run: Run) -> list[Decimated]:
+def earlier(run: Run) -> list[MinMaxSeries]:
     """The losses of earlier runs of the same name, and of the one that it is a branch of: they are drawn in grey."""
     others = [(name, ref(), loss) for name, ref, loss in _earlier]
     return [
@@ -270,7 +272,7 @@ def earlier(run: Run) -> list[Decimated]:
     ]
 
 
-def _remember(run: Run, loss: Decimated) -> None:
+def _remember(run: Run, loss: MinMaxSeries) -> None:
     for old in [e for e in _earlier if e[1]() is run]:
         _earlier.remove(old)
     _earlier.append((run.name, weakref.ref(run), loss))

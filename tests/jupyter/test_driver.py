@@ -300,7 +300,7 @@ def test_in_a_cell_a_branch_takes_the_runs_place_and_the_runs_curve_stays_in_gre
     assert [r.steps for r in (run, first, second)] == [5, 30, 200]
     assert view.run is view.curve.run is second
     assert [d.n for d in view.before] == [5, 30]
-    assert view.curve._earlier == view.before
+    assert view.curve.earlier == view.before
     assert "run_c" in view.picture.data[-1]["text/plain"]
 
 
