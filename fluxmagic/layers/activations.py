@@ -6,6 +6,7 @@ composed of operations.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+Activation = Callable[[Array], Array]
 
 _SECTIONS = """
     Parameters

@@ -1,9 +1,9 @@
-"""Data in batches."""
+"""Batches of data in a random order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,17 +11,20 @@ from fluxmagic import generators
 from fluxmagic.layers.input_checks import as_array
 from fluxmagic.tracker import data
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 __all__ = ["as_rows", "batches", "check_size"]
 
 
-def as_rows(name: str, a: Any) -> np.ndarray:
-    """An array that has rows.  A memory map stays one."""
+def as_rows(name: str, a: ArrayLike) -> np.ndarray:
+    """Convert to an array with rows.  A memory map is not read."""
     if isinstance(a, np.ndarray) and not isinstance(a, np.ma.MaskedArray):
         rows = a
     else:
-        each = f"several arrays are given one by one, as in batches(X, Y, 32), not as a {type(a).__name__}"
+        each = f"give several arrays one by one, as in batches(X, Y, 32), not as a {type(a).__name__}"
         if isinstance(a, tuple) and any(np.ndim(data(v)) for v in a if hasattr(v, "shape")):
-            raise TypeError(f"{name}: {each}; rows of one array come as np.stack(rows)")
+            raise TypeError(f"{name}: {each}; give rows of one array as np.stack(rows)")
         try:
             rows = as_array(name, data(a))
         except ValueError as error:
@@ -33,8 +36,8 @@ def as_rows(name: str, a: Any) -> np.ndarray:
     return rows
 
 
-def check_size(name: str, size: Any) -> int:
-    """Refuse a number of rows that is no positive integer."""
+def check_size(name: str, size: object) -> int:
+    """Require a positive number of rows."""
     if not isinstance(size, (int, np.integer)) or isinstance(size, bool):
         raise TypeError(f"{name}: the size is an integer, not a {type(size).__name__}")
     if size < 1:
@@ -43,33 +46,33 @@ def check_size(name: str, size: Any) -> int:
 
 
 class batches:  # noqa: N801 - called like a function, and read like one
-    """Cut arrays of equal length into batches, in a fresh order every epoch.
+    """Cut arrays of equal length into batches, in a new order every epoch.
 
     Parameters
     ----------
     *arrays : array_like
-        One or more of the same length: arrays, lists, pandas objects, memory maps (of which only the rows
-        of a batch are read).
+        One or more of equal length: arrays, lists, pandas objects, or memory maps, of which only the rows of a
+        batch are read.
     size : int
-        How many samples a batch has; the last positional argument, or by name.
+        The number of samples in a batch; the last positional argument, or by name.
     shuffle : bool
-        Whether the order is drawn anew each time.
+        Whether to draw a new order for each pass.
     drop_last : bool
-        Whether a last batch that is shorter is left out.
+        Whether to omit a last batch that is shorter.
     rng : numpy.random.Generator or int, optional
-        Where the order comes from; default: the generator that `fluxmagic.seed` seeds.
+        The generator of the order; default: the one that `fluxmagic.seed` seeds.
 
     Yields
     ------
     tuple of ndarray
-        The same rows of each array; of a single array the rows themselves.
+        The same rows of each array; for a single array an ndarray.
 
     Raises
     ------
     ValueError
         If the lengths differ, or size is not positive.
     TypeError
-        If the size is no integer, an array has no rows, or arrays come as a tuple: `batches(X, Y, 32)`.
+        If the size is not an integer, an array has no rows, or arrays are passed as a tuple.
 
     Examples
     --------
@@ -84,7 +87,7 @@ class batches:  # noqa: N801 - called like a function, and read like one
 
     def __init__(
         self,
-        *arrays: Any,
+        *arrays: ArrayLike,
         size: int | None = None,
         shuffle: bool = True,
         drop_last: bool = False,

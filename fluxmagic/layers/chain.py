@@ -1,4 +1,4 @@
-"""Layers one after the other."""
+"""A sequence of layers."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, overload
 
 from fluxmagic.layers.traversal import named_params
+from fluxmagic.tracker.array import Array
 
 __all__ = ["Chain"]
 
+Layer = Callable[..., Array]
+
 
 class Chain:
-    """Calls its layers one after the other.
+    """Apply layers one after the other.
 
     Parameters
     ----------
     *layers : callable
-        Layers, activations, any functions.
+        Layers, activations, or any functions of one argument.
 
     Examples
     --------
@@ -30,14 +33,14 @@ class Chain:
     Chain(Dense(10, 5, σ), Dense(5, 2))
     """
 
-    def __init__(self, *layers: Callable[..., Any]) -> None:
+    def __init__(self, *layers: Layer) -> None:
         for layer in layers:
             if not callable(layer):
-                fix = ": Chain(*layers) takes them from a list" if isinstance(layer, Iterable) else ""
+                fix = ": use Chain(*layers) for a list" if isinstance(layer, Iterable) else ""
                 raise TypeError(f"Chain takes layers and functions, not {layer!r}{fix}")
         self.layers = layers
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Array) -> Array:
         for layer in self.layers:
             x = layer(x)
         return x
@@ -46,21 +49,21 @@ class Chain:
     def __getitem__(self, index: int) -> Any: ...
     @overload
     def __getitem__(self, index: slice) -> Chain: ...
-    def __getitem__(self, index: int | slice) -> Any:
+    def __getitem__(self, index: int | slice) -> Chain | Layer:
         return Chain(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
 
     def __len__(self) -> int:
         return len(self.layers)
 
-    def __iter__(self) -> Iterator[Callable[..., Any]]:
+    def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
 
     def __repr__(self) -> str:
         return f"Chain({', '.join(map(display_name, self.layers))})"
 
     def _repr_html_(self) -> str:
-        """A table of layers, parameters' shapes and counts."""
-        from html import escape  # which takes as long to load as all layers
+        """Return a table of layers with the shapes and counts of their parameters."""
+        from html import escape  # takes as long to import as all layers
 
         rows = []
         for i, layer in enumerate(self.layers):
@@ -70,13 +73,13 @@ class Chain:
             rows.append(
                 f"<tr><td>{i}</td><td>{escape(display_name(layer))}</td><td>{escape(shapes)}</td><td>{n:,}</td></tr>"
             )
-        total = sum(p.size for _, p in named_params(self))  # a parameter that two layers share counts once
+        total = sum(p.size for _, p in named_params(self))  # a shared parameter counts once
         head = "<tr><th></th><th>layer</th><th>parameters</th><th>count</th></tr>"
         foot = f"<tr><th></th><th>in all</th><th></th><th>{total:,}</th></tr>"
         return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody><tfoot>{foot}</tfoot></table>"
 
 
-def display_name(f: Any) -> str:
-    """How a layer or function is named in a repr."""
+def display_name(f: object) -> str:
+    """Return the name of a layer or function in a repr."""
     text = repr(f)
     return getattr(f, "__name__", text) if text.startswith("<") else text

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fluxmagic import generators
-from fluxmagic.layers.activations import identity
+from fluxmagic.layers.activations import Activation, identity
 from fluxmagic.layers.fused import affine
 from fluxmagic.layers.input_checks import as_dtype, as_layer_input, as_width
 from fluxmagic.tracker import Param, Tracked, param
+from fluxmagic.tracker.array import Array
 from fluxmagic.tracker.operation import RULES, Op, apply, call
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 __all__ = ["Dense", "glorot_uniform"]
 
 
 def glorot_uniform(n_out: int, n_in: int, *, rng: np.random.Generator) -> np.ndarray:
-    """Weights drawn evenly from ±√(6 / (in + out)).
+    """Draw weights uniformly from ±√(6 / (in + out)).
 
     Parameters
     ----------
@@ -39,27 +43,27 @@ def glorot_uniform(n_out: int, n_in: int, *, rng: np.random.Generator) -> np.nda
 
 
 class Dense:
-    """A fully connected layer: σ(x @ W.T + b).
+    """Fully connected layer: σ(x @ W.T + b).
 
     Parameters
     ----------
     n_in, n_out : int
-        Widths of what goes in and comes out.
+        The widths of input and output.
     σ : callable
         The activation; also as `sigma=`.
     init : callable
-        `init(n_out, n_in, rng=...)` gives the first weights.
+        `init(n_out, n_in, rng=...)` returns the initial weights.
     dtype : dtype
         float32 or float64; input is cast to it.
     rng : numpy.random.Generator or int, optional
-        What `init` draws from; default: the one that `fluxmagic.seed` seeds.
+        The generator that `init` draws from; default: the one that `fluxmagic.seed` seeds.
 
     Attributes
     ----------
     W : Param
         Of shape (out, in), as in Flux.
     b : Param
-        Of shape (out,), zeros at first.
+        Of shape (out,), initially zeros.
 
     Notes
     -----
@@ -85,12 +89,12 @@ class Dense:
         self,
         n_in: int,
         n_out: int,
-        σ: Callable[[Any], Any] = identity,
+        σ: Activation = identity,
         *,
-        init: Callable[..., Any] = glorot_uniform,
-        dtype: Any = np.float32,
+        init: Callable[..., Array] = glorot_uniform,
+        dtype: DTypeLike = np.float32,
         rng: np.random.Generator | int | None = None,
-        sigma: Callable[[Any], Any] | None = None,
+        sigma: Activation | None = None,
     ) -> None:
         n_in, n_out = as_width("Dense", n_in), as_width("Dense", n_out)
         if sigma is not None:
@@ -107,13 +111,13 @@ class Dense:
         self.b = param(np.zeros(n_out, dtype))
         self.σ = σ
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Array) -> Array:
         W, σ = self.W, self.σ
         w = W.value if type(W) is Param else W
         v = x.value if type(x) is Tracked else x
         if type(v) is not np.ndarray or v.dtype != w.dtype or v.shape[-1:] != w.shape[1:]:
             x = as_layer_input(self, x, w.shape[1], w.dtype)
-        carry_out = call if w is W else apply  # weights put in as plain arrays are frozen
+        carry_out = call if w is W else apply  # weights replaced by plain arrays are frozen
         if σ is identity:
             return carry_out(affine, (x, W, self.b), None)
         op = σ if type(σ) is Op else RULES.get(σ) if type(σ) is np.ufunc else None

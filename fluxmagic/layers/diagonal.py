@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fluxmagic.layers.input_checks import as_dtype, as_layer_input, as_width
 from fluxmagic.tracker import Param, param
+from fluxmagic.tracker.array import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 __all__ = ["Diagonal"]
 
@@ -18,14 +22,14 @@ class Diagonal:
     Parameters
     ----------
     n : int
-        How many features: the length of the last axis.
+        The number of features: the length of the last axis.
     dtype : dtype
         float32 or float64; input is cast to it.
 
     Attributes
     ----------
     α, β : Param
-        Of shape (n,), ones and zeros at first; also as `alpha` and `beta`.
+        Of shape (n,), initially ones and zeros; also as `alpha` and `beta`.
 
     Raises
     ------
@@ -47,12 +51,12 @@ class Diagonal:
     alpha = property(lambda self: self.α, doc="The same as α.")
     beta = property(lambda self: self.β, doc="The same as β.")
 
-    def __init__(self, n: int, *, dtype: Any = np.float32) -> None:
+    def __init__(self, n: int, *, dtype: DTypeLike = np.float32) -> None:
         n, dtype = as_width("Diagonal", n), as_dtype("Diagonal", dtype)
         self.α: Param = param(np.ones(n, dtype))
         self.β: Param = param(np.zeros(n, dtype))
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Array) -> Array:
         return self.α * as_layer_input(self, x, self.α.shape[0], self.α.dtype) + self.β
 
     def __repr__(self) -> str:

@@ -1,9 +1,8 @@
-"""The layer that leaves out entries at random."""
+"""The layer that sets random entries to 0."""
 
 from __future__ import annotations
 
 import numbers
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from fluxmagic import generators
 from fluxmagic.layers.input_checks import as_array
 from fluxmagic.layers.training_mode import HasTestMode
 from fluxmagic.tracker import Tracked
+from fluxmagic.tracker.array import Array
 
 __all__ = ["Dropout"]
 
@@ -21,9 +21,9 @@ class Dropout(HasTestMode):
     Parameters
     ----------
     p : float
-        From 0 up to, but not including, 1.
+        The probability, 0 ≤ p < 1.
     rng : numpy.random.Generator or int, optional
-        What is drawn from; default: the generator that `fluxmagic.seed` seeds.
+        The generator; default: the one that `fluxmagic.seed` seeds.
 
     Raises
     ------
@@ -50,12 +50,12 @@ class Dropout(HasTestMode):
     def __init__(self, p: float, *, rng: np.random.Generator | int | None = None) -> None:
         self._p = 0.0
         self.p = p
-        # the default generator is looked up when it is needed: a copy of this layer must not take a copy of it along
+        # None stands for the default generator: a copy of the layer must not copy that
         self.rng = None if rng is None else generators.as_generator(rng)
 
     @property
     def p(self) -> float:
-        """The probability of leaving an entry out."""
+        """The probability of setting an entry to 0."""
         return self._p
 
     @p.setter
@@ -64,7 +64,7 @@ class Dropout(HasTestMode):
             raise ValueError(f"Dropout: p is a probability, 0 ≤ p < 1, not {p!r}")
         self._p = float(p)
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Array) -> Array:
         if type(x) is not np.ndarray and not isinstance(x, Tracked):
             x = as_array("Dropout", x)
         if x.dtype.kind not in "fiub":

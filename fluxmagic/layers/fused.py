@@ -1,10 +1,12 @@
 """Fused operations: an affine map with its activation, and two losses.
 
-A training step spends its time here, so the rules use NumPy's fastest calls and write into given buffers.
+A training step spends most of its time here.  The rules use NumPy's fastest calls (a product with ones is several
+times faster than a sum) and write gradients into given buffers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,25 +19,30 @@ from fluxmagic.tracker.rules.products import outer, vdot
 
 __all__ = ["affine", "mean_square", "softmax_crossentropy"]
 
+Gradients = tuple[Array, Array, Array]
+Residual = tuple[Array, Array]
+
 
 @lru_cache(maxsize=64)
-def _ones(n: int, dtype: Any) -> np.ndarray:
+def _ones(n: int, dtype: np.dtype[Any]) -> np.ndarray:
     return np.ones(n, dtype)
 
 
 # -- an affine map and its activation ------------------------------------------------------------------
 
 
-def _affine(x: Any, W: Any, b: Any, activation: Op | None = None) -> Any:
+def _affine(x: Array, W: Array, b: Array, activation: Op | None = None) -> Array:
     y = x.dot(W.T)
-    row = y[0] if y.ndim == 2 and len(y) == 1 else y  # to broadcast b would cost more than to add it
+    row = y[0] if y.ndim == 2 and len(y) == 1 else y  # broadcasting b would cost more than the sum
     np.add(row, b, row)
     if activation is None:
         return y
     return activation.forward(y, y) if activation in WRITES_IN_PLACE else activation.forward(y)
 
 
-def _d_affine(Δ: Array, y: Array, x: Array, W: Array, b: Array, into: Any, activation: Op | None = None) -> Any:
+def _d_affine(
+    Δ: Array, y: Array, x: Array, W: Array, b: Array, into: Sequence[Array], activation: Op | None = None
+) -> Gradients:
     if activation is not None:
         Δ = activation.gradients[0](Δ, y, None)  # type: ignore[misc]
     to_x, to_W, to_b = into
@@ -46,7 +53,6 @@ def _d_affine(Δ: Array, y: Array, x: Array, W: Array, b: Array, into: Any, acti
         if x.ndim > 2:
             x, Δ = x.reshape(-1, x.shape[-1]), Δ.reshape(-1, Δ.shape[-1])
         δW = None if to_W is False else Δ.T.dot(x, to_W)
-        # a product with ones is several times faster than a sum
         return δx, δW, None if to_b is False else _ones(len(Δ), Δ.dtype).dot(Δ, to_b)
     δx = None if to_x is False else np.matmul(Δ, W)
     x, flat = np.reshape(x, (-1, x.shape[-1])), np.reshape(Δ, (-1, Δ.shape[-1]))
@@ -64,10 +70,10 @@ NO_SHIFT_BELOW = 32
 """Logits up to this size need no shift: their exponentials, and the quotients of these, are normal numbers."""
 
 
-def _softmax_crossentropy(x: Any, target: Any) -> tuple[Any, Any]:
-    """Mean over the rows of -Σ target·logsoftmax(x); target holds a label, or a row of weights, for each row.
+def _softmax_crossentropy(x: Array, target: Array) -> tuple[Array, Residual]:
+    """Compute the mean over the rows of -Σ target·logsoftmax(x); target holds a label or weights for each row.
 
-    Keeps d and s with n times the gradient d / s, row by row.
+    The residual is a matrix d and a vector s; row i of the gradient is d[i] / s[i] / n.
     """
     n, k = x.shape
     x = np.ascontiguousarray(x)
@@ -79,23 +85,23 @@ def _softmax_crossentropy(x: Any, target: Any) -> tuple[Any, Any]:
     if target.ndim == 1:
         flat, at = d.reshape(-1), target + _row_offsets(n, k)
         of_target = flat.take(at)
-        # where x was shifted, the quotient may underflow and the difference be exact; otherwise the other way round
+        # the quotient may underflow where x is shifted, the difference loses digits where it is not
         losses = np.log(of_target / total) if safe else x.reshape(-1).take(at) - np.log(total)
         flat[at] = of_target - total
-        if n > _PIECE:  # a product with ones adds up in order, and loses digits
+        if n > _PIECE:  # sums in pairs, where BLAS would lose digits
             return -np.mean(losses), (d, total)
         return -(losses.dot(_ones(n, x.dtype)) / n), (d, total)
     p = d / total[:, None]
     logs = np.log(p) if safe else x - np.log(total)[:, None]
     weights = target.dot(_ones(k, x.dtype))
     product = _sum_of_products(target, logs)
-    if product != product:  # 0 · log 0 is 0: a class that is ruled out has a logit of -∞
+    if product != product:  # 0 · log 0 is 0: an excluded class has a logit of -∞
         product = _sum_of_products(target, np.where(target == 0, x.dtype.type(0), logs))
     return -product / n, (p * weights[:, None] - target, _ones(n, x.dtype))
 
 
-def _sum_of_products(a: Any, b: Any) -> Any:
-    """Σ a b, of large arrays piece by piece: BLAS loses four digits of 10⁷ numbers in single precision."""
+def _sum_of_products(a: Array, b: Array) -> Array:
+    """Compute Σ a b, of large arrays piece by piece."""
     if a.size <= _PIECE:
         return vdot(a, b)
     a, b = a.reshape(-1), b.reshape(-1)
@@ -110,19 +116,19 @@ def _row_offsets(n: int, k: int) -> np.ndarray:
     return np.arange(0, n * k, k)
 
 
-def _d_softmax_crossentropy(Δ: Array, y: Array, x: Array, target: Any, kept: Any = None) -> Array:
+def _d_softmax_crossentropy(Δ: Array, y: Array, x: Array, target: Array, kept: Residual | None = None) -> Array:
     if kept is not None and not isinstance(Δ, Tracked):
         d, total = kept
         each = Δ / (total * len(x))
-        return d * (each[0] if len(x) == 1 else each[:, None])  # to broadcast would cost more than the product
+        return d * (each[0] if len(x) == 1 else each[:, None])  # broadcasting would cost more than the product
     p = softmax(x)
     if target.ndim == 1:
         target = np.equal.outer(target, np.arange(x.shape[1])).astype(x.dtype)
     return (p * target.sum(axis=1, keepdims=True) - target) * (Δ / max(len(x), 1))
 
 
-def _mean_square(a: Any, b: Any) -> tuple[Any, Any]:
-    """Mean of (a - b)²; keeps a - b."""
+def _mean_square(a: Array, b: Array) -> tuple[Array, Array]:
+    """Compute the mean of (a - b)²; the residual is a - b."""
     d = a - b
     if d.itemsize < 4:
         return np.mean(np.square(d, dtype=np.float32)).astype(d.dtype), d
@@ -132,7 +138,7 @@ def _mean_square(a: Any, b: Any) -> tuple[Any, Any]:
     return flat.dot(flat) / d.size, d
 
 
-def _d_mean_square(Δ: Array, y: Array, a: Array, b: Array, kept: Any = None) -> Array:
+def _d_mean_square(Δ: Array, y: Array, a: Array, b: Array, kept: Array = None) -> Array:
     return (a - b if kept is None else kept) * (Δ * (2 / max(a.size, 1)))
 
 

@@ -1,29 +1,32 @@
-"""Layers that bring features to mean 0 and variance 1."""
+"""Layers that normalise: mean 0 and variance 1 over the features of a sample, or over a batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fluxmagic import generators
-from fluxmagic.layers.activations import identity
+from fluxmagic.layers.activations import Activation, identity
 from fluxmagic.layers.input_checks import as_dtype, as_layer_input, as_width
 from fluxmagic.layers.training_mode import HasTestMode
 from fluxmagic.tracker import Param, data, param
+from fluxmagic.tracker.array import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 __all__ = ["BatchNorm", "LayerNorm"]
 
 
 class _Norm:
-    """What the two share: γ * (x - mean) / √(variance + ϵ) + β."""
+    """Parameters and formula of both layers: γ * (x - mean) / √(variance + ϵ) + β."""
 
     gamma = property(lambda self: self.γ, doc="The same as γ.")
     beta = property(lambda self: self.β, doc="The same as β.")
     epsilon = property(lambda self: self.ϵ, doc="The same as ϵ.")
 
-    def __init__(self, n: int, ϵ: float, dtype: Any) -> None:
+    def __init__(self, n: int, ϵ: float, dtype: DTypeLike) -> None:
         name = type(self).__name__
         n, dtype = as_width(name, n), as_dtype(name, dtype)
         if not 0 < ϵ < np.inf:
@@ -32,28 +35,28 @@ class _Norm:
         self.β: Param = param(np.zeros(n, dtype))
         self.ϵ = float(ϵ)
 
-    def _scale_and_shift(self, centered: Any, variance: Any) -> Any:
+    def _scale_and_shift(self, centered: Array, variance: Array) -> Array:
         return centered / np.sqrt(variance + self.ϵ) * self.γ + self.β
 
 
 class LayerNorm(_Norm):
-    """Bring each sample to mean 0 and variance 1 over its features, then scale and shift them.
+    """Normalise each sample to mean 0 and variance 1 over its features, then scale and shift them.
 
     γ * (x - mean(x)) / √(var(x) + ϵ) + β, with mean and variance over the last axis.
 
     Parameters
     ----------
     n : int
-        How many features: the length of the last axis.
+        The number of features: the length of the last axis.
     ϵ : float
-        Keeps the division from 0; also as `epsilon=`.
+        Added to the variance, which may be 0; also as `epsilon=`.
     dtype : dtype
         float32 or float64; input is cast to it.
 
     Attributes
     ----------
     γ, β : Param
-        Of shape (n,), ones and zeros at first; also as `gamma` and `beta`.
+        Of shape (n,), initially ones and zeros; also as `gamma` and `beta`.
 
     Raises
     ------
@@ -62,8 +65,8 @@ class LayerNorm(_Norm):
 
     Notes
     -----
-    Flux's `LayerNorm(n)`, but that the variance is divided by n, as in the paper and PyTorch, where Flux 0.6
-    divides by n - 1 and has no ϵ.
+    Flux's `LayerNorm(n)`, with the variance divided by n, as in the paper and PyTorch; Flux 0.6 divides by n - 1
+    and has no ϵ.
 
     References
     ----------
@@ -77,10 +80,10 @@ class LayerNorm(_Norm):
            [-1.,  1.]], dtype=float32)
     """
 
-    def __init__(self, n: int, *, ϵ: float = 1e-5, dtype: Any = np.float32, epsilon: float | None = None) -> None:
+    def __init__(self, n: int, *, ϵ: float = 1e-5, dtype: DTypeLike = np.float32, epsilon: float | None = None) -> None:
         super().__init__(n, ϵ if epsilon is None else epsilon, dtype)
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Array) -> Array:
         x = as_layer_input(self, x, self.γ.shape[0], self.γ.dtype)
         centered = x - np.mean(x, axis=-1, keepdims=True)
         return self._scale_and_shift(centered, np.mean(np.square(centered), axis=-1, keepdims=True))
@@ -90,42 +93,41 @@ class LayerNorm(_Norm):
 
 
 class BatchNorm(_Norm, HasTestMode):
-    """Bring each feature to mean 0 and variance 1 over the batch, then scale and shift it.
+    """Normalise each feature to mean 0 and variance 1 over the batch, then scale and shift it.
 
-    σ(γ * (x - mean) / √(var + ϵ) + β).  In training mean and variance are those of the batch, over all axes
-    but the last; in test mode the running statistics, and nothing changes.
+    σ(γ * (x - mean) / √(var + ϵ) + β).  Training takes mean and variance of the batch, over all axes but the last,
+    and updates the running statistics.  Test mode uses the running statistics and changes nothing.
 
     Parameters
     ----------
     n : int
-        How many features: the length of the last axis.
+        The number of features: the length of the last axis.
     σ : callable
         The activation; also as `sigma=`.
     ϵ : float
-        Keeps the division from 0; also as `epsilon=`.
+        Added to the variance, which may be 0; also as `epsilon=`.
     momentum : float
-        How much of the running statistics each batch replaces, 0 to 1.
+        The share of the running statistics that each batch replaces, 0 to 1.
     dtype : dtype
         float32 or float64; input is cast to it.
 
     Attributes
     ----------
     γ, β : Param
-        Of shape (n,), ones and zeros at first; also as `gamma` and `beta`.
+        Of shape (n,), initially ones and zeros; also as `gamma` and `beta`.
     mean, var : ndarray
-        The running statistics, of shape (n,), zeros and ones at first; `fluxmagic.state` finds them.
+        The running statistics, of shape (n,), initially zeros and ones; `fluxmagic.state` finds them.
 
     Raises
     ------
     ValueError
-        If input has another width, a batch to train on has less than two samples, or ϵ or momentum is out
-        of range.
+        If input has another width, a training batch has fewer than two samples, or ϵ or momentum is out of range.
 
     Notes
     -----
-    Flux's `BatchNorm(n, σ)` and `torch.nn.BatchNorm1d`: the batch is divided by the root of its biased
-    variance, the running variance is the unbiased one.  Flux 0.6 has ϵ = 1e-8, and keeps a running standard
-    deviation.  A batch that is not finite leaves the running statistics alone; see `testmode` for the modes.
+    Flux's `BatchNorm(n, σ)` and `torch.nn.BatchNorm1d`: the batch is divided by the root of its biased variance,
+    the running variance is unbiased.  Flux 0.6 has ϵ = 1e-8 and a running standard deviation.  A batch that is not
+    finite does not change the running statistics.  See `testmode` for the modes.
 
     References
     ----------
@@ -147,12 +149,12 @@ class BatchNorm(_Norm, HasTestMode):
     def __init__(
         self,
         n: int,
-        σ: Callable[[Any], Any] = identity,
+        σ: Activation = identity,
         *,
         ϵ: float = 1e-5,
         momentum: float = 0.1,
-        dtype: Any = np.float32,
-        sigma: Callable[[Any], Any] | None = None,
+        dtype: DTypeLike = np.float32,
+        sigma: Activation | None = None,
         epsilon: float | None = None,
     ) -> None:
         super().__init__(n, ϵ if epsilon is None else epsilon, dtype)
@@ -166,15 +168,15 @@ class BatchNorm(_Norm, HasTestMode):
         self.mean = np.zeros_like(self.γ.data)
         self.var = np.ones_like(self.γ.data)
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Array) -> Array:
         x = as_layer_input(self, x, self.γ.shape[0], self.γ.dtype)
         if not self.training:
             return self.σ(self._scale_and_shift(x - self.mean, self.var))
         rows = x.size // x.shape[-1]
         if rows < 2:
             raise ValueError(
-                f"{self!r} takes its statistics from a batch, and shape {x.shape} is less than two samples: "
-                "use larger batches (drop_last=True leaves a short last one out), or testmode"
+                f"{self!r} takes its statistics from a batch of two samples or more, not from shape {x.shape}: "
+                "use larger batches (drop_last=True omits a short last one), or testmode"
             )
         axes = tuple(range(x.ndim - 1))
         mean = np.mean(x, axis=axes)

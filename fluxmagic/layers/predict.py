@@ -1,11 +1,11 @@
-"""What a model says to many rows of data."""
+"""Predictions of a model for many rows of data."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,40 +14,43 @@ from fluxmagic.layers.batches import as_rows, check_size
 from fluxmagic.layers.training_mode import HasTestMode, evaluating
 from fluxmagic.layers.traversal import buffer_names, traverse
 from fluxmagic.tracker import data
+from fluxmagic.tracker.array import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 __all__ = ["predict"]
 
 
-def predict(m: Callable[[Any], Any], X: Any, *, size: int = 1024) -> np.ndarray:
-    """What a model gives for each row of X: a plain array, computed in test mode, some rows at a time.
+def predict(m: Callable[[Array], Array], X: ArrayLike, *, size: int = 1024) -> np.ndarray:
+    """Compute a model's output for each row of X in test mode, some rows at a time.
 
     Parameters
     ----------
     m : callable
-        A layer, a chain or any function that takes an array of rows, and gives as many rows.
+        A layer, a chain or any function that takes an array of rows and returns as many rows.
     X : array_like
-        One row for each sample: an array, list, pandas object, memory map (of which only `size` rows at a time
-        are read), or tracked array.
+        One row for each sample: an array, list, pandas object, tracked array, or memory map, of which only `size`
+        rows at a time are read.
     size : int
-        How many rows the model is given at once.  The result does not depend on it, up to rounding, unless the
-        model mixes rows.
+        The number of rows in one call of the model.  It affects rounding only, unless the model mixes rows.
 
     Returns
     -------
     ndarray
-        Of shape (n, ...), a copy.
+        Plain, of shape (n, ...), a copy.
 
     Raises
     ------
     ValueError
-        If the model does not give one row for each row that it is given, or size is not positive.
+        If the model does not return one row for each row of X, or size is not positive.
     TypeError
-        If m cannot be called, X has no rows, or the model's output is not one array.
+        If m is not callable, X has no rows, or the model's output is not one array.
 
     Notes
     -----
-    As in a run's validation: no dropout, running statistics are used, and neither they nor random generators
-    change.
+    As in a run's validation there is no dropout, running statistics are used, and neither they nor random
+    generators change.
 
     Examples
     --------
@@ -58,32 +61,32 @@ def predict(m: Callable[[Any], Any], X: Any, *, size: int = 1024) -> np.ndarray:
     (5, 2)
     """
     if not callable(m):
-        raise TypeError(f"predict(m, X): m is a model, something that can be called, not a {type(m).__name__}")
+        raise TypeError(f"predict(m, X): m is a model or another callable, not a {type(m).__name__}")
     size, X = check_size("predict", size), as_rows("predict", X)
     parts: list[np.ndarray] = []
     with _unchanged(m):
-        for i in range(0, len(X) or 1, size):  # of no row, too: the model knows its output's shape
+        for i in range(0, len(X) or 1, size):  # also without a row: the model determines the shape of the output
             x = np.array(X[i : i + size])
             y = data(m(x))
             if isinstance(y, (tuple, dict)):
                 raise TypeError(f"predict takes models with one array as output, not a {type(y).__name__}")
-            y = np.array(y)  # a copy: the model may hand out its input, or the same array each time
+            y = np.array(y)  # a copy, since the model may return its input, or one array each time
             if y.shape[:1] != x.shape[:1]:
                 raise ValueError(
-                    f"predict: the model gives an output of shape {y.shape} for {len(x)} rows of shape {x.shape[1:]}, "
-                    "and not one row for each"
+                    f"predict: the model returned an output of shape {y.shape} for {len(x)} rows of shape {x.shape[1:]}"
+                    "; it has to return one row for each"
                 )
             if parts and y.shape[1:] != parts[0].shape[1:]:
-                raise ValueError(f"predict: the model gives rows of shape {y.shape[1:]} after {parts[0].shape[1:]}")
+                raise ValueError(f"predict: the model returned rows of shape {y.shape[1:]} after {parts[0].shape[1:]}")
             parts.append(y)
     return np.concatenate(parts)
 
 
 @contextmanager
-def _unchanged(m: Any) -> Iterator[None]:
-    """Test mode, after which generators and statistics are as before.
+def _unchanged(m: object) -> Iterator[None]:
+    """Enter test mode; on exit restore generators and running statistics.
 
-    Layers of two modes see to theirs themselves, so that a model may go on being trained in another thread.
+    Layers with a test mode change nothing in it, and are left alone: another thread may be training the model.
     """
     found = [x for _, x in traverse(m)]
     alone = {id(v) for x in found if isinstance(x, HasTestMode) for v in vars(x).values()}

@@ -1,11 +1,10 @@
-"""Training or testing: what Dropout and BatchNorm ask."""
+"""Training mode and test mode of layers, and of threads."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import get_ident
-from typing import Any
 
 from fluxmagic.layers.traversal import refuse_iterators, traverse
 
@@ -13,12 +12,12 @@ __all__ = ["HasTestMode", "evaluating", "testmode"]
 
 
 _evaluating_threads: set[int] = set()
-"""The threads that are within `evaluating`: as a rule none, which shows sooner than what a thread keeps for itself."""
+"""The threads inside `evaluating`.  Usually empty, and then faster to test than a thread-local value."""
 
 
 @contextmanager
 def evaluating() -> Iterator[None]:
-    """Within it every layer of this thread is in test mode: no dropout, running statistics, nothing changes."""
+    """Put every layer that this thread calls into test mode: no dropout, running statistics, no change of state."""
     me = get_ident()
     before = me in _evaluating_threads
     _evaluating_threads.add(me)
@@ -30,42 +29,43 @@ def evaluating() -> Iterator[None]:
 
 
 def is_evaluating() -> bool:
-    """Whether this thread is within `evaluating`."""
+    """Tell whether this thread is inside `evaluating`."""
     return bool(_evaluating_threads) and get_ident() in _evaluating_threads
 
 
 class HasTestMode:
-    """A layer that does one thing in training and another in testing."""
+    """Base of layers that act differently in training and in test mode."""
 
     test_mode = False
-    """What `testmode` sets."""
+    """The mode of this layer, which `testmode` sets."""
 
     @property
     def training(self) -> bool:
-        """Whether to do what is done in training."""
+        """Whether this call is in training mode."""
         return not (self.test_mode or is_evaluating())
 
 
 class testmode:  # noqa: N801 - called like a function, and read like one
-    """Put the layers of a model into test mode: `Dropout` hands its input through, `BatchNorm` uses its
-    running statistics, and nothing changes.
+    """Put the layers of a model into test mode.
+
+    `Dropout` returns its input, `BatchNorm` uses its running statistics, and no state changes.
 
     Parameters
     ----------
     m
         A layer, chain, function or container, as for `params`.
     on : bool
-        False puts them back into training mode, in which layers are made.
+        False returns them to training mode, the mode of new layers.
 
     Raises
     ------
     TypeError
-        If m is a generator, or another iterator.
+        If m is a generator or another iterator.
 
     Notes
     -----
-    Flux's `testmode!(m)`.  It acts at once and for good; as a context (`with testmode(m): ...`) until the end
-    of the block, when each layer returns to the mode it was in.  Validation by a `Run` needs neither.
+    Flux's `testmode!(m)`.  The mode stays set; as a context (`with testmode(m): ...`) each layer returns to its
+    earlier mode at the end of the block.  Validation by a `Run` needs neither.
 
     Examples
     --------
@@ -76,7 +76,7 @@ class testmode:  # noqa: N801 - called like a function, and read like one
     array([1., 2.])
     """
 
-    def __init__(self, m: Any, on: bool = True) -> None:
+    def __init__(self, m: object, on: bool = True) -> None:
         refuse_iterators("testmode", [m])
         self._before = [(x, x.test_mode) for _, x in traverse(m) if isinstance(x, HasTestMode)]
         self._on = bool(on)

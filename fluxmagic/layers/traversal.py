@@ -1,4 +1,7 @@
-"""Finding what a model is made of: parameters, and all else that changes in training."""
+"""Find the parameters of a model, and all other state that changes in training.
+
+`traverse` walks through layers, containers and functions; the public functions select from what it yields.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +12,25 @@ import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, compress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fluxmagic.tracker import Param, Tracked, data
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 __all__ = ["loadparams", "named_params", "params", "state"]
 
-_ATOMIC = (str, bytes, bytearray, int, float, complex, bool, type(None), type, types.ModuleType, np.ndarray, np.generic)
-# Their functions and objects hold no parameters of the user's, and are slow to traverse.
-_NOT_ENTERED = (sys.stdlib_module_names - {"__main__"}).union(
-    [
-        "IPython",
-        "ipykernel",
-        "ipywidgets",
-        "matplotlib",
-        "numpy",
-        "pandas",
-        "scipy",
-        "sklearn",
-        "tornado",
-        "traitlets",
-        "zmq",
-    ]
-)
+Place = tuple[str, Any]
+"""The expression that leads from a root to an object, and the object."""
+State = Param | np.ndarray | np.random.Generator
 
+_ATOMIC = (str, bytes, bytearray, int, float, complex, bool, type(None), type, types.ModuleType, np.ndarray, np.generic)
+_THIRD_PARTY = "IPython ipykernel ipywidgets matplotlib numpy pandas scipy sklearn tornado traitlets zmq"
+_NOT_ENTERED = (sys.stdlib_module_names - {"__main__"}).union(_THIRD_PARTY.split())
+"""Packages whose functions and objects hold no parameters of a user, and take long to walk through."""
 
 _CONTAINERS = (list, tuple, dict, set, frozenset)
 _PARTS = (
@@ -50,21 +46,21 @@ _PARTS = (
 
 @functools.lru_cache(maxsize=1024)
 def _has_parts(cls: type) -> bool:
-    """Whether there is anything in an object of this class to look into or to find."""
+    """Tell whether objects of this class can hold parameters or state."""
     if issubclass(cls, _ATOMIC):
         return False
     return issubclass(cls, (*_PARTS, Mapping)) or cls.__module__ == "collections" or _package(cls) not in _NOT_ENTERED
 
 
-def _kinds(values: Iterable[Any]) -> set[type]:
-    """The classes of what is to be looked into."""
+def _kinds(values: Iterable[object]) -> set[type]:
+    """Return the classes of those values that can hold parameters or state."""
     return {k for k in set(map(type, values)) if _has_parts(k)}
 
 
 def _is_data(x: Iterable[Any], depth: int = 4) -> bool:
-    """Whether a container holds numbers, text, arrays and the like alone, some containers deep.
+    """Tell whether a container, nested up to a depth, holds only numbers, text, arrays and the like.
 
-    Data that a loss names has millions of entries: it is gone through by its types alone, 30 ns an entry.
+    A loss may name a list with millions of entries: only their types are read, 30 ns an entry.
     """
     values = x.values() if type(x) is dict else x
     kinds = _kinds(values)
@@ -76,79 +72,89 @@ def _is_data(x: Iterable[Any], depth: int = 4) -> bool:
     return _is_data(list(chain.from_iterable(inner)), depth - 1)
 
 
-def _package(x: Any) -> str:
+def _package(x: object) -> str:
     return str(getattr(x, "__module__", None) or "").partition(".")[0]
 
 
-def _code_globals(code: types.CodeType) -> Iterator[str]:
-    """The globals that a function's code names, in the order in which it does; inner functions too."""
+def _global_names(code: types.CodeType) -> Iterator[str]:
+    """Yield the globals that a function's code and its inner functions name, in the order of the code."""
     for instruction in dis.get_instructions(code):
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             yield instruction.argval
     for c in code.co_consts:
         if isinstance(c, types.CodeType):
-            yield from _code_globals(c)
+            yield from _global_names(c)
 
 
-def _serial(x: Any) -> int:
-    """When the first parameter of a layer was made, by which the members of a set are put in order; or -1."""
+def _first_id(x: object) -> int:
+    """Return the id of the first tracked array of a layer, by which the members of a set are ordered; or -1."""
     parts = (x, *getattr(x, "__dict__", {}).values())
     return min((p.serial for p in parts if isinstance(p, Tracked)), default=-1)
 
 
-def _members(x: Any) -> Iterator[tuple[str, Any]]:
-    """What x is made of, each with its place in x."""
+def _members(x: object) -> Iterator[Place]:
+    """Yield the parts of x, each with its place in x."""
     if isinstance(x, functools.partial):
         yield from ((".func", x.func), *((f".args[{i}]", a) for i, a in enumerate(x.args)))
         yield from ((f".{k}", v) for k, v in x.keywords.items())
-        return
-    if isinstance(x, types.MethodType):
+    elif isinstance(x, types.MethodType):
         yield from (("", x.__self__), ("", x.__func__))
-        return
-    if isinstance(x, types.FunctionType):
-        if _package(x) in _NOT_ENTERED or _package(x) == "fluxmagic":
-            return
-        for name, cell in zip(x.__code__.co_freevars, x.__closure__ or (), strict=True):
-            try:
-                yield name, cell.cell_contents
-            except ValueError:  # not bound yet
-                continue
-        for name in dict.fromkeys(_code_globals(x.__code__)):
-            if name in x.__globals__:
-                yield name, x.__globals__[name]
-        for i, v in enumerate(x.__defaults__ or ()):
-            yield f".__defaults__[{i}]", v
-        yield from ((f".{k}", v) for k, v in {**(x.__kwdefaults__ or {}), **x.__dict__}.items())
-        return
+    elif isinstance(x, types.FunctionType):
+        if _package(x) not in _NOT_ENTERED and _package(x) != "fluxmagic":
+            yield from _function_members(x)
+    else:
+        yield from _items(x)
+        if isinstance(x, types.SimpleNamespace) or _package(type(x)) not in _NOT_ENTERED:
+            yield from _attributes(x)
+
+
+def _function_members(f: types.FunctionType) -> Iterator[Place]:
+    """Yield what a function refers to: its closure, globals, defaults and attributes."""
+    for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # not bound yet
+            continue
+    for name in dict.fromkeys(_global_names(f.__code__)):
+        if name in f.__globals__:
+            yield name, f.__globals__[name]
+    for i, v in enumerate(f.__defaults__ or ()):
+        yield f".__defaults__[{i}]", v
+    yield from ((f".{k}", v) for k, v in {**(f.__kwdefaults__ or {}), **f.__dict__}.items())
+
+
+def _items(x: object) -> Iterator[Place]:
+    """Yield the items of a container that can hold parameters."""
     if isinstance(x, Mapping):
         yield from ((f"[{k!r}]", v) for k, v in x.items() if _kinds((v,)))
-    elif isinstance(x, (list, tuple)) or (type(x).__module__ == "collections" and hasattr(x, "__iter__")):
+    elif isinstance(x, (list, tuple)) or (type(x).__module__ == "collections" and isinstance(x, Iterable)):
         kinds = _kinds(x)
         yield from ((f"[{i}]", v) for i, v in compress(enumerate(x), map(kinds.__contains__, map(type, x))))
     elif isinstance(x, (set, frozenset)):
-        serials = {id(v): _serial(v) for v in x}
-        ordered = sorted(x, key=lambda v: serials[id(v)])
-        yield from (("{}" if serials[id(v)] < 0 else f"{{{i}}}", v) for i, v in enumerate(ordered))
-    if isinstance(x, types.SimpleNamespace) or _package(type(x)) not in _NOT_ENTERED:
-        if dataclasses.is_dataclass(x):
-            names = [f.name for f in dataclasses.fields(x)]
-            yield from ((f".{k}", getattr(x, k)) for k in names if hasattr(x, k))
-        # a chain's layers are its items
-        attributes = getattr(x, "__dict__", {})
-        for k, v in attributes.items():
-            yield ("" if k == "layers" else f".{k}"), v
-        for base in type(x).__mro__:
-            slots = base.__dict__.get("__slots__", ())
-            for k in (slots,) if isinstance(slots, str) else slots:
-                if isinstance(base.__dict__.get(k), types.MemberDescriptorType) and hasattr(x, k):
-                    yield f".{k}", getattr(x, k)
+        ids = {id(v): _first_id(v) for v in x}
+        ordered = sorted(x, key=lambda v: ids[id(v)])
+        yield from (("{}" if ids[id(v)] < 0 else f"{{{i}}}", v) for i, v in enumerate(ordered))
 
 
-def traverse(*roots: Any) -> Iterator[tuple[str, Any]]:
-    """All that is reachable, each once, with its place; depth first, in order of definition.  Data are left out."""
+def _attributes(x: object) -> Iterator[Place]:
+    """Yield the fields of a dataclass, the attributes and the slots; a chain's layers are its items."""
+    if dataclasses.is_dataclass(x):
+        names = [f.name for f in dataclasses.fields(x)]
+        yield from ((f".{k}", getattr(x, k)) for k in names if hasattr(x, k))
+    for k, v in getattr(x, "__dict__", {}).items():
+        yield ("" if k == "layers" else f".{k}"), v
+    for base in type(x).__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        for k in (slots,) if isinstance(slots, str) else slots:
+            if isinstance(base.__dict__.get(k), types.MemberDescriptorType) and hasattr(x, k):
+                yield f".{k}", getattr(x, k)
+
+
+def traverse(*roots: object) -> Iterator[Place]:
+    """Yield everything reachable except data, once each, with its place; depth first, in order of definition."""
     seen: set[int] = set()
-    keep: list[Any] = []  # an id must not be given to another object meanwhile
-    stack: list[tuple[str, Any]] = [("", r) for r in reversed(roots)]
+    keep: list[object] = []  # or Python might give an id of theirs to another object
+    stack: list[Place] = [("", r) for r in reversed(roots)]
     while stack:
         path, x = stack.pop()
         kind: type = type(x)
@@ -169,16 +175,16 @@ def buffer_names(x: object) -> tuple[str, ...]:
 
 
 def refuse_iterators(name: str, roots: Iterable[Any]) -> None:
-    """Refuse a generator: to look for parameters in it would use it up, so that they would be missing in silence."""
+    """Refuse a generator: a search for parameters would exhaust it, and later find none."""
     roots = list(roots)
     kinds = set(map(type, roots)).union(*(map(type, x) for x in roots if type(x) in (list, tuple, set, frozenset)))
     for cls in kinds:
         if issubclass(cls, Iterator) and _package(cls) in _NOT_ENTERED:
-            raise TypeError(f"{name}: a {cls.__name__} can be gone through only once: pass a list, {name}(list(...))")
+            raise TypeError(f"{name}: a {cls.__name__} can be read only once: pass a list, {name}(list(...))")
 
 
-def named_params(*ms: Any) -> Iterator[tuple[str, Param]]:
-    """Every parameter, with its place.
+def named_params(*ms: object) -> Iterator[tuple[str, Param]]:
+    """Find every parameter with its place.
 
     Parameters
     ----------
@@ -188,12 +194,12 @@ def named_params(*ms: Any) -> Iterator[tuple[str, Param]]:
     Returns
     -------
     iterator of (str, Param)
-        The place is written as the code that leads to it from the root.
+        The place is the expression that leads to it from the root: `[0].W`.
 
     Raises
     ------
     TypeError
-        If one is a generator, or another iterator.
+        If one is a generator or another iterator.
 
     Examples
     --------
@@ -206,30 +212,30 @@ def named_params(*ms: Any) -> Iterator[tuple[str, Param]]:
     return ((path, x) for path, x in traverse(*ms) if isinstance(x, Param))
 
 
-def params(*ms: Any) -> list[Param]:
-    """Every parameter of models, functions and containers.
+def params(*ms: object) -> list[Param]:
+    """Find every parameter of models, functions and containers.
 
     Parameters
     ----------
     *ms
-        Layers, chains, objects with attributes, dataclasses, containers, functions (what they close over,
-        and the globals that they name), parameters themselves.
+        Layers, chains, objects with attributes, dataclasses, containers, functions (with their closures and the
+        globals that they name), or parameters.
 
     Returns
     -------
     list of Param
-        Each once, in order of definition.
+        In order of definition, without repetition.
 
     Raises
     ------
     ValueError
         If there is none.
     TypeError
-        If one is a generator, or another iterator.
+        If one is a generator or another iterator.
 
     Notes
     -----
-    Flux's `params(m)`.  Modules, classes, properties, plain arrays and iterators are not looked into.
+    Flux's `params(m)`.  It does not enter modules, classes, properties, plain arrays or iterators.
 
     Examples
     --------
@@ -244,8 +250,8 @@ def params(*ms: Any) -> list[Param]:
     return found
 
 
-def state(*ms: Any) -> list[Any]:
-    """All that changes in training: parameters, running statistics, random generators.
+def state(*ms: object) -> list[State]:
+    """Find all that changes in training: parameters, running statistics and random generators.
 
     Parameters
     ----------
@@ -255,7 +261,7 @@ def state(*ms: Any) -> list[Any]:
     Returns
     -------
     list
-        Of `Param`, ndarray (running statistics, live) and `numpy.random.Generator`, each once.
+        Of `Param`, ndarray (the running statistics themselves) and `numpy.random.Generator`, without repetition.
 
     Examples
     --------
@@ -263,7 +269,7 @@ def state(*ms: Any) -> list[Any]:
     >>> [x.shape for x in state(BatchNorm(3))]  # mean, var, γ, β
     [(3,), (3,), (3,), (3,)]
     """
-    result: list[Any] = []
+    result: list[State] = []
     for _, x in traverse(*ms):
         if isinstance(x, (Param, np.random.Generator)):
             result.append(x)
@@ -272,23 +278,22 @@ def state(*ms: Any) -> list[Any]:
     return result
 
 
-def loadparams(m: Any, xs: Any) -> None:
-    """Assign values to the parameters of a model.  All is checked before anything is assigned.
+def loadparams(m: object, xs: Iterable[ArrayLike]) -> None:
+    """Assign values to the parameters of a model, after all of them are checked.
 
     Parameters
     ----------
     m
         As for `params`.
     xs : iterable of array_like
-        One for each of `params(m)`, in that order, of the same shape.
+        For each of `params(m)`, in that order, an array of its shape.
 
     Raises
     ------
     ValueError
-        If there are too many or too few, a shape differs (it lists all that do), or a number is too large for the
-        parameter's dtype.
+        If their number or a shape differs, or a value is too large for the parameter's dtype.
     TypeError
-        If one is not made of real numbers.
+        If one does not hold real numbers.
 
     Examples
     --------
@@ -302,7 +307,7 @@ def loadparams(m: Any, xs: Any) -> None:
     found = list(named_params(m))
     if not found:
         params(m)
-    values = [np.array(data(x)) for x in xs]  # copies: they may be the parameters themselves, in another order
+    values = [np.array(data(x)) for x in xs]  # copies, since xs may be the parameters in another order
     if len(values) != len(found):
         raise ValueError(f"loadparams: {len(values)} arrays for {len(found)} parameters")
     wrong = [

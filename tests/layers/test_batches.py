@@ -165,8 +165,12 @@ def test_pandas_columns_serve_in_arithmetic_with_parameters():
         (lambda: batches(), TypeError, "the size comes last"),
         (lambda: batches(np.ones(3), 5, size=2), TypeError, "a scalar has no rows"),
         (lambda: batches((np.ones(3), np.ones(3)), 2), TypeError, r"as in batches\(X, Y, 32\), not as a tuple"),
-        (lambda: batches((np.ones((3, 2)), [1, 2, 3]), 2), TypeError, "several arrays are given one by one"),
-        (lambda: batches((pd.DataFrame({"a": [1]}), pd.Series([1])), 2), TypeError, r"come as np\.stack\(rows\)"),
+        (lambda: batches((np.ones((3, 2)), [1, 2, 3]), 2), TypeError, "give several arrays one by one"),
+        (
+            lambda: batches((pd.DataFrame({"a": [1]}), pd.Series([1])), 2),
+            TypeError,
+            r"give rows of one array as np\.stack\(rows\)",
+        ),
         (
             lambda: batches([np.ones((3, 2)), np.ones(3)], 2),
             ValueError,

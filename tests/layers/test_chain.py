@@ -38,7 +38,7 @@ def test_repr_is_what_was_typed():
 
 def test_what_cannot_be_called_is_no_layer():
     for layers in ([Dense(1, 1)], (Dense(1, 1) for _ in range(2))):
-        with pytest.raises(TypeError, match=r"Chain takes layers .*: Chain\(\*layers\) takes them from a list"):
+        with pytest.raises(TypeError, match=r"Chain takes layers .*: use Chain\(\*layers\) for a list"):
             Chain(layers)
     with pytest.raises(TypeError, match=r"Chain takes layers and functions, not 3$"):
         Chain(relu, 3)

@@ -255,7 +255,7 @@ def test_modules_classes_and_arrays_are_not_looked_into_and_finding_nothing_is_a
 @pytest.mark.parametrize("look", [params, named_params, testmode, lambda m: loadparams(m, [1.0])])
 def test_a_generator_is_refused_and_the_fix_is_named(look, iterator):
     name = "testmode" if look is testmode else "params"
-    with pytest.raises(TypeError, match=rf"{name}: a \w+ can be gone through only once: pass a list, {name}\(list"):
+    with pytest.raises(TypeError, match=rf"{name}: a \w+ can be read only once: pass a list, {name}\(list"):
         look(iterator())
 
 
