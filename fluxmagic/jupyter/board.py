@@ -545,7 +545,7 @@ class Board:
         slider.max = max(steps, 1)  # a page has no sliders without a length
         slider.disabled = self._rewind.disabled = not steps
         self._branch.disabled = not steps or self.run.finished
-        refused = self.run.record.refused
+        refused = self.run.record.rejected
         self._recover.disabled = self.run.state != "failed" or refused[-1:] != [steps]
 
     def owns(self, comm: str) -> bool:

@@ -137,7 +137,7 @@ class RunSeries:
                 series.clear()
         self.loss.update(n, lambda rows: np.array(record.loss[rows]))
         self._last_time = record.seconds[n - 1] if n else math.nan
-        checks = record.checks
+        checks = record.evaluations
 
         def steps(rows: slice) -> np.ndarray:
             return np.array([step for step, _ in checks[rows]], np.float64)

@@ -53,8 +53,8 @@ def find_marks(run: Run, end: float) -> list[Mark]:
     ]
     marks += [Mark(CHANGE, s, label) for s, label in _merged_events(record.events, end)]
     marks += [Mark(BRANCH, s, name) for s, name in _branch_points(run)]
-    marks += [Mark(NOT_FINITE, s, "") for s in record.refused[:-1]]
-    return marks + [Mark(NOT_FINITE, s, "not finite") for s in record.refused[-1:]]
+    marks += [Mark(NOT_FINITE, s, "") for s in record.rejected[:-1]]
+    return marks + [Mark(NOT_FINITE, s, "not finite") for s in record.rejected[-1:]]
 
 
 def draw_marks(ax: Axes, marks: Sequence[Mark]) -> list[Artist]:

@@ -64,11 +64,11 @@ def _evaluated(run: Run) -> str:
     """Validation loss and metrics: of the epoch whose weights were kept, otherwise of the last one."""
     kept, best, checks = run.record.kept, run.best, run.last_check
     if kept is not None:
-        checks = dict(run.record.checks).get(kept, {})
+        checks = dict(run.record.evaluations).get(kept, {})
     parts = [f"{k} {number(v)}" for k in ("valid", *run.metrics) if (v := checks.get(k)) is not None]
     if kept is None or best is None:
         ends = run.record.epochs
-        if parts and (step := run.record.checks[-1][0]) in ends[:-1]:  # it went on without
+        if parts and (step := run.record.evaluations[-1][0]) in ends[:-1]:  # it went on without
             parts[-1] += f" ({_place(run, ends.index(step))})"
         return ", ".join(parts)
     loss = number(run.epoch_losses[best.epoch - 1])

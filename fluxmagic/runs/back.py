@@ -69,10 +69,10 @@ def again(run: Run, s: Snapshot, record: Record, until: int) -> None:
         try:
             run._stretch(1, old=record)
         except NotFinite:
-            if step + 1 not in record.refused:
+            if step + 1 not in record.rejected:
                 raise NotRepeated(step + 1, _losses(record.loss[step], run.last_loss)) from None
         else:
-            if step + 1 in record.refused:
+            if step + 1 in record.rejected:
                 raise NotRepeated(step + 1, "it was not finite, and now is")
         old, new = record.loss[step], run.last_loss
         if not _same(old, new, run):
@@ -98,7 +98,7 @@ def redo(run: Run, record: Record, step: int) -> None:
     for event in record.events:
         if event.step == step:
             make(run, event)
-    for after, best in record.put_back:
+    for after, best in record.restored_weights:
         if after == step:
             run._put_back(best, record)
 

@@ -166,19 +166,21 @@ def _record(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray], reader: _
     record = Record(cls.__name__, {k: reader.dial(cls, k, v) for k, v in values.items()}, updates)
     record.loss, record.seconds = array("d", loss.tolist()), array("d", seconds.tolist())
     record.rows = array("I", rows.tolist())
-    record.refused = _steps("refused", meta["refused"], n, low=1)
+    record.rejected = _steps("refused", meta["refused"], n, low=1)
     record.epochs = [0, *_steps("epoch_starts", _list("epoch_starts", meta["epoch_starts"])[1:], n, low=1)]
     if meta["epoch_starts"][0] != 0:
         raise ArchiveError("its first epoch does not begin at step 0")
     checks = [_pair("checks", c) for c in _list("checks", meta["checks"])]
     steps = _steps("checks", [step for step, _ in checks], n, low=1)
-    record.checks = [
+    record.evaluations = [
         (step, {_text("metric", k): _number(k, v) for k, v in _mapping("checks", found).items()})
         for step, (_, found) in zip(steps, checks, strict=True)
     ]
     put_back = [_pair("put_back", p) for p in _list("put_back", meta["put_back"])]
     after = _steps("put_back", [a for a, _ in put_back], n, low=1, twice=True)
-    record.put_back = [(a, _whole("put_back", best, high=a)) for a, (_, best) in zip(after, put_back, strict=True)]
+    record.restored_weights = [
+        (a, _whole("put_back", best, high=a)) for a, (_, best) in zip(after, put_back, strict=True)
+    ]
     kept = meta.get("kept")
     record.kept = None if kept is None else _whole("kept", kept, high=n)
     record.stepwise = _one_of("stepwise", meta.get("stepwise", False), (False, True))

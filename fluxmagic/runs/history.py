@@ -58,14 +58,14 @@ class History(Mapping[str, np.ndarray], dict[str, np.ndarray]):  # type: ignore[
             return np.repeat([opt for _, opt in stretches], [rows for rows, _ in stretches])
         if key in self._checked():
             column = np.full(n, np.nan)
-            for step, values in list(r.checks):
+            for step, values in list(r.evaluations):
                 if 0 < step <= n:
                     column[step - 1] = values.get(key, np.nan)
             return column
         return self._in_force(key, n)
 
     def _checked(self) -> dict[str, None]:
-        found = (k for _, values in list(self._record.checks) for k in values)
+        found = (k for _, values in list(self._record.evaluations) for k in values)
         return dict.fromkeys(("valid", *found))
 
     def _in_force(self, key: str, n: int) -> np.ndarray:
@@ -91,7 +91,7 @@ class History(Mapping[str, np.ndarray], dict[str, np.ndarray]):  # type: ignore[
         shelf = {opt: dict(r.values)}
         done = {opt: r.updates}
         updated = np.ones(n, int)
-        updated[[s - 1 for s in r.refused if s <= n]] = 0
+        updated[[s - 1 for s in r.rejected if s <= n]] = 0
         before = np.concatenate([[0], np.cumsum(updated)])
 
         def updates(start: int, end: int) -> np.ndarray:
@@ -151,7 +151,7 @@ class History(Mapping[str, np.ndarray], dict[str, np.ndarray]):  # type: ignore[
         out.writerow(columns)
         checked = list(self._checked())
         dials = columns[columns.index("opt") + 1 :]
-        checks = dict(self._record.checks)
+        checks = dict(self._record.evaluations)
         for start, end, opt, values, updates in self._stretches(len(self._record.seconds)):
             for a in range(start, end, CHUNK):
                 b = min(a + CHUNK, end)

@@ -89,12 +89,12 @@ class Record:
         self.loss = array("d")
         self.rows = array("I")  # of each batch
         self.seconds = array("d")
-        self.refused: list[int] = []  # steps whose loss or gradient was not finite: no update
+        self.rejected: list[int] = []  # steps whose loss or gradient was not finite: no update
         self.epochs: list[int] = [0]  # how many steps were done when each epoch began
         self.means = array("d")  # of the losses of each whole epoch, weighted by rows
-        self.checks: list[tuple[int, dict[str, float]]] = []  # after how many steps: validation and metrics
+        self.evaluations: list[tuple[int, dict[str, float]]] = []  # after how many steps: validation and metrics
         self.events: list[Event] = []
-        self.put_back: list[tuple[int, int]] = []  # after how many steps the weights of which step were put back
+        self.restored_weights: list[tuple[int, int]] = []  # after how many steps, and the step whose they are
         self.kept: int | None = None  # the step whose weights were put back when the run ended here
         self.plan: Any = ()  # `Turns` of another run, to be made at their steps
         self.planned = -1  # the last step at which that was done
@@ -110,12 +110,12 @@ class Record:
         """
         new = Record(self.opt, self.values, self.updates, stepwise=self.stepwise)
         new.loss, new.rows, new.seconds = self.loss[:step], self.rows[:step], self.seconds[:step]
-        new.refused = [s for s in self.refused if s <= step]
+        new.rejected = [s for s in self.rejected if s <= step]
         new.epochs = [0, *(e for e in self.epochs[1:] if e < step + epoch_over)]
         new.means = self.means[: len(new.epochs) - 1]
-        new.checks = [c for c in self.checks if c[0] < step + epoch_over]
+        new.evaluations = [c for c in self.evaluations if c[0] < step + epoch_over]
         new.events = [e for e in self.events if e.step < step + here]
-        new.put_back = [b for b in self.put_back if b[0] < step + here]
+        new.restored_weights = [b for b in self.restored_weights if b[0] < step + here]
         new.plan, new.planned = self.plan, min(self.planned, step - 1 + here)
         new._find_best()
         return new
@@ -132,7 +132,7 @@ class Record:
         n = len(self.loss)
         mean = self._mean(self.epochs[-1], n)  # in one sum: its bits do not depend on who has looked meanwhile
         if checks:
-            self.checks.append((n, checks))
+            self.evaluations.append((n, checks))
         self.means.append(mean)
         self.epochs.append(n)
         self._compare(len(self.means), n, mean, checks)
@@ -149,12 +149,12 @@ class Record:
 
     def changed_at(self, step: int) -> bool:
         """Say whether anything was changed between two batches after so many steps."""
-        return any(e.step == step for e in self.events) or any(after == step for after, _ in self.put_back)
+        return any(e.step == step for e in self.events) or any(after == step for after, _ in self.restored_weights)
 
-    def checks_at(self, step: int) -> dict[str, float]:
+    def evaluations_at(self, step: int) -> dict[str, float]:
         """Return what was evaluated after so many steps."""
-        i = bisect_left(self.checks, step, key=lambda check: check[0])
-        return self.checks[i][1] if i < len(self.checks) and self.checks[i][0] == step else {}
+        i = bisect_left(self.evaluations, step, key=lambda check: check[0])
+        return self.evaluations[i][1] if i < len(self.evaluations) and self.evaluations[i][0] == step else {}
 
     # -- losses to show ------------------------------------------------------------------------------------
 
@@ -205,7 +205,7 @@ class Record:
 
     def _find_best(self) -> None:
         self._best = None
-        checks = dict(self.checks)
+        checks = dict(self.evaluations)
         for i, (end, mean) in enumerate(zip(self.epochs[1:], self.means, strict=True), 1):
             self._compare(i, end, mean, checks.get(end, {}))
 

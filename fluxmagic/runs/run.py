@@ -307,7 +307,7 @@ class Run:
     @property
     def last_check(self) -> dict[str, float]:
         """Validation loss and metrics at the end of the last epoch that was done; empty without."""
-        return dict(self.record.checks[-1][1]) if self.record.checks else {}
+        return dict(self.record.evaluations[-1][1]) if self.record.evaluations else {}
 
     @property
     def shown_loss(self) -> float:
@@ -656,7 +656,7 @@ class Run:
                 value = train_step(self.loss, d, gear.opts, step, guard, closed, look)
             except NotFinite as error:
                 buffers.restore()
-                record.refused.append(step)
+                record.rejected.append(step)
                 value, refused = error.loss, error
             except BaseException:
                 buffers.restore()
@@ -706,7 +706,7 @@ class Run:
         if not self.training.cursor.position:
             again = ": a generator can be gone through once; pass a list, batches(...), or a function"
             raise ValueError("the data gave no batch" + again * (self.epoch > 1))
-        checks = self._evaluate() if old is None else old.checks_at(self.steps)
+        checks = self._evaluate() if old is None else old.evaluations_at(self.steps)
         # an error in validation leaves the epoch unended: the next step validates once more
         self.training.cursor.end_epoch()
         record.end_epoch(checks)
@@ -792,7 +792,7 @@ class Run:
             return
         best = self._best
         (best[1] if best is not None and best[0] == step else back.kept_after(self, step, record)).restore()
-        self.record.put_back.append((self.steps, step))
+        self.record.restored_weights.append((self.steps, step))
 
     def step(self, n: int = 1) -> float | None:
         """Take n steps, or as many as are left, or as are taken before `pause`, `stop` or an interrupt.
@@ -1182,11 +1182,11 @@ class Run:
             If the last step was not refused.
         """
         record = self.record
-        if not record.refused or record.refused[-1] != self.steps:
+        if not record.rejected or record.rejected[-1] != self.steps:
             raise ValueError("there is nothing to recover from: the last step went well")
         if not hypers and "η" in self.values:
             hypers = {"η": self.values["η"] / 10}
-        refused = set(record.refused)
+        refused = set(record.rejected)
         good = [s for s in range(max(1, self.steps - RECENT), self.steps) if s not in refused]
         if good and self.training.cursor.repeatable:
             best = min(good, key=lambda s: record.loss[s - 1])

@@ -69,9 +69,9 @@ def as_code(run: Run, module: str, path: Any) -> str:
         '"""',
         "",
     ]
-    if record.refused:
+    if record.rejected:
         head += ["from contextlib import suppress", ""]
-    head += [f"from fluxmagic import {'NotFinite, ' * bool(record.refused)}Run, params"]
+    head += [f"from fluxmagic import {'NotFinite, ' * bool(record.rejected)}Run, params"]
     if used:
         head += [f"from fluxmagic.optimise import {', '.join(sorted(used))}"]
     names = [_schedule_name(k, i) for k, found in own.items() for i in range(len(found))]
@@ -175,18 +175,20 @@ def _schedules(name: str, found: list[Any]) -> str:
 
 def _steps(record: Record, own: dict[str, list[Any]], used: set[str]) -> list[str]:
     """Steps and turns, in order."""
-    marks = {len(record.loss), *(e.step for e in record.events), *(after for after, _ in record.put_back)}
-    marks.update(*((s - 1, s) for s in record.refused))
+    marks = {len(record.loss), *(e.step for e in record.events), *(after for after, _ in record.restored_weights)}
+    marks.update(*((s - 1, s) for s in record.rejected))
     lines: list[str] = []
     at = 0
     for mark in sorted(marks):
-        if mark in record.refused:
+        if mark in record.rejected:
             lines += ["with suppress(NotFinite):", f"    run.step({mark - at})  # not finite: refused"]
         elif mark > at:
             lines.append(f"run.step({mark - at})")
         at = mark
         lines += [_turn(e, own, used) for e in record.events if e.step == mark]
-        lines += [f"run.put_back({best})  # the best weights" for after, best in record.put_back if after == mark]
+        lines += [
+            f"run.put_back({best})  # the best weights" for after, best in record.restored_weights if after == mark
+        ]
     if record.kept is not None:
         lines.append(f"run.put_back({record.kept})  # the best weights")
     return lines

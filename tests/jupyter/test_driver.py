@@ -426,7 +426,7 @@ def test_a_summary_has_the_numbers_of_the_epoch_whose_weights_were_kept():
         metrics={"w": lambda x: W.data[0]},
     )
     run.train()
-    checks = dict(run.record.checks)
+    checks = dict(run.record.evaluations)
     kept = checks[run.best.step]
     told = text.summary(run)
     assert f"stopped in epoch {run.best.epoch + 3} of 50 by patience" in told

@@ -241,12 +241,12 @@ def test_refused_steps_are_refused_again():
     for _ in range(8):
         with suppress(NotFinite):
             run.step()
-    assert (run.steps, run.finished, run.record.refused) == (5, True, [2, 4])
+    assert (run.steps, run.finished, run.record.rejected) == (5, True, [2, 4])
     before = everything(run)
     run.replay()
     assert everything(run) == before
     run.rewind(3)
-    assert run.record.refused == [2]
+    assert run.record.rejected == [2]
 
 
 # -- branches ----------------------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def test_best_weights_that_were_put_back_are_kept_in_the_file(tmp_path):
     W.data = 9.0
     loaded = Run.load(tmp_path / "a", run.loss, run.data, [W])
     assert float(W) == best
-    assert (loaded.state, loaded.record.put_back) == ("stopped", run.record.put_back)
+    assert (loaded.state, loaded.record.restored_weights) == ("stopped", run.record.restored_weights)
     loaded.replay()
 
 

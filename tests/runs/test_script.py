@@ -126,7 +126,7 @@ def loss(x, y):
     while run.state not in ("stopped", "done"):
         with suppress(NotFinite):
             run.train()
-    assert run.record.refused
+    assert run.record.rejected
     run.save(tmp_path / "run.npz")
     script = run.as_code()
     assert "with suppress(NotFinite):" in script
