@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fluxmagic import landscapes
 from fluxmagic.generators import seed as seed
@@ -65,16 +65,17 @@ from fluxmagic.optimise import (
 from fluxmagic.optimise import stop as stop
 from fluxmagic.optimise import throttle as throttle
 from fluxmagic.tracker import back, gradient, param
+from fluxmagic.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
     from fluxmagic.jupyter import Curve, Panel
     from fluxmagic.runs import Run, load_params, save_params
 else:
-    # a star import takes them all, and needs NumPy alone
+    # a star import needs NumPy alone
     Curve = LazyClass("Curve", (), {"__module__": __name__, "_place": "fluxmagic.jupyter.plot"})
     Panel = LazyClass("Panel", (), {"__module__": __name__, "_place": "fluxmagic.jupyter.panel"})
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ADAM",
@@ -143,31 +144,33 @@ __all__ = [
 _RUNS = ("Run", "load_params", "save_params")
 
 
-def __getattr__(name: str) -> Any:
-    # what a script may never need, and takes its time, is loaded when it is asked for
-    if name in _RUNS:
-        from fluxmagic import runs
+if not TYPE_CHECKING:  # a type checker reports unknown names
 
-        return getattr(runs, name)
-    raise AttributeError(f"module 'fluxmagic' has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """Import `runs` at the first use: a script may never need it."""
+        if name in _RUNS:
+            from fluxmagic import runs
+
+            return getattr(runs, name)
+        raise AttributeError(f"module 'fluxmagic' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return sorted({n for n in globals() if n not in _HIDDEN}.union(_RUNS))
 
 
-_HIDDEN = ("Any", "LazyClass", "TYPE_CHECKING", "annotations", "_HIDDEN", "_RUNS")
+_HIDDEN = ("LazyClass", "TYPE_CHECKING", "annotations", "_HIDDEN", "_RUNS")
 
 
-def load_ipython_extension(ip: Any) -> None:
-    """What `%load_ext fluxmagic` calls."""
+def load_ipython_extension(ip: InteractiveShell) -> None:
+    """Carry out `%load_ext fluxmagic`."""
     from fluxmagic.jupyter import load
 
     load(ip)
 
 
-def unload_ipython_extension(ip: Any) -> None:
-    """What `%unload_ext fluxmagic` calls."""
+def unload_ipython_extension(ip: InteractiveShell) -> None:
+    """Carry out `%unload_ext fluxmagic`."""
     from fluxmagic.jupyter import unload
 
     unload(ip)

@@ -1,4 +1,4 @@
-"""Names whose modules are imported when they are first used: what needs IPython, ipywidgets or matplotlib."""
+"""Names that need IPython, ipywidgets or matplotlib, imported at their first use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["LazyClass", "compare", "load"]
 
 
 def load(module: str, name: str) -> Any:
-    """Import a name, and say what to install where that fails."""
+    """Import a name; an error says what to install."""
     try:
         return getattr(import_module(module), name)
     except ImportError as error:
@@ -25,35 +25,35 @@ def load(module: str, name: str) -> Any:
 
 
 class LazyClass(type):
-    """Make a class that stands for one of the module `_place`.  Calling it, or looking at it, imports that module.
+    """Make a stand-in for a class of the module `_place`, which is imported when the stand-in is used.
 
     `isinstance`, subclassing, attributes, `help` and the signature are those of the real class.
     """
 
     _place: str
 
-    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> Any:
-        if any(isinstance(b, LazyClass) for b in bases):  # a user's subclass: it is one of the real class
+    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> type:
+        if any(isinstance(b, LazyClass) for b in bases):  # a user's subclass derives from the real class
             real = tuple(b.real if isinstance(b, LazyClass) else b for b in bases)
             return types.new_class(name, real, exec_body=lambda body: body.update(namespace))
         return super().__new__(cls, name, bases, namespace)
 
     @property
-    def real(cls) -> Any:
-        """The class that this one stands for."""
-        return load(cls._place, cls.__name__)
+    def real(cls) -> type:
+        """The real class."""
+        return load(cls._place, cls.__name__)  # type: ignore[no-any-return]
 
-    def __call__(cls, *args: Any, **options: Any) -> Any:
+    def __call__(cls, *args: object, **options: object) -> object:
         return cls.real(*args, **options)
 
-    def __instancecheck__(cls, x: Any) -> bool:
+    def __instancecheck__(cls, x: object) -> bool:
         return cls._place in sys.modules and isinstance(x, cls.real)
 
     def __subclasscheck__(cls, other: type) -> bool:
         return cls is other or (cls._place in sys.modules and issubclass(other, cls.real))
 
-    def __getattr__(cls, name: str) -> Any:
-        if name.startswith("__"):  # what `inspect` and others ask of any class
+    def __getattr__(cls, name: str) -> object:
+        if name.startswith("__"):  # `inspect` reads them of any class
             raise AttributeError(name)
         return getattr(cls.real, name)
 
@@ -62,7 +62,7 @@ class LazyClass(type):
 
     @property
     def __doc__(cls) -> str | None:  # type: ignore[override]
-        return cls.real.__doc__  # type: ignore[no-any-return]
+        return cls.real.__doc__
 
     @property
     def __signature__(cls) -> inspect.Signature:

@@ -14,7 +14,6 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.display import display
 
-import fluxmagic
 from fluxmagic.jupyter.line import assignments
 from fluxmagic.jupyter.settings import dials, evaluate, optimiser, whole
 from fluxmagic.jupyter.text import progress, summary
@@ -24,7 +23,7 @@ from fluxmagic.runs.script import own_schedules, saved_script
 
 __all__ = ["COMMANDS", "drive_here", "one_line"]
 
-HERE = os.path.dirname(fluxmagic.__file__) + os.sep
+HERE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 OURS = HERE, contextlib.__file__  # files whose frames are no user's
 
 

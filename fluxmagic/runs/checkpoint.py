@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-import fluxmagic
 from fluxmagic.layers.training_mode import is_evaluating
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.optimise.schedules import is_ready_made
@@ -24,6 +23,7 @@ from fluxmagic.runs.record import Record
 from fluxmagic.runs.script import own_schedules
 from fluxmagic.runs.state import Snapshot, Values
 from fluxmagic.tracker import Param, param
+from fluxmagic.version import __version__
 
 __all__ = ["NotGiven", "load", "save"]
 
@@ -51,7 +51,7 @@ def _encode(run: Any, start: Snapshot) -> tuple[dict[str, Any], dict[str, np.nda
     names = run._names()
     meta = {
         "id": run.id,
-        "fluxmagic": fluxmagic.__version__,
+        "fluxmagic": __version__,
         "name": None if run.name is None else str(run.name),
         "epochs": run.epochs,
         "steps": run.step_limit,

@@ -12,12 +12,12 @@ import textwrap
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
-import fluxmagic
 from fluxmagic.greek import ascii_name
 from fluxmagic.optimise.schedules import is_ready_made
 from fluxmagic.runs import archive
 from fluxmagic.runs.archive import ArchiveError
 from fluxmagic.runs.record import Event, Record
+from fluxmagic.version import __version__
 
 if TYPE_CHECKING:
     from fluxmagic.runs.run import Run
@@ -64,8 +64,7 @@ def as_code(run: Run, module: str, path: Any) -> str:
         _in_docstring(
             f"It begins as the run in {str(path)!r} did, which `run.save` writes, and ends in the same bits on the"
         ),
-        "same machine, NumPy and number of BLAS threads, "
-        f"with fluxmagic {fluxmagic.__version__} (numerics {numerics}).",
+        f"same machine, NumPy and number of BLAS threads, with fluxmagic {__version__} (numerics {numerics}).",
         '"""',
         "",
     ]

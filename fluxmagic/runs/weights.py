@@ -1,12 +1,13 @@
-"""Weights alone in a file, to take along and to exchange."""
+"""Weights in a file of their own, as an .npz or in the format of safetensors."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
@@ -18,12 +19,14 @@ from fluxmagic.tracker import Param
 
 __all__ = ["load_params", "save_params"]
 
+PathLike = str | os.PathLike[str]
+
 # β is a bias in our layers, wherever it is a parameter
 _TORCH = {"W": "weight", "γ": "weight", "α": "weight", "b": "bias", "β": "bias"}
 _TORCH |= {"mean": "running_mean", "var": "running_var"}
 
 
-def save_params(m: Any, path: Any, names: str | None = None) -> None:
+def save_params(m: object, path: PathLike, names: str | None = None) -> None:
     """Write a model's parameters, and the running statistics of its layers, to a file.
 
     Parameters
@@ -73,7 +76,7 @@ def save_params(m: Any, path: Any, names: str | None = None) -> None:
         archive.write(path, "weights", {}, arrays)
 
 
-def load_params(m: Any, path: Any) -> None:
+def load_params(m: object, path: PathLike) -> None:
     """Read what `save_params` wrote, under names of either kind.  All is checked before anything is assigned.
 
     Parameters
@@ -178,7 +181,7 @@ def _dtype(name: str) -> str:
     return re.sub(r"^F(?=\d+$)", "float", name)
 
 
-def _safetensors() -> Any:
+def _safetensors() -> ModuleType:
     try:
         import safetensors.numpy
     except ImportError:
@@ -188,7 +191,7 @@ def _safetensors() -> Any:
     return safetensors
 
 
-def _by_name(m: Any, names: str | None) -> dict[str, np.ndarray]:
+def _by_name(m: object, names: str | None) -> dict[str, np.ndarray]:
     """The live arrays of a model by their names, each of which stands for one."""
     places: dict[str, list[str]] = {}
     arrays = {}
@@ -212,7 +215,7 @@ def _by_name(m: Any, names: str | None) -> dict[str, np.ndarray]:
 _LONGEST_NAME = 10_000  # a zip's names end at 65,535 bytes
 
 
-def _named(m: Any, names: str | None) -> Iterator[tuple[str, str, np.ndarray]]:
+def _named(m: object, names: str | None) -> Iterator[tuple[str, str, np.ndarray]]:
     """Of each live array of a model its name, its place in the model, and itself."""
     if names not in (None, "torch"):
         raise ValueError(f"names is None or 'torch', not {names!r}")
