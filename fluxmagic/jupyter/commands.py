@@ -14,8 +14,8 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.display import display
 
-from fluxmagic.jupyter.line import assignments
-from fluxmagic.jupyter.settings import dials, evaluate, optimiser, whole
+from fluxmagic.jupyter.magic_line import assignments
+from fluxmagic.jupyter.options import dials, evaluate, optimiser, whole
 from fluxmagic.jupyter.text import progress, summary
 from fluxmagic.optimise import NotFinite, Optimiser
 from fluxmagic.runs import Run

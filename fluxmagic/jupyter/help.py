@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fluxmagic.jupyter.settings import OPTIONS
+from fluxmagic.jupyter.options import OPTIONS
 from fluxmagic.jupyter.text import dial
 from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
 

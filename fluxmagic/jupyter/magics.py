@@ -10,12 +10,12 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 from traitlets import Bool, Int, Unicode
 
 from fluxmagic.jupyter import origins
-from fluxmagic.jupyter.cell import Body, Cell, Data
+from fluxmagic.jupyter.cell_compiler import Body, Cell, Data
 from fluxmagic.jupyter.commands import COMMANDS, drive_here, one_line
-from fluxmagic.jupyter.complete import complete_cell, complete_line
+from fluxmagic.jupyter.completion import complete_cell, complete_line
 from fluxmagic.jupyter.help import Optimisers, help_cell, help_line
-from fluxmagic.jupyter.line import continued, cut, parse
-from fluxmagic.jupyter.settings import Settings, choices, optimiser, settings
+from fluxmagic.jupyter.magic_line import continued, cut, parse
+from fluxmagic.jupyter.options import Settings, choices, optimiser, settings
 from fluxmagic.layers import named_params
 from fluxmagic.optimise import Optimiser
 from fluxmagic.runs import Run

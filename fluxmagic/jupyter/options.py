@@ -13,7 +13,7 @@ import numpy as np
 from IPython.core.error import UsageError
 
 from fluxmagic.greek import canonical
-from fluxmagic.jupyter.cell import Body, Cell, names_read
+from fluxmagic.jupyter.cell_compiler import Body, Cell, names_read
 from fluxmagic.layers import params
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
-from fluxmagic.jupyter.line import assignments, cut, parse
+from fluxmagic.jupyter.magic_line import assignments, cut, parse
 
 
 @pytest.mark.parametrize(

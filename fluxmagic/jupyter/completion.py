@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from fluxmagic.jupyter.settings import OPTIONS
+from fluxmagic.jupyter.options import OPTIONS
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run
 
