@@ -293,6 +293,8 @@ def _valid(value: Any, body: Body, text: str) -> Any:
     if arrays is None:
         if not isinstance(value, Iterable):
             raise UsageError(f"{what}: arrays, or something that gives batches, not a {type(value).__name__}")
+        if isinstance(value, list) and len(value) == body.count and all(hasattr(a, "__array__") for a in value):
+            raise UsageError(f"{what}: a list gives batches, each of these arrays one: leave the brackets away")
         return value
     if body.count is not None and len(arrays) != body.count:
         raise UsageError(f"{what}: {len(arrays)} for {body.count} names, `{body.names}`")

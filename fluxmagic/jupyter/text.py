@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 from fluxmagic.runs import Event, Run
-from fluxmagic.runs.early_stopping import out_of_patience
+from fluxmagic.runs.early_stopping import Condition, out_of_patience
 
 __all__ = ["dial", "duration", "number", "progress", "summary"]
 
@@ -66,6 +67,8 @@ def _evaluated(run: Run) -> str:
     if kept is not None:
         checks = dict(run.record.evaluations).get(kept, {})
     parts = [f"{k} {number(v)}" for k in ("valid", *run.metrics) if (v := checks.get(k)) is not None]
+    if parts and "valid" not in checks:  # which may be a row or two
+        parts[-1] += " (of the last batch alone)"
     if kept is None or best is None:
         ends = run.record.epochs
         if parts and (step := run.record.evaluations[-1][0]) in ends[:-1]:  # it went on without
@@ -98,12 +101,23 @@ def _extent(run: Run) -> str:
         return time
     if run.finished:
         return f"{run.epochs} epoch{'' if run.epochs == 1 else 's'}, {time}"
-    reason = " by patience" * (run.state == "stopped" and out_of_patience(run.record, run.patience))
+    reason = _reason(run) if run.state == "stopped" else ""
     if run.epochs is None:
         return f"{run.state}{reason} of {run.step_limit:,} steps, {time}"
     # an epoch that has ended is not yet the next one
     epoch = run.epoch - (run.steps > 0 and run.record.epochs[-1] == run.steps)
     return f"{run.state} in epoch {epoch} of {run.epochs}{reason}, {time}"
+
+
+def _reason(run: Run) -> str:
+    """Say which option has ended a run that was stopped; nothing where somebody did."""
+    if out_of_patience(run.record, run.patience):
+        return " by patience"
+    ended = run.record.stepwise or run.record.epochs[-1] == run.steps
+    with suppress(Exception):  # the condition names what the user may have deleted since
+        if ended and isinstance(run.until, Condition) and run.until.holds(run.epoch_values):
+            return " by until"
+    return ""
 
 
 def _merged(events: list[Event]) -> list[Event]:

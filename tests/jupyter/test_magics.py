@@ -563,6 +563,14 @@ def test_the_line_may_use_a_name_of_its_own_and_a_metric_the_batch(shell):
     assert shell["run"].last_check["n"] == 60
 
 
+def test_the_summary_says_that_a_metric_without_validation_data_is_of_one_batch(shell):
+    assert "n 20 (of the last batch alone)\n" in shell(f"%%train {DATA} --metric n=len(x)\n{LOSS}")
+    told = shell(f"%%train {DATA} --metric n=len(x) --patience 1 --η 9 --epochs 9\n{LOSS}")
+    assert "the weights are those of epoch" in told
+    assert "n 20 (of the last batch alone)" in told
+    assert "alone" not in shell(f"%%train {DATA} --metric n=len(x) --valid X, Y\n{LOSS}")
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -572,6 +580,7 @@ def test_the_line_may_use_a_name_of_its_own_and_a_metric_the_batch(shell):
         ("--until los < 0.1", "--until: NameError: name 'los' is not defined"),
         ("--valid X", "--valid X: 1 for 2 names"),
         ("--valid [X, Y, X]", "--valid"),
+        ("--valid [X, Y]", "--valid [X, Y]: a list gives batches, each of these arrays one: leave the brackets away"),
         ("--valid X[:, :2], Y", "--valid: "),
     ],
 )
@@ -601,7 +610,8 @@ def test_a_cell_that_is_refused_leaves_the_weights_also_if_it_was_to_start_elsew
 
 
 def test_until_sees_loss_epoch_and_step(shell):
-    shell(f"%%train {DATA} --epochs 9 --until loss < 100 and epoch == 2 and step == 6\n{LOSS}")
+    told = shell(f"%%train {DATA} --epochs 9 --until loss < 100 and epoch == 2 and step == 6\n{LOSS}")
+    assert "stopped in epoch 2 of 9 by until, 6 steps" in told
     assert (shell["run"].state, shell["run"].steps) == ("stopped", 6)
 
 
