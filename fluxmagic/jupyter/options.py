@@ -267,12 +267,12 @@ def dials(cls: type[Optimiser], given: dict[str, tuple[str, Any]]) -> dict[str, 
         By the names that were typed: what to say in an error, and the value, a number or a schedule.
     """
     try:
-        cls.named(given)
+        cls.canonical(given)
     except TypeError as error:
         raise UsageError(str(error)) from None
     checked = {}
     for typed, (what, value) in given.items():
-        (name,) = cls.named({typed: value})
+        (name,) = cls.canonical({typed: value})
         try:
             if callable(value) and not isinstance(value, Tracked):
                 cls.hypers[name].check(value(0))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fluxmagic.greek import ascii_name, canonical
 
-__all__ = ["Hyper", "documented"]
+__all__ = ["Hyper", "with_parameter_docs"]
 
 
 class Hyper:
@@ -72,7 +72,7 @@ class Hyper:
         def __get__(self, instance: Any, owner: type | None = None) -> Any: ...
 
     def __set__(self, instance: Any, value: Any) -> None:
-        instance._assign(self, value)
+        instance.set_hyper(self, value)
 
     @property
     def range(self) -> str:
@@ -126,7 +126,7 @@ class Hyper:
         return f"Hyper({self.name}={self.default:g}, {self.doc!r}, {self.range})"
 
 
-def documented(doc: str, hypers: Iterable[Hyper]) -> str:
+def with_parameter_docs(doc: str, hypers: Iterable[Hyper]) -> str:
     """An optimiser's docstring with the parameters that it declares, after the summary."""
     doc = inspect.cleandoc(doc)
     if "\nParameters\n---" in doc:

@@ -1,51 +1,37 @@
-"""What all optimisers share: declared hyper-parameters, flat state, and the one update."""
+"""The base of all optimisers: hyper-parameters as attributes, state, and the one update."""
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fluxmagic.greek import canonical
+from fluxmagic.optimise.declare import COMMON, canonical_names, declared_hypers, describe, lacks, other_name
 from fluxmagic.optimise.errors import NotFinite
-from fluxmagic.optimise.flat import Flat
-from fluxmagic.optimise.hyper import Hyper, documented
+from fluxmagic.optimise.flat_buffer import FlatBuffer
+from fluxmagic.optimise.hyper import Hyper
+from fluxmagic.optimise.memory import Block, Memory
+from fluxmagic.optimise.state_dict import check_numbers, check_state
+from fluxmagic.optimise.transforms import add_weight_decay, clip, inverse_decay, norm_scale
 from fluxmagic.tracker import Param, Tracked
 from fluxmagic.tracker.silence import silently
 
 __all__ = ["OPTIMISERS", "Optimiser"]
 
 OPTIMISERS: dict[str, type[Optimiser]] = {}
-"""Every optimiser by name; a class gets in by being defined."""
+"""Every optimiser by name; a class is registered by being defined."""
 
-COMMON = ("decay", "clip", "clipnorm", "weightdecay")  # what every optimiser has
-WORDS = {
-    "step": "the optimiser is called: opt()",
-    "zero_grad": "opt() clears the gradients itself, opt.clear() does that alone",
-    "minimize": "train(loss, data, opt) is the loop, opt() one update",
-    "apply_gradients": "opt() is an update",
-    "param_groups": "dials are attributes: opt.η = 0.01; parts of a model with other dials take an optimiser each",
-    "lr": "the learning rate is η (eta)",
-    "learning_rate": "the learning rate is η (eta)",
-    "momentum": "Momentum and Nesterov have ρ (rho)",
-    "alpha": "RMSProp has ρ (rho)",
-    "betas": "ADAM has β1 and β2 (beta1, beta2)",
-    "eps": "ϵ is spelled ϵ or epsilon",
-    "weight_decay": "it is weightdecay",
-    "nesterov": "Nesterov is an optimiser of its own",
-    "amsgrad": "AMSGrad is an optimiser of its own",
-}
-"""What other libraries call it, and what it is here."""
+Schedule = Callable[[int], float]
+"""A hyper-parameter as a function of the number of updates done."""
 
-BLOCK = 1 << 18  # elements: what an update works on at a time stays in the cache
-FLUSH = 128  # updates between two sweeps that keep denormal numbers out of the state
-SMALL = 1 << 15  # weights and states up to which a user's rule always runs with a copy at hand: some 2 µs
-LARGE_DIAL = 1e6  # from here on a dial alone may carry an update out of the range of float32
+CHECK_EVERY = 128  # updates between two checks of the range of weights and state
+SMALL = 1 << 15  # elements of weights and state; to copy so many takes some 2 µs
+LARGE_VALUE = 1e6  # a hyper-parameter from here on may carry an update out of the range of float32
 
 
 class Optimiser:
@@ -82,11 +68,13 @@ class Optimiser:
     params : list of Param
     n : int
         Updates done.
+    version : int
+        Grows with every change of a hyper-parameter.
 
     Raises
     ------
     TypeError
-        If there is something that is no parameter, or a hyper-parameter that the optimiser lacks, or one twice.
+        If something given is not a parameter, a hyper-parameter is unknown, or one is given twice.
     ValueError
         If a hyper-parameter is out of bounds.
     """
@@ -94,102 +82,69 @@ class Optimiser:
     hypers: ClassVar[dict[str, Hyper]] = {}
     state: ClassVar[tuple[str, ...]] = ()
     numbers: ClassVar[dict[str, float]] = {}
-    decays_gradient: ClassVar[bool] = False
-    """Whether `decay` acts on the gradient before the rule, or on the finished step."""
-    decoupled: ClassVar[bool] = False
-    """Whether the rule itself sees to `weightdecay`."""
+    decay_on: ClassVar[str] = "step"
+    """Whether `decay` acts on the "gradient", before the rule, or on the finished "step"."""
+    decoupled_decay: ClassVar[bool] = False
+    """Whether the rule itself applies `weightdecay`."""
+    plain: ClassVar[bool] = False
+    """Whether the rule is arithmetic on δ and the state alone.  Such a rule raises nothing, calls nothing of this
+    package, and steps nowhere where δ and the state are 0; it runs without copies and floating-point errors."""
 
     decay = Hyper(0.0, "inverse decay γ of the step: 1 / (1 + γ n)")
     clip = Hyper(math.inf, "bound on each element of the gradient", low_open=True, scale="log", off=math.inf)
     clipnorm = Hyper(math.inf, "bound on the 2-norm of the whole gradient", low_open=True, scale="log", off=math.inf)
     weightdecay = Hyper(0.0, "λ: adds λ p to the gradient", scale="log")
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    params: list[Param]
+    n: int
+    version: int
+    memory: Memory
+    _values: dict[str, float]
+    _schedules: dict[str, Schedule]
+    _numbers: SimpleNamespace
+    _flat: FlatBuffer
+    _constants: dict[np.dtype[Any], list[float]]  # of the update in hand, in each dtype
+    _blocks: list[tuple[Block, list[float]]]
+    _narrow: bool  # some parameter is float32
+    _rule_alone: bool  # no transform is on
+    _near_overflow: bool  # the next update may leave the range of the dtype: it is made with a copy
+
+    def __init_subclass__(cls, *, plain: bool = False, **options: Any) -> None:
         super().__init_subclass__(**options)
-        hypers: dict[str, Hyper] = {}
-        for base in reversed(cls.__mro__):
-            hypers.update({h.name: h for h in vars(base).values() if isinstance(h, Hyper)})
-        typed = [t for h in hypers.values() for t in {h.name, h.ascii}]
-        taken = [t for t in typed if typed.count(t) > 1 or t in _RESERVED]
-        if taken:
-            raise TypeError(f"{cls.__name__}: {taken[0]} is taken, the hyper-parameter needs another name")
-        if "step" in vars(cls):
-            cls._rule = vars(cls)["step"]
-            cls.step = _refusing_no_arguments(cls._rule)  # type: ignore[method-assign]
+        cls.hypers = declared_hypers(cls, _RESERVED)
         cls.state = tuple(map(canonical, (cls.state,) if isinstance(cls.state, str) else cls.state))
         cls.numbers = {canonical(k): v for k, v in cls.numbers.items()}
-        own = {k: h for k, h in hypers.items() if k not in COMMON}
-        cls.hypers = {**own, **{k: hypers[k] for k in COMMON}}
+        if "step" in vars(cls):
+            cls.plain = plain
+            cls._rule = vars(cls)["step"]
+            cls.step = _refuse_no_arguments(cls._rule)  # type: ignore[method-assign]
         for h in cls.hypers.values():
             if h.ascii != h.name and not hasattr(cls, h.ascii):
-                setattr(cls, h.ascii, _alias(h.name))
-        first = [inspect.Parameter("params", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-        for h in cls.hypers.values():
-            kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if h.name == "η" else inspect.Parameter.KEYWORD_ONLY
-            first.append(inspect.Parameter(h.name, kind, default=h.default))
-        cls.__signature__ = inspect.Signature(sorted(first, key=lambda p: p.kind))  # type: ignore[attr-defined]
-        cls.__doc__ = documented(cls.__doc__ or f"{cls.__name__}, an optimiser.", cls.hypers.values())
+                setattr(cls, h.ascii, other_name(h.name))
+        cls.__signature__, cls.__doc__ = describe(cls, cls.hypers)  # type: ignore[attr-defined]
         if not cls.__name__.startswith("_"):
             OPTIMISERS[cls.__name__] = cls
 
-    def __init__(self, params: Iterable[Param], *η: Any, **hypers: Any) -> None:
-        given = self.named(hypers)
+    def __init__(self, params: Iterable[Param], *η: float | Schedule, **hypers: float | Schedule) -> None:
+        given = self.canonical(hypers)
         if η:
             if len(η) > 1 or "η" not in self.hypers:
                 raise TypeError(f"{self.name} takes the parameters{', η' if 'η' in self.hypers else ''} and keywords")
             if "η" in given:
                 raise TypeError(f"{self.name}: η is given twice")
             given["η"] = η[0]
-        set_ = object.__setattr__
-        set_(self, "_values", {})
-        set_(self, "_schedules", {})
-        set_(self, "_turns", 0)
-        set_(self, "params", _checked(params, self.name))
-        set_(self, "_narrow", any(p.dtype == np.float32 for p in self.params))
+        private = self.__dict__  # past __setattr__, which is for users
+        private.update(params=_as_params(params, self.name), n=0, version=0, _values={}, _schedules={})
+        private.update(_narrow=any(p.dtype == np.float32 for p in self.params), _near_overflow=True)
         for h in self.hypers.values():
-            self._put(h.name, h.default)
+            self._store(h.name, h.default)
         for name, value in given.items():
             setattr(self, name, value)
-        set_(self, "n", 0)
-        set_(self, "_numbers", SimpleNamespace(**self.numbers))
-        set_(self, "_flat", Flat(self.params))
-        set_(self, "_arrays", [{k: np.zeros_like(p) for k in self.state} for p, _ in self._flat.segments])
-        set_(self, "_constants", {p.dtype: [] for p, _ in self._flat.segments})
-        set_(self, "_given", None)
-        set_(self, "_blocks", self._cut())
-        set_(self, "_own_rule", not type(self)._rule.__module__.startswith("fluxmagic."))
-        size = sum(p.size * (1 + len(self.state)) for p, _ in self._flat.segments)
-        set_(self, "_copies", self._own_rule and size <= SMALL)
-        set_(self, "_wary", True)
-
-    params: list[Param]
-    n: int
-    _values: dict[str, float]
-    _bare: bool
-    _turns: int
-    _schedules: dict[str, Callable[[int], float]]
-    _numbers: SimpleNamespace
-    _flat: Flat
-    _arrays: list[dict[str, np.ndarray]]
-    _blocks: list[tuple[Block, list[np.ndarray]]]
-    _constants: dict[np.dtype[Any], list[np.ndarray]]
-    _given: tuple[float, ...] | None
-    _narrow: bool  # some parameter is float32
-    _own_rule: bool  # the rule is a user's
-    _copies: bool  # every update is made with a copy at hand
-    _wary: bool  # the next one is, since it may leave the range of the dtype
-
-    def _cut(self) -> list[tuple[Block, list[np.ndarray]]]:
-        """The arrays that each call of the rule works on, with the list of its constants."""
-        blocks = []
-        for (p, δ), arrays in zip(self._flat.segments, self._arrays, strict=True):
-            tmp = np.empty(min(p.size, BLOCK), p.dtype)
-            for start in range(0, p.size, BLOCK):
-                cut = slice(start, start + BLOCK)
-                kept = {k: a[cut] for k, a in arrays.items()}
-                s = {"p": p[cut], "δ": δ[cut], "tmp": tmp[: p[cut].size], **kept}
-                blocks.append((Block(s), self._constants[p.dtype]))
-        return blocks
+        flat = FlatBuffer(self.params)
+        memory = Memory(flat, self.state)
+        constants: dict[np.dtype[Any], list[float]] = {p.dtype: [] for p, _ in flat.segments}
+        private.update(_flat=flat, memory=memory, _numbers=SimpleNamespace(**self.numbers))
+        private.update(_constants=constants, _blocks=[(s, constants[s.p.dtype]) for s in memory.blocks])
 
     # -- hyper-parameters ------------------------------------------------------------------------------
 
@@ -199,69 +154,53 @@ class Optimiser:
         return type(self).__name__
 
     @classmethod
-    def named(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Hyper-parameters under their own names, whichever way they were typed.
+    def canonical(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return hyper-parameters that were given by Greek or ASCII names under their own names.
 
         Raises
         ------
         TypeError
             If the optimiser lacks one, or one is given twice.
         """
-        by_name = {alias: h.name for h in cls.hypers.values() for alias in (h.name, h.ascii)}
-        result: dict[str, Any] = {}
-        for typed, value in given.items():
-            name = by_name.get(canonical(typed))
-            if name is None:
-                raise TypeError(cls._lacks(typed))
-            if name in result:
-                raise TypeError(f"{cls.__name__}: {name} is given twice")
-            result[name] = value
-        return result
+        return canonical_names(cls.__name__, cls.hypers, given)
 
-    def _assign(self, hyper: Hyper, value: Any) -> None:
-        """A number is set, and beats a schedule; a function of n becomes the schedule."""
+    def set_hyper(self, hyper: Hyper, value: float | Schedule | None) -> None:
+        """Set a hyper-parameter: a number replaces its schedule; a function of n becomes the schedule."""
         if callable(value) and not isinstance(value, Tracked):
-            first = hyper.check(value(getattr(self, "n", 0)), self._narrow, may_vanish=True)
+            number = hyper.check(value(self.n), self._narrow, may_vanish=True)
             self._schedules[hyper.name] = value
-            self._put(hyper.name, first)
         else:
             number = hyper.check(value, self._narrow)
             self._schedules.pop(hyper.name, None)
-            self._put(hyper.name, number)
+        self._store(hyper.name, number)
 
-    def _put(self, name: str, value: float) -> None:
+    def _store(self, name: str, value: float) -> None:
         self._values[name] = self.__dict__[name] = value
-        self.__dict__["_turns"] += 1
-        if value > LARGE_DIAL and self.hypers[name].off is None:
-            self.__dict__["_wary"] = True
-        if name in COMMON:  # whether the rule is all that there is to an update
-            v = self._values
-            off = {k: v.get(k) == h.default for k, h in self.hypers.items() if k in COMMON}
-            self.__dict__["_bare"] = all(off[k] or (k == "weightdecay" and self.decoupled) for k in off)
+        self.__dict__["version"] += 1
+        if value > LARGE_VALUE and self.hypers[name].off is None:
+            self.__dict__["_near_overflow"] = True
+        if name in COMMON:
+            on = [k for k in COMMON if self._values.get(k) != self.hypers[k].default]
+            self.__dict__["_rule_alone"] = not on or (on == ["weightdecay"] and self.decoupled_decay)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         name = canonical(name)
         if not name.startswith("_"):
             there = getattr(type(self), name, None)
-            if name not in self.hypers and getattr(there, "fset", None) is None:  # neither a dial nor its other name
+            if name not in self.hypers and getattr(there, "fset", None) is None:  # neither of its two names
                 if not hasattr(type(self), name):
-                    raise AttributeError(self._lacks(name))
+                    raise AttributeError(lacks(self.name, self.hypers, name))
                 if name in _RESERVED or callable(there):
                     raise AttributeError(
                         f"{name} of an optimiser is not assigned; {self.name} has the dials {', '.join(self.hypers)}"
                     )
         object.__setattr__(self, name, value)
 
-    @classmethod
-    def _lacks(cls, name: str) -> str:
-        words = f" ({WORDS[name]})" if name in WORDS else ""
-        return f"{cls.__name__} has no {name}; it has {', '.join(cls.hypers)}{words}"
-
     def __getattr__(self, name: str) -> Any:
         folded = canonical(name)
         if folded != name:
             return getattr(self, folded)
-        raise AttributeError(self._lacks(name))
+        raise AttributeError(lacks(self.name, self.hypers, name))
 
     @property
     def values(self) -> dict[str, float]:
@@ -269,7 +208,7 @@ class Optimiser:
         return dict(self._values)
 
     @property
-    def schedules(self) -> dict[str, Callable[[int], float]]:
+    def schedules(self) -> dict[str, Schedule]:
         """The hyper-parameters that follow a function of n, by name."""
         return dict(self._schedules)
 
@@ -279,22 +218,22 @@ class Optimiser:
 
     # -- the update --------------------------------------------------------------------------------------
 
-    def begin(self) -> tuple[float, ...]:
-        """What `step` needs of numbers, for each update; handed to it as 0-d arrays of the right dtype, read-only."""
+    def constants(self) -> tuple[float, ...]:
+        """Return the numbers that `step` takes in this update; it is given them in the dtype of the parameters."""
         return ()
 
-    def step(self, δ: np.ndarray, s: Any, *numbers: Any) -> np.ndarray:
-        """The rule: what is subtracted from the parameters.
+    def step(self, δ: np.ndarray, s: Any, *constants: Any) -> np.ndarray:
+        """Return what is subtracted from the parameters: the rule.
 
         Parameters
         ----------
         δ : ndarray
             The gradient, flat, or a part of it; may be overwritten.
         s : namespace
-            The state's arrays by name, `s.p` the parameters, `s.tmp` an array to scribble in; of δ's shape.
+            The state's arrays by name, `s.p` the parameters, `s.tmp` an array for intermediate results; of δ's shape.
             `s.m = …` writes into the array, as `s.m[...] = …` does.
-        *numbers : 0-d ndarray
-            What `begin` returned.
+        *constants : NumPy scalars
+            What `constants` returned.
 
         Returns
         -------
@@ -314,193 +253,119 @@ class Optimiser:
         NotFinite
             If a gradient is not finite, or a weight or state would not be afterwards; nothing was updated.
         """
-        bad = self.bad_gradient()
+        bad = self.first_nonfinite_grad()
         if bad is not None:
             self.clear()
             raise NotFinite(self.n + 1, math.nan, bad)
         self.update()
 
     def update(self) -> None:
-        """`__call__`, for gradients that `bad_gradient` has looked at."""
+        """Update with gradients that `first_nonfinite_grad` has checked.
+
+        It is undone if it raises, where it was made with a copy: near an overflow, and for a small model whose rule may
+        raise.  To copy a large model would take longer than its update.
+        """
         if self._schedules:
-            check = {name: (self.hypers[name].check, f) for name, f in self._schedules.items()}
-            due = {name: c(f(self.n), self._narrow, may_vanish=True) for name, (c, f) in check.items()}
-            for name, value in due.items():
-                self._put(name, value)
-        if self._wary or self._copies:
-            self._update_with_copy()
-            return
+            self._follow_schedules()
+        checked = self._near_overflow
+        saved = None
+        if checked or not (self.plain or self.memory.size > SMALL):
+            saved = self.memory.save(), self.n, dict(vars(self._numbers))
         try:
-            if self._own_rule:
-                self._apply_own_rule()
-            else:
+            if self.plain:
                 silently.run(self._apply)
+            else:
+                self._apply()
+                self.memory.clear_padding()
+            if checked or self.n % CHECK_EVERY == 0:
+                self._check_range()
         except BaseException as error:
-            self._flat.updated()
-            if not isinstance(error, NotFinite):
+            if isinstance(error, NotFinite):
+                error.kept = checked  # otherwise it may come from an earlier update
+            elif saved is None:
                 error.add_note(
                     f"{self.name} was in the middle of update {self.n + 1}: some parameters and states may be updated, "
                     "others not. To have them as they were after the last whole update, go back: run.rewind(run.steps)"
                 )
+            if saved is None:
+                self._flat.mark_updated()
+            else:
+                memory, self.__dict__["n"], numbers = saved
+                self.memory.restore(memory)
+                vars(self._numbers).update(numbers)
             raise
 
-    def _apply_own_rule(self) -> None:
-        """`_apply`, for a user's rule: as the user has set NumPy to warn or raise; it may use the package itself."""
-        self._apply()
-        self._clear_padding()  # the rule may take steps where the gradient is zero
+    def _follow_schedules(self) -> None:
+        due = [(self.hypers[name], f(self.n)) for name, f in self._schedules.items()]
+        for name, value in [(h.name, h.check(value, self._narrow, may_vanish=True)) for h, value in due]:
+            self._store(name, value)
 
     def _apply(self) -> None:
-        numbers = self.begin()
-        if numbers != self._given:
-            self._give(numbers)
-        if self._bare:
-            for s, constants in self._blocks:
-                np.subtract(s.p, self._rule(s.δ, s, *constants), s.p)
+        constants = self.constants()
+        for dtype, numbers in self._constants.items():
+            numbers[:] = map(dtype.type, constants)
+        if self._rule_alone:
+            for s, numbers in self._blocks:
+                np.subtract(s.p, self._rule(s.δ, s, *numbers), s.p)
         else:
-            self._update_with_all()
+            self._apply_transformed()
         self.__dict__["n"] += 1
-        self._flat.updated()
-        if self.n % FLUSH == 0:
-            if self.state:
-                self._flush()
-            self._look_for_huge()
+        self._flat.mark_updated()
+        if self.state and self.n % CHECK_EVERY == 0:
+            self.memory.flush_denormals()
 
-    def _update_with_copy(self) -> None:
-        """The update that is undone if it raises, or if something is not finite afterwards.
-
-        To copy a large model at every update would take longer than the update.  So that is done where a number
-        may leave the range: at the first update, and where a gradient, a dial, a weight or a state is huge.
-        """
-        n, numbers = self.n, dict(vars(self._numbers))
-        memory = [segment.p for segment in self._flat.segments] + [a for d in self._arrays for a in d.values()]
-        before = [a.copy() for a in memory]
-        serials = [p.updated for p in self.params]
-        try:
-            self._apply_own_rule() if self._own_rule else silently.run(self._apply)
-            if self._wary:
-                self._look_for_huge()
-        except BaseException as error:
-            for a, kept in zip(memory, before, strict=True):
-                a[...] = kept
-            for p, serial in zip(self.params, serials, strict=True):
-                p.updated = serial  # a graph from before is not stale
-            self.__dict__["n"] = n
-            vars(self._numbers).update(numbers)
-            self._flat.clear()
-            if isinstance(error, NotFinite):
-                error.kept = self._wary  # or else it comes from an update before
-            raise
-
-    def _look_for_huge(self) -> None:
-        """See whether all is finite, and whether the next update may leave the range.
-
-        Raises
-        ------
-        NotFinite
-            Which says that the update before is not undone; `_update_with_copy` does that.
-        """
-        if self._own_rule:
-            self._clear_padding(states=True)
-        wary = any(v > LARGE_DIAL and self.hypers[k].off is None for k, v in self._values.items())
-        for k, (segment, arrays) in enumerate(zip(self._flat.segments, self._arrays, strict=True)):
-            largest = float(np.finfo(segment.p.dtype).max)
-            for what, a, bound in [("", segment.p, largest**0.25), *((s, a, largest**0.75) for s, a in arrays.items())]:
-                low, high = float(a.min(initial=0)), float(a.max(initial=0))
-                if not (math.isfinite(low) and math.isfinite(high)):
-                    places = zip(self.params, self._flat.places, strict=True)
-                    bad = next((p for p, (i, cut) in places if i == k and not np.isfinite(a[cut]).all()), None)
-                    error = NotFinite(self.n, math.nan, bad, what=f"state {what}" if what else "updated value")
-                    error.kept = False
-                    raise error
-                wary |= low < -bound or high > bound
-        self.__dict__["_wary"] = wary
-
-    def _clear_padding(self, states: bool = False) -> None:
-        for k, free in self._flat.padding:
-            for a in (*self._flat.segments[k], *(self._arrays[k].values() if states else ())):
-                a[free] = 0
-
-    def _update_with_all(self) -> None:
-        """The update where clipnorm, clip, weightdecay or decay is on."""
-        scale = 1.0
-        if self.clipnorm != math.inf:
-            norm = self._norm()
-            if norm > self.clipnorm:
-                scale = self.clipnorm / norm
-        bound = self.clip
-        weightdecay = 0.0 if self.decoupled else self.weightdecay
-        factor = 1 / (1 + self.decay * self.n)
-        for s, constants in self._blocks:
+    def _apply_transformed(self) -> None:
+        scale = 1.0 if self.clipnorm == math.inf else norm_scale(self._flat, self.clipnorm)
+        factor = inverse_decay(self.decay, self.n)
+        for s, numbers in self._blocks:
             δ = s.δ
             if scale != 1:
                 δ *= scale
-            if bound != math.inf:
-                np.clip(δ, -bound, bound, out=δ)
-            if weightdecay:
-                δ += np.multiply(s.p, weightdecay, out=s.tmp)
-            if factor != 1 and self.decays_gradient:
+            if self.clip != math.inf:
+                clip(δ, self.clip)
+            if self.weightdecay and not self.decoupled_decay:
+                add_weight_decay(δ, s.p, self.weightdecay, s.tmp)
+            if factor != 1 and self.decay_on == "gradient":
                 δ *= factor
-            step = self._rule(δ, s, *constants)
-            if factor != 1 and not self.decays_gradient:
+            step = self._rule(δ, s, *numbers)
+            if factor != 1 and self.decay_on == "step":
                 step = step * factor
             np.subtract(s.p, step, s.p)
 
-    def _give(self, numbers: tuple[float, ...]) -> None:
-        """Put the numbers into 0-d arrays, which NumPy takes faster than a Python float."""
-        for dtype, constants in self._constants.items():
-            if not constants:
-                constants += [_constant(dtype) for _ in numbers]
-            for i, number in enumerate(numbers):
-                constants[i].base.fill(number)  # type: ignore[union-attr]
-        self.__dict__["_given"] = numbers  # past __setattr__, which is for users
-
-    def _norm(self) -> float:
-        square = self._flat.square()
-        if not math.isinf(square):
-            return math.sqrt(square)
-        # perhaps only the square is too large
-        largest = max(float(np.max(np.abs(δ), initial=0)) for _, δ in self._flat.segments)
-        if math.isinf(largest):
-            return largest
-        return largest * math.sqrt(sum(float(np.square(δ / largest).sum()) for _, δ in self._flat.segments))
-
-    def _flush(self) -> None:
-        # A gradient that stays 0 lets the state decay into denormal numbers, which are slow; what is taken for
-        # 0 here cannot get there before the next time.
-        for s, _ in self._blocks:
-            tiny = np.finfo(s.p.dtype).tiny * 2.0**20
-            for k in self.state:
-                a = getattr(s, k)
-                a *= np.abs(a, out=s.tmp) >= tiny
+    def _check_range(self) -> None:
+        if not self.plain:
+            self.memory.clear_padding(state=True)
+        near = self.memory.near_overflow(self.n)
+        large = any(v > LARGE_VALUE and self.hypers[k].off is None for k, v in self._values.items())
+        self.__dict__["_near_overflow"] = near or large
 
     # -- gradients ---------------------------------------------------------------------------------------
 
     def clear(self) -> None:
         """Set the gradients of the optimiser's parameters to zero."""
-        self._flat.clear()
+        self._flat.zero_grad()
 
-    def bad_gradient(self) -> Param | None:
-        """The first parameter whose gradient is not finite, if any."""
+    def first_nonfinite_grad(self) -> Param | None:
+        """Return the first parameter whose gradient is not finite, if any."""
         flat = self._flat
-        flat.settle()
-        if flat.square() <= flat.limit:
+        flat.zero_unreached()
+        if flat.grad_norm_squared() <= flat.limit:
             return None
-        self.__dict__["_wary"] = True
-        return flat.bad()
+        self.__dict__["_near_overflow"] = True
+        return flat.first_nonfinite()
 
     @property
-    def reached(self) -> int:
-        """How many of the parameters had a gradient when it was last looked for a bad one."""
-        return len(self.params) - self._flat.missed
+    def n_reached(self) -> int:
+        """The number of parameters that had a gradient in the last `first_nonfinite_grad`."""
+        return len(self.params) - self._flat.n_unreached
 
     # -- state in and out --------------------------------------------------------------------------------
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # a copy gets flat memory of its own: the state's arrays and blocks are views
+    def __reduce__(self) -> tuple[Any, ...]:  # a copy gets memory of its own: the state's arrays are views
         return _restored, (type(self), self.params, self.state_dict(), self.schedules)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the optimiser would need to go on from here, as copies.
+        """Return all that the optimiser needs to go on from here, as copies.
 
         Returns
         -------
@@ -511,113 +376,42 @@ class Optimiser:
         Raises
         ------
         TypeError
-            If the rule keeps a number that the class does not declare, or something that is no number.
+            If the rule keeps a number that the class does not declare, or a value that is not a number.
         """
-        kept = vars(self._numbers)
-        for k, v in kept.items():
-            if k not in self.numbers:
-                raise TypeError(f"{self.name} keeps a number {k} that it does not declare: numbers = {{{k!r}: {v!r}}}")
-            if isinstance(v, bool) or not isinstance(v, (int, float, np.number)):
-                raise TypeError(f"{self.name}: {k} is no number but a {type(v).__name__}; arrays go into `state`")
-        return {
-            "name": self.name,
-            "n": self.n,
-            "hypers": dict(self._values),
-            "numbers": dict(kept),
-            "arrays": {
-                k: [
-                    self._arrays[i][k][cut].reshape(p.shape).copy()
-                    for p, (i, cut) in zip(self.params, self._flat.places, strict=True)
-                ]
-                for k in self.state
-            },
-        }
+        numbers = dict(vars(self._numbers))
+        check_numbers(self, numbers)
+        arrays = {k: self._flat.split(a) for k, a in self.memory.state.items()}
+        return {"name": self.name, "n": self.n, "hypers": self.values, "numbers": numbers, "arrays": arrays}
 
-    def load_state_dict(self, d: Mapping[str, Any]) -> None:
+    def load_state_dict(self, d: Mapping[str, Any], schedules: Mapping[str, Schedule] | None = None) -> None:
         """Take over what `state_dict` gave.  All is checked before anything is assigned.
+
+        Parameters
+        ----------
+        d : dict
+        schedules : dict, optional
+            Replace the present ones.
 
         Raises
         ------
         ValueError
             If it belongs to another optimiser or other parameters, or a value is out of bounds.
         """
-        wrong = []
-        missing = {"name", "n", "hypers", "numbers", "arrays"} - set(d)
-        if missing:
-            raise ValueError(f"{self.name}: the state lacks {', '.join(sorted(missing))}")
-        if d["name"] != self.name:
-            wrong.append(f"it is of {d['name']}")
-        if not isinstance(d["n"], (int, np.integer)) or d["n"] < 0:
-            wrong.append(f"n is {d['n']!r}")
-        for what, keys in (("hypers", self.hypers), ("numbers", self.numbers), ("arrays", self.state)):
-            if set(d[what]) != set(keys):
-                wrong.append(f"its {what} are {', '.join(d[what]) or 'none'}, not {', '.join(keys) or 'none'}")
-        values = {}
-        for name, value in d["numbers"].items():
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
-                wrong.append(f"{name} is {value!r}")
-        for name, value in d["hypers"].items():
-            if name in self.hypers:
-                try:
-                    values[name] = self.hypers[name].check(value, self._narrow, may_vanish=True)
-                except (TypeError, ValueError) as error:
-                    wrong.append(str(error))
-        for k, arrays in d["arrays"].items():
-            if len(arrays) != len(self.params):
-                wrong.append(f"{k} is of {len(arrays)} parameters, not {len(self.params)}")
-                continue
-            for i, (a, p) in enumerate(zip(arrays, self.params, strict=True)):
-                a = np.asarray(a)
-                if a.shape != p.shape or a.dtype != p.dtype:
-                    wrong.append(f"{k}[{i}] is {a.dtype} of shape {a.shape}, the parameter {p.dtype} of {p.shape}")
-        if wrong:
-            raise ValueError(f"{self.name} cannot take this state: " + "; ".join(wrong))
-        for name, value in values.items():
-            self._put(name, value)
-        object.__setattr__(self, "n", int(d["n"]))
-        object.__setattr__(self, "_wary", True)
+        for name, value in check_state(self, d, self._narrow).items():
+            self._store(name, value)
+        if schedules is not None:
+            self.__dict__["_schedules"] = dict(schedules)
+        self.__dict__.update(n=int(d["n"]), _near_overflow=True)
         vars(self._numbers).update({k: float(v) for k, v in d["numbers"].items()})
         for k, arrays in d["arrays"].items():
-            for a, (i, cut) in zip(arrays, self._flat.places, strict=True):
-                self._arrays[i][k][cut] = np.asarray(a).reshape(-1)
+            self.memory.load_state(k, arrays)
 
 
-class Block:
-    """What a rule works on: `p`, `δ`, `tmp` and the states by name.  To assign one writes into its array.
-
-    A state lies in memory that is saved, restored and flushed: an array put in its place would be none of that.
-    """
-
-    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
-        self.__dict__.update(arrays)
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        array = self.__dict__.get(name)
-        if array is None:
-            raise AttributeError(
-                f"s has no {name}, it has {', '.join(self.__dict__)}; to keep an array from one update to the next, "
-                f'declare it in the class: state = ("{name}",)'
-            )
-        if value is not array:
-            array[...] = value
-
-
-def _constant(dtype: np.dtype[Any]) -> np.ndarray:
-    """A 0-d array that is written through its base alone: a rule cannot spoil it for the next time."""
-    constant = np.zeros((), dtype).view()
-    constant.flags.writeable = False
-    return constant
-
-
-def _refusing_no_arguments(rule: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    """The rule, for whoever calls `opt.step()` as in other libraries."""
+def _refuse_no_arguments(rule: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """Explain `opt.step()`, the call of other libraries."""
 
     @wraps(rule)
-    def step(self: Optimiser, *args: Any, **options: Any) -> np.ndarray:
+    def step(self: Optimiser, *args: object, **options: object) -> np.ndarray:
         if not args and not options:
             raise TypeError(f"opt.step() is opt() here: an update of {self.name}; step(δ, s) is its rule")
         return rule(self, *args, **options)
@@ -625,13 +419,14 @@ def _refusing_no_arguments(rule: Callable[..., np.ndarray]) -> Callable[..., np.
     return step
 
 
-def _alias(name: str) -> property:
-    return property(
-        lambda self: getattr(self, name), lambda self, value: setattr(self, name, value), doc=f"The same as {name}."
-    )
+def _as_params(params: Iterable[Param], name: str) -> list[Param]:
+    """Return each parameter once.
 
-
-def _checked(params: Any, name: str) -> list[Param]:
+    Raises
+    ------
+    TypeError
+        If there is none, or something else among them.
+    """
     if isinstance(params, Tracked):
         raise TypeError(f"{name} takes a list of parameters: [W], or params(m)")
     try:
@@ -652,14 +447,11 @@ def _checked(params: Any, name: str) -> list[Param]:
 
 
 def _restored(
-    cls: type[Optimiser],
-    params: list[Param],
-    state: dict[str, Any],
-    schedules: dict[str, Callable[[int], float]],
+    cls: type[Optimiser], params: list[Param], state: Mapping[str, Any], schedules: Mapping[str, Schedule]
 ) -> Optimiser:
     opt = cls(params, **schedules)
     opt.load_state_dict(state)
     return opt
 
 
-_RESERVED = frozenset(k for k in (*dir(Optimiser), "params", "n") if not isinstance(vars(Optimiser).get(k), Hyper))
+_RESERVED = frozenset({*dir(Optimiser), *Optimiser.__annotations__} - set(COMMON))

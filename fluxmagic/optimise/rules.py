@@ -50,7 +50,7 @@ def _ϵ() -> Hyper:
     return Hyper(1e-8, "keeps the division from 0", low_open=True, scale="log")
 
 
-class SGD(Optimiser):
+class SGD(Optimiser, plain=True):
     """Gradient descent: p ← p - η δ.
 
     Notes
@@ -59,16 +59,16 @@ class SGD(Optimiser):
     """
 
     η = _η(0.1)
-    decays_gradient = True
+    decay_on = "gradient"
 
-    def begin(self) -> tuple[float, ...]:
+    def constants(self) -> tuple[float, ...]:
         return (self.η,)
 
     def step(self, δ: Array, s: Any, η: Any) -> Array:
         return np.multiply(δ, η, δ)
 
 
-class Momentum(Optimiser):
+class Momentum(Optimiser, plain=True):
     """Gradient descent with momentum: v ← ρ v - η δ, p ← p + v.
 
     Notes
@@ -80,9 +80,9 @@ class Momentum(Optimiser):
     η = _η(0.01)
     ρ = _ρ(0.9)
     state = ("v",)  # with the sign of what is subtracted
-    decays_gradient = True
+    decay_on = "gradient"
 
-    def begin(self) -> tuple[float, ...]:
+    def constants(self) -> tuple[float, ...]:
         return self.η, self.ρ
 
     def step(self, δ: Array, s: Any, η: Any, ρ: Any) -> Array:
@@ -93,7 +93,7 @@ class Momentum(Optimiser):
         return v
 
 
-class Nesterov(Optimiser):
+class Nesterov(Optimiser, plain=True):
     """Nesterov momentum: d = ρ² v - (1+ρ) η δ, v ← ρ v - η δ, p ← p + d.
 
     Notes
@@ -104,9 +104,9 @@ class Nesterov(Optimiser):
     η = _η(0.01)
     ρ = _ρ(0.9)
     state = ("v",)  # with the sign of what is subtracted
-    decays_gradient = True
+    decay_on = "gradient"
 
-    def begin(self) -> tuple[float, ...]:
+    def constants(self) -> tuple[float, ...]:
         return self.η, self.ρ
 
     def step(self, δ: Array, s: Any, η: Any, ρ: Any) -> Array:
@@ -120,7 +120,7 @@ class Nesterov(Optimiser):
         return tmp
 
 
-class RMSProp(Optimiser):
+class RMSProp(Optimiser, plain=True):
     """Steps relative to recent gradients: a ← ρ a + (1-ρ) δ², p ← p - η δ / (√a + ϵ).
 
     Notes
@@ -137,7 +137,7 @@ class RMSProp(Optimiser):
     ϵ = _ϵ()
     state = ("a",)
 
-    def begin(self) -> tuple[float, ...]:
+    def constants(self) -> tuple[float, ...]:
         return self.η, self.ρ, 1 - self.ρ, self.ϵ
 
     def step(self, δ: Array, s: Any, η: Any, ρ: Any, new: Any, ϵ: Any) -> Array:
@@ -153,7 +153,7 @@ class RMSProp(Optimiser):
         return δ
 
 
-class ADAGrad(Optimiser):
+class ADAGrad(Optimiser, plain=True):
     """Steps that shrink with all gradients so far: a ← a + δ², p ← p - η δ / (√a + ϵ).
 
     Notes
@@ -169,7 +169,7 @@ class ADAGrad(Optimiser):
     ϵ = _ϵ()
     state = ("a",)
 
-    def begin(self) -> tuple[float, ...]:
+    def constants(self) -> tuple[float, ...]:
         return self.η, self.ϵ
 
     def step(self, δ: Array, s: Any, η: Any, ϵ: Any) -> Array:
@@ -183,7 +183,7 @@ class ADAGrad(Optimiser):
         return δ
 
 
-class ADADelta(Optimiser):
+class ADADelta(Optimiser, plain=True):
     """Steps as large as recent ones: a ← ρ a + (1-ρ) δ², step = δ √(s + ϵ) / √(a + ϵ), s ← ρ s + (1-ρ) step².
 
     Notes
@@ -200,7 +200,7 @@ class ADADelta(Optimiser):
     ϵ = _ϵ()
     state = ("a", "s")
 
-    def begin(self) -> tuple[float, ...]:
+    def constants(self) -> tuple[float, ...]:
         return self.ρ, 1 - self.ρ, self.ϵ
 
     def step(self, δ: Array, s: Any, ρ: Any, new: Any, ϵ: Any) -> Array:
@@ -222,7 +222,7 @@ class ADADelta(Optimiser):
         return δ
 
 
-class ADAM(Optimiser):
+class ADAM(Optimiser, plain=True):
     """Adaptive moments: m ← β1 m + (1-β1) δ, u ← β2 u + (1-β2) δ², p ← p - η m̂ / (√û + ϵ).
 
     Notes
@@ -245,7 +245,7 @@ class ADAM(Optimiser):
     state = ("m", "u")
     numbers: ClassVar = {"Πβ1": 1.0, "Πβ2": 1.0, "unit1": 0.0, "unit2": 0.0}
 
-    def begin(self) -> tuple[float, ...]:
+    def constants(self) -> tuple[float, ...]:
         k, β1, β2 = self._numbers, self.β1, self.β2
         k.Πβ1 *= β1
         k.Πβ2 *= β2
@@ -270,7 +270,7 @@ class ADAM(Optimiser):
         return step
 
 
-class ADAMW(ADAM):
+class ADAMW(ADAM, plain=True):
     """ADAM with weight decay apart from the gradient: p ← p - step - η λ p, where step is ADAM's and λ is weightdecay.
 
     Notes
@@ -284,10 +284,10 @@ class ADAMW(ADAM):
     """
 
     weightdecay = Hyper(0.0, "λ: subtracts η λ p beside the step", scale="log")
-    decoupled = True
+    decoupled_decay = True
 
-    def begin(self) -> tuple[float, ...]:
-        return *super().begin(), self.η * self.weightdecay
+    def constants(self) -> tuple[float, ...]:
+        return *super().constants(), self.η * self.weightdecay
 
     def step(self, δ: Array, s: Any, keep1: Any, keep2: Any, ϵ: Any, η: Any, ηλ: Any) -> Array:  # type: ignore[override]
         step = super()._rule(δ, s, keep1, keep2, ϵ, η)
@@ -295,7 +295,7 @@ class ADAMW(ADAM):
         return step
 
 
-class AdaMax(Optimiser):
+class AdaMax(Optimiser, plain=True):
     """ADAM with the largest gradient: m as in ADAM, u ← max(β2 u, |δ|), p ← p - η m̂ / (u + ϵ).
 
     Notes
@@ -314,7 +314,7 @@ class AdaMax(Optimiser):
     state = ("m", "u")
     numbers: ClassVar = {"Πβ1": 1.0}
 
-    def begin(self) -> tuple[float, ...]:
+    def constants(self) -> tuple[float, ...]:
         self._numbers.Πβ1 *= self.β1
         return self.β1, 1 - self.β1, self.β2, self.ϵ, self.η / (1 - self._numbers.Πβ1)
 
@@ -348,7 +348,7 @@ class _Moments(Optimiser):
         u += tmp
 
 
-class AMSGrad(_Moments):
+class AMSGrad(_Moments, plain=True):
     """ADAM whose steps do not grow again: m, u as in ADAM, w ← max(w, u), p ← p - η m / (√w + ϵ).
 
     Notes
@@ -363,7 +363,7 @@ class AMSGrad(_Moments):
 
     state = ("m", "u", "w")
 
-    def begin(self) -> tuple[float, ...]:
+    def constants(self) -> tuple[float, ...]:
         return self.β1, 1 - self.β1, self.β2, 1 - self.β2, self.ϵ, self.η
 
     def step(self, δ: Array, s: Any, β1: Any, new1: Any, β2: Any, new2: Any, ϵ: Any, η: Any) -> Array:
@@ -377,7 +377,7 @@ class AMSGrad(_Moments):
         return δ
 
 
-class NADAM(_Moments):
+class NADAM(_Moments, plain=True):
     """ADAM with Nesterov momentum: m, u as in ADAM, p ← p - η (β1 m / (1 - β1 Πβ1) + (1-β1) δ / (1 - Πβ1)) / (√û + ϵ).
 
     Notes
@@ -393,7 +393,7 @@ class NADAM(_Moments):
     state = ("m", "u")
     numbers: ClassVar = {"Πβ1": 1.0, "Πβ2": 1.0}
 
-    def begin(self) -> tuple[float, ...]:
+    def constants(self) -> tuple[float, ...]:
         k, β1, β2 = self._numbers, self.β1, self.β2
         k.Πβ1 *= β1
         k.Πβ2 *= β2

@@ -55,10 +55,10 @@ def backward_and_update(
     guard.shielded = True
     first = opts[0]
     alone = len(opts) == 1 and isinstance(first, Optimiser)  # as nearly always
-    bad = first.bad_gradient() if alone else _bad_gradient(l, opts)
+    bad = first.first_nonfinite_grad() if alone else _first_nonfinite_grad(l, opts)
     if bad is not None:
         raise NotFinite(step, value, bad)
-    if strict and touched > first.reached:
+    if strict and touched > first.n_reached:
         raise TypeError(
             "the loss has come to depend on a parameter that it did not depend on in the first batch: "
             "name all that are to be trained with --params"
@@ -98,11 +98,11 @@ def _update_each(l: Tracked, opts: list[Any]) -> None:
         p.clear()
 
 
-def _bad_gradient(l: Tracked, opts: list[Any]) -> Param | None:
+def _first_nonfinite_grad(l: Tracked, opts: list[Any]) -> Param | None:
     """The first parameter whose gradient is not finite; of a plain function it is known what the loss depends on."""
     for opt in opts:
         if isinstance(opt, Optimiser):
-            bad = opt.bad_gradient()
+            bad = opt.first_nonfinite_grad()
         else:
             bad = next((p for p in leaves(l) if not np.isfinite(p.grad).all()), None)
         if bad is not None:

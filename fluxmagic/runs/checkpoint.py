@@ -317,7 +317,7 @@ def _can_go_on(opt: Optimiser, numbers: Mapping[str, float]) -> bool:
     if not type(opt).__module__.startswith("fluxmagic."):
         return True
     try:
-        return all(0 <= x <= 1 for x in numbers.values()) and all(map(math.isfinite, opt.begin()))
+        return all(0 <= x <= 1 for x in numbers.values()) and all(map(math.isfinite, opt.constants()))
     except (TypeError, ArithmeticError):
         return False
 

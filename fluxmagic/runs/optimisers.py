@@ -51,7 +51,7 @@ def check_values(
     TypeError, ValueError
         If the optimiser lacks one, or a number or a schedule's value at n is out of bounds.
     """
-    given = cls.named(hypers)
+    given = cls.canonical(hypers)
     narrow = any(p.dtype == np.float32 for p in params)
     for k, v in given.items():
         if callable(v) and not isinstance(v, Param):
@@ -64,7 +64,7 @@ def check_values(
 class _Unwatched:
     """Stands for an optimiser whose hyper-parameters cannot change: a function, a list, or a specification."""
 
-    _turns = 0
+    version = 0
 
 
 @dataclass
@@ -218,12 +218,12 @@ class OptimiserSet:
     def _look(self) -> None:
         if isinstance(self.opt, Optimiser):
             self.watched = self.opt
-        self.version = self.watched._turns
+        self.version = self.watched.version
         self._seen = self.settings
 
     def direct_changes(self) -> list[tuple[str, Any, Any]]:
         """Give name, old and new of what was changed on the optimiser itself since the last look."""
-        if self.watched._turns == self.version:
+        if self.watched.version == self.version:
             return []
         before = self._seen
         self._look()
@@ -258,8 +258,7 @@ class OptimiserSet:
             opt = self._by_key.get(key)
             if type(opt) is not cls:
                 opt = self._by_key[key] = cls(params)
-            opt.load_state_dict(kept)
-            opt._schedules = dict(schedules)
+            opt.load_state_dict(kept, schedules)
         self._active_spec = ""
         if active:
             self._put(self._by_key[active])

@@ -641,7 +641,7 @@ class Run:
         first = len(record.loss) + 1
         before = clock()
         for step in range(first, first + (1 if look else min(n, STRETCH))):
-            if gear.watched._turns != gear.version:
+            if gear.watched.version != gear.version:
                 self._notice()
             d = feed.next(guard)
             while d is END:

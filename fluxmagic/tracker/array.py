@@ -271,7 +271,7 @@ class Param(Tracked):
     # gradient  the buffer behind .grad
     # fresh     nothing was added since it was cleared: the first write overwrites
     # shown     .grad was handed out, so that the buffer itself has to read zero when it is cleared
-    # home      the flat buffer that value and gradient are views of, and the place in it (see optimise.flat)
+    # home      the flat buffer that value and gradient are views of, and the place in it (see optimise.flat_buffer)
     # owner     a weak reference to the run that trains it
     # updated   a serial number: nodes with a smaller one hold what was computed from the value before
     __slots__ = ("fresh", "gradient", "home", "owner", "shown", "updated")

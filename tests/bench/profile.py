@@ -31,7 +31,7 @@ reverse pass                        backward(l), opt.clear()
     layer 2, of h, W, b             d.dot(W2), d.T.dot(h, g2), ones_n.dot(d, gb2)
     relu                            δ * np.greater(h, zero).astype(δ.dtype)
     layer 1, of W, b                δ.T.dot(x, g1), ones_n.dot(δ, gb1)
-check of the gradients              reached(), opt.bad_gradient()
+check of the gradients              reached(), opt.first_nonfinite_grad()
     sum of squares                  np.vdot(G, G)
 update                              opt.update()
     ADAM's ten passes               opt.step(s.δ, s, *constants), np.subtract(s.p, s.tmp, s.p)
@@ -61,7 +61,8 @@ def _names() -> dict[str, Any]:
             p.fresh = False
 
     fm.train(loss, [(x, y)], opt)
-    (s, constants), *_ = opt._blocks
+    (s,) = opt.memory.blocks
+    constants = [s.p.dtype.type(c) for c in opt.constants()]
     H = model[0](x)
     Z = model[1](H)
     W1, b1, W2, b2 = (p.data for p in opt.params)

@@ -209,7 +209,9 @@ def test_stop_in_the_loss_ends_the_run_however_it_is_driven(drive, when):
 # -- words of other libraries, and assignments that would be lost -------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["step", "update", "clear", "state_dict", "decoupled", "begin", "values", "reached"])
+@pytest.mark.parametrize(
+    "name", ["step", "update", "clear", "state_dict", "decay_on", "constants", "n_reached", "values"]
+)
 def test_a_method_of_an_optimiser_is_not_overwritten(name):
     opt = SGD([param(1.0)])
     with pytest.raises(AttributeError, match=f"{name} of an optimiser is not assigned; SGD has the dials η, decay"):

@@ -1,13 +1,14 @@
-"""Parameters and gradients as views into contiguous memory, so that an update is a few calls, however many layers.
+"""Parameters and gradients as views into contiguous memory: an update is a few calls, whatever the number of layers.
 
-A parameter moves at most once: into the flat buffer that the first optimiser over it makes.  Whoever comes
-later, with the same list or an overlapping one, works on the stretches of memory where its parameters lie.
+A parameter moves at most once: into the buffer of the first optimiser over it.  Later optimisers, over the same list or
+an overlapping one, work on the stretches of memory where their parameters lie.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,15 +16,15 @@ from fluxmagic.tracker import Param
 from fluxmagic.tracker.array import serials
 from fluxmagic.tracker.rules.products import vdot
 
-__all__ = ["Flat", "Segment"]
+__all__ = ["FlatBuffer", "Segment"]
 
-ALIGNMENT = 64  # bytes: a cache line, and what vector instructions like
+ALIGNMENT = 64  # bytes: a cache line
 
-_moving = threading.Lock()
+_allocation_lock = threading.Lock()
 
 
-class _Home(NamedTuple):
-    """Where a parameter lies."""
+class _Slot(NamedTuple):
+    """The memory of a parameter: a stretch of two buffers."""
 
     values: np.ndarray
     gradients: np.ndarray
@@ -35,10 +36,10 @@ class Segment(NamedTuple):
     """A stretch of memory without a gap: values and gradients of some parameters, flat, of one dtype."""
 
     p: np.ndarray
-    δ: np.ndarray
+    grad: np.ndarray
 
 
-class Flat:
+class FlatBuffer:
     """The parameters of an optimiser, and the segments of memory that they fill.
 
     Parameters
@@ -49,20 +50,22 @@ class Flat:
     ----------
     params : list of Param
     segments : list of Segment
-        Between parameters there may be padding, which is and stays zero.
+        Between parameters there may be padding; it stays zero.
     padding : list of (int, ndarray)
         The indices of the padding, for each segment that has some.
     limit : float
-        Up to which `square` leaves room in the range of the parameters' dtype, for what a rule makes of it.
-    places : list of (int, slice)
-        For each parameter its segment, and the place in it.
+        Sums of squares up to here leave a rule room in the range of the parameters' dtype.
+    slots : list of (int, slice)
+        For each parameter its segment and its place in it.
+    n_unreached : int
+        Parameters without a gradient in the last `zero_unreached`.
     """
 
     def __init__(self, params: list[Param]) -> None:
         self.params = params
-        with _moving:
+        with _allocation_lock:
             for dtype in {p.dtype for p in params}:
-                _settle([p for p in params if p.dtype == dtype and p.home is None], dtype)
+                _move_into_buffer([p for p in params if p.dtype == dtype and p.home is None], dtype)
         order = sorted(range(len(params)), key=lambda i: (id(params[i].home.values), params[i].home.start))
         stretches: list[list[int]] = []
         end = -1
@@ -74,35 +77,42 @@ class Flat:
             else:
                 stretches.append([i])
             buffer, end = home.values, home.end
-        stretches.sort(key=min)  # not where malloc happened to put them: results must not depend on it
+        stretches.sort(key=min)  # results must not depend on addresses
         self.segments: list[Segment] = []
-        self.places: list[Any] = [None] * len(params)
+        slots: dict[int, tuple[int, slice]] = {}
         for k, stretch in enumerate(stretches):
             first, last = params[stretch[0]].home, params[stretch[-1]].home
             self.segments.append(Segment(first.values[first.start : last.end], first.gradients[first.start : last.end]))
             for i in stretch:
                 start = params[i].home.start - first.start
-                self.places[i] = (k, slice(start, start + params[i].size))
-
-        self.missed = 0  # parameters that were not reached
+                slots[i] = (k, slice(start, start + params[i].size))
+        self.slots = [slots[i] for i in range(len(params))]
+        self.n_unreached = 0
         self.limit = min((float(np.finfo(p.dtype).max) for p in params), default=1.0) ** 0.75
         free: list[list[int]] = [[] for _ in self.segments]
-        for p, (k, cut) in zip(params, self.places, strict=True):
+        for p, (k, cut) in zip(params, self.slots, strict=True):
             free[k].extend(range(cut.stop, cut.start + p.home.end - p.home.start))
         self.padding = [(k, np.array(at)) for k, at in enumerate(free) if at]
 
-    def settle(self) -> None:
-        """Let the gradient of a parameter that was not reached read zero."""
-        missed = 0
+    def zero_unreached(self) -> None:
+        """Zero the gradients of the parameters that the reverse pass did not reach, and count them."""
+        n = 0
         for p in self.params:
             if p.fresh:
-                if not p.shown:  # or else it reads zero already, but for what somebody has written into it
+                if not p.shown:  # a shown gradient is zero already, or was written by the user
                     p.gradient.fill(0)
-                missed += 1
-        self.missed = missed
+                n += 1
+        self.n_unreached = n
 
-    def updated(self) -> None:
-        """Set all gradients to zero after an update: graphs that hold the values before are stale."""
+    def zero_grad(self) -> None:
+        """Zero all gradients."""
+        for p in self.params:
+            p.fresh = True
+            if p.shown:
+                p.gradient.fill(0)
+
+    def mark_updated(self) -> None:
+        """Zero all gradients after an update, and make the graphs of the values before it stale."""
         serial = next(serials)
         for p in self.params:
             p.updated = serial
@@ -110,27 +120,24 @@ class Flat:
             if p.shown:
                 p.gradient.fill(0)
 
-    def clear(self) -> None:
-        """Set all gradients to zero."""
-        for p in self.params:
-            p.fresh = True
-            if p.shown:
-                p.gradient.fill(0)
-
-    def square(self) -> float:
-        """Sum of the squares of all gradients; not finite if one of them is not."""
+    def grad_norm_squared(self) -> float:
+        """Return the sum of the squares of all gradients; not finite if one of them is not."""
         total = 0.0
-        for _, δ in self.segments:
-            total += float(vdot(δ, δ))
+        for _, grad in self.segments:
+            total += float(vdot(grad, grad))
         return total
 
-    def bad(self) -> Param | None:
-        """The first parameter whose gradient is not finite."""
+    def first_nonfinite(self) -> Param | None:
+        """Return the first parameter whose gradient is not finite."""
         return next((p for p in self.params if not np.isfinite(p.gradient).all()), None)
 
+    def split(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Copy one array per segment into one per parameter, of its shape."""
+        return [arrays[k][cut].reshape(p.shape).copy() for p, (k, cut) in zip(self.params, self.slots, strict=True)]
 
-def _settle(params: list[Param], dtype: np.dtype[Any]) -> None:
-    """Move parameters into one new flat buffer."""
+
+def _move_into_buffer(params: list[Param], dtype: np.dtype[np.floating]) -> None:
+    """Move the parameters of one dtype into a new buffer."""
     if not params:
         return
     pad = ALIGNMENT // dtype.itemsize
@@ -145,10 +152,10 @@ def _settle(params: list[Param], dtype: np.dtype[Any]) -> None:
         v[...] = p.value
         g[...] = 0 if p.fresh else p.gradient
         p.value, p.gradient, p.shown = v, g, False
-        p.home = _Home(values, gradients, start, end)
+        p.home = _Slot(values, gradients, start, end)
 
 
-def _aligned(n: int, dtype: np.dtype[Any]) -> np.ndarray:
+def _aligned(n: int, dtype: np.dtype[np.floating]) -> np.ndarray:
     raw = np.zeros(n * dtype.itemsize + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + n * dtype.itemsize].view(dtype)

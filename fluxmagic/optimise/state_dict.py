@@ -1,0 +1,90 @@
+"""The state of an optimiser as a dictionary: what it holds, and the checks before one is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from fluxmagic.optimise.hyper import Hyper
+from fluxmagic.tracker import Param
+
+__all__ = ["check_numbers", "check_state"]
+
+
+KEYS = {"name", "n", "hypers", "numbers", "arrays"}
+
+
+class Declared(Protocol):
+    """What an optimiser declares."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def hypers(self) -> Mapping[str, Hyper]: ...
+    @property
+    def numbers(self) -> Mapping[str, float]: ...
+    @property
+    def state(self) -> tuple[str, ...]: ...
+    @property
+    def params(self) -> Sequence[Param]: ...
+
+
+def check_numbers(opt: Declared, numbers: Mapping[str, Any]) -> None:
+    """Raise a TypeError for a number that the class does not declare, or a value that is not a number."""
+    for k, v in numbers.items():
+        if k not in opt.numbers:
+            raise TypeError(f"{opt.name} keeps a number {k} that it does not declare: numbers = {{{k!r}: {v!r}}}")
+        if not _is_number(v):
+            raise TypeError(f"{opt.name}: {k} is a {type(v).__name__}, not a number; arrays go into `state`")
+
+
+def check_state(opt: Declared, d: Mapping[str, Any], narrow: bool) -> dict[str, float]:
+    """Check all of a state dictionary, and return its hyper-parameters.
+
+    Raises
+    ------
+    ValueError
+        With everything that does not fit.
+    """
+    missing = KEYS - set(d)
+    if missing:
+        raise ValueError(f"{opt.name}: the state lacks {', '.join(sorted(missing))}")
+    wrong = []
+    if d["name"] != opt.name:
+        wrong.append(f"it is of {d['name']}")
+    if not isinstance(d["n"], (int, np.integer)) or d["n"] < 0:
+        wrong.append(f"n is {d['n']!r}")
+    for what, keys in (("hypers", opt.hypers), ("numbers", opt.numbers), ("arrays", opt.state)):
+        if set(d[what]) != set(keys):
+            wrong.append(f"its {what} are {', '.join(d[what]) or 'none'}, not {', '.join(keys) or 'none'}")
+    wrong += [f"{name} is {value!r}" for name, value in d["numbers"].items() if not _is_number(value)]
+    values = {}
+    for name, value in d["hypers"].items():
+        if name in opt.hypers:
+            try:
+                values[name] = opt.hypers[name].check(value, narrow, may_vanish=True)
+            except (TypeError, ValueError) as error:
+                wrong.append(str(error))
+    for k, arrays in d["arrays"].items():
+        wrong += _misfits(k, arrays, opt.params)
+    if wrong:
+        raise ValueError(f"{opt.name} cannot take this state: " + "; ".join(wrong))
+    return values
+
+
+def _misfits(name: str, arrays: Sequence[Any], params: Sequence[Param]) -> list[str]:
+    """Say which arrays of a state do not have their parameters' shapes and dtypes."""
+    if len(arrays) != len(params):
+        return [f"{name} is of {len(arrays)} parameters, not {len(params)}"]
+    wrong = []
+    for i, (x, p) in enumerate(zip(arrays, params, strict=True)):
+        a = np.asarray(x)
+        if a.shape != p.shape or a.dtype != p.dtype:
+            wrong.append(f"{name}[{i}] is {a.dtype} of shape {a.shape}, the parameter {p.dtype} of {p.shape}")
+    return wrong
+
+
+def _is_number(x: object) -> bool:
+    return isinstance(x, (int, float, np.number)) and not isinstance(x, bool)
