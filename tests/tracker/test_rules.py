@@ -23,6 +23,11 @@ def test_a_shift_of_any_integer_type(kind):
     assert δ.tolist() == [[1], [2]]
 
 
+def test_a_shift_that_is_no_integer_is_refused():
+    with pytest.raises(TypeError):
+        gradient(lambda x: np.roll(x, 1.5).sum(), np.ones(5))
+
+
 @pytest.mark.parametrize(
     ("b", "expected"),
     [

@@ -159,7 +159,8 @@ define(np.rot90, lambda Δ, y, x, k=1, axes=(0, 1): np.rot90(Δ, -int(k), axes))
 define(
     np.roll,
     lambda Δ, y, x, shift, axis=None: np.roll(Δ, np.negative(shift, dtype=np.int64).tolist(), axis),
-    forward=lambda x, shift, axis=None: np.roll(x, np.asarray(shift, np.int64).tolist(), axis),  # 2.0 negates unsigned
+    # NumPy 2.0 negates an unsigned shift as it is.
+    forward=lambda x, shift, axis=None: np.roll(x, np.asarray(shift).astype(int, casting="same_kind").tolist(), axis),
 )
 define(np.tril, lambda Δ, y, x, k=0: np.tril(Δ, k))
 define(np.triu, lambda Δ, y, x, k=0: np.triu(Δ, k))
