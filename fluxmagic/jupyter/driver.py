@@ -16,8 +16,8 @@ from fluxmagic.jupyter import text
 from fluxmagic.jupyter.axes import DISPLAY_SIZE
 from fluxmagic.jupyter.board import Board
 from fluxmagic.jupyter.downsample import MinMaxSeries
+from fluxmagic.jupyter.message_pump import MessagePump
 from fluxmagic.jupyter.plot import Curve
-from fluxmagic.jupyter.pump import Pump
 from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.runs import Run
 
@@ -325,9 +325,9 @@ def follow(run: Run, view: Any, kernel: Any = None, guard: InterruptGuard | None
     pump = None
     if board is not None:
         board.playing = True
-        pump = Pump(kernel, board.owns)
-        if not pump.works:
-            board.say("this kernel is not known: dials act when the cell ends")
+        pump = MessagePump(kernel, board.owns)
+        if not pump.supported:
+            board.say("this kernel is not known: sliders act when the cell ends")
     with pump or nullcontext():
         try:
             while True:
@@ -362,7 +362,7 @@ def let_rest(run: Run) -> None:
         run.advance(0.0)
 
 
-def _rest(view: Live, pump: Pump | None) -> bool:
+def _rest(view: Live, pump: MessagePump | None) -> bool:
     """Wait, taking single steps, until it is known whether a run that is paused is to go on."""
     board = view.board
     if board.run.state != "paused":

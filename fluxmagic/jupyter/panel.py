@@ -13,7 +13,7 @@ from IPython.core.getipython import get_ipython
 
 from fluxmagic.jupyter.board import Board
 from fluxmagic.jupyter.driver import Live, Page, drive, earlier, follow, frontend, let_rest
-from fluxmagic.jupyter.pump import Pump
+from fluxmagic.jupyter.message_pump import MessagePump
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run
 from fluxmagic.runs.run import TURN
@@ -211,9 +211,9 @@ class Panel:
         """Train in short turns, between which the kernel does its other work."""
         view, task = self._view, asyncio.current_task()
         board = view.board if isinstance(view, Live) else None
-        pump = None if board is None else Pump(_kernel(), board.owns)
+        pump = None if board is None else MessagePump(_kernel(), board.owns)
         try:
-            with contextlib.nullcontext() if pump is None else pump.beside():
+            with contextlib.nullcontext() if pump is None else pump.while_awaiting():
                 while self._task is task:
                     if not self._turn(view, board, pump):
                         break
@@ -231,13 +231,14 @@ class Panel:
                 if view is not None and self._view is view:
                     view.draw()
 
-    def _turn(self, view: Page | None, board: Board | None, pump: Pump | None) -> bool:
+    def _turn(self, view: Page | None, board: Board | None, pump: MessagePump | None) -> bool:
         """Train for a short while; whether to go on."""
         with self._told():
             run = self.run
             run.advance(TURN)
             if pump is not None:
-                pump.let_in()  # a message that waits for its turn on the event loop would wait for a turn of training
+                # a message that waits for its turn on the event loop would wait for a turn of training
+                pump.handle_waiting()
             if view is not None:
                 view.look()
                 self._take_over(view.run)
@@ -299,7 +300,11 @@ class Panel:
             view.board.playing = True
         if self._task is None and not self.run.finished:
             self._play()
-        with Pump(_kernel(), view.board.owns).beside() if isinstance(view, Live) else contextlib.nullcontext():
+        with (
+            MessagePump(_kernel(), view.board.owns).while_awaiting()
+            if isinstance(view, Live)
+            else contextlib.nullcontext()
+        ):
             while self._view is not None and self._error is None:
                 if self.run.finished or self.run.state == "stopped":
                     break

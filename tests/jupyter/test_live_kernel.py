@@ -341,17 +341,18 @@ def test_a_page_that_is_loaded_anew_is_answered_while_the_cell_trains(kernel):
 
 
 def test_a_kernel_whose_internals_are_not_as_known_trains_and_says_so(kernel):
-    kernel.run("from fluxmagic.jupyter import pump; find, pump.Pump._find = pump.Pump._find, lambda self: False")
+    kernel.run("from fluxmagic.jupyter import message_pump as m; find = m.find_shell_channel")
+    kernel.run("m.find_shell_channel = lambda kernel: None")
     try:
         cell = kernel.start("run = make(1000); drive(run, ip)")
         kernel.find("η")
         kernel.move("η", 0.01)
         kernel.move("η", 0.02)
-        assert kernel.until(lambda: shows(kernel, "dials act when the cell ends"))
+        assert kernel.until(lambda: shows(kernel, "sliders act when the cell ends"))
         assert kernel.end(cell)["status"] == "ok"
         assert kernel.value("run.state") == "done"
     finally:
-        kernel.run("pump.Pump._find = find")
+        kernel.run("m.find_shell_channel = find")
 
 
 def test_a_turn_is_answered_by_a_new_frame(kernel):

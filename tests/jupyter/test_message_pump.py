@@ -1,17 +1,18 @@
-"""The pump: the panel's messages are let in, all others are given back, in order, on every way out."""
+"""The message pump: the panel's messages are handled, all others are given back in order, also after an error."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
 import zmq
 from jupyter_client.session import Session
 
-from fluxmagic.jupyter.pump import CONTROL, Pump, uninterrupted
+from fluxmagic.jupyter.message_pump import CONTROL, MessagePump, deferred_interrupts
 
 
 class Stream:
@@ -20,6 +21,14 @@ class Stream:
     def __init__(self, socket, given):
         self.socket = socket
         self._recv_callback = given.append
+
+    def on_recv(self, callback, copy):
+        assert not copy
+        self._recv_callback = callback
+
+    def handle_one(self):
+        """What the event loop does with a message."""
+        self._recv_callback(self.socket.recv_multipart(copy=False))
 
     def _run_callback(self, callback, *args):
         callback(*args)
@@ -91,9 +100,9 @@ def own(comm):
     return comm == "ours"
 
 
-def test_the_panels_messages_are_handled_and_the_page_hears_of_it(kernel):
-    with Pump(kernel, own) as pump:
-        assert pump.works
+def test_the_panels_messages_are_handled_and_the_page_gets_their_status(kernel):
+    with MessagePump(kernel, own) as pump:
+        assert pump.supported
         sent = [kernel.move("ours"), kernel.move("ours")]
         assert pump() == 2
         assert [m["header"]["msg_id"] for m in kernel.delivered] == sent
@@ -101,8 +110,8 @@ def test_the_panels_messages_are_handled_and_the_page_hears_of_it(kernel):
     assert kernel.given == []
 
 
-def test_all_else_is_given_back_in_order_and_can_still_be_read(kernel):
-    with Pump(kernel, own) as pump:
+def test_other_messages_are_given_back_in_order_and_can_still_be_read(kernel):
+    with MessagePump(kernel, own) as pump:
         kept = [kernel.say("execute_request", {"code": "1"}), kernel.move("theirs")]
         kernel.move("ours")
         kept.append(kernel.say("complete_request"))
@@ -113,34 +122,32 @@ def test_all_else_is_given_back_in_order_and_can_still_be_read(kernel):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_an_error_in_the_cell_gives_all_back(kernel, error):
+def test_an_error_in_the_cell_gives_all_messages_back(kernel, error):
     sent = kernel.say("execute_request")
-    with pytest.raises(error), Pump(kernel, own) as pump:
+    with pytest.raises(error), MessagePump(kernel, own) as pump:
         pump()
         raise error
     assert kernel.back() == [sent]
 
 
-def test_an_interrupt_between_taking_and_keeping_loses_nothing(kernel):
+def test_an_interrupt_between_receiving_and_deferring_loses_nothing(kernel):
     sent = [kernel.say("execute_request") for _ in range(3)]
-    pump = Pump(kernel, own)
-    take = pump._take
-    raised = 0
+    receive, interrupts, raised = kernel.shell_stream.socket.recv_multipart, True, 0
 
-    def interrupted():
-        frames = take()
-        if frames is not None:
+    def interrupted(*flags, copy):
+        frames = receive(*flags, copy=copy)
+        if interrupts:
             os.kill(os.getpid(), signal.SIGINT)
         return frames
 
-    pump._take = interrupted
-    with pump:
+    kernel.shell_stream.socket.recv_multipart = interrupted
+    with MessagePump(kernel, own) as pump:
         for _ in range(4):
             try:
                 pump()
             except KeyboardInterrupt:
                 raised += 1
-        pump._take = take
+        interrupts = False
     assert raised == 3
     assert kernel.back() == sent
 
@@ -153,8 +160,8 @@ def test_an_interrupt_while_giving_back_loses_nothing(kernel):
         os.kill(os.getpid(), signal.SIGINT)
         given.append(frames)
 
-    kernel.shell_stream._recv_callback = receive
-    with pytest.raises(KeyboardInterrupt), Pump(kernel, own) as pump:
+    kernel.shell_stream.on_recv(receive, copy=False)
+    with pytest.raises(KeyboardInterrupt), MessagePump(kernel, own) as pump:
         pump()
     assert kernel.back() == sent
 
@@ -163,8 +170,8 @@ def test_a_handler_that_raises_does_not_end_the_training(kernel, caplog):
     def broken(m):
         raise RuntimeError("no")
 
-    kernel.comm_manager.comms["ours"]._msg_callback = broken
-    with Pump(kernel, own) as pump:
+    kernel.comm_manager.comms["ours"] = SimpleNamespace(_msg_callback=broken)
+    with MessagePump(kernel, own) as pump:
         kernel.move("ours")
         assert pump() == 1
     assert "could not be handled" in caplog.text
@@ -172,7 +179,7 @@ def test_a_handler_that_raises_does_not_end_the_training(kernel, caplog):
 
 
 def test_a_page_that_is_loaded_anew_is_answered(kernel):
-    with Pump(kernel, own) as pump:
+    with MessagePump(kernel, own) as pump:
         kernel.say("kernel_info_request")
         kernel.say("comm_info_request", {"target_name": "jupyter.widget"})
         kernel.say("comm_open", {"comm_id": "new", "target_name": CONTROL, "data": {}})
@@ -184,73 +191,88 @@ def test_a_page_that_is_loaded_anew_is_answered(kernel):
     assert kernel.given == []
 
 
-def test_a_comm_that_somebody_else_opens_is_kept(kernel):
-    with Pump(kernel, own) as pump:
+def test_a_comm_that_another_widget_opens_is_deferred(kernel):
+    with MessagePump(kernel, own) as pump:
         sent = kernel.say("comm_open", {"comm_id": "x", "target_name": "theirs", "data": {}})
         assert pump() == 0
     assert kernel.back() == [sent]
 
 
-def test_a_message_that_cannot_be_read_is_kept(kernel):
-    with Pump(kernel, own) as pump:
+def test_a_message_that_cannot_be_read_is_deferred(kernel):
+    with MessagePump(kernel, own) as pump:
         kernel.page.send_multipart([b"nonsense"])
         assert pump() == 0
     assert [bytes(f.bytes) for f in kernel.given[0]] == [b"nonsense"]
 
 
 @pytest.mark.parametrize("lacks", ["shell_stream", "session", "comm_manager", "_publish_status"])
-def test_a_kernel_that_is_not_as_known_is_left_alone(kernel, lacks):
+def test_a_kernel_with_other_internals_is_left_alone(kernel, lacks):
     sent = kernel.move("ours")
     broken = SimpleNamespace(
         **{k: getattr(kernel, k) for k in ("shell_stream", "session", "comm_manager", "_publish_status") if k != lacks}
     )
-    with Pump(broken, own) as pump:
-        assert not pump.works
+    with MessagePump(broken, own) as pump:
+        assert not pump.supported
         assert pump() == 0
     assert kernel.given == []
     _, parts = kernel.session.feed_identities(kernel.shell_stream.socket.recv_multipart())
     assert kernel.session.deserialize(parts)["header"]["msg_id"] == sent
 
 
-def test_no_kernel_is_no_pump():
-    assert not Pump(None, own).works
+def test_without_a_kernel_the_pump_is_not_supported():
+    assert not MessagePump(None, own).supported
 
 
 def test_a_socket_that_breaks_ends_the_pump_and_not_the_training(kernel, caplog):
-    with Pump(kernel, own) as pump:
+    with MessagePump(kernel, own) as pump:
         kernel.say("execute_request")
         pump()
         kernel.shell_stream.socket.close(0)
         assert pump() == 0
-        assert not pump.works
+        assert not pump.supported
     assert len(kernel.given) == 1
-    assert "dials act when the cell ends" in caplog.text
+    assert "sliders act when the cell ends" in caplog.text
 
 
-def test_another_thread_has_no_pump(kernel):
+def test_in_another_thread_the_pump_is_not_supported(kernel):
     works = []
-    thread = threading.Thread(target=lambda: works.append(Pump(kernel, own).works))
+    thread = threading.Thread(target=lambda: works.append(MessagePump(kernel, own).supported))
     thread.start()
     thread.join()
     assert works == [False]
 
 
-def test_beside_an_async_cell_the_panels_messages_pass_the_others_by(kernel):
-    pump = Pump(kernel, own)
-    stream = kernel.shell_stream
-    before = stream._recv_callback
+def test_while_awaiting_the_panels_messages_overtake_others(kernel):
+    pump = MessagePump(kernel, own)
     ours, theirs = kernel.move("ours"), kernel.move("theirs")
-    with pump.beside():
+    with pump.while_awaiting():
         for _ in range(2):
-            stream._recv_callback(stream.socket.recv_multipart(copy=False))
+            kernel.shell_stream.handle_one()
     assert [m["header"]["msg_id"] for m in kernel.delivered] == [ours]
     assert kernel.back() == [theirs]
-    assert stream._recv_callback == before
+    kernel.move("ours")
+    kernel.shell_stream.handle_one()
+    assert len(kernel.given) == 2  # the kernel's own receiver is back
 
 
-def test_an_interrupt_is_put_off_to_the_end_of_the_block():
+def test_pumps_that_await_may_end_in_any_order(kernel):
+    first, second = MessagePump(kernel, own), MessagePump(kernel, lambda comm: comm == "theirs")
+    with ExitStack() as outer:
+        with first.while_awaiting():
+            outer.enter_context(second.while_awaiting())
+            kernel.move("theirs")
+            kernel.shell_stream.handle_one()
+        kernel.move("ours")
+        kernel.shell_stream.handle_one()
+        kernel.move("theirs")
+        kernel.shell_stream.handle_one()
+    assert len(kernel.delivered) == 2
+    assert len(kernel.given) == 1
+
+
+def test_interrupts_are_delivered_at_the_end_of_the_block():
     reached = False
-    with pytest.raises(KeyboardInterrupt), uninterrupted():
+    with pytest.raises(KeyboardInterrupt), deferred_interrupts():
         os.kill(os.getpid(), signal.SIGINT)
         reached = True
     assert reached
