@@ -1,7 +1,7 @@
-"""Where a step's time goes, line by line: `python -m tests.bench.profile`, for the digits.
+"""Where a step's time goes, line by line: `python -m tests.bench.profile`, for the digits.  See PROFILE.md.
 
-Each line is timed alone, with the arrays of a real step: NumPy's calls one by one, then the library's functions whole.
-What a function takes beyond the calls in it is Python: checks, records, the way there and back.
+Each line is timed alone, with the arrays of a real step: the library's functions, and NumPy's calls in them one by one.
+The rest of a function's time is Python: checks, records, calls.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ LINES = """
 forward, layer 1                    model[0](x)
     x.dot(W1.T)                     x.dot(W1.T)
     + b                             np.add(h, b1, h_)
-    relu                            np.maximum(h, zeros, out=h_)
+    relu                            np.maximum(h, 0, out=h_)
 forward, layer 2                    model[1](H)
     h.dot(W2.T)                     h.dot(W2.T)
     + b                             np.add(z, b2, z_)
 loss                                fm.logitcrossentropy(Z, y)
-    range of logits and labels      z.item(z.argmax()), z.item(z.argmin()), y.view(u8).argmax()
+    range of logits                 z.item(z.argmax()), z.item(z.argmin())
+    range of labels                 y.item(y.argmax()), y.item(y.argmin())
     exp                             np.exp(z)
     sums of rows                    e.dot(ones_k)
     log of what the labels take     np.log(flat.take(at) / total).dot(ones_n)
@@ -33,14 +34,30 @@ reverse pass                        backward(l), opt.clear()
     layer 1, of W, b                δ.T.dot(x, g1), ones_n.dot(δ, gb1)
 check of the gradients              reached(), opt.first_nonfinite_grad()
     sum of squares                  np.vdot(G, G)
-update                              opt.update()
-    ADAM's ten passes               opt.step(s.δ, s, *constants), np.subtract(s.p, s.tmp, s.p)
-the whole step                      fm.train(loss, batch, opt)
+update                              other.update()
+    ADAM's ten passes               adam(G, P, m, u, step, *constants)
+the whole step                      fm.train(train_loss, batch, train_opt)
 """
 
 
+def adam(δ: Any, p: Any, m: Any, u: Any, step: Any, keep1: Any, keep2: Any, ϵ: Any, η: Any) -> None:
+    """NumPy's calls of an update by ADAM, as in `fluxmagic.optimise.rules`."""
+    import numpy as np
+
+    np.multiply(m, keep1, m)
+    np.add(m, δ, m)
+    np.multiply(u, keep2, u)
+    np.multiply(δ, δ, δ)
+    np.add(u, δ, u)
+    np.sqrt(u, step)
+    np.add(step, ϵ, step)
+    np.divide(m, step, step)
+    np.multiply(step, η, step)
+    np.subtract(p, step, p)
+
+
 def _names() -> dict[str, Any]:
-    """What the lines name."""
+    """The names that the lines use."""
     import numpy as np
 
     import fluxmagic as fm
@@ -61,19 +78,26 @@ def _names() -> dict[str, Any]:
             p.fresh = False
 
     fm.train(loss, [(x, y)], opt)
-    (s,) = opt.memory.blocks
-    constants = [s.p.dtype.type(c) for c in opt.constants()]
+    other = fm.ADAM(fm.params(network(case)), 1e-9)  # an update makes the graph of `l` stale
+    trained = network(case)
+    train_opt = fm.ADAM(fm.params(trained), 1e-9)
+
+    def train_loss(x: Any, y: Any) -> Any:
+        return fm.logitcrossentropy(trained(x), y)
+
     H = model[0](x)
     Z = model[1](H)
     W1, b1, W2, b2 = (p.data for p in opt.params)
+    G = np.concatenate([p.grad.ravel() for p in opt.params])
     h, z = H.data, Z.data
     e, starts = np.exp(z), np.arange(0, z.size, 10)
     total, flat, at = e.sum(1), e.reshape(-1), starts + y
     names = {
-        "h_": h.copy(), "z_": z.copy(), "zeros": np.zeros_like(h), "zero": np.zeros((), "f"), "one": np.ones((), "f"),
+        "h_": h.copy(), "z_": z.copy(), "zero": np.zeros((), "f"), "one": np.ones((), "f"),
         "ones_n": np.ones(len(x), "f"), "ones_k": np.ones(10, "f"), "flat_": flat.copy(), "taken": flat.take(at),
-        "d": e - 1, "δ": h - 1, "g1": W1.copy(), "g2": W2.copy(), "gb1": b1.copy(), "gb2": b2.copy(), "G": s.δ.copy(),
-        "u8": np.dtype("u8"), "l": loss(x, y), "batch": [(x, y)] * 100,
+        "d": e - 1, "δ": h - 1, "g1": W1.copy(), "g2": W2.copy(), "gb1": b1.copy(), "gb2": b2.copy(), "P": G.copy(),
+        "m": np.zeros_like(G), "u": np.ones_like(G), "step": np.zeros_like(G), "adam": adam,
+        "constants": [np.array(c, "f") for c in (0.9, 0.999, 1e-8, 1e-9)], "l": loss(x, y), "batch": [(x, y)] * 100,
     }  # fmt: skip
     return {**locals(), **names}
 

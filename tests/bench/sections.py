@@ -1,4 +1,4 @@
-"""The parts of the benchmark: each hands back what goes into the JSON."""
+"""The parts of the benchmark; each returns what goes into the JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.bench.measure import Timed, child, compare, interleave, quartiles, ti
 from tests.bench.peers import PEERS
 
 STILL = 1e-9
-"""The η of timed steps: however many are taken, nobody drifts to where a loss is 0 and numbers are denormal."""
+"""The η of timed steps: after any number of them no loss is 0, and no number denormal."""
 
 
 def agree(case: Case) -> None:
@@ -38,52 +38,54 @@ def step(case: Case, quick: bool) -> dict[str, Any]:
     return compare(case.title, times, case.targets)
 
 
-def _updates(optimiser: str, shapes: list[tuple[int, ...]]) -> dict[str, Timed]:
-    """Only the update, by each; the gradients are filled again before each, outside the clock."""
-    import torch
+def _clocked(fill: Callable[[], Any], update: Callable[[], Any]) -> Timed:
+    """Time only the update; the gradients are filled before each, outside the clock."""
 
+    def run(k: int) -> float:
+        total = 0.0
+        for _ in range(k):
+            fill()
+            start = time.process_time()
+            update()
+            end = time.process_time()
+            total += 2 * end - start - time.process_time()  # less the time of reading the clock
+        return total
+
+    return run
+
+
+def _our_update(optimiser: str, gradients: list[np.ndarray]) -> Timed:
     import fluxmagic as fm
 
-    torch.set_num_threads(1)
-    rng = np.random.default_rng(3)
-    gradients = [rng.standard_normal(shape, np.float32) for shape in shapes]
-
-    def clocked(fill: Callable[[], Any], update: Callable[[], Any]) -> Timed:
-        def run(k: int) -> float:
-            total = 0.0
-            for _ in range(k):
-                fill()
-                start = time.process_time()
-                update()
-                end = time.process_time()
-                total += 2 * end - start - time.process_time()  # less what it takes to look at the clock
-            return total
-
-        return run
-
-    ps = [fm.param(np.ones(shape, np.float32)) for shape in shapes]
+    ps = [fm.param(np.ones_like(g)) for g in gradients]
 
     def fill() -> None:
         for p, g in zip(ps, gradients):
             fm.back(p, g)
 
-    blocks = {"fluxmagic": clocked(fill, getattr(fm, optimiser)(ps, STILL))}
+    return _clocked(fill, getattr(fm, optimiser)(ps, STILL))
 
-    def peer(fused: bool | None) -> Timed:
-        qs = [torch.ones(shape, requires_grad=True) for shape in shapes]
-        sources = [torch.from_numpy(g) for g in gradients]
-        for q in qs:
-            q.grad = torch.zeros_like(q)
 
-        def fill() -> None:
-            for q, g in zip(qs, sources):
-                q.grad.copy_(g)
+def _torch_update(optimiser: str, gradients: list[np.ndarray], fused: bool | None) -> Timed:
+    import torch
 
-        if optimiser == "ADAM":
-            return clocked(fill, torch.optim.Adam(qs, STILL, fused=fused).step)
-        return clocked(fill, torch.optim.SGD(qs, STILL, momentum=0.9, fused=fused).step)
+    torch.set_num_threads(1)
+    qs = [torch.ones(g.shape, requires_grad=True) for g in gradients]
+    sources = [torch.from_numpy(g) for g in gradients]
+    for q in qs:
+        q.grad = torch.zeros_like(q)
 
-    blocks |= {"torch": peer(None), "torch fused": peer(True)}
+    def fill() -> None:
+        for q, g in zip(qs, sources):
+            q.grad.copy_(g)
+
+    if optimiser == "ADAM":
+        return _clocked(fill, torch.optim.Adam(qs, STILL, fused=fused).step)
+    return _clocked(fill, torch.optim.SGD(qs, STILL, momentum=0.9, fused=fused).step)
+
+
+def _moved_bytes(optimiser: str, gradients: list[np.ndarray]) -> Timed:
+    """Read all arrays of an update, and write all but the gradient."""
     g = np.concatenate([g.ravel() for g in gradients])
     p, *state = (np.ones_like(g) for _ in range({"ADAM": 3, "Momentum": 2}[optimiser]))
 
@@ -92,7 +94,19 @@ def _updates(optimiser: str, shapes: list[tuple[int, ...]]) -> dict[str, Timed]:
         for s in state:
             np.negative(s, out=s)
 
-    return {**blocks, "bytes": clocked(lambda: np.negative(g, out=g), move)}
+    return _clocked(lambda: np.negative(g, out=g), move)
+
+
+def _updates(optimiser: str, shapes: list[tuple[int, ...]]) -> dict[str, Timed]:
+    """The update alone, by each library."""
+    rng = np.random.default_rng(3)
+    gradients = [rng.standard_normal(shape, np.float32) for shape in shapes]
+    return {
+        "fluxmagic": _our_update(optimiser, gradients),
+        "torch": _torch_update(optimiser, gradients, None),
+        "torch fused": _torch_update(optimiser, gradients, True),
+        "bytes": _moved_bytes(optimiser, gradients),
+    }
 
 
 def optimisers(quick: bool) -> list[dict[str, Any]]:
