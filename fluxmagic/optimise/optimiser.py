@@ -306,7 +306,10 @@ class Optimiser:
             numbers[:] = map(dtype.type, constants)
         if self._rule_alone:
             for s, numbers in self._blocks:
-                np.subtract(s.p, self._rule(s.δ, s, *numbers), s.p)
+                step = self._rule(s.δ, s, *numbers)
+                if not self.plain:
+                    self._check_step(step, s.p.shape)
+                np.subtract(s.p, step, s.p)
         else:
             self._apply_transformed()
         self.__dict__["n"] += 1
@@ -328,9 +331,18 @@ class Optimiser:
             if factor != 1 and self.decay_on == "gradient":
                 δ *= factor
             step = self._rule(δ, s, *numbers)
+            if not self.plain:
+                self._check_step(step, s.p.shape)
             if factor != 1 and self.decay_on == "step":
                 step = step * factor
             np.subtract(s.p, step, s.p)
+
+    def _check_step(self, step: Any, shape: tuple[int, ...]) -> None:
+        """Refuse what a user's rule gives by mistake, and what would fit by broadcasting."""
+        given = np.asarray(step)
+        if given.dtype.kind not in "fiub" or given.shape not in ((), shape):
+            what = f"an array of shape {given.shape}" if given.dtype.kind in "fiub" else f"a {type(step).__name__}"
+            raise TypeError(f"step of {self.name} returns what is subtracted, of δ's shape {shape}, and gave {what}")
 
     def _check_range(self) -> None:
         if not self.plain:

@@ -707,6 +707,38 @@ def test_a_gradient_that_is_kept_as_state_is_copied(registry):
     assert opt.state_dict()["arrays"]["last"] == [4.0]
 
 
+@pytest.mark.parametrize(
+    ("result", "says"),
+    [
+        (lambda δ: δ[:1], r"gave an array of shape \(1,\)"),
+        (lambda δ: δ[:, None], r"gave an array of shape \(\d+, 1\)"),
+        (lambda δ: None, "gave a NoneType"),
+        (lambda δ: param(1.0) * 2, "gave a Tracked|leave the tape"),
+    ],
+)
+@pytest.mark.parametrize("hypers", [{}, {"clip": 1.0}])
+def test_a_rule_that_gives_no_step_of_the_gradients_shape_is_refused(registry, result, says, hypers):
+    class Mistaken(Optimiser):
+        def step(self, δ, s):
+            return result(δ)
+
+    p = param([1.0, 2.0])
+    back((p * [3.0, 4.0]).sum())
+    with pytest.raises(TypeError, match=says):
+        Mistaken([p], **hypers)()
+    assert p.data.tolist() == [1.0, 2.0]
+
+
+def test_a_rule_may_give_one_number(registry):
+    class Constant(Optimiser):
+        def step(self, δ, s):
+            return 0.5
+
+    p = param([1.0, 2.0])
+    Constant([p])()
+    assert p.data.tolist() == [0.5, 1.5]
+
+
 def test_what_a_rule_keeps_without_a_declaration_is_refused(registry):
     class Hidden(Optimiser):
         def step(self, δ, s):
