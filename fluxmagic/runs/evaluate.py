@@ -83,7 +83,7 @@ def named(option: str) -> Iterator[None]:
         if getattr(error, "option", None) is not None:
             raise
         advice = "the validation data is evaluated in one call; give it in parts: valid=batches(X, Y, 1024)"
-        told = MemoryError(f"{option}: {error or 'out of memory'}. {advice}")
+        told = MemoryError(f"{option}: {str(error) or 'out of memory'}. {advice}")
         told.option = option  # type: ignore[attr-defined]
         raise told from error
     except Exception as error:

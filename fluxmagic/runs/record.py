@@ -47,7 +47,7 @@ class Best(NamedTuple):
 
 
 def count_rows(d: Any) -> int:
-    """Count the rows of a batch: the length of its first array or list, 1 if it has none."""
+    """Count the rows of a batch: the length of its first array, list or slice, 1 if it has none."""
     first = d
     while type(first) is tuple and first:
         first = first[0]
@@ -66,8 +66,10 @@ def _rows(x: Any) -> int | None:
     shape = getattr(x, "shape", None)
     if shape is not None:
         return int(shape[0]) if shape else None
-    if isinstance(x, list):
+    if isinstance(x, (list, range)):
         return len(x)
+    if isinstance(x, slice) and x.stop is not None:
+        return len(range(*x.indices(max(x.stop, 0)))) or None  # what counts from the end says nothing
     parts = x if isinstance(x, tuple) else x.values() if isinstance(x, dict) else ()
     return next((rows for part in parts if (rows := _rows(part)) is not None), None)
 

@@ -102,6 +102,11 @@ def test_means_are_there_after_a_rewind_a_replay_and_a_load(tmp_path):
         ("text", 1),
         (({"x": X},), 22),
         ((param(X),), 22),
+        (slice(20, 32), 12),
+        ((0, slice(20, 32, 2)), 6),
+        ((range(5),), 5),
+        (slice(20, None), 1),
+        (slice(-5, -1), 1),
     ],
     ids=lambda x: None if isinstance(x, int) else "batch",
 )
