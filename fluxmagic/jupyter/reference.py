@@ -17,7 +17,8 @@ from fluxmagic.layers import activations as _activations
 from fluxmagic.layers import losses as _losses
 from fluxmagic.optimise import OPTIMISERS
 from fluxmagic.tracker import gradient
-from fluxmagic.tracker.operation import COMPOSED, FORMS, NAMED, PLAIN
+from fluxmagic.tracker.catalog import call_forms
+from fluxmagic.tracker.operation import COMPOSITES, NON_DIFFERENTIABLE, OPS_BY_NAME
 
 __all__ = ["Table", "activations", "curves", "layer_table", "losses", "operations", "optimisers", "plain_results"]
 
@@ -58,15 +59,15 @@ class Table:
 def operations() -> Table:
     """Every operation that has a gradient, by family, and the ways to call it."""
     rows = []
-    for name in FORMS:
+    for name, forms in call_forms().items():
         if name.startswith("_"):
             continue
-        if name in NAMED:
-            op = NAMED[name]
-            family = _family(next((g for g in (op.joint, *op.gradients) if g is not None), op.forward))
+        if name in OPS_BY_NAME:
+            op = OPS_BY_NAME[name]
+            family = _family(next((g for g in (op.vjp, *op.vjps) if g is not None), op.forward))
         else:
-            family = _family(next(f for g, f in COMPOSED.items() if g.__name__ == name))
-        rows.append([family, name, ", ".join(dict.fromkeys(_shown(form) for form in FORMS[name] if _shown(form)))])
+            family = _family(next(f for g, f in COMPOSITES.items() if g.__name__ == name))
+        rows.append([family, name, ", ".join(dict.fromkeys(_shown(form) for form in forms if _shown(form)))])
     return Table(["family", "operation", "also called as"], sorted(rows, key=lambda row: row[0]))
 
 
@@ -82,7 +83,7 @@ def _shown(form: str) -> str:
 
 def plain_results() -> Table:
     """The functions whose result is plain: no gradient passes."""
-    return Table(["gives plain arrays"], [[", ".join(sorted({f"np.{f.__name__}" for f in PLAIN}))]])
+    return Table(["gives plain arrays"], [[", ".join(sorted({f"np.{f.__name__}" for f in NON_DIFFERENTIABLE}))]])
 
 
 def _summary(f: Any) -> str:

@@ -13,8 +13,8 @@ import numpy as np
 
 from fluxmagic.layers.docstrings import merge_docstrings, with_sections
 from fluxmagic.tracker import rules as rules  # defines tanh
-from fluxmagic.tracker.array import Array
-from fluxmagic.tracker.operation import RULES, Op, differentiable
+from fluxmagic.tracker.aliases import Array
+from fluxmagic.tracker.operation import OPS, Op, differentiable
 from fluxmagic.tracker.silence import silently
 
 __all__ = [
@@ -57,7 +57,7 @@ def _as_floats(x: Array) -> Array:
     return x.astype(np.float64) if x.dtype.kind in "iub" else x
 
 
-@differentiable(lambda Δ, y, x: Δ * (y * (1 - y)), of_output=True)
+@differentiable(lambda Δ, y, x: Δ * (y * (1 - y)), needs_output_only=True)
 @_activation
 def σ(x: Array, out: Array = None) -> Array:
     """Logistic function: 1 / (1 + exp(-x)); also as `sigmoid`.
@@ -73,7 +73,7 @@ def σ(x: Array, out: Array = None) -> Array:
     return np.divide(1, np.add(1, e, out), out)
 
 
-@differentiable(lambda Δ, y, x: Δ * np.greater(y, 0).astype(y.dtype), of_output=True)
+@differentiable(lambda Δ, y, x: Δ * np.greater(y, 0).astype(y.dtype), needs_output_only=True)
 @_activation
 def relu(x: Array, out: Array = None) -> Array:
     """Rectified linear unit: max(x, 0), whose gradient at 0 is 0.
@@ -134,7 +134,7 @@ def elu(x: Array, α: float = 1.0) -> Array:
     return np.where(np.greater(x, 0), x, α * np.expm1(np.minimum(x, 0)))
 
 
-@differentiable(lambda Δ, y, x: Δ * -np.expm1(-y), of_output=True)
+@differentiable(lambda Δ, y, x: Δ * -np.expm1(-y), needs_output_only=True)
 @_activation
 def softplus(x: Array) -> Array:
     """Smooth rectifier: log(1 + exp(x)).
@@ -150,7 +150,7 @@ def softplus(x: Array) -> Array:
     return np.logaddexp(x, np.zeros((), x.dtype))
 
 
-@differentiable(lambda Δ, y, x: Δ * -np.expm1(y), of_output=True)
+@differentiable(lambda Δ, y, x: Δ * -np.expm1(y), needs_output_only=True)
 @_activation
 def logσ(x: Array) -> Array:
     """Logarithm of the logistic function: log(σ(x)); also as `logsigmoid`.
@@ -214,7 +214,7 @@ def logsoftmax(x: Array, axis: int = -1) -> Array:
     return x - np.log(np.sum(np.exp(x), axis=axis, keepdims=True))
 
 
-tanh: Op = RULES[np.tanh]
+tanh: Op = OPS[np.tanh]
 tanh.document(
     merge_docstrings(
         """Hyperbolic tangent: `np.tanh` itself.
@@ -233,7 +233,7 @@ tanh.document(
 sigmoid = σ
 logsigmoid = logσ
 
-WRITES_IN_PLACE = frozenset({σ, relu, tanh, RULES[np.exp]})
+WRITES_IN_PLACE = frozenset({σ, relu, tanh, OPS[np.exp]})
 """Operations whose forward function can write its result into an array, even into its argument."""
 
 

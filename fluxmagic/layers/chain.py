@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, overload
 
 from fluxmagic.layers.traversal import named_params
-from fluxmagic.tracker.array import Array
+from fluxmagic.tracker.aliases import Array
 
 __all__ = ["Chain"]
 

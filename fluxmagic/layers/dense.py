@@ -12,8 +12,9 @@ from fluxmagic.layers.activations import Activation, identity
 from fluxmagic.layers.fused import affine
 from fluxmagic.layers.input_checks import as_dtype, as_layer_input, as_width
 from fluxmagic.tracker import Param, Tracked, param
-from fluxmagic.tracker.array import Array
-from fluxmagic.tracker.operation import RULES, Op, apply, call
+from fluxmagic.tracker.aliases import Array
+from fluxmagic.tracker.operation import OPS, Op
+from fluxmagic.tracker.record import apply, record
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -117,11 +118,11 @@ class Dense:
         v = x.value if type(x) is Tracked else x
         if type(v) is not np.ndarray or v.dtype != w.dtype or v.shape[-1:] != w.shape[1:]:
             x = as_layer_input(self, x, w.shape[1], w.dtype)
-        carry_out = call if w is W else apply  # weights replaced by plain arrays are frozen
+        carry_out = apply if w is W else record  # weights replaced by plain arrays are frozen
         if σ is identity:
             return carry_out(affine, (x, W, self.b), None)
-        op = σ if type(σ) is Op else RULES.get(σ) if type(σ) is np.ufunc else None
-        if op is not None and op.of_output:
+        op = σ if type(σ) is Op else OPS.get(σ) if type(σ) is np.ufunc else None
+        if op is not None and op.needs_output_only:
             return carry_out(affine, (x, W, self.b), {"activation": op})
         return σ(carry_out(affine, (x, W, self.b), None))
 

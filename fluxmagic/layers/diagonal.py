@@ -8,7 +8,7 @@ import numpy as np
 
 from fluxmagic.layers.input_checks import as_dtype, as_layer_input, as_width
 from fluxmagic.tracker import Param, param
-from fluxmagic.tracker.array import Array
+from fluxmagic.tracker.aliases import Array
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike

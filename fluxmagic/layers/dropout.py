@@ -10,7 +10,7 @@ from fluxmagic import generators
 from fluxmagic.layers.input_checks import as_array
 from fluxmagic.layers.training_mode import HasTestMode
 from fluxmagic.tracker import Tracked
-from fluxmagic.tracker.array import Array
+from fluxmagic.tracker.aliases import Array
 
 __all__ = ["Dropout"]
 

@@ -6,14 +6,14 @@ times faster than a sum) and write gradients into given buffers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from fluxmagic.layers.activations import WRITES_IN_PLACE, softmax
-from fluxmagic.tracker.array import Array, Tracked
+from fluxmagic.tracker.aliases import Array, GradOut
+from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.operation import Op, define
 from fluxmagic.tracker.rules.products import outer, vdot
 
@@ -41,11 +41,11 @@ def _affine(x: Array, W: Array, b: Array, activation: Op | None = None) -> Array
 
 
 def _d_affine(
-    Δ: Array, y: Array, x: Array, W: Array, b: Array, into: Sequence[Array], activation: Op | None = None
+    Δ: Array, y: Array, x: Array, W: Array, b: Array, grad_out: GradOut, activation: Op | None = None
 ) -> Gradients:
     if activation is not None:
-        Δ = activation.gradients[0](Δ, y, None)  # type: ignore[misc]
-    to_x, to_W, to_b = into
+        Δ = activation.vjps[0](Δ, y, None)  # type: ignore[misc]
+    to_x, to_W, to_b = grad_out
     if type(Δ) is type(x) is type(W) is np.ndarray and Δ.dtype == W.dtype == b.dtype:
         δx = None if to_x is False else Δ.dot(W)
         if x.ndim == 1:
@@ -60,7 +60,7 @@ def _d_affine(
     return δx, δW, None if to_b is False else np.sum(flat, axis=0)
 
 
-affine = define(_affine, name="affine", joint=_d_affine)
+affine = define(_affine, name="affine", vjp=_d_affine)
 
 # -- losses --------------------------------------------------------------------------------------------
 
@@ -116,9 +116,9 @@ def _row_offsets(n: int, k: int) -> np.ndarray:
     return np.arange(0, n * k, k)
 
 
-def _d_softmax_crossentropy(Δ: Array, y: Array, x: Array, target: Array, kept: Residual | None = None) -> Array:
-    if kept is not None and not isinstance(Δ, Tracked):
-        d, total = kept
+def _d_softmax_crossentropy(Δ: Array, y: Array, x: Array, target: Array, residual: Residual | None = None) -> Array:
+    if residual is not None and not isinstance(Δ, Tracked):
+        d, total = residual
         each = Δ / (total * len(x))
         return d * (each[0] if len(x) == 1 else each[:, None])  # broadcasting would cost more than the product
     p = softmax(x)
@@ -138,8 +138,8 @@ def _mean_square(a: Array, b: Array) -> tuple[Array, Array]:
     return flat.dot(flat) / d.size, d
 
 
-def _d_mean_square(Δ: Array, y: Array, a: Array, b: Array, kept: Array = None) -> Array:
-    return (a - b if kept is None else kept) * (Δ * (2 / max(a.size, 1)))
+def _d_mean_square(Δ: Array, y: Array, a: Array, b: Array, residual: Array = None) -> Array:
+    return (a - b if residual is None else residual) * (Δ * (2 / max(a.size, 1)))
 
 
 mean_square = define(
@@ -147,8 +147,8 @@ mean_square = define(
     _d_mean_square,
     lambda *args, **options: -_d_mean_square(*args, **options),
     name="mean_square",
-    keeps=True,
+    has_residual=True,
 )
 softmax_crossentropy = define(
-    _softmax_crossentropy, _d_softmax_crossentropy, None, name="softmax_crossentropy", keeps=True
+    _softmax_crossentropy, _d_softmax_crossentropy, None, name="softmax_crossentropy", has_residual=True
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fluxmagic.tracker import Tracked
-from fluxmagic.tracker.array import Array
+from fluxmagic.tracker.aliases import Array
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike

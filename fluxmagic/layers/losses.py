@@ -12,7 +12,7 @@ from fluxmagic.layers.fused import mean_square, softmax_crossentropy
 from fluxmagic.layers.input_checks import as_array, extremes
 from fluxmagic.layers.labels import check_labels, from_text, is_onehot
 from fluxmagic.tracker import Tracked, data
-from fluxmagic.tracker.array import Array
+from fluxmagic.tracker.aliases import Array
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike

@@ -10,7 +10,7 @@ from fluxmagic.layers.docstrings import with_sections
 from fluxmagic.layers.input_checks import as_array
 from fluxmagic.layers.labels import check_labels, is_onehot
 from fluxmagic.tracker import data
-from fluxmagic.tracker.array import Array
+from fluxmagic.tracker.aliases import Array
 
 __all__ = ["accuracy", "binaryaccuracy"]
 

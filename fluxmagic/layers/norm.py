@@ -11,7 +11,7 @@ from fluxmagic.layers.activations import Activation, identity
 from fluxmagic.layers.input_checks import as_dtype, as_layer_input, as_width
 from fluxmagic.layers.training_mode import HasTestMode
 from fluxmagic.tracker import Param, data, param
-from fluxmagic.tracker.array import Array
+from fluxmagic.tracker.aliases import Array
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike

@@ -14,7 +14,7 @@ from fluxmagic.layers.batches import as_rows, check_size
 from fluxmagic.layers.training_mode import HasTestMode, evaluating
 from fluxmagic.layers.traversal import buffer_names, traverse
 from fluxmagic.tracker import data
-from fluxmagic.tracker.array import Array
+from fluxmagic.tracker.aliases import Array
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -89,7 +89,7 @@ def _global_names(code: types.CodeType) -> Iterator[str]:
 def _first_id(x: object) -> int:
     """Return the id of the first tracked array of a layer, by which the members of a set are ordered; or -1."""
     parts = (x, *getattr(x, "__dict__", {}).values())
-    return min((p.serial for p in parts if isinstance(p, Tracked)), default=-1)
+    return min((p.id for p in parts if isinstance(p, Tracked)), default=-1)
 
 
 def _members(x: object) -> Iterator[Place]:

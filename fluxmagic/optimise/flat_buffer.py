@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fluxmagic.tracker import Param
-from fluxmagic.tracker.array import serials
+from fluxmagic.tracker.node import ids
 from fluxmagic.tracker.rules.products import vdot
 
 __all__ = ["FlatBuffer", "Segment"]
@@ -113,9 +113,9 @@ class FlatBuffer:
 
     def mark_updated(self) -> None:
         """Zero all gradients after an update, and make the graphs of the values before it stale."""
-        serial = next(serials)
+        now = next(ids)
         for p in self.params:
-            p.updated = serial
+            p.updated = now
             p.fresh = True
             if p.shown:
                 p.gradient.fill(0)

@@ -15,7 +15,7 @@ from fluxmagic.optimise.inputs import explain_batch_error, not_finite_in, wrong_
 from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.tracker import Param, Tracked, leaves
-from fluxmagic.tracker.gradients import depth
+from fluxmagic.tracker.gradients import nesting
 from fluxmagic.tracker.reverse import backward
 
 __all__ = ["train_step", "without_fp_warnings", "zero_grads"]
@@ -167,12 +167,12 @@ def train_step(
     """
     l = None
     try:
-        depth.level += 1  # a gradient within the loss is differentiated
+        nesting.depth += 1  # a gradient within the loss is differentiated
         try:
             guard.shielded = False
             l = loss(*d) if type(d) is tuple or isinstance(d, (tuple, list)) else loss(d)
         finally:
-            depth.level -= 1
+            nesting.depth -= 1
         if on_loss is not None and isinstance(l, Tracked) and l.value.shape == ():
             with guard.shield():
                 on_loss(l)

@@ -5,10 +5,11 @@ the reverse pass, `gradients` what is built on it.
 """
 
 from fluxmagic.tracker import rules as rules
-from fluxmagic.tracker.array import Param, Tracked, data, grad, istracked, param
+from fluxmagic.tracker.array import Param, Tracked, grad, istracked, param
 from fluxmagic.tracker.check import gradcheck, ngradient
 from fluxmagic.tracker.gradients import checkpoint, custom_gradient, forward, gradient, hessian, hook, jacobian
 from fluxmagic.tracker.graph import leaves
+from fluxmagic.tracker.node import data
 from fluxmagic.tracker.reverse import back, update
 from fluxmagic.tracker.rules.reductions import logsumexp
 

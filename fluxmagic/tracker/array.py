@@ -1,29 +1,24 @@
-"""Tracked arrays: a value, and how it came to be.
+"""Tracked arrays and parameters: what a user holds.
 
-A `Tracked` array is a NumPy citizen and, at the same time, a node of the graph: it holds the operation
-that made it, that operation's arguments, and a serial number.  Its methods and operators are not written
-here: they are put on the class by the rule table (`fluxmagic.tracker.rules`).
+`numpy_protocols` has what they share with an ndarray; here are Python's own protocols, gradients and errors.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from itertools import count
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from fluxmagic.tracker.operation import Op
+from fluxmagic.tracker.aliases import Array, ArrayLike
+from fluxmagic.tracker.conversion import refusal
+from fluxmagic.tracker.node import Node, data, ids
+from fluxmagic.tracker.numpy_protocols import ArrayInterface
 
-__all__ = ["Param", "Tracked", "data", "grad", "istracked", "node", "param"]
+__all__ = ["Param", "Tracked", "data", "grad", "istracked", "param"]
 
-Array = Any  # an ndarray or a Tracked; NumPy's protocols make the two interchangeable
-
-serials = count()
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-
 
 WORDS = {
     "backward": "back(loss) is the reverse pass",
@@ -43,7 +38,7 @@ WORDS = {
 """What other libraries call it, and what it is here."""
 
 
-class Tracked:
+class Tracked(ArrayInterface):
     """An array that remembers how it was computed.
 
     Not made by hand: `param` makes the leaves, NumPy's operators and functions the rest.
@@ -58,53 +53,7 @@ class Tracked:
         As of an ndarray.
     """
 
-    # value    what the array holds: an ndarray, or, inside a nested gradient, an array tracked by an outer one
-    # op       the table entry that made it; None for a leaf
-    # parents  its tracked arguments at this level, None in the place of each constant
-    # args     all arguments, as the operation saw them (parents' values, constants)
-    # options  keyword arguments, or None
-    # level    how many gradients deep it was made: parameters and what follows from them are at 0
-    __slots__ = ("__weakref__", "args", "level", "op", "options", "parents", "serial", "value")
-
-    __array_priority__ = 1000.0
-    __pandas_priority__ = 10000  # otherwise pandas goes through a Series element by element
-    __hash__ = object.__hash__
-
-    value: Any
-    op: Op | None
-    parents: Sequence[Tracked | None]
-    args: Sequence[Any]
-    options: dict[str, Any] | None
-    level: int
-    serial: int
-
-    def __init__(self, value: Array, level: int = 0) -> None:
-        """A leaf; what is computed is made by `node`."""
-        self.value = value
-        self.op = None
-        self.parents = ()
-        self.args = ()
-        self.options = None
-        self.level = level
-        self.serial = next(serials)
-
-    if TYPE_CHECKING:  # the rule table enters it, with the operators and the other methods
-
-        def __getitem__(self, index: Any) -> Tracked: ...
-
-    # -- what it is ------------------------------------------------------------------------------
-
-    @property
-    def data(self) -> np.ndarray:
-        """The plain value, an ndarray that shares memory with this array."""
-        value = self.value
-        while isinstance(value, Tracked):
-            value = value.value
-        return value if type(value) is np.ndarray else np.asarray(value)
-
-    @data.setter
-    def data(self, new: Any) -> None:
-        raise TypeError("only a parameter's data can be assigned; this array is computed, make a new one instead")
+    __slots__ = ()
 
     @property
     def grad(self) -> np.ndarray:
@@ -112,36 +61,6 @@ class Tracked:
             "only a parameter collects a gradient; to see the gradient that passes through a computed "
             "array, put `x = hook(f, x)` in its place: f is called with it in the reverse pass"
         )
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Lengths of the axes."""
-        return self.value.shape  # type: ignore[no-any-return]
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """float32 or float64."""
-        return self.value.dtype  # type: ignore[no-any-return]
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return self.value.ndim  # type: ignore[no-any-return]
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return self.value.size  # type: ignore[no-any-return]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the value."""
-        return self.data.nbytes
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of one element."""
-        return self.data.itemsize
 
     # -- Python's own protocols --------------------------------------------------------------------
 
@@ -204,8 +123,6 @@ class Tracked:
         return bool((self.data == data(item)).any())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        from fluxmagic.tracker.conversion import refusal
-
         raise TypeError(refusal())
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -228,11 +145,8 @@ class Tracked:
     def __copy__(self) -> Tracked:
         return self
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # The graph goes out as one flat list: chained arrays would overflow pickle's (and deepcopy's) stack.
-        from fluxmagic.tracker.graph import flatten, rebuild
 
-        return rebuild, (flatten(self),)
+Node.computed = Tracked
 
 
 def _entered(frame: Any) -> str:
@@ -240,29 +154,6 @@ def _entered(frame: Any) -> str:
     while frame.f_back is not None and frame.f_back.f_globals.get("__name__", "").startswith("numpy."):
         frame = frame.f_back
     return f"np.{frame.f_code.co_name.lstrip('_')}"
-
-
-_new = Tracked.__new__
-
-
-def node(
-    value: Array,
-    op: Op,
-    parents: Sequence[Tracked | None],
-    args: Sequence[Any],
-    options: dict[str, Any] | None,
-    level: int,
-) -> Tracked:
-    """A computed array.  A function, which is called in half the time that a class is: each operation makes one."""
-    made = _new(Tracked)
-    made.value = value
-    made.op = op
-    made.parents = parents
-    made.args = args
-    made.options = options
-    made.level = level
-    made.serial = next(serials)
-    return made
 
 
 class Param(Tracked):
@@ -298,7 +189,7 @@ class Param(Tracked):
         if new.dtype.kind not in "fiub":
             raise TypeError(f"data of dtype {new.dtype} does not fit a parameter of dtype {self.value.dtype}")
         self.value[...] = new
-        self.updated = next(serials)
+        self.updated = next(ids)
 
     @property
     def grad(self) -> np.ndarray:
@@ -311,15 +202,13 @@ class Param(Tracked):
 
     def add(self, δ: Array) -> bool:
         """Add δ to the gradient; say whether it is the first since the gradient was cleared."""
-        if not self.fresh:
+        first = self.fresh
+        if not first or self.shown:  # what was handed out may have been written into
             self.gradient += δ
-            return False
-        self.fresh = False
-        if self.shown:  # someone may have written into it meanwhile
-            self.gradient += δ
-        else:
+        elif δ is not self.gradient:  # where the rule has not written it already
             self.gradient[...] = δ
-        return True
+        self.fresh = False
+        return first
 
     def clear(self) -> None:
         """Set the gradient to zero."""
@@ -330,7 +219,7 @@ class Param(Tracked):
     def __repr__(self) -> str:
         return f"param({np.array2string(self.value, separator=', ', prefix='param(')}, dtype={self.dtype})"
 
-    def __iadd__(self, other: Any) -> Any:
+    def __iadd__(self, other: ArrayLike) -> NoReturn:  # type: ignore[misc]
         raise TypeError(
             "a parameter is not changed by an in-place operator: use update(W, Δ), W.data[...] += Δ, "
             "or write W + Δ for a new array"
@@ -416,28 +305,6 @@ def istracked(x: Any) -> bool:
     (True, False)
     """
     return isinstance(x, Tracked)
-
-
-def data(x: Any) -> Any:
-    """The plain value of a tracked array; anything else is handed back as it is.
-
-    Parameters
-    ----------
-    x : object
-
-    Returns
-    -------
-    ndarray or object
-        It shares memory with x.
-
-    Examples
-    --------
-    >>> from fluxmagic import param
-    >>> from fluxmagic.tracker import data
-    >>> data(param([1.0, 2.0]) * 2)
-    array([2., 4.])
-    """
-    return x.data if isinstance(x, Tracked) else x
 
 
 def grad(p: Tracked) -> np.ndarray:

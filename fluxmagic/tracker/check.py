@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.array import data
 from fluxmagic.tracker.gradients import gradient
+from fluxmagic.tracker.node import data
 
 __all__ = ["gradcheck", "ngradient"]
 

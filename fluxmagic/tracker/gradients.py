@@ -14,23 +14,25 @@ from typing import Any
 import numpy as np
 
 from fluxmagic import generators
-from fluxmagic.tracker.array import Array, Tracked, data, node, serials
+from fluxmagic.tracker.aliases import Array, GradOut
+from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.node import Node, data, ids, make_node
 from fluxmagic.tracker.operation import Op, define
-from fluxmagic.tracker.reverse import fit, refuse_stale, sweep
+from fluxmagic.tracker.reverse import backpropagate, refuse_stale, unbroadcast
 
 __all__ = ["checkpoint", "custom_gradient", "forward", "gradient", "hessian", "hook", "jacobian"]
 
 
-class _Depth(threading.local):
-    """How many gradients are in progress."""
+class _Nesting(threading.local):
+    """The number of gradients in progress in this thread."""
 
-    level = 0
-
-
-depth = _Depth()
+    depth = 0
 
 
-def _argument(x: Any) -> Any:
+nesting = _Nesting()
+
+
+def _as_input(x: Any) -> Any:
     if isinstance(x, Tracked):
         return x
     value = np.asarray(x)
@@ -70,37 +72,36 @@ def forward(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tup
     >>> pullback([1.0, 1.0])
     (array([2., 6.]),)
     """
-    values = [_argument(x) for x in args]
-    depth.level += 1
+    values = [_as_input(x) for x in args]
+    nesting.depth += 1
     try:
-        level = depth.level
-        inputs = [Tracked(v, level=level) for v in values]
+        depth = nesting.depth
+        inputs = [Tracked(v, depth=depth) for v in values]
         y = f(*inputs)
     finally:
-        depth.level -= 1
-    depends = isinstance(y, Tracked) and y.level == level
-    node = y
+        nesting.depth -= 1
+    depends = isinstance(y, Tracked) and y.depth == depth
     value = y.value if depends else y
-    serial = next(serials)
+    made = next(ids)
 
     def pullback(Δ: Any) -> tuple[Any, ...]:
         if not isinstance(Δ, Tracked):
             Δ = np.asarray(Δ, value.dtype if depends else None)
         if np.shape(Δ) != np.shape(value):
             raise ValueError(f"pullback: Δ of shape {np.shape(Δ)} does not fit a value of shape {np.shape(value)}")
-        refuse_stale(values, serial)
-        found: dict[Tracked, Array] = sweep(node, Δ)[0] if depends else {}
-        return tuple(_finished(found.get(x), v) for x, v in zip(inputs, values, strict=True))
+        refuse_stale(values, made)
+        found: dict[Node, Array] = backpropagate(y, Δ)[0] if depends else {}
+        return tuple(_as_gradient(found.get(x), v) for x, v in zip(inputs, values, strict=True))
 
     # a copy: the graph goes on using its own array
     return (np.array(value) if isinstance(value, (np.ndarray, np.generic)) else value), pullback
 
 
-def _finished(δ: Any, x: Array) -> Any:
+def _as_gradient(δ: Any, x: Array) -> Any:
     if δ is None:
         return np.zeros(x.shape, x.dtype)
     if δ.shape != x.shape:
-        δ = fit(δ, x.shape)
+        δ = unbroadcast(δ, x.shape)
     if δ.dtype != x.dtype:
         δ = δ.astype(x.dtype)
     return δ if isinstance(δ, Tracked) else np.array(δ)  # a copy: several gradients may be one array
@@ -213,12 +214,12 @@ def _identity(x: Any, f: Any) -> Any:
     return x
 
 
-def _own(Δ: Any) -> Any:
+def _private_copy(Δ: Any) -> Any:
     """A copy for foreign hands: other parts of the graph may hold the same array."""
     return Δ.copy() if isinstance(Δ, np.ndarray) else Δ
 
 
-HOOK = define(_identity, lambda Δ, y, x, f: f(_own(Δ)), None, name="hook")
+HOOK = define(_identity, lambda Δ, y, x, f: f(_private_copy(Δ)), None, name="hook")
 
 
 def hook(f: Callable[[Any], Any], x: Any) -> Any:
@@ -252,16 +253,16 @@ def _checkpoint(*values: Any, f: Any, args: Any, inputs: Any, draws: Any) -> Any
 
 
 def _d_checkpoint(
-    Δ: Array, y: Array, *values: Any, into: Any, f: Any, args: Any, inputs: tuple[Tracked, ...], draws: Any
+    Δ: Array, y: Array, *values: Any, grad_out: GradOut, f: Any, args: Any, inputs: tuple[Tracked, ...], draws: Any
 ) -> list[Any]:
-    start = next(serials)
+    start = next(ids)
     with generators.replay_draws(draws):
         again = f(*args)
-    found = sweep(again, Δ, stop=start)[0]
+    found = backpropagate(again, Δ, until_id=start)[0]
     return [found.get(x) for x in inputs]
 
 
-CHECKPOINT = Op("checkpoint", _checkpoint, joint=_d_checkpoint)
+CHECKPOINT = Op("checkpoint", _checkpoint, vjp=_d_checkpoint)
 
 
 def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
@@ -290,32 +291,32 @@ def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
     >>> W.grad
     array(2.)
     """
-    start = next(serials)
+    start = next(ids)
     with generators.record_draws() as draws:
         y = f(*args)
-    if not isinstance(y, Tracked) or y.serial < start:
+    if not isinstance(y, Tracked) or y.id < start:
         return y
-    inputs = tuple(_entries(y, start))
-    return node(
+    inputs = tuple(_external_inputs(y, start))
+    return make_node(
         y.value,
         CHECKPOINT,
         inputs,
         tuple(x.value for x in inputs),
         {"f": f, "args": args, "inputs": inputs, "draws": draws},
-        y.level,
+        y.depth,
     )
 
 
-def _entries(y: Tracked, start: int) -> list[Tracked]:
+def _external_inputs(y: Tracked, start: int) -> list[Node]:
     """What the graph of y since `start` takes from before."""
-    found = {y}
-    stack = [y]
-    entries: list[Tracked] = []
+    found: set[Node] = {y}
+    stack: list[Node] = [y]
+    entries: list[Node] = []
     while stack:
         for p in stack.pop().parents:
             if p is not None and p not in found:
                 found.add(p)
-                (entries if p.serial < start else stack).append(p)
+                (entries if p.id < start else stack).append(p)
     return entries
 
 
@@ -349,10 +350,10 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(f)
     def call(*args: Any, **options: Any) -> Any:
-        level = max((a.level for a in args if isinstance(a, Tracked)), default=-1)
-        if level < 0:
+        depth = max((a.depth for a in args if isinstance(a, Tracked)), default=-1)
+        if depth < 0:
             return f(*args, **options)[0]
-        parents = tuple(a if isinstance(a, Tracked) and a.level == level else None for a in args)
+        parents = tuple(a if isinstance(a, Tracked) and a.depth == depth else None for a in args)
         values = tuple(a if p is None else p.value for a, p in zip(args, parents, strict=True))
         result = f(*values, **options)
         if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
@@ -360,19 +361,19 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
         value, pullback = result
         if not isinstance(value, Tracked):
             value = np.asarray(value)
-        elif value.level >= level:
+        elif value.depth >= depth:
             raise TypeError(f"{op.name} closes over a tracked array: hand it in as an argument, or take its .data")
-        return node(value, op, parents, values, {"pullback": pullback}, level)
+        return make_node(value, op, parents, values, {"pullback": pullback}, depth)
 
-    def joint(Δ: Array, y: Array, *args: Any, into: Any, pullback: Any) -> list[Any]:
-        δs = pullback(_own(Δ))
+    def joint(Δ: Array, y: Array, *args: Any, grad_out: GradOut, pullback: Any) -> list[Any]:
+        δs = pullback(_private_copy(Δ))
         if not isinstance(δs, (tuple, list)):
             δs = (δs,)
         if len(δs) != len(args):
             raise ValueError(f"{op.name}: the pullback returned {len(δs)} gradients for {len(args)} arguments")
         result: list[Any] = []
         for i, (δ, x) in enumerate(zip(δs, args, strict=True)):
-            if δ is None or into[i] is False:
+            if δ is None or grad_out[i] is False:
                 result.append(None)
                 continue
             if not isinstance(δ, Tracked):
@@ -382,5 +383,5 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
             result.append(δ)
         return result
 
-    op = Op(getattr(f, "__name__", "custom"), f, joint=joint)
+    op = Op(getattr(f, "__name__", "custom"), f, vjp=joint)
     return call

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from fluxmagic.tracker.array import Param, Tracked, node
+from fluxmagic.tracker.array import Param, Tracked
+from fluxmagic.tracker.node import Node, make_node
 
-__all__ = ["leaves", "nodes"]
-
-
-class _Place(NamedTuple):
-    """Stands for a node: its place in the list."""
-
-    number: int
+__all__ = ["leaves", "topological_order"]
 
 
-def nodes(*ys: Any) -> list[Tracked]:
-    """All that the tracked arrays among ys were computed from, on every level, and they themselves; oldest first."""
-    found = {y for y in ys if isinstance(y, Tracked)}
+class _Ref(NamedTuple):
+    """Stands for a node: its position in the list."""
+
+    position: int
+
+
+def topological_order(*ys: Any) -> list[Node]:
+    """Give the tracked arrays among ys and all that they were computed from, at every depth, oldest first."""
+    found = {y for y in ys if isinstance(y, Node)}
     stack = list(found)
     while stack:
         node = stack.pop()
         for p in (node.value, *node.parents, *node.args):
-            if isinstance(p, Tracked) and p not in found:
+            if isinstance(p, Node) and p not in found:
                 found.add(p)
                 stack.append(p)
-    return sorted(found, key=lambda n: n.serial)
+    return sorted(found, key=lambda n: n.id)
 
 
 def leaves(y: Any) -> Iterator[Param]:
@@ -49,36 +51,40 @@ def leaves(y: Any) -> Iterator[Param]:
     >>> [p is a or p is b for p in leaves(b * a)]
     [True, True]
     """
-    return (n for n in nodes(y) if isinstance(n, Param))
+    return (n for n in topological_order(y) if isinstance(n, Param))
 
 
-def flatten(y: Tracked) -> list[Any]:
-    """y's graph as one list; see `rebuild`."""
-    order = nodes(y)
-    place = {n: _Place(i) for i, n in enumerate(order)}
+def _flatten(y: Tracked) -> tuple[Any, ...]:
+    """Give y's graph to pickle as one flat list: chained arrays would overflow the stack of pickle and deepcopy."""
+    order = topological_order(y)
+    position = {n: _Ref(i) for i, n in enumerate(order)}
 
     def refer(x: Any) -> Any:
-        return place[x] if isinstance(x, Tracked) else x
+        return position[x] if isinstance(x, Node) else x
 
-    return [
+    flat = [
         n
         if isinstance(n, Param)
-        else (refer(n.value), n.op, tuple(map(refer, n.parents)), tuple(map(refer, n.args)), n.options, n.level)
+        else (refer(n.value), n.op, tuple(map(refer, n.parents)), tuple(map(refer, n.args)), n.options, n.depth)
         for n in order
     ]
+    return _rebuild, (flat,)
 
 
-def rebuild(flat: list[Any]) -> Tracked:
-    """The graph that `flatten` took apart; its last node is handed back."""
+def _rebuild(flat: list[Any]) -> Tracked:
+    """Build the graph that `_flatten` took apart, and give its last node."""
     built: list[Tracked] = []
 
     def get(x: Any) -> Any:
-        return built[x.number] if isinstance(x, _Place) else x
+        return built[x.position] if isinstance(x, _Ref) else x
 
     for entry in flat:
         if isinstance(entry, Param):
             built.append(entry)
             continue
-        value, op, parents, args, options, level = entry
-        built.append(node(get(value), op, tuple(map(get, parents)), tuple(map(get, args)), options, level))
+        value, op, parents, args, options, depth = entry
+        built.append(make_node(get(value), op, tuple(map(get, parents)), tuple(map(get, args)), options, depth))
     return built[-1]
+
+
+copyreg.pickle(Tracked, _flatten)

@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from heapq import heappop, heappush, heappushpop
+from heapq import heappop, heappush
 from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.array import Array, Param, Tracked, data, serials
+from fluxmagic.tracker.aliases import Array, GradOut, Shape
+from fluxmagic.tracker.array import Param, Tracked
+from fluxmagic.tracker.node import Node, data, ids
 
 __all__ = ["back", "update"]
 
 _ONE = {np.dtype(t): np.ones((), t) for t in (np.float16, np.float32, np.float64)}
 
 
-def sweep(y: Tracked, Δ: Array, stop: int = -1) -> tuple[dict[Tracked, Array], int]:
-    """Carry Δ, the gradient of y, back through the graph at y's level.
+def backpropagate(y: Node, Δ: Array, until_id: int = -1) -> tuple[dict[Node, Array], int]:
+    """Carry Δ, the gradient of y, back through the graph at y's depth.
 
-    Nodes are taken by falling serial number, so each is reached by all of its gradient before it passes it
-    on; the frontier is a heap, nothing is marked on the nodes, and an error leaves nothing behind.
+    Nodes are taken by falling id, so each has received all of its gradient before it passes it on.  Nothing is marked
+    on the nodes, and an error leaves nothing behind.
 
     Parameters
     ----------
-    y : Tracked
+    y : Node
     Δ : array of y's shape
-    stop : int
-        Nodes with a smaller serial number are taken as leaves, parameters too.
+    until_id : int
+        Nodes with a smaller id are taken as leaves, parameters too.
 
     Returns
     -------
     gradients : dict
         Of the leaves that are no parameters; the parameters' gradients are added into them.
-    touched : int
+    n_reached : int
         How many parameters got their first gradient since they were cleared.
 
     Raises
@@ -41,96 +43,79 @@ def sweep(y: Tracked, Δ: Array, stop: int = -1) -> tuple[dict[Tracked, Array], 
     RuntimeError
         If a parameter was updated after a node was computed from it.
     """
-    gradients: dict[Tracked, Array] = {}
-    heap: list[tuple[int, Tracked]] = []
-    following: Tracked | None = None  # a node that waits alone, as in a chain: that needs no heap,
-    carried: Any = None  # and its gradient no dictionary
-    touched = 0
-    nested = y.level > 0
-    if y.op is None or y.serial < stop:
-        if type(y) is Param and y.serial >= stop:
-            return gradients, int(y.add(Δ))
+    if type(y) is Param and y.id > until_id:
+        return {}, int(y.add(Δ))
+    if y.op is None or y.id < until_id:
         return {y: Δ}, 0
+    gradients: dict[Node, Array] = {}
+    heap: list[tuple[int, Node]] = []
+    n_reached = 0
     node = y
     while True:
+        alone: Node | None = None  # a node that waits alone, as in a chain, needs no heap and no dictionary: 5 % of a
+        carried: Array = None  # small model's step
         op: Any = node.op
-        parents = node.parents
-        options = node.options
-        joint = op.joint
-        if nested:  # the parameters are among the values then
-            refuse_stale(node.args, node.serial)
-        if joint is None:
-            δs = op.gradients  # each is called when its turn comes
-        elif options:
-            δs = joint(Δ, node.value, *node.args, into=_offers(parents, stop), **options)
-        else:
-            δs = joint(Δ, node.value, *node.args, into=_offers(parents, stop))
-        for p, δ in zip(parents, δs):  # there may be more rules than arguments
+        args, options = node.args, node.options or {}
+        if node.depth:  # the parameters are among the values then
+            refuse_stale(args, node.id)
+        δs = op.vjps
+        if op.vjp is not None:
+            δs = op.vjp(Δ, node.value, *args, grad_out=_grad_buffers(node.parents, until_id), **options)
+        for p, δ in zip(node.parents, δs):  # there may be more rules than arguments
             if p is None or δ is None:
                 continue
-            if joint is None:
-                δ = δ(Δ, node.value, *node.args, **options) if options else δ(Δ, node.value, *node.args)
+            if op.vjp is None:
+                δ = δ(Δ, node.value, *args, **options)
             if δ.shape != p.value.shape:
-                δ = fit(δ, p.value.shape)
-            if p.op is not None and p.serial > stop:
-                if following is None and not heap:
-                    following, carried = p, δ
-                elif p is following:
-                    carried = carried + δ
-                elif p in gradients:
-                    gradients[p] = gradients[p] + δ
-                else:
-                    gradients[p] = δ
-                    heappush(heap, (-p.serial, p))
-            elif type(p) is Param and p.serial > stop:
-                if p.updated > node.serial:
-                    refuse_stale((p,), node.serial)
-                if p.fresh and not p.shown:  # as p.add does
-                    p.fresh = False
-                    touched += 1
-                    if δ is not p.gradient:  # where the rule has written it
-                        p.gradient[...] = δ
-                else:
-                    touched += p.add(δ)
+                δ = unbroadcast(δ, p.value.shape)
+            if type(p) is Param and p.id > until_id:
+                if p.updated > node.id:
+                    refuse_stale((p,), node.id)
+                n_reached += p.add(δ)
+            elif p is alone:
+                carried = carried + δ
             elif p in gradients:
                 gradients[p] = gradients[p] + δ
+            elif p.op is None or p.id < until_id:
+                gradients[p] = δ
+            elif alone is None and not heap:
+                alone, carried = p, δ
             else:
                 gradients[p] = δ
-        if following is not None:  # alone, or first of the heap
-            if not heap:
-                node, Δ, following = following, carried, None
-                continue
-            gradients[following] = carried
-            node = heappushpop(heap, (-following.serial, following))[1]
-            following = None
-        elif heap:
+                heappush(heap, (-p.id, p))
+        if alone is not None and heap:
+            gradients[alone] = carried
+            heappush(heap, (-alone.id, alone))
+        if heap:
             node = heappop(heap)[1]
+            Δ = gradients.pop(node)
+        elif alone is not None:
+            node, Δ = alone, carried
         else:
-            return gradients, touched
-        Δ = gradients.pop(node)
+            return gradients, n_reached
 
 
-def _offers(parents: Sequence[Tracked | None], stop: int) -> list[Any]:
-    """For each parent: False (no gradient wanted), a buffer that its gradient may be written into, or None."""
-    into: list[Any] = []
+def _grad_buffers(parents: Sequence[Node | None], until_id: int) -> GradOut:
+    """Give for each parent False (no gradient wanted), a buffer that its gradient may be written into, or None."""
+    grad_out: list[Array] = []
     for p in parents:
         if p is None:
-            into.append(False)
-        elif type(p) is Param and p.fresh and not p.shown and p.serial > stop:
-            buffer: Any = p.gradient
-            for other in into:
+            grad_out.append(False)
+        elif type(p) is Param and p.fresh and not p.shown and p.id > until_id:
+            buffer: Array = p.gradient
+            for other in grad_out:
                 if other is buffer:  # the same parameter twice: the second gradient is added
                     buffer = None
-            into.append(buffer)
+            grad_out.append(buffer)
         else:
-            into.append(None)
-    return into
+            grad_out.append(None)
+    return grad_out
 
 
-def refuse_stale(values: Iterable[Any], serial: int) -> None:
-    """Raise a RuntimeError if one of the values is a parameter that was updated after that serial number."""
+def refuse_stale(values: Iterable[Any], id: int) -> None:
+    """Raise a RuntimeError if one of the values is a parameter that was updated after the node of that id was made."""
     for p in values:
-        if type(p) is Param and p.updated > serial:
+        if type(p) is Param and p.updated > id:
             raise RuntimeError(
                 f"{_described(p)} was updated after this result was computed from it, so that its gradient would mix "
                 "old and new values: compute the loss again after an update"
@@ -149,7 +134,7 @@ def _described(p: Param) -> str:
     return f"a parameter of shape {p.shape}"
 
 
-def fit(δ: Array, shape: tuple[int, ...]) -> Array:
+def unbroadcast(δ: Array, shape: Shape) -> Array:
     """Bring a gradient to the shape of what was broadcast (sum), or reduced to a scalar (spread)."""
     if δ.shape == ():
         if isinstance(δ, Tracked):
@@ -208,7 +193,7 @@ def backward(y: Any, Δ: Any = None) -> int:
             f"back() needs a tracked array, and this is a plain {type(y).__name__}: "
             "nothing that it was computed from is a param"
         )
-    while y.level:  # the parameters are at level 0
+    while y.depth:  # the parameters are at depth 0
         y = y.value
         if not isinstance(y, Tracked):
             raise TypeError("back() inside gradient(): this value depends on no param")
@@ -224,7 +209,7 @@ def backward(y: Any, Δ: Any = None) -> int:
         Δ = np.asarray(data(Δ), value.dtype)
         if Δ.shape != value.shape:
             raise ValueError(f"back(): Δ of shape {Δ.shape} does not fit y of shape {value.shape}")
-    return sweep(y, Δ)[1]
+    return backpropagate(y, Δ)[1]
 
 
 def update(p: Param, Δ: Any) -> Param:
@@ -262,6 +247,6 @@ def update(p: Param, Δ: Any) -> Param:
     except ValueError:
         raise ValueError(f"update(): Δ of shape {Δ.shape} does not fit a parameter of shape {p.shape}") from None
     if Δ.shape or Δ:  # update(p, 0) only clears the gradient
-        p.updated = next(serials)
+        p.updated = next(ids)
     p.clear()
     return p

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from scipy import linalg, special
 
-from fluxmagic.tracker.array import Array, Tracked, data
+from fluxmagic.tracker.aliases import Array, GradOut
+from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import Op, define
 from fluxmagic.tracker.rules.reductions import logsumexp as without_factors
 from fluxmagic.tracker.rules.special import POLYGAMMA
@@ -200,11 +202,11 @@ def multigammaln(a: Any, d: int) -> Any:
 
 
 def _d_triangular(
-    Δ: Array, y: Array, a: Array, b: Array, into: Any, lower: bool, unit_diagonal: bool
+    Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut, lower: bool, unit_diagonal: bool
 ) -> tuple[Any, Any]:
     columns = y.ndim > 1
     δb = TRIANGULAR(a.T, Δ, lower=not lower, unit_diagonal=unit_diagonal)
-    if into[0] is False:
+    if grad_out[0] is False:
         return None, δb
     δa = -(np.matmul(δb, y.T) if columns else np.outer(δb, y))
     return (np.tril(δa, -int(unit_diagonal)) if lower else np.triu(δa, int(unit_diagonal))), δb
@@ -212,7 +214,7 @@ def _d_triangular(
 
 TRIANGULAR: Op = define(
     lambda a, b, lower, unit_diagonal: linalg.solve_triangular(a, b, lower=lower, unit_diagonal=unit_diagonal),
-    joint=_d_triangular,
+    vjp=_d_triangular,
     name="solve_triangular",
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fluxmagic
 from fluxmagic.jupyter import reference
 from fluxmagic.optimise import OPTIMISERS
-from fluxmagic.tracker.operation import NAMED
+from fluxmagic.tracker.operation import OPS_BY_NAME
 
 
 def column(table: reference.Table, i: int) -> list[str]:
@@ -14,7 +14,7 @@ def column(table: reference.Table, i: int) -> list[str]:
 
 def test_every_operation_of_the_table_is_listed_with_its_family() -> None:
     names = column(reference.operations(), 1)
-    assert set(NAMED) - {n for n in NAMED if n.startswith("_")} <= set(names)
+    assert set(OPS_BY_NAME) - {n for n in OPS_BY_NAME if n.startswith("_")} <= set(names)
     forms = dict(zip(names, column(reference.operations(), 2), strict=True))
     assert forms["add"] == "np.add, x + y"
     assert "x.sum()" in forms["sum"]

@@ -15,7 +15,7 @@ import pytest
 
 from fluxmagic import back, gradient, param
 from fluxmagic.tracker import Tracked, checkpoint, custom_gradient, forward, hook, leaves
-from fluxmagic.tracker.graph import nodes
+from fluxmagic.tracker.graph import topological_order
 
 N = 100_000
 
@@ -100,7 +100,7 @@ def test_dropping_a_graph_frees_it_without_the_collector(no_collector, build, ba
     y = build()
     if backwards:
         back(y)
-    alive = [weakref.ref(node) for node in nodes(y) if node.op is not None]
+    alive = [weakref.ref(node) for node in topological_order(y) if node.op is not None]
     assert len(alive) > 1
     del y
     assert not any(ref() for ref in alive)

@@ -3,6 +3,7 @@
 To add an operation, write one `define(...)` in the family it belongs to.
 """
 
+from fluxmagic.tracker.operation import LATE_RULES
 from fluxmagic.tracker.rules import (
     choices,
     elementwise,
@@ -34,3 +35,11 @@ __all__ = [
     "statistics",
     "windows",
 ]
+
+
+def _enter_special() -> None:
+    """Enter the rules of scipy.special.  SciPy is not required, and not loaded for its own sake."""
+    from fluxmagic.tracker.rules import special as special
+
+
+LATE_RULES["scipy.special"] = _enter_special

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.array import Array, Tracked, data
+from fluxmagic.tracker.aliases import Array
+from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import Op, composed, define
 from fluxmagic.tracker.rules.shapes import SCATTER
 

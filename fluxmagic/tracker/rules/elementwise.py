@@ -7,25 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.array import Array, Tracked, data
+from fluxmagic.tracker.aliases import Array
+from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import composed, define
 from fluxmagic.tracker.rules.reductions import quotient
 
 # -- arithmetic --------------------------------------------------------------------------------------
 
-define(np.add, lambda Δ, y, a, b: Δ, lambda Δ, y, a, b: Δ, operators="add radd")
-define(np.subtract, lambda Δ, y, a, b: Δ, lambda Δ, y, a, b: -Δ, operators="sub rsub")
-define(np.multiply, lambda Δ, y, a, b: Δ * b, lambda Δ, y, a, b: Δ * a, operators="mul rmul")
+define(np.add, lambda Δ, y, a, b: Δ, lambda Δ, y, a, b: Δ)
+define(np.subtract, lambda Δ, y, a, b: Δ, lambda Δ, y, a, b: -Δ)
+define(np.multiply, lambda Δ, y, a, b: Δ * b, lambda Δ, y, a, b: Δ * a)
 define(
     np.divide,
     lambda Δ, y, a, b: Δ / b,
     lambda Δ, y, a, b: -Δ * y / b,
-    operators="truediv rtruediv",
-    also=[np.true_divide],
+    aliases=[np.true_divide],
 )
-define(np.negative, lambda Δ, y, x: -Δ, operators="neg")
-define(np.positive, lambda Δ, y, x: Δ, operators="pos")
-define(np.absolute, lambda Δ, y, x: Δ * np.sign(x), name="abs", operators="abs", also=[np.abs])
+define(np.negative, lambda Δ, y, x: -Δ)
+define(np.positive, lambda Δ, y, x: Δ)
+define(np.absolute, lambda Δ, y, x: Δ * np.sign(x), name="abs", aliases=[np.abs])
 
 
 def _power_base(Δ: Array, y: Array, a: Array, b: Any) -> Array:
@@ -48,7 +49,7 @@ def _power_exponent(Δ: Array, y: Array, a: Array, b: Array) -> Array:
     return Δ * np.where(zero, 0.0, y * np.log(np.where(zero, 1.0, a)))
 
 
-define(np.power, _power_base, _power_exponent, operators="pow rpow")
+define(np.power, _power_base, _power_exponent)
 define(np.float_power, _power_base, _power_exponent)
 define(np.reciprocal, lambda Δ, y, x: -Δ * y * y)
 define(np.fabs, lambda Δ, y, x: Δ * np.sign(x))
@@ -56,13 +57,12 @@ define(
     np.remainder,
     lambda Δ, y, a, b: Δ,
     lambda Δ, y, a, b: -Δ * np.floor_divide(a, b),
-    operators="mod rmod",
-    also=[np.mod],
+    aliases=[np.mod],
 )
 define(np.fmod, lambda Δ, y, a, b: Δ, lambda Δ, y, a, b: -Δ * np.trunc(a / b))
 
 
-@composed(np.divmod, methods="__divmod__")
+@composed(np.divmod)
 def _divmod(a: Any, b: Any) -> tuple[Any, Any]:
     return np.floor_divide(a, b), np.remainder(a, b)
 
@@ -75,34 +75,32 @@ def _modf(x: Any) -> tuple[Any, Any]:
     return FRACTION(x), np.trunc(x)
 
 
-Tracked.__rdivmod__ = lambda a, b: _divmod(b, a)  # type: ignore[attr-defined]
-
 # -- exponentials, roots, trigonometry ---------------------------------------------------------------
 
 define(np.square, lambda Δ, y, x: Δ * (x + x))
-define(np.sqrt, lambda Δ, y, x: Δ / (y + y), of_output=True)
-define(np.exp, lambda Δ, y, x: Δ * y, of_output=True)
-define(np.cbrt, lambda Δ, y, x: Δ / (3 * y * y), of_output=True)
-define(np.exp2, lambda Δ, y, x: Δ * y * math.log(2), of_output=True)
+define(np.sqrt, lambda Δ, y, x: Δ / (y + y), needs_output_only=True)
+define(np.exp, lambda Δ, y, x: Δ * y, needs_output_only=True)
+define(np.cbrt, lambda Δ, y, x: Δ / (3 * y * y), needs_output_only=True)
+define(np.exp2, lambda Δ, y, x: Δ * y * math.log(2), needs_output_only=True)
 define(np.log, lambda Δ, y, x: Δ / x)
 define(np.log2, lambda Δ, y, x: Δ / (x * math.log(2)))
 define(np.log10, lambda Δ, y, x: Δ / (x * math.log(10)))
-define(np.expm1, lambda Δ, y, x: Δ * (y + 1), of_output=True)
+define(np.expm1, lambda Δ, y, x: Δ * (y + 1), needs_output_only=True)
 define(np.log1p, lambda Δ, y, x: Δ / (1 + x))
-define(np.tanh, lambda Δ, y, x: Δ * (1 - y * y), of_output=True)
+define(np.tanh, lambda Δ, y, x: Δ * (1 - y * y), needs_output_only=True)
 define(np.sin, lambda Δ, y, x: Δ * np.cos(x))
 define(np.cos, lambda Δ, y, x: Δ * -np.sin(x))
-define(np.tan, lambda Δ, y, x: Δ * (1 + y * y), of_output=True)
-define(np.arcsin, lambda Δ, y, x: Δ / np.sqrt(1 - x * x), also=[np.asin])
-define(np.arccos, lambda Δ, y, x: -Δ / np.sqrt(1 - x * x), also=[np.acos])
-define(np.arctan, lambda Δ, y, x: Δ / (1 + x * x), also=[np.atan])
+define(np.tan, lambda Δ, y, x: Δ * (1 + y * y), needs_output_only=True)
+define(np.arcsin, lambda Δ, y, x: Δ / np.sqrt(1 - x * x), aliases=[np.asin])
+define(np.arccos, lambda Δ, y, x: -Δ / np.sqrt(1 - x * x), aliases=[np.acos])
+define(np.arctan, lambda Δ, y, x: Δ / (1 + x * x), aliases=[np.atan])
 define(np.sinh, lambda Δ, y, x: Δ * np.cosh(x))
 define(np.cosh, lambda Δ, y, x: Δ * np.sinh(x))
-define(np.arcsinh, lambda Δ, y, x: Δ / np.sqrt(x * x + 1), also=[np.asinh])
-define(np.arccosh, lambda Δ, y, x: Δ / (np.sqrt(x - 1) * np.sqrt(x + 1)), also=[np.acosh])
-define(np.arctanh, lambda Δ, y, x: Δ / (1 - x * x), also=[np.atanh])
-define(np.deg2rad, lambda Δ, y, x: Δ * (math.pi / 180), also=[np.radians])
-define(np.rad2deg, lambda Δ, y, x: Δ * (180 / math.pi), also=[np.degrees])
+define(np.arcsinh, lambda Δ, y, x: Δ / np.sqrt(x * x + 1), aliases=[np.asinh])
+define(np.arccosh, lambda Δ, y, x: Δ / (np.sqrt(x - 1) * np.sqrt(x + 1)), aliases=[np.acosh])
+define(np.arctanh, lambda Δ, y, x: Δ / (1 - x * x), aliases=[np.atanh])
+define(np.deg2rad, lambda Δ, y, x: Δ * (math.pi / 180), aliases=[np.radians])
+define(np.rad2deg, lambda Δ, y, x: Δ * (180 / math.pi), aliases=[np.degrees])
 
 
 def _d_angle(Δ: Array, a: Array, b: Array) -> Array:
@@ -114,7 +112,7 @@ define(
     np.arctan2,
     lambda Δ, y, a, b: _d_angle(Δ, a, b),
     lambda Δ, y, a, b: -_d_angle(Δ, b, a),
-    also=[np.atan2],
+    aliases=[np.atan2],
 )
 # at the tip of the cone 0
 define(np.hypot, lambda Δ, y, a, b: quotient(Δ * a, y), lambda Δ, y, a, b: quotient(Δ * b, y))
@@ -180,7 +178,7 @@ define(np.fmin, _fchosen, lambda Δ, y, a, b: _fchosen(Δ, y, b, a))
 define(np.copysign, lambda Δ, y, a, b: Δ * (np.sign(a) * np.copysign(1.0, b)), None)
 
 
-def _bind_where(condition: Any, *choices: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _normalize_where(condition: Any, *choices: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if len(choices) != 2:
         raise TypeError("where takes a condition and two choices; where an array is not zero says np.nonzero")
     return (data(condition), *choices), {}
@@ -191,11 +189,11 @@ define(
     None,
     lambda Δ, y, c, a, b: np.where(c, Δ, 0.0),
     lambda Δ, y, c, a, b: np.where(c, 0.0, Δ),
-    bind=_bind_where,
+    normalize_call=_normalize_where,
 )
 
 
-def _bind_clip(
+def _normalize_clip(
     a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None, max: Any = None
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (a, a_min if min is None else min, a_max if max is None else max), {"out": out}
@@ -222,7 +220,7 @@ def _clip_high(Δ: Array, y: Array, x: Array, low: Any, high: Any) -> Array:
     return Δ * np.greater(x if low is None else np.maximum(x, low), high)
 
 
-define(np.clip, _clip_x, _clip_low, _clip_high, forward=_clip, methods="clip", bind=_bind_clip)
+define(np.clip, _clip_x, _clip_low, _clip_high, forward=_clip, normalize_call=_normalize_clip)
 
 
 @composed(np.select)
@@ -242,13 +240,11 @@ def _astype(x: Any, dtype: Any, *, copy: bool = True) -> Any:
     return x.astype(dtype, copy=copy)
 
 
-define(_astype, lambda Δ, y, x, dtype, copy=True: Δ.astype(x.dtype), name="astype", methods="astype")
-define(np.astype, lambda Δ, y, x, dtype, copy=True: Δ.astype(x.dtype), forward=_astype, name="np.astype")
-define(np.copy, lambda Δ, y, x, *_, **__: Δ, methods="copy")
+define(np.astype, lambda Δ, y, x, dtype, copy=True: Δ.astype(x.dtype), forward=_astype)
+define(np.copy, lambda Δ, y, x, *_, **__: Δ)
 
 # -- real numbers are their own real part and conjugate ------------------------------------------------
 
-define(np.conjugate, lambda Δ, y, x: Δ, methods="conjugate conj", also=[np.conj])
+define(np.conjugate, lambda Δ, y, x: Δ, aliases=[np.conj])
 composed(np.real)(lambda val: val)
 composed(np.real_if_close)(lambda a, tol=100: a)
-Tracked.real = property(lambda x: x, doc="The array itself: tracked arrays are real.")  # type: ignore[attr-defined]

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy import linalg
 
-from fluxmagic.tracker.array import Array, Tracked, data
+from fluxmagic.tracker.aliases import Array, GradOut
+from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import composed, define
 from fluxmagic.tracker.rules.linalg import _t
 
@@ -64,7 +66,7 @@ def _lstsq(a: Any, b: Any, rcond: float) -> Any:
     return np.concatenate([x.ravel(), residuals, s])
 
 
-def _d_lstsq(Δ: Array, y: Array, a: Array, b: Array, into: Any, rcond: float) -> tuple[Any, Any]:
+def _d_lstsq(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut, rcond: float) -> tuple[Any, Any]:
     """Golub, Pereyra: The differentiation of pseudo-inverses.  https://doi.org/10.1137/0710036"""
     (m, n), shape = a.shape, b.shape
     b = b[:, None] if b.ndim == 1 else b
@@ -85,7 +87,7 @@ def _d_lstsq(Δ: Array, y: Array, a: Array, b: Array, into: Any, rcond: float) -
     return δa + np.matmul(u * δs, vh), np.reshape(δb, shape)
 
 
-LSTSQ = define(_lstsq, joint=_d_lstsq, name="linalg.lstsq")
+LSTSQ = define(_lstsq, vjp=_d_lstsq, name="linalg.lstsq")
 
 
 @composed(linalg.lstsq)

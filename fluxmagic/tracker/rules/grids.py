@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from fluxmagic.tracker.array import Array, Tracked, data
+from fluxmagic.tracker.aliases import Array, GradOut
+from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import composed, define
 from fluxmagic.tracker.rules.shapes import SCATTER
 
@@ -15,7 +17,7 @@ from fluxmagic.tracker.rules.shapes import SCATTER
 
 
 def _d_interp(
-    Δ: Array, y: Array, x: Array, xp: Array, fp: Array, into: Any, left: Any = None, right: Any = None
+    Δ: Array, y: Array, x: Array, xp: Array, fp: Array, grad_out: GradOut, left: Any = None, right: Any = None
 ) -> list[Any]:
     """At a point of xp the slope is that of the segment to the right, at the last point that to the left."""
     n = len(data(xp))
@@ -30,11 +32,11 @@ def _d_interp(
         return SCATTER(to_i, index=i, shape=(n,)) + SCATTER(to_j, index=j, shape=(n,))
 
     δx = δxp = δfp = None
-    if into[0] is not False:
+    if grad_out[0] is not False:
         δx = Δ * np.where(np.isnan(x), np.nan, slope)
-    if into[1] is not False:
+    if grad_out[1] is not False:
         δxp = scattered(-Δ * slope * (1 - part), -Δ * slope * part)
-    if into[2] is not False:
+    if grad_out[2] is not False:
         if left is not None:
             Δ = np.where(low, 0.0, Δ)
         if right is not None:
@@ -44,7 +46,7 @@ def _d_interp(
 
 
 INTERP = define(
-    lambda x, xp, fp, left=None, right=None: np.interp(x, xp, fp, left, right), joint=_d_interp, name="interp"
+    lambda x, xp, fp, left=None, right=None: np.interp(x, xp, fp, left, right), vjp=_d_interp, name="interp"
 )
 
 
@@ -94,14 +96,14 @@ def _d_linspace(
     y: Array,
     start: Array,
     stop: Array,
-    into: Any,
+    grad_out: GradOut,
     num: int = 50,
     endpoint: bool = True,
     axis: int = 0,
     **_: Any,
 ) -> list[Any]:
     Δ, t = _progress(Δ, num, endpoint, axis)
-    return [None if into[k] is False else np.sum(Δ * part, axis=0) for k, part in enumerate((1 - t, t))]
+    return [None if grad_out[k] is False else np.sum(Δ * part, axis=0) for k, part in enumerate((1 - t, t))]
 
 
 def _d_geomspace(
@@ -109,23 +111,23 @@ def _d_geomspace(
     y: Array,
     start: Array,
     stop: Array,
-    into: Any,
+    grad_out: GradOut,
     num: int = 50,
     endpoint: bool = True,
     axis: int = 0,
     **_: Any,
 ) -> list[Any]:
-    δs = _d_linspace(Δ * y, y, start, stop, into, num=num, endpoint=endpoint, axis=axis)
+    δs = _d_linspace(Δ * y, y, start, stop, grad_out, num=num, endpoint=endpoint, axis=axis)
     return [None if δ is None else δ / end for δ, end in zip(δs, (start, stop), strict=True)]
 
 
-def _bind_ends(
+def _normalize_ends(
     start: Any, stop: Any, num: Any = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (start, stop), {"num": num, "endpoint": endpoint, "dtype": dtype, "axis": axis}
 
 
-LINSPACE = define(lambda *ends, **options: np.linspace(*ends, **options), joint=_d_linspace, name="linspace")
+LINSPACE = define(lambda *ends, **options: np.linspace(*ends, **options), vjp=_d_linspace, name="linspace")
 
 
 @composed(np.linspace)
@@ -147,7 +149,7 @@ def _linspace(
     return y, (np.subtract(stop, start) / gaps if gaps > 0 else np.full(np.shape(np.subtract(stop, start)), np.nan))
 
 
-define(np.geomspace, joint=_d_geomspace, bind=_bind_ends)
+define(np.geomspace, vjp=_d_geomspace, normalize_call=_normalize_ends)
 
 
 @composed(np.logspace)
@@ -223,8 +225,10 @@ def _gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> A
     return slopes[0] if len(slopes) == 1 else tuple(slopes)
 
 
-def _bind_unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.pi) -> Any:
+def _normalize_unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.pi) -> Any:
     return (p,), {"discont": discont, "axis": normalize_axis_index(axis, np.ndim(p)), "period": period}
 
 
-define(np.unwrap, lambda Δ, y, p, **_: Δ, bind=_bind_unwrap)  # what is added is constant between the jumps
+define(
+    np.unwrap, lambda Δ, y, p, **_: Δ, normalize_call=_normalize_unwrap
+)  # what is added is constant between the jumps

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.array import Tracked, data
+from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import composed
 
 

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy import linalg
 
-from fluxmagic.tracker.array import Array, Tracked, data
-from fluxmagic.tracker.operation import composed, define, plain
+from fluxmagic.tracker.aliases import Array, GradOut
+from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.node import data
+from fluxmagic.tracker.operation import composed, define, define_plain
 from fluxmagic.tracker.rules.reductions import d_extreme, divides, extent, lines, products_of_others, quotient, restore
 
 EighResult: Any = type(linalg.eigh(np.eye(1)))
@@ -24,11 +26,11 @@ def _t(x: Array) -> Array:
 # -- inverses ----------------------------------------------------------------------------------------
 
 
-def _d_solve(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Any, Any]:
+def _d_solve(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> tuple[Any, Any]:
     if b.ndim == 1:
         Δ, y = Δ[..., None], y[..., None]
     δb = linalg.solve(_t(a), Δ)
-    return None if into[0] is False else -np.matmul(δb, _t(y)), δb[..., 0] if b.ndim == 1 else δb
+    return None if grad_out[0] is False else -np.matmul(δb, _t(y)), δb[..., 0] if b.ndim == 1 else δb
 
 
 def _d_pinv(Δ: Array, y: Array, a: Array, *_: Any, **__: Any) -> Array:
@@ -40,7 +42,7 @@ def _d_pinv(Δ: Array, y: Array, a: Array, *_: Any, **__: Any) -> Array:
 
 
 define(linalg.inv, lambda Δ, y, x: -np.matmul(_t(y), np.matmul(Δ, _t(y))), name="linalg.inv")
-define(linalg.solve, joint=_d_solve, name="linalg.solve")
+define(linalg.solve, vjp=_d_solve, name="linalg.solve")
 define(linalg.pinv, _d_pinv, name="linalg.pinv")
 
 # -- determinants ------------------------------------------------------------------------------------
@@ -213,7 +215,7 @@ def _multi_dot(*xs: Any) -> Any:
     return linalg.multi_dot(xs)
 
 
-def _d_multi_dot(Δ: Array, y: Array, *xs: Array, into: Any) -> list[Any]:
+def _d_multi_dot(Δ: Array, y: Array, *xs: Array, grad_out: GradOut) -> list[Any]:
     matrices = list(xs)
     if xs[0].ndim == 1:
         matrices[0] = xs[0][None]
@@ -227,15 +229,15 @@ def _d_multi_dot(Δ: Array, y: Array, *xs: Array, into: Any) -> list[Any]:
             δ = np.matmul(_t(left), δ)
         for right in reversed(matrices[k + 1 :]):
             δ = np.matmul(δ, _t(right))
-        result.append(None if into[k] is False else np.reshape(δ, x.shape))
+        result.append(None if grad_out[k] is False else np.reshape(δ, x.shape))
     return result
 
 
 define(
     linalg.multi_dot,
     forward=_multi_dot,
-    joint=_d_multi_dot,
-    bind=lambda arrays, **options: (tuple(arrays), options),
+    vjp=_d_multi_dot,
+    normalize_call=lambda arrays, **options: (tuple(arrays), options),
     name="linalg.multi_dot",
 )
 
@@ -291,4 +293,4 @@ def _matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
     return linalg.norm(x, ord, axis=(-2, -1), keepdims=keepdims)
 
 
-plain(linalg.matrix_rank)
+define_plain(linalg.matrix_rank)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.array import Array, Tracked
+from fluxmagic.tracker.aliases import Array, GradOut
+from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.operation import Op, composed, define
 
 Axes = tuple[int, ...]
@@ -37,8 +38,8 @@ def _matmul(a: Any, b: Any) -> Any:
     return a.dot(b) if type(a) is type(b) is np.ndarray and 0 < a.ndim < 3 and 0 < b.ndim < 3 else np.matmul(a, b)
 
 
-def _d_matmul(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Any, Any]:
-    to_a, to_b = into
+def _d_matmul(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> tuple[Any, Any]:
+    to_a, to_b = grad_out
     if a.ndim == 1 and b.ndim == 1:
         return (None if to_a is False else Δ * b), (None if to_b is False else Δ * a)
     return (
@@ -73,21 +74,21 @@ def _d_right(Δ: Array, a: Array, b: Array, buffer: Any) -> Array:
     return a.T.dot(Δ, buffer) if can_write(buffer, Δ, a) else np.matmul(_swap(a), Δ)
 
 
-define(np.matmul, forward=_matmul, joint=_d_matmul, operators="matmul rmatmul", also=[np.linalg.matmul])
+define(np.matmul, forward=_matmul, vjp=_d_matmul, aliases=[np.linalg.matmul])
 
 # -- products that sum over axes -----------------------------------------------------------------------
 
 
-def _d_contracted(Δ: Array, a: Array, b: Array, over_a: Axes, over_b: Axes, into: Any) -> tuple[Any, Any]:
+def _d_contracted(Δ: Array, a: Array, b: Array, over_a: Axes, over_b: Axes, grad_out: GradOut) -> tuple[Any, Any]:
     """Of a product that sums over axes of a and b, in pairs, and leaves the free axes of a, then those of b."""
     free_a = tuple(i for i in range(a.ndim) if i not in over_a)
     free_b = tuple(i for i in range(b.ndim) if i not in over_b)
     n = len(free_a)
     δa = δb = None
-    if into[0] is not False:  # axes of a: the free ones, then those summed over, in the order in which b has them
+    if grad_out[0] is not False:  # axes of a: the free ones, then those summed over, in the order in which b has them
         δ = np.tensordot(Δ, b, (tuple(range(n, Δ.ndim)), free_b))
         δa = np.transpose(δ, _inverse(free_a + tuple(over_a[over_b.index(i)] for i in sorted(over_b))))
-    if into[1] is not False:
+    if grad_out[1] is not False:
         δ = np.tensordot(a, Δ, (free_a, tuple(range(n))))
         δb = np.transpose(δ, _inverse(tuple(over_b[over_a.index(i)] for i in sorted(over_a)) + free_b))
     return δa, δb
@@ -97,15 +98,15 @@ def _inverse(order: Axes) -> Axes:
     return tuple(int(i) for i in np.argsort(order))
 
 
-def _scaled(Δ: Array, a: Array, b: Array, into: Any) -> tuple[Any, Any]:
-    return (None if into[0] is False else Δ * b), (None if into[1] is False else Δ * a)
+def _scaled(Δ: Array, a: Array, b: Array, grad_out: GradOut) -> tuple[Any, Any]:
+    return (None if grad_out[0] is False else Δ * b), (None if grad_out[1] is False else Δ * a)
 
 
 def _arrays(*xs: Any) -> tuple[Any, ...]:
     return tuple(x if isinstance(x, Tracked) else np.asarray(x) for x in xs)
 
 
-def _bind_tensordot(a: Any, b: Any, axes: Any = 2) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _normalize_tensordot(a: Any, b: Any, axes: Any = 2) -> tuple[tuple[Any, ...], dict[str, Any]]:
     a, b = _arrays(a, b)
     if np.ndim(axes):
         over_a, over_b = (tuple(map(int, np.atleast_1d(i))) for i in axes)
@@ -114,49 +115,49 @@ def _bind_tensordot(a: Any, b: Any, axes: Any = 2) -> tuple[tuple[Any, ...], dic
     return (a, b), {"axes": (over_a, over_b)}
 
 
-def _d_tensordot(Δ: Array, y: Array, a: Array, b: Array, into: Any, axes: tuple[Axes, Axes]) -> tuple[Any, Any]:
+def _d_tensordot(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut, axes: tuple[Axes, Axes]) -> tuple[Any, Any]:
     over_a, over_b = tuple(i % a.ndim for i in axes[0]), tuple(i % b.ndim for i in axes[1])
-    return _d_contracted(Δ, a, b, over_a, over_b, into)
+    return _d_contracted(Δ, a, b, over_a, over_b, grad_out)
 
 
-define(np.tensordot, joint=_d_tensordot, bind=_bind_tensordot, also=[np.linalg.tensordot])
+define(np.tensordot, vjp=_d_tensordot, normalize_call=_normalize_tensordot, aliases=[np.linalg.tensordot])
 
 
-def _d_dot(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Any, Any]:
+def _d_dot(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> tuple[Any, Any]:
     if not np.ndim(a) or not np.ndim(b):
-        return _scaled(Δ, a, b, into)
-    return _d_contracted(Δ, a, b, (a.ndim - 1,), (max(b.ndim - 2, 0),), into)
+        return _scaled(Δ, a, b, grad_out)
+    return _d_contracted(Δ, a, b, (a.ndim - 1,), (max(b.ndim - 2, 0),), grad_out)
 
 
-def _d_inner(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Any, Any]:
+def _d_inner(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> tuple[Any, Any]:
     if not np.ndim(a) or not np.ndim(b):
-        return _scaled(Δ, a, b, into)
-    return _d_contracted(Δ, a, b, (a.ndim - 1,), (b.ndim - 1,), into)
+        return _scaled(Δ, a, b, grad_out)
+    return _d_contracted(Δ, a, b, (a.ndim - 1,), (b.ndim - 1,), grad_out)
 
 
-def _d_outer(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Any, Any]:
+def _d_outer(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> tuple[Any, Any]:
     flat_a, flat_b = np.ravel(a), np.ravel(b)
     return (
-        None if into[0] is False else np.reshape(np.matmul(Δ, flat_b), np.shape(a)),
-        None if into[1] is False else np.reshape(np.matmul(flat_a, Δ), np.shape(b)),
+        None if grad_out[0] is False else np.reshape(np.matmul(Δ, flat_b), np.shape(a)),
+        None if grad_out[1] is False else np.reshape(np.matmul(flat_a, Δ), np.shape(b)),
     )
 
 
-def _d_vdot(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Any, Any]:
+def _d_vdot(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> tuple[Any, Any]:
     return (
-        None if into[0] is False else Δ * np.reshape(b, np.shape(a)),
-        None if into[1] is False else Δ * np.reshape(a, np.shape(b)),
+        None if grad_out[0] is False else Δ * np.reshape(b, np.shape(a)),
+        None if grad_out[1] is False else Δ * np.reshape(a, np.shape(b)),
     )
 
 
-def _bind_pair(a: Any, b: Any, out: Any = None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _normalize_pair(a: Any, b: Any, out: Any = None) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return _arrays(a, b), {"out": out}
 
 
-define(np.dot, joint=_d_dot, bind=_bind_pair, methods="dot")
-define(np.inner, joint=_d_inner, bind=_bind_pair)
-define(np.outer, joint=_d_outer, bind=_bind_pair, also=[np.linalg.outer])
-define(np.vdot, joint=_d_vdot, bind=_bind_pair)
+define(np.dot, vjp=_d_dot, normalize_call=_normalize_pair)
+define(np.inner, vjp=_d_inner, normalize_call=_normalize_pair)
+define(np.outer, vjp=_d_outer, normalize_call=_normalize_pair, aliases=[np.linalg.outer])
+define(np.vdot, vjp=_d_vdot, normalize_call=_normalize_pair)
 
 
 VECDOT = define(
@@ -237,17 +238,17 @@ def _polyval(p: Any, x: Any) -> Any:
     return y
 
 
-def _d_convolve(Δ: Array, y: Array, a: Array, v: Array, into: Any, mode: str = "full") -> tuple[Any, Any]:
+def _d_convolve(Δ: Array, y: Array, a: Array, v: Array, grad_out: GradOut, mode: str = "full") -> tuple[Any, Any]:
     n, m = len(a), len(v)
     start = {"full": 0, "same": (m - 1) // 2, "valid": m - 1}[mode]
     Δ = np.pad(Δ, (start, n + m - 1 - start - len(Δ)))  # as if the mode had been full
     return (
-        None if into[0] is False else CONVOLVE(Δ, np.flip(v), mode="valid"),
-        None if into[1] is False else CONVOLVE(Δ, np.flip(a), mode="valid"),
+        None if grad_out[0] is False else CONVOLVE(Δ, np.flip(v), mode="valid"),
+        None if grad_out[1] is False else CONVOLVE(Δ, np.flip(a), mode="valid"),
     )
 
 
-CONVOLVE: Op = define(lambda a, v, mode="full": np.convolve(a, v, mode), joint=_d_convolve, name="convolve")
+CONVOLVE: Op = define(lambda a, v, mode="full": np.convolve(a, v, mode), vjp=_d_convolve, name="convolve")
 
 # -- einsum ------------------------------------------------------------------------------------------
 
@@ -281,7 +282,7 @@ def _from_lists(*given: Any) -> tuple[str, tuple[Any, ...]]:
     return terms, given[: len(given) // 2 * 2 : 2]
 
 
-def _bind_einsum(subscripts: Any, *operands: Any, **options: Any) -> Any:
+def _normalize_einsum(subscripts: Any, *operands: Any, **options: Any) -> Any:
     if not isinstance(subscripts, str):
         subscripts, operands = _from_lists(subscripts, *operands)
     return operands, {"subscripts": subscripts, **options}
@@ -291,7 +292,7 @@ def _einsum(*operands: Any, subscripts: str, optimize: Any = False) -> Any:
     return np.einsum(subscripts, *operands, optimize=optimize)
 
 
-def _d_einsum(Δ: Array, y: Array, *xs: Any, into: Any, subscripts: str, optimize: Any = False) -> list[Any]:
+def _d_einsum(Δ: Array, y: Array, *xs: Any, grad_out: GradOut, subscripts: str, optimize: Any = False) -> list[Any]:
     terms, output = _parse(subscripts, [np.shape(x) for x in xs])
     length: dict[str, int] = {}  # of each letter's axis; one of length 1 is broadcast
     for term, x in zip(terms, xs, strict=True):
@@ -302,7 +303,7 @@ def _d_einsum(Δ: Array, y: Array, *xs: Any, into: Any, subscripts: str, optimiz
         optimize = True  # a path that is given is one for other operands
     result: list[Any] = []
     for k, x in enumerate(xs):
-        if into[k] is False:
+        if grad_out[k] is False:
             result.append(None)
             continue
         operands = [Δ, *(_as_float(o, Δ) for i, o in enumerate(xs) if i != k)]
@@ -335,4 +336,4 @@ def _as_float(x: Any, Δ: Array) -> Any:
     return x if isinstance(x, Tracked) or np.asarray(x).dtype.kind == "f" else np.asarray(x, Δ.dtype)
 
 
-define(np.einsum, forward=_einsum, joint=_d_einsum, bind=_bind_einsum)
+define(np.einsum, forward=_einsum, vjp=_d_einsum, normalize_call=_normalize_einsum)

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from fluxmagic.tracker.array import Array, Tracked, data
+from fluxmagic.tracker.aliases import Array, GradOut
+from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import Op, composed, define
 
 Axis = int | tuple[int, ...] | None
@@ -100,8 +102,8 @@ def _d_mean(
     return spread(restore(Δ, x, axis, keepdims) / np.maximum(counted(x, axis, where), 1), x, axis, True, where)
 
 
-define(np.sum, _d_sum, forward=_sum, methods="sum", reduces=np.add)
-define(np.mean, _d_mean, forward=_mean, methods="mean")
+define(np.sum, _d_sum, forward=_sum, as_reduce=np.add)
+define(np.mean, _d_mean, forward=_mean)
 
 
 def _var(x: Any, axis: Axis = None, dtype: Any = None, **options: Any) -> Any:
@@ -149,8 +151,8 @@ def _d_std(Δ: Array, y: Array, x: Array, axis: Axis = None, dtype: Any = None, 
     return _d_var(quotient(Δ, y + y), y, x, axis, dtype, **options)
 
 
-define(np.var, _d_var, forward=_var, methods="var")
-define(np.std, _d_std, forward=_std, methods="std")
+define(np.var, _d_var, forward=_var)
+define(np.std, _d_std, forward=_std)
 
 
 def d_extreme(
@@ -162,8 +164,8 @@ def d_extreme(
     return restore(Δ, x, axis, keepdims) * (at / np.maximum(at.sum(axis=axis, keepdims=True), 1)).astype(x.dtype)
 
 
-define(np.max, d_extreme, methods="max", also=[np.amax], reduces=np.maximum)
-define(np.min, d_extreme, methods="min", also=[np.amin], reduces=np.minimum)
+define(np.max, d_extreme, aliases=[np.amax], as_reduce=np.maximum)
+define(np.min, d_extreme, aliases=[np.amin], as_reduce=np.minimum)
 
 
 @composed(np.ptp)
@@ -229,7 +231,7 @@ def products_of_others(x: Array) -> Array:
     return _products_before(x) * np.flip(_products_before(np.flip(x, -1)), -1)
 
 
-define(np.prod, _d_prod, methods="prod", reduces=np.multiply)
+define(np.prod, _d_prod, as_reduce=np.multiply)
 
 # -- passing over NaN --------------------------------------------------------------------------------
 
@@ -415,18 +417,18 @@ def _recurrence(a: Any, b: Any) -> Any:
     return np.moveaxis(h, 0, -1)
 
 
-def _d_recurrence(Δ: Array, y: Array, a: Array, b: Array, into: Any) -> tuple[Array, Array]:
+def _d_recurrence(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> tuple[Array, Array]:
     zero = np.zeros((*y.shape[:-1], 1), y.dtype)
     # the first of `a` meets no element: what its place holds is of no account
     δ = np.flip(RECURRENCE(np.concatenate([zero, np.flip(a, -1)], axis=-1)[..., :-1], np.flip(Δ, -1)), -1)
     return δ * np.concatenate([zero, y], axis=-1)[..., :-1], δ
 
 
-RECURRENCE: Op = define(_recurrence, joint=_d_recurrence, name="recurrence")
+RECURRENCE: Op = define(_recurrence, vjp=_d_recurrence, name="recurrence")
 
 
-define(np.cumsum, _d_cumsum, methods="cumsum", accumulates=np.add)
-define(np.cumprod, _d_cumprod, methods="cumprod", accumulates=np.multiply)
+define(np.cumsum, _d_cumsum, as_accumulate=np.add)
+define(np.cumprod, _d_cumprod, as_accumulate=np.multiply)
 
 
 def _with_initial(x: Any, axis: int | None, dtype: Any, include_initial: bool, scan: Any, initial: float) -> Any:

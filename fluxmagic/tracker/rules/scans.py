@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.array import Array, Tracked
-from fluxmagic.tracker.operation import RULES, composed, define
+from fluxmagic.tracker.aliases import Array
+from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.operation import OPS, composed, define
 from fluxmagic.tracker.rules import elementwise as elementwise  # the ufuncs' own rules have to be there
 from fluxmagic.tracker.rules.elementwise import _share, _share2
 from fluxmagic.tracker.rules.reductions import Axis, _d_logsumexp, d_extreme
@@ -18,7 +19,7 @@ def _accumulated(ufunc: Any) -> None:
     """Enter `ufunc.accumulate`.  Each result is f(the one before, x): its gradient is that of f, link by link."""
     to_before: Any
     to_x: Any
-    to_before, to_x = RULES[ufunc].gradients
+    to_before, to_x = OPS[ufunc].vjps
 
     def rule(Δ: Array, y: Array, x: Array, axis: int = 0, dtype: Any = None) -> Array:
         if not x.shape[axis]:
@@ -40,7 +41,7 @@ def _accumulated(ufunc: Any) -> None:
         lambda x, axis=0, dtype=None: ufunc.accumulate(x, axis, dtype),
         rule,
         name=f"{ufunc.__name__}.accumulate",
-        accumulates=ufunc,
+        as_accumulate=ufunc,
     )
 
 
@@ -58,7 +59,7 @@ def _reduced(ufunc: Any, rule: Any) -> None:
             raise TypeError("no gradient passes through initial=; give it as a plain number (.data)")
         return ufunc.reduce(x, axis, dtype, keepdims=keepdims, **options)
 
-    define(reduce, rule, name=f"{ufunc.__name__}.reduce", reduces=ufunc)
+    define(reduce, rule, name=f"{ufunc.__name__}.reduce", as_reduce=ufunc)
 
 
 def _of_exponentials(ufunc: Any, share: Any, unit: float) -> Any:

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from fluxmagic.tracker.array import Array, Tracked, data
-from fluxmagic.tracker.operation import Op, apply, composed, define
+from fluxmagic.tracker.aliases import Array, GradOut
+from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.node import data
+from fluxmagic.tracker.operation import Op, composed, define
 
 # -- shapes and axes ---------------------------------------------------------------------------------
 
@@ -39,24 +41,20 @@ def _d_transpose(Δ: Array, y: Array, x: Array, axes: Any = None) -> Array:
     return np.transpose(Δ, tuple(int(i) for i in np.argsort([a % x.ndim for a in np.atleast_1d(axes)])))
 
 
-define(np.reshape, _d_reshape, methods="reshape")
-define(np.ravel, _d_ravel, methods="ravel flatten")
-define(np.squeeze, _reshaped, methods="squeeze")
+define(np.reshape, _d_reshape)
+define(np.ravel, _d_ravel)
+define(np.squeeze, _reshaped)
 define(np.expand_dims, _reshaped)
-TRANSPOSE = define(
-    np.transpose, _d_transpose, methods="transpose", also=[np.permute_dims] if hasattr(np, "permute_dims") else []
-)
-Tracked.T = property(lambda x: apply(TRANSPOSE, (x,), None), doc="The transposed array; recorded.")  # type: ignore[attr-defined]
+define(np.transpose, _d_transpose, aliases=[np.permute_dims] if hasattr(np, "permute_dims") else [])
 define(np.broadcast_to, lambda Δ, y, x, shape, subok=False: Δ)  # the reverse pass undoes broadcasting
 
-define(np.swapaxes, lambda Δ, y, x, axis1, axis2: np.swapaxes(Δ, axis1, axis2), methods="swapaxes")
+define(np.swapaxes, lambda Δ, y, x, axis1, axis2: np.swapaxes(Δ, axis1, axis2))
 define(np.moveaxis, lambda Δ, y, x, source, destination: np.moveaxis(Δ, destination, source))
 define(
     np.matrix_transpose,
     lambda Δ, y, x: np.swapaxes(Δ, -1, -2),
-    also=[np.linalg.matrix_transpose],
+    aliases=[np.linalg.matrix_transpose],
 )
-Tracked.mT = property(np.matrix_transpose, doc="Each matrix of the stack transposed; recorded.")  # type: ignore[attr-defined]
 
 
 @composed(np.rollaxis)
@@ -138,18 +136,6 @@ def _basic(index: Any) -> bool:
 TAKE = define(_take, lambda Δ, y, x, index: SCATTER(Δ, index=index, shape=x.shape), name="getitem")
 SCATTER: Op = define(_scatter, lambda Δ, y, x, index, shape: TAKE(Δ, index=index), name="scatter")
 
-
-def _getitem(self: Tracked, index: Any) -> Tracked:
-    for i in index if isinstance(index, tuple) else (index,):
-        if isinstance(i, Tracked):
-            raise TypeError(
-                "getitem: a tracked array holds no integers; index with a plain array (.data, np.argmax, ...)"
-            )
-    return apply(TAKE, (self,), {"index": index})
-
-
-Tracked.__getitem__ = _getitem  # type: ignore[method-assign]
-
 # -- moving elements about ---------------------------------------------------------------------------
 
 define(np.flip, lambda Δ, y, x, axis=None: np.flip(Δ, axis))
@@ -180,12 +166,12 @@ def _moved(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 define(np.tile, _moved(np.tile))
-define(np.repeat, _moved(np.repeat), methods="repeat")
+define(np.repeat, _moved(np.repeat))
 define(np.diag, _moved(np.diag))
 define(np.diagflat, _moved(np.diagflat))
-define(np.diagonal, _moved(np.diagonal), methods="diagonal")
+define(np.diagonal, _moved(np.diagonal))
 define(np.linalg.diagonal, _moved(np.linalg.diagonal), name="linalg.diagonal")
-define(np.take, _moved(np.take), methods="take")
+define(np.take, _moved(np.take))
 define(np.take_along_axis, _moved(np.take_along_axis))
 define(np.delete, _moved(np.delete))
 define(np.resize, _moved(np.resize))
@@ -211,7 +197,7 @@ def _extract(condition: Any, arr: Any) -> Any:
     return np.take(arr, np.flatnonzero(data(condition)))
 
 
-@composed(np.trace, methods="trace")
+@composed(np.trace)
 def _trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Any:
     return np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype)
 
@@ -253,7 +239,7 @@ define(
 # -- joining -----------------------------------------------------------------------------------------
 
 
-def _bind_concatenate(arrays: Any, axis: int | None = 0, **options: Any) -> Any:
+def _normalize_concatenate(arrays: Any, axis: int | None = 0, **options: Any) -> Any:
     return tuple(arrays), {"axis": axis, **options}
 
 
@@ -261,23 +247,23 @@ def _concatenate(*xs: Any, axis: int | None, **options: Any) -> Any:
     return np.concatenate(xs, axis=axis, **options)
 
 
-def _d_concatenate(Δ: Array, y: Array, *xs: Any, into: Any, axis: int | None, **_: Any) -> list[Any]:
+def _d_concatenate(Δ: Array, y: Array, *xs: Any, grad_out: GradOut, axis: int | None, **_: Any) -> list[Any]:
     if axis is None:
         cuts = np.cumsum([np.size(x) for x in xs])
         return [
             None if want is False else np.reshape(Δ[end - np.size(x) : end], np.shape(x))
-            for x, end, want in zip(xs, cuts, into, strict=True)
+            for x, end, want in zip(xs, cuts, grad_out, strict=True)
         ]
     axis %= y.ndim
     result, start = [], 0
-    for x, want in zip(xs, into, strict=True):
+    for x, want in zip(xs, grad_out, strict=True):
         end = start + np.shape(x)[axis]
         result.append(None if want is False else Δ[(slice(None),) * axis + (slice(start, end),)])
         start = end
     return result
 
 
-def _bind_stack(arrays: Any, axis: int = 0, **options: Any) -> Any:
+def _normalize_stack(arrays: Any, axis: int = 0, **options: Any) -> Any:
     return tuple(arrays), {"axis": axis, **options}
 
 
@@ -285,13 +271,13 @@ def _stack(*xs: Any, axis: int, **options: Any) -> Any:
     return np.stack(xs, axis=axis, **options)
 
 
-def _d_stack(Δ: Array, y: Array, *xs: Any, into: Any, axis: int, **_: Any) -> list[Any]:
+def _d_stack(Δ: Array, y: Array, *xs: Any, grad_out: GradOut, axis: int, **_: Any) -> list[Any]:
     before = (slice(None),) * (axis % y.ndim)
-    return [None if want is False else Δ[(*before, i)] for i, want in enumerate(into)]
+    return [None if want is False else Δ[(*before, i)] for i, want in enumerate(grad_out)]
 
 
-define(np.concatenate, forward=_concatenate, joint=_d_concatenate, bind=_bind_concatenate)
-define(np.stack, forward=_stack, joint=_d_stack, bind=_bind_stack)
+define(np.concatenate, forward=_concatenate, vjp=_d_concatenate, normalize_call=_normalize_concatenate)
+define(np.stack, forward=_stack, vjp=_d_stack, normalize_call=_normalize_stack)
 
 
 def _joined(function: Any, prepare: Callable[[Any], Any], axis: Callable[[Any], int]) -> None:

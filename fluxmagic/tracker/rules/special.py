@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from fluxmagic.tracker.array import Array, Tracked
+from fluxmagic.tracker.aliases import Array
+from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.operation import Op, composed, define
 
 
@@ -30,8 +31,8 @@ def _with_plain_first(ufunc: Any, what: str, rule: Any) -> None:
 
 # -- sigmoids ----------------------------------------------------------------------------------------
 
-define(special.expit, lambda Δ, y, x: Δ * (y * (1 - y)), of_output=True)
-define(special.log_expit, lambda Δ, y, x: Δ * -np.expm1(y), of_output=True)
+define(special.expit, lambda Δ, y, x: Δ * (y * (1 - y)), needs_output_only=True)
+define(special.log_expit, lambda Δ, y, x: Δ * -np.expm1(y), needs_output_only=True)
 define(special.logit, lambda Δ, y, x: Δ / (x * (1 - x)))
 
 # -- errors ------------------------------------------------------------------------------------------
@@ -43,8 +44,8 @@ def _bell(x: Array) -> Array:
 
 define(special.erf, lambda Δ, y, x: Δ * _bell(x))
 define(special.erfc, lambda Δ, y, x: -Δ * _bell(x))
-define(special.erfinv, lambda Δ, y, x: Δ / _bell(y), of_output=True)
-define(special.erfcinv, lambda Δ, y, x: -Δ / _bell(y), of_output=True)
+define(special.erfinv, lambda Δ, y, x: Δ / _bell(y), needs_output_only=True)
+define(special.erfcinv, lambda Δ, y, x: -Δ / _bell(y), needs_output_only=True)
 define(special.erfi, lambda Δ, y, x: Δ * np.exp(x * x) * (2 / math.sqrt(math.pi)))
 define(special.dawsn, lambda Δ, y, x: Δ * (1 - 2 * x * y))
 
@@ -60,7 +61,7 @@ def _d_erfcx(Δ: Array, y: Array, x: Array) -> Array:
 
 define(special.erfcx, _d_erfcx)
 define(special.log_ndtr, lambda Δ, y, x: Δ * math.sqrt(2 / math.pi) / special.erfcx(x * -math.sqrt(0.5)))
-define(special.ndtri, lambda Δ, y, x: Δ * np.exp(y * y * 0.5) * math.sqrt(2 * math.pi), of_output=True)
+define(special.ndtri, lambda Δ, y, x: Δ * np.exp(y * y * 0.5) * math.sqrt(2 * math.pi), needs_output_only=True)
 define(special.ndtr, lambda Δ, y, x: Δ * np.exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi)))
 
 # -- gamma and its relations ---------------------------------------------------------------------------

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.array import Array, Tracked, data
+from fluxmagic.tracker.aliases import Array
+from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import composed, define
 from fluxmagic.tracker.rules.reductions import Axis, lines, restore, unlines
 

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.stride_tricks import sliding_window_view
 
-from fluxmagic.tracker.array import Array, Tracked
+from fluxmagic.tracker.aliases import Array
+from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.operation import composed, define
 from fluxmagic.tracker.rules.shapes import _moved
 
 
-def _bind_windows(
+def _normalize_windows(
     x: Any, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if writeable:
@@ -21,7 +22,7 @@ def _bind_windows(
     return (x,), {"window_shape": window_shape, "axis": axis}
 
 
-define(sliding_window_view, _moved(sliding_window_view), bind=_bind_windows)
+define(sliding_window_view, _moved(sliding_window_view), normalize_call=_normalize_windows)
 
 
 def _shifts(function: Any, sign: int) -> None:
