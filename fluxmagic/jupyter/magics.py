@@ -249,7 +249,7 @@ def _share(some: list[Param], others: list[Param]) -> bool:
 
 def _trained_by(params: list[Param]) -> Run | None:
     """The run that has trained parameters last; a UsageError if one is at it."""
-    owners = {id(r): r for p in params if p.owner is not None and (r := p.owner()) is not None}
+    owners = {id(r): r for p in params if p.run_ref is not None and (r := p.run_ref()) is not None}
     for r in owners.values():
         if r.state == "running":
             raise UsageError(f"these weights are being trained by {_called(r)}: pause or stop it first")

@@ -43,7 +43,7 @@ def reset(run: Run) -> str | None:
 
 def note(run: Any) -> None:
     """Remember the weights that a run has left."""
-    if isinstance(run, Run) and run.steps and all(p.owner is not None and p.owner() is run for p in run.params):
+    if isinstance(run, Run) and run.steps and all(p.run_ref is not None and p.run_ref() is run for p in run.params):
         _ends[run] = _mark(run)
 
 

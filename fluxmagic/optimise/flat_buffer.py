@@ -65,41 +65,41 @@ class FlatBuffer:
         self.params = params
         with _allocation_lock:
             for dtype in {p.dtype for p in params}:
-                _move_into_buffer([p for p in params if p.dtype == dtype and p.home is None], dtype)
-        order = sorted(range(len(params)), key=lambda i: (id(params[i].home.values), params[i].home.start))
+                _move_into_buffer([p for p in params if p.dtype == dtype and p.storage is None], dtype)
+        order = sorted(range(len(params)), key=lambda i: (id(params[i].storage.values), params[i].storage.start))
         stretches: list[list[int]] = []
         end = -1
         buffer = None
         for i in order:
-            home = params[i].home
-            if home.values is buffer and home.start == end:
+            storage = params[i].storage
+            if storage.values is buffer and storage.start == end:
                 stretches[-1].append(i)
             else:
                 stretches.append([i])
-            buffer, end = home.values, home.end
+            buffer, end = storage.values, storage.end
         stretches.sort(key=min)  # results must not depend on addresses
         self.segments: list[Segment] = []
         slots: dict[int, tuple[int, slice]] = {}
         for k, stretch in enumerate(stretches):
-            first, last = params[stretch[0]].home, params[stretch[-1]].home
+            first, last = params[stretch[0]].storage, params[stretch[-1]].storage
             self.segments.append(Segment(first.values[first.start : last.end], first.gradients[first.start : last.end]))
             for i in stretch:
-                start = params[i].home.start - first.start
+                start = params[i].storage.start - first.start
                 slots[i] = (k, slice(start, start + params[i].size))
         self.slots = [slots[i] for i in range(len(params))]
         self.n_unreached = 0
         self.limit = min((float(np.finfo(p.dtype).max) for p in params), default=1.0) ** 0.75
         free: list[list[int]] = [[] for _ in self.segments]
         for p, (k, cut) in zip(params, self.slots, strict=True):
-            free[k].extend(range(cut.stop, cut.start + p.home.end - p.home.start))
+            free[k].extend(range(cut.stop, cut.start + p.storage.end - p.storage.start))
         self.padding = [(k, np.array(at)) for k, at in enumerate(free) if at]
 
     def zero_unreached(self) -> None:
         """Zero the gradients of the parameters that the reverse pass did not reach, and count them."""
         n = 0
         for p in self.params:
-            if p.fresh:
-                if not p.shown:  # a shown gradient is zero already, or was written by the user
+            if p.grad_is_zero:
+                if not p.grad_exposed:  # a shown gradient is zero already, or was written by the user
                     p.gradient.fill(0)
                 n += 1
         self.n_unreached = n
@@ -107,8 +107,8 @@ class FlatBuffer:
     def zero_grad(self) -> None:
         """Zero all gradients."""
         for p in self.params:
-            p.fresh = True
-            if p.shown:
+            p.grad_is_zero = True
+            if p.grad_exposed:
                 p.gradient.fill(0)
 
     def mark_updated(self) -> None:
@@ -116,8 +116,8 @@ class FlatBuffer:
         now = next(ids)
         for p in self.params:
             p.updated = now
-            p.fresh = True
-            if p.shown:
+            p.grad_is_zero = True
+            if p.grad_exposed:
                 p.gradient.fill(0)
 
     def grad_norm_squared(self) -> float:
@@ -150,9 +150,9 @@ def _move_into_buffer(params: list[Param], dtype: np.dtype[np.floating]) -> None
         v = values[start : start + p.size].reshape(p.shape)
         g = gradients[start : start + p.size].reshape(p.shape)
         v[...] = p.value
-        g[...] = 0 if p.fresh else p.gradient
-        p.value, p.gradient, p.shown = v, g, False
-        p.home = _Slot(values, gradients, start, end)
+        g[...] = 0 if p.grad_is_zero else p.gradient
+        p.value, p.gradient, p.grad_exposed = v, g, False
+        p.storage = _Slot(values, gradients, start, end)
 
 
 def _aligned(n: int, dtype: np.dtype[np.floating]) -> np.ndarray:

@@ -19,7 +19,7 @@ from fluxmagic.optimise.memory import Block, Memory
 from fluxmagic.optimise.state_dict import check_numbers, check_state
 from fluxmagic.optimise.transforms import add_weight_decay, clip, inverse_decay, norm_scale
 from fluxmagic.tracker import Param, Tracked
-from fluxmagic.tracker.silence import silently
+from fluxmagic.tracker.fp_errors import ignoring_fp_errors
 
 __all__ = ["OPTIMISERS", "Optimiser"]
 
@@ -273,7 +273,7 @@ class Optimiser:
             saved = self.memory.save(), self.n, dict(vars(self._numbers))
         try:
             if self.plain:
-                silently.run(self._apply)
+                ignoring_fp_errors(self._apply)
             else:
                 self._apply()
                 self.memory.clear_padding()

@@ -16,7 +16,7 @@ from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.tracker import Param, Tracked, leaves
 from fluxmagic.tracker.gradients import nesting
-from fluxmagic.tracker.reverse import backward
+from fluxmagic.tracker.reverse import back_counting
 
 __all__ = ["train_step", "without_fp_warnings", "zero_grads"]
 
@@ -51,7 +51,7 @@ def backward_and_update(
     l: Tracked, value: float, step: int, opts: list[Any], guard: InterruptGuard, strict: bool = False
 ) -> None:
     """Reverse pass, check of the gradients, update; the update is shielded from interrupts."""
-    touched = backward(l)
+    touched = back_counting(l)
     guard.shielded = True
     first = opts[0]
     alone = len(opts) == 1 and isinstance(first, Optimiser)  # as nearly always
@@ -83,19 +83,19 @@ def _update_each(l: Tracked, opts: list[Any]) -> None:
     mine = [set(opt.params if isinstance(opt, Optimiser) else leaves(l)) for opt in opts]
     cleared = set()
     for i, opt in enumerate(opts):
-        kept = [(p, p.fresh, p.gradient.copy()) for p in mine[i].intersection(set().union(*mine[i + 1 :]))]
+        kept = [(p, p.grad_is_zero, p.gradient.copy()) for p in mine[i].intersection(set().union(*mine[i + 1 :]))]
         try:
             (opt.update if isinstance(opt, Optimiser) else opt)()
         except NotFinite as error:
             error.kept = error.kept and i == 0
             raise
         for p, fresh, gradient in kept:
-            if p.fresh:
+            if p.grad_is_zero:
                 cleared.add(p)
-                p.fresh = fresh
+                p.grad_is_zero = fresh
                 p.gradient[...] = gradient
     for p in cleared:
-        p.clear()
+        p.zero_grad()
 
 
 def _first_nonfinite_grad(l: Tracked, opts: list[Any]) -> Param | None:
@@ -117,7 +117,7 @@ def _find_largest(error: NotFinite, l: Any) -> None:
         if error.parameter is None or error.what != "gradient":  # of which a rule may have left nothing
             zero_grads([], l)
             with suppress(Exception):  # a gradient rule may not be made for such numbers
-                backward(l)
+                back_counting(l)
         for p in leaves(l):
             size = float(np.abs(p.grad).max(initial=0.0))
             if error.largest is None or (math.isfinite(error.largest_gradient) and not size <= error.largest_gradient):
@@ -130,7 +130,7 @@ def zero_grads(opts: Iterable[Any], l: Any = None) -> None:
         if isinstance(opt, Optimiser):
             opt.clear()
     for p in leaves(l):
-        p.clear()
+        p.zero_grad()
 
 
 def train_step(

@@ -880,7 +880,7 @@ class Run:
         """Weights belong to one active run: another one over them is parked, and this one gets its own back."""
         with _ownership:
             others = {
-                id(r): r for p in params if p.owner is not None and (r := p.owner()) is not None and r is not self
+                id(r): r for p in params if p.run_ref is not None and (r := p.run_ref()) is not None and r is not self
             }
             for other in others.values():
                 if other.state == "running" or other._moves or other._works:
@@ -892,7 +892,7 @@ class Run:
                 other.training.park(found)
             self.training.unpark()
             for p in params:
-                p.owner = weakref.ref(self)
+                p.run_ref = weakref.ref(self)
 
     def take(self) -> None:
         """Make a parked run the active one: its parameters have its values again.

@@ -6,7 +6,7 @@ the reverse pass, `gradients` what is built on it.
 
 from fluxmagic.tracker import rules as rules
 from fluxmagic.tracker.array import Param, Tracked, grad, istracked, param
-from fluxmagic.tracker.check import gradcheck, ngradient
+from fluxmagic.tracker.gradcheck import gradcheck, ngradient
 from fluxmagic.tracker.gradients import checkpoint, custom_gradient, forward, gradient, hessian, hook, jacobian
 from fluxmagic.tracker.graph import leaves
 from fluxmagic.tracker.node import data

@@ -22,7 +22,7 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 WORDS = {
     "backward": "back(loss) is the reverse pass",
-    "zero_grad": "an optimiser's opt() clears the gradients; W.clear() does it for one parameter",
+    "zero_grad": "an optimiser's opt() clears the gradients; W.zero_grad() does it for one parameter",
     "detach": "x.data is the plain array, which leaves the tape",
     "numpy": "x.data is the plain array",
     "cpu": "x.data is the plain array",
@@ -75,16 +75,16 @@ class Tracked(ArrayInterface):
     def __format__(self, spec: str) -> str:
         if not spec:
             return str(self)
-        return format(self._scalar(f"format {spec!r}"), spec)
+        return format(self._as_float(f"format {spec!r}"), spec)
 
-    def _scalar(self, what: str) -> float:
+    def _as_float(self, what: str) -> float:
         if self.size != 1:
             raise TypeError(f"{what} needs a scalar, not an array of shape {self.shape}: use .data for the plain array")
         return float(self.data.item())
 
     def item(self, *index: Any) -> float:
         """One element as a Python float; without an index, that of an array of size 1."""
-        return float(self.data.item(*index)) if index else self._scalar("item()")
+        return float(self.data.item(*index)) if index else self._as_float("item()")
 
     def tolist(self) -> Any:
         """The plain value as nested Python lists."""
@@ -132,7 +132,7 @@ class Tracked(ArrayInterface):
         )
 
     def __round__(self, digits: int | None = None) -> float:
-        return round(self._scalar("round()"), digits)
+        return round(self._as_float("round()"), digits)
 
     def __getattr__(self, name: str) -> Any:
         text = f"a tracked array has no attribute {name!r}"
@@ -159,21 +159,21 @@ def _entered(frame: Any) -> str:
 class Param(Tracked):
     """A leaf of the graph: a parameter, which collects gradients.  Made by `param`."""
 
-    # gradient  the buffer behind .grad
-    # fresh     nothing was added since it was cleared: the first write overwrites
-    # shown     .grad was handed out, so that the buffer itself has to read zero when it is cleared
-    # home      the flat buffer that value and gradient are views of, and the place in it (see optimise.flat_buffer)
-    # owner     a weak reference to the run that trains it
-    # updated   a serial number: nodes with a smaller one hold what was computed from the value before
-    __slots__ = ("fresh", "gradient", "home", "owner", "shown", "updated")
+    # gradient      the buffer behind .grad
+    # grad_is_zero  nothing was added since it was cleared: the first write overwrites
+    # grad_exposed  .grad was read, so the buffer itself has to be zero when it is cleared
+    # storage       the part of a flat buffer that holds value and gradient (see optimise.flat_buffer)
+    # run_ref       a weak reference to the run that trains it
+    # updated       an id: nodes with a smaller one hold what was computed from the value before
+    __slots__ = ("grad_exposed", "grad_is_zero", "gradient", "run_ref", "storage", "updated")
 
     def __init__(self, value: np.ndarray) -> None:
         Tracked.__init__(self, value)
         self.gradient = np.zeros_like(value)
-        self.fresh = True
-        self.shown = False
-        self.home: Any = None
-        self.owner: Any = None
+        self.grad_is_zero = True
+        self.grad_exposed = False
+        self.storage: Any = None
+        self.run_ref: Any = None
         self.updated = 0
 
     @property
@@ -194,26 +194,26 @@ class Param(Tracked):
     @property
     def grad(self) -> np.ndarray:
         """The accumulated gradient: a live array of the parameter's shape and dtype, zeros at first."""
-        if not self.shown:
-            self.shown = True
-            if self.fresh:
+        if not self.grad_exposed:
+            self.grad_exposed = True
+            if self.grad_is_zero:
                 self.gradient.fill(0)
         return self.gradient
 
-    def add(self, δ: Array) -> bool:
+    def accumulate(self, δ: Array) -> bool:
         """Add δ to the gradient; say whether it is the first since the gradient was cleared."""
-        first = self.fresh
-        if not first or self.shown:  # what was handed out may have been written into
+        first = self.grad_is_zero
+        if not first or self.grad_exposed:  # what was handed out may have been written into
             self.gradient += δ
         elif δ is not self.gradient:  # where the rule has not written it already
             self.gradient[...] = δ
-        self.fresh = False
+        self.grad_is_zero = False
         return first
 
-    def clear(self) -> None:
+    def zero_grad(self) -> None:
         """Set the gradient to zero."""
-        self.fresh = True
-        if self.shown:
+        self.grad_is_zero = True
+        if self.grad_exposed:
             self.gradient.fill(0)
 
     def __repr__(self) -> str:
@@ -232,20 +232,20 @@ class Param(Tracked):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Param:
         new = Param(self.value.copy())
-        if not self.fresh or self.shown:
+        if not self.grad_is_zero or self.grad_exposed:
             new.gradient[...] = self.gradient
-            new.fresh = self.fresh
+            new.grad_is_zero = self.grad_is_zero
         memo[id(self)] = new
         return new
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self.value.copy(), None if self.fresh else self.gradient.copy())
+        return _restore, (self.value.copy(), None if self.grad_is_zero else self.gradient.copy())
 
 
 def _restore(value: np.ndarray, gradient: np.ndarray | None) -> Param:
     new = Param(value)
     if gradient is not None:
-        new.add(gradient)
+        new.accumulate(gradient)
     return new
 
 

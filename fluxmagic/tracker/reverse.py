@@ -44,7 +44,7 @@ def backpropagate(y: Node, Δ: Array, until_id: int = -1) -> tuple[dict[Node, Ar
         If a parameter was updated after a node was computed from it.
     """
     if type(y) is Param and y.id > until_id:
-        return {}, int(y.add(Δ))
+        return {}, int(y.accumulate(Δ))
     if y.op is None or y.id < until_id:
         return {y: Δ}, 0
     gradients: dict[Node, Array] = {}
@@ -71,7 +71,7 @@ def backpropagate(y: Node, Δ: Array, until_id: int = -1) -> tuple[dict[Node, Ar
             if type(p) is Param and p.id > until_id:
                 if p.updated > node.id:
                     refuse_stale((p,), node.id)
-                n_reached += p.add(δ)
+                n_reached += p.accumulate(δ)
             elif p is alone:
                 carried = carried + δ
             elif p in gradients:
@@ -101,7 +101,7 @@ def _grad_buffers(parents: Sequence[Node | None], until_id: int) -> GradOut:
     for p in parents:
         if p is None:
             grad_out.append(False)
-        elif type(p) is Param and p.fresh and not p.shown and p.id > until_id:
+        elif type(p) is Param and p.grad_is_zero and not p.grad_exposed and p.id > until_id:
             buffer: Array = p.gradient
             for other in grad_out:
                 if other is buffer:  # the same parameter twice: the second gradient is added
@@ -183,10 +183,10 @@ def back(y: Tracked, Δ: Any = None) -> None:
     >>> b.grad
     array([ 2., 20.])
     """
-    backward(y, Δ)
+    back_counting(y, Δ)
 
 
-def backward(y: Any, Δ: Any = None) -> int:
+def back_counting(y: Any, Δ: Any = None) -> int:
     """`back`, which also says how many parameters got their first gradient."""
     if not isinstance(y, Tracked):
         raise TypeError(
@@ -248,5 +248,5 @@ def update(p: Param, Δ: Any) -> Param:
         raise ValueError(f"update(): Δ of shape {Δ.shape} does not fit a parameter of shape {p.shape}") from None
     if Δ.shape or Δ:  # update(p, 0) only clears the gradient
         p.updated = next(ids)
-    p.clear()
+    p.zero_grad()
     return p

@@ -27,7 +27,7 @@ loss                                fm.logitcrossentropy(Z, y)
     sums of rows                    e.dot(ones_k)
     log of what the labels take     np.log(flat.take(at) / total).dot(ones_n)
     what the gradient keeps         flat_.__setitem__(at, taken - total)
-reverse pass                        backward(l), opt.clear()
+reverse pass                        back_counting(l), opt.clear()
     of the loss                     e * (one / total)[:, None]
     layer 2, of h, W, b             d.dot(W2), d.T.dot(h, g2), ones_n.dot(d, gb2)
     relu                            δ * np.greater(h, zero).astype(δ.dtype)
@@ -61,7 +61,7 @@ def _names() -> dict[str, Any]:
     import numpy as np
 
     import fluxmagic as fm
-    from fluxmagic.tracker.reverse import backward  # noqa: F401 - the lines name it
+    from fluxmagic.tracker.reverse import back_counting  # noqa: F401 - the lines name it
     from tests.bench.cases import CASES
     from tests.bench.peers import network
 
@@ -75,7 +75,7 @@ def _names() -> dict[str, Any]:
 
     def reached() -> None:
         for p in opt.params:
-            p.fresh = False
+            p.grad_is_zero = False
 
     fm.train(loss, [(x, y)], opt)
     other = fm.ADAM(fm.params(network(case)), 1e-9)  # an update makes the graph of `l` stale

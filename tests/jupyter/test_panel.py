@@ -420,7 +420,7 @@ def test_a_plain_function_has_no_dials_and_says_so():
 
     def descend():
         W.data = W.data - 0.1 * W.grad
-        W.clear()
+        W.zero_grad()
 
     board = Board(Run(lambda x: W * W, [1.0], descend))
     assert "descend is a plain function" in message(board)

@@ -358,8 +358,8 @@ def test_optimisers_over_overlapping_lists_all_stay_right(data):
                 assert not shared[i].grad.any()
             for other in alone:
                 other[i].data = shared[i].data
-                other[i].clear()
-            shared[i].clear()
+                other[i].zero_grad()
+            shared[i].zero_grad()
 
 
 def test_the_same_list_keeps_its_storage():

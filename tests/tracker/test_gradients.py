@@ -428,7 +428,7 @@ def test_what_changes_no_value_makes_nothing_stale():
     opt = SGD([W], 0.1)
     l = W * W
     back(l)
-    W.clear()
+    W.zero_grad()
     update(W, 0)
     opt.clear()
     back(l)

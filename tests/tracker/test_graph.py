@@ -173,7 +173,7 @@ def test_threads_differentiate_their_own_graphs():
                 loss = np.sum(W**3 + checkpoint(lambda x: x * x, W))
                 back(loss)
                 assert np.allclose(W.grad, 3 * x**2 + 2 * x)
-                W.clear()
+                W.zero_grad()
                 second = gradient(lambda x: gradient(lambda x: x**4, x)[0], x)[0]
                 assert np.isclose(second, 12 * x**2)
         except BaseException as error:

@@ -1,0 +1,30 @@
+"""Call a NumPy function without floating-point warnings and errors, ten times as fast as within `np.errstate`."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from typing import Any
+
+import numpy as np
+
+from fluxmagic.tracker.aliases import Function
+
+__all__ = ["ignoring_fp_errors"]
+
+
+class _ThreadContext(threading.local):
+    """A context of each thread's own, because no two threads may be in one at a time."""
+
+    def __init__(self) -> None:
+        context = contextvars.Context()
+        context.run(np.seterr, all="ignore")
+        self.run = context.run
+
+
+_context = _ThreadContext()
+
+
+def ignoring_fp_errors(f: Function, *args: Any) -> Any:
+    """Call f where NumPy neither warns nor raises.  f must not call `ignoring_fp_errors` itself."""
+    return _context.run(f, *args)
