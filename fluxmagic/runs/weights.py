@@ -21,7 +21,7 @@ __all__ = ["load_params", "save_params"]
 
 PathLike = str | os.PathLike[str]
 
-# β is a bias in our layers, wherever it is a parameter
+# torch.nn has one name for the scales W, γ and α, and one for b and β
 _TORCH = {"W": "weight", "γ": "weight", "α": "weight", "b": "bias", "β": "bias"}
 _TORCH |= {"mean": "running_mean", "var": "running_var"}
 
@@ -34,19 +34,18 @@ def save_params(m: object, path: PathLike, names: str | None = None) -> None:
     m
         As for `fluxmagic.params`.
     path : path
-        One that ends in `.safetensors` is written in that format, which takes the package of that name
-        (`pip install fluxmagic[safetensors]`); any other is an `.npz`.  What is there is replaced only when the
-        new file is whole.
+        The suffix `.safetensors` selects that format, which needs the package of that name
+        (`pip install fluxmagic[safetensors]`); any other file is an `.npz`.  An existing file is replaced only by a
+        complete one.
     names : {None, "torch"}
-        None: by their place in the model, `[0].W`.  "torch": as in the `state_dict` of the matching
-        `torch.nn.Sequential`, `0.weight`, where an activation is a module of its own: a Dense with an
+        None names parameters by their place in the model, `[0].W`.  "torch" names them as the `state_dict` of the
+        matching `torch.nn.Sequential`, `0.weight`: an activation is a module there, so that a Dense with an
         activation takes two places.
 
     Raises
     ------
     ValueError
-        If the model has no parameters, two have the same name (it lists them), one is not finite, or `names` is
-        something else.
+        If the model has no parameters, names are not unique, a value is not finite, or `names` is another one.
     ImportError
         If the package safetensors is missing.
     OSError
@@ -62,12 +61,12 @@ def save_params(m: object, path: PathLike, names: str | None = None) -> None:
     >>> load_params(m, path)
     """
     params(m)
-    # copies: another thread may be training, and what is written has to have the hash that was taken of it
+    # copies, since another thread may be training while the hash is computed
     arrays = {name: np.array(a, order="C") for name, a in _by_name(m, names).items()}
     bad = [name for name, a in arrays.items() if not np.isfinite(a).all()]
     if bad:
         raise ValueError(
-            f"save_params: not finite, and so not to be loaded again: {', '.join(bad)}; nothing was written"
+            f"save_params: values of {', '.join(bad)} are not finite, which load_params refuses; nothing was written"
         )
     if Path(path).suffix == ".safetensors":
         raw = _safetensors().numpy.save(arrays)
@@ -77,7 +76,7 @@ def save_params(m: object, path: PathLike, names: str | None = None) -> None:
 
 
 def load_params(m: object, path: PathLike) -> None:
-    """Read what `save_params` wrote, under names of either kind.  All is checked before anything is assigned.
+    """Load a file of `save_params`, with names of either kind, after all of it is checked.
 
     Parameters
     ----------
@@ -88,8 +87,8 @@ def load_params(m: object, path: PathLike) -> None:
     Raises
     ------
     ArchiveError
-        A ValueError: if the file is damaged; or if names, shapes or dtypes are not those of the model, or values
-        not finite, when it lists all that do not fit.
+        A ValueError, if the file is damaged, or does not fit the model: it lists every wrong name, shape and dtype,
+        and values that are not finite.
     ImportError
         If the package safetensors is missing.
     OSError
@@ -114,25 +113,25 @@ def load_params(m: object, path: PathLike) -> None:
         if not wrong:
             arrays = {k: read(k) for k in here}
             wrong = [f"{k} is not finite" for k, a in arrays.items() if not np.isfinite(a).all()]
-            wrong += _torn(here, arrays)
+            wrong += _unequal_copies(here, arrays)
     if wrong:
         raise ArchiveError(f"{path} does not fit the model: " + "; ".join(sorted(wrong)))
     owners = {id(p.value): p for p in params(m)}
     for k, live in here.items():
         if id(live) in owners:
-            owners[id(live)].data = arrays[k]  # by which a graph that was built before is known to be stale
+            owners[id(live)].data = arrays[k]  # the setter marks earlier graphs as stale
         else:
             live[...] = arrays[k]
 
 
 Stored = dict[str, tuple[str, tuple[int, ...]]]
-"""For each array in a file its dtype and shape."""
+"""The dtype and shape of each array in a file."""
 
 
 def _misfits(here: dict[str, np.ndarray], stored: Stored) -> list[str]:
-    """What is wrong with names, dtypes and shapes, before any array is read."""
+    """List wrong names, dtypes and shapes; no array is read for it."""
     wrong = [f"{k} is missing" for k in here if k not in stored]
-    # a counter of torch's, which changes nothing in our layers
+    # torch counts batches; our layers need no counter
     extra = [k for k in stored if k not in here and k.rpartition(".")[2] != "num_batches_tracked"]
     wrong += [f"{k} is not in the model" for k in extra]
     for k in here.keys() & stored.keys():
@@ -142,12 +141,12 @@ def _misfits(here: dict[str, np.ndarray], stored: Stored) -> list[str]:
     return wrong
 
 
-def _torn(here: dict[str, np.ndarray], arrays: dict[str, np.ndarray]) -> list[str]:
-    """Layers that share a parameter, and are different ones in the file."""
+def _unequal_copies(here: dict[str, np.ndarray], arrays: dict[str, np.ndarray]) -> list[str]:
+    """List parameters that layers of the model share, and that differ in the file."""
     first: dict[int, str] = {}
     pairs = [(first.setdefault(id(live), k), k) for k, live in here.items()]
     return [
-        f"{a} and {b} differ, and are one parameter in the model"
+        f"{a} and {b} differ in the file, but are one parameter in the model"
         for a, b in pairs
         if not np.array_equal(arrays[a], arrays[b])
     ]
@@ -155,7 +154,7 @@ def _torn(here: dict[str, np.ndarray], arrays: dict[str, np.ndarray]) -> list[st
 
 @contextmanager
 def _opened(path: Path, count: int) -> Iterator[tuple[Stored, Callable[[str], np.ndarray]]]:
-    """What a file says to hold, and how to read one of its arrays."""
+    """Yield the dtypes and shapes that a file declares, and a function that reads one of its arrays."""
     if path.suffix != ".safetensors":
         arrays = archive.read(path, "weights")[1]
         yield {k: (a.dtype.name, a.shape) for k, a in arrays.items()}, arrays.__getitem__
@@ -166,18 +165,18 @@ def _opened(path: Path, count: int) -> Iterator[tuple[Stored, Callable[[str], np
         header = int.from_bytes(file.read(8), "little")
     most = 1_000_000 + 1000 * count
     if header > most:
-        raise ArchiveError(f"{path}: its header claims {header:,} bytes, and the model's takes less than {most:,}")
+        raise ArchiveError(f"{path}: its header claims {header:,} bytes; that of the model has less than {most:,}")
     try:
         with library.safe_open(path, "np") as file:
-            slices = {k: file.get_slice(k) for k in file.keys()}  # noqa: SIM118 - it is no mapping
+            slices = {k: file.get_slice(k) for k in file.keys()}  # noqa: SIM118 - not a mapping
             stored = {k: (_dtype(v.get_dtype()), tuple(v.get_shape())) for k, v in slices.items()}
             yield stored, file.get_tensor
     except library.SafetensorError as error:
-        raise ArchiveError(f"{path}: cut, damaged, or not a file of safetensors ({error})") from None
+        raise ArchiveError(f"{path} is truncated, damaged, or not a safetensors file ({error})") from None
 
 
 def _dtype(name: str) -> str:
-    """NumPy's name for a dtype of safetensors': F32 is float32."""
+    """Translate a dtype of safetensors to NumPy: F32 is float32."""
     return re.sub(r"^F(?=\d+$)", "float", name)
 
 
@@ -192,7 +191,7 @@ def _safetensors() -> ModuleType:
 
 
 def _by_name(m: object, names: str | None) -> dict[str, np.ndarray]:
-    """The live arrays of a model by their names, each of which stands for one."""
+    """Return the arrays of a model by name; refuse names that are not unique or do not fit into a file."""
     places: dict[str, list[str]] = {}
     arrays = {}
     for name, place, a in _named(m, names):
@@ -216,7 +215,7 @@ _LONGEST_NAME = 10_000  # a zip's names end at 65,535 bytes
 
 
 def _named(m: object, names: str | None) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Of each live array of a model its name, its place in the model, and itself."""
+    """Yield each array of a model with its name and its place."""
     if names not in (None, "torch"):
         raise ValueError(f"names is None or 'torch', not {names!r}")
     if names == "torch" and isinstance(m, Chain):

@@ -1,16 +1,8 @@
-"""Weights in files of their own."""
+"""save_params and load_params: names, round trips, and refused models."""
 
 from __future__ import annotations
 
-import io
-import json
-import os
-import stat
-import struct
-import sys
-import tracemalloc
 import types
-import zipfile
 
 import numpy as np
 import pytest
@@ -52,7 +44,7 @@ def test_weights_and_statistics_come_back(tmp_path, names, file):
     assert same(m, other)
 
 
-def test_names_are_places_in_the_model_or_those_of_torch_s_sequential(tmp_path):
+def test_names_are_places_in_the_model_or_those_of_torch_sequential(tmp_path):
     save_params(model(), tmp_path / "a")
     with np.load(tmp_path / "a") as file:
         assert {"[0].W", "[0].b", "[1].γ", "[1].mean", "[3][0].W", "[4].b"} <= set(file)
@@ -68,7 +60,7 @@ def test_names_are_places_in_the_model_or_those_of_torch_s_sequential(tmp_path):
 
 @pytest.mark.parametrize("names", [None, "torch"])
 @pytest.mark.parametrize("make", [lambda: Dense(2, 3), lambda: param(2.0), lambda: Diagonal(3)])
-def test_a_single_layer_or_parameter_will_do(tmp_path, make, names):
+def test_a_single_layer_or_parameter_is_saved_and_loaded(tmp_path, make, names):
     a, b = make(), make()
     for p in params(a):
         p.data = p.data + 1
@@ -77,7 +69,7 @@ def test_a_single_layer_or_parameter_will_do(tmp_path, make, names):
     assert [p.data.tobytes() for p in params(a)] == [p.data.tobytes() for p in params(b)]
 
 
-def test_torch_itself_takes_the_file_and_computes_the_same(tmp_path):
+def test_torch_loads_the_file_and_computes_the_same(tmp_path):
     torch = pytest.importorskip("torch")
     m = Chain(Dense(3, 4, relu), BatchNorm(4), Dense(4, 2))
     m[1].mean[...] = 0.5
@@ -93,7 +85,7 @@ def test_torch_itself_takes_the_file_and_computes_the_same(tmp_path):
         np.testing.assert_allclose(twin(torch.from_numpy(x)).detach().numpy(), m(x).data, rtol=1e-5, atol=1e-6)
 
 
-def test_all_that_does_not_fit_is_listed_and_nothing_is_assigned(tmp_path):
+def test_an_error_lists_every_misfit_and_nothing_is_assigned(tmp_path):
     save_params(Chain(Dense(3, 4), Dense(4, 2)), tmp_path / "a")
     other = Chain(Dense(3, 4), Dense(4, 2, dtype=np.float64), Dense(2, 2))
     before = [p.data.tobytes() for p in params(other)]
@@ -122,7 +114,7 @@ FILES = pytest.mark.parametrize("file", ["a.npz", "a.safetensors"])
 
 
 @FILES
-def test_what_is_not_finite_is_refused_when_it_is_saved_and_when_it_is_loaded(tmp_path, file):
+def test_values_that_are_not_finite_are_refused_by_save_and_by_load(tmp_path, file):
     m, path = Chain(Dense(3, 4), BatchNorm(4)), tmp_path / file
     whole = {"[0].W": m[0].W.data, "[0].b": np.full(4, np.nan, np.float32)}
     whole |= {f"[1].{k}": np.ones(4, np.float32) for k in ("γ", "β", "mean", "var")}
@@ -132,7 +124,7 @@ def test_what_is_not_finite_is_refused_when_it_is_saved_and_when_it_is_loaded(tm
     assert np.isfinite(m[0].b.data).all()
     before = path.read_bytes()
     m[0].b.data, m[1].var[0] = np.full(4, np.inf), np.nan
-    with pytest.raises(ValueError, match=r"not finite, and so not to be loaded again: \[0\]\.b, \[1\]\.var"):
+    with pytest.raises(ValueError, match=r"values of \[0\]\.b, \[1\]\.var are not finite, which load_params refuses"):
         save_params(m, path)
     assert path.read_bytes() == before
 
@@ -171,14 +163,14 @@ def two_with_one_place():
         (lambda: {closure(param(1.0)), closure(param(2.0))}, None, r"'\{\}W' would be \{\}W and \{\}W"),
     ],
 )  # fmt: skip
-def test_two_parameters_of_one_name_are_listed_and_nothing_is_written(tmp_path, file, make, names, message):
+def test_parameters_with_equal_names_are_listed_and_nothing_is_written(tmp_path, file, make, names, message):
     m = make()
     with pytest.raises(ValueError, match="names of the model's parameters are not unique: " + message):
         save_params(m, tmp_path / file, names=names)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_whose_torch_names_collide_goes_under_its_own(tmp_path):
+def test_a_model_whose_torch_names_collide_is_saved_under_its_own_names(tmp_path):
     a, b = Scaled(), Scaled()
     a.W.data, a.γ.data = [5.0, 6.0], [7.0, 8.0]
     save_params(a, tmp_path / "a")
@@ -195,14 +187,14 @@ def test_closures_in_a_list_keep_their_own_values(tmp_path, file):
 
 
 @pytest.mark.parametrize("name", ["a\0b", "\ud800", "a\nb", "x" * 20_000])
-def test_a_name_that_no_file_can_hold_is_refused(tmp_path, name):
+def test_names_that_a_file_cannot_hold_are_refused(tmp_path, name):
     with pytest.raises(ValueError, match="names of parameters in a file are printable and at most 10000 long"):
         save_params(types.SimpleNamespace(**{name: param(1.0)}), tmp_path / "a")
     assert not list(tmp_path.iterdir())
 
 
 @FILES
-def test_a_layer_that_stands_twice_is_one_parameter(tmp_path, file):
+def test_a_shared_layer_is_saved_once_and_has_to_agree_when_loaded(tmp_path, file):
     shared = Dense(2, 2, rng=0)
     m, path = Chain(shared, shared), tmp_path / file
     save_params(m, path, names="torch")
@@ -211,13 +203,15 @@ def test_a_layer_that_stands_twice_is_one_parameter(tmp_path, file):
     load_params(m, path)
     np.testing.assert_array_equal(shared.W.data, W)
     save_params(Chain(Dense(2, 2, rng=1), Dense(2, 2, rng=2)), path, names="torch")
-    with pytest.raises(ArchiveError, match=r"0\.weight and 1\.weight differ, and are one parameter in the model"):
+    with pytest.raises(
+        ArchiveError, match=r"0\.weight and 1\.weight differ in the file, but are one parameter in the model"
+    ):
         load_params(m, path)
     np.testing.assert_array_equal(shared.W.data, W)
 
 
 @FILES
-def test_torch_s_counters_are_left_out_and_a_parameter_of_that_name_is_not(tmp_path, file):
+def test_torch_s_batch_counters_are_ignored_but_a_parameter_of_that_name_is_loaded(tmp_path, file):
     m, path = types.SimpleNamespace(num_batches_tracked=param([1.0])), tmp_path / file
     save_params(m, path)
     m.num_batches_tracked.data = [2.0]
@@ -231,73 +225,8 @@ def test_torch_s_counters_are_left_out_and_a_parameter_of_that_name_is_not(tmp_p
     assert bn.mean.tolist() == [3]
 
 
-def safetensors_file(header, body=b"", length=None):
-    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(raw) if length is None else length) + raw + body
-
-
-def npz_file(header, body=b"\0" * 8, **options):
-    """An archive whose member's header claims something."""
-    raw = header.encode() + b" " * (-(len(header) + 11) % 64) + b"\n"
-    member = b"\x93NUMPY\x01\0" + struct.pack("<H", len(raw)) + raw + body
-    meta = {"format": "fluxmagic", "version": 1, "kind": "weights", "sha256": "0" * 64, **options}
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as z:
-        z.writestr("meta.json", json.dumps(meta))
-        z.writestr("[0].W.npy", member)
-    return buffer.getvalue()
-
-
-F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
-LIES = {
-    "shape.safetensors": safetensors_file({"W": F32 | {"shape": [2**62]}}, bytes(8)),
-    "empty.safetensors": safetensors_file({"W": F32 | {"shape": [2**62, 0], "data_offsets": [0, 0]}}),
-    "offsets.safetensors": safetensors_file({"W": F32 | {"data_offsets": [0, 2**60]}}, bytes(8)),
-    "overlap.safetensors": safetensors_file({"W": F32, "V": F32}, bytes(8)),
-    "negative.safetensors": safetensors_file({"W": F32 | {"shape": [-2]}}, bytes(8)),
-    "dtype.safetensors": safetensors_file({"W": F32 | {"dtype": "U20000000"}}, bytes(8)),
-    "nested.safetensors": safetensors_file(b"[" * 100_000),
-    "length.safetensors": safetensors_file(b"{}", length=2**62),
-    "long.safetensors": safetensors_file(b"{}", length=90_000_000) + bytes(1000),
-    "surrogate.safetensors": safetensors_file(
-        b'{"\\ud800":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', bytes(8)
-    ),
-    "dimensions.safetensors": safetensors_file({"W": F32 | {"shape": [1] * 100_000, "data_offsets": [0, 4]}}, bytes(4)),
-    "foreign.safetensors": b"PK\x03\x04" + bytes(100),
-    "shape.npz": npz_file("{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904,), }"),
-    "empty.npz": npz_file("{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 0), }", b""),
-    "dtype.npz": npz_file("{'descr': '<U20000000', 'fortran_order': False, 'shape': (1,), }"),
-    "record.npz": npz_file("{'descr': [('a', '<f4', (100000000,))], 'fortran_order': False, 'shape': (1,), }"),
-    "object.npz": npz_file("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }"),
-    "negative.npz": npz_file("{'descr': '<f4', 'fortran_order': False, 'shape': (-2, -1), }"),
-    "code.npz": npz_file("__import__('os').system('true')"),
-    "nested.npz": npz_file("(" * 9000),
-    "kind.npz": npz_file("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", kind="run"),
-    "hash.npz": npz_file("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }"),
-    "version.npz": npz_file("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", version=10**40),
-}
-
-
-@pytest.mark.parametrize("file", LIES)
-def test_a_file_that_lies_is_refused_before_memory_is_taken(tmp_path, file):
-    if file.endswith("safetensors"):
-        pytest.importorskip("safetensors")
-    path, m = tmp_path / file, Dense(2, 1)
-    path.write_bytes(LIES[file])
-    before = m.W.data.copy()
-    tracemalloc.start()
-    try:
-        with pytest.raises(ArchiveError) as caught:
-            load_params(m, path)
-        assert tracemalloc.get_traced_memory()[1] < 60e6
-    finally:
-        tracemalloc.stop()
-    assert len(str(caught.value)) < 5000
-    np.testing.assert_array_equal(m.W.data, before)
-
-
 @FILES
-def test_another_dtype_or_shape_is_listed_with_both(tmp_path, file):
+def test_an_error_names_both_dtypes_and_shapes(tmp_path, file):
     path = tmp_path / file
     write_raw(path, {"W": np.zeros(1_000_000, np.float32)})
     with pytest.raises(ArchiveError, match=r"W is float32 of shape \(1000000,\), in the model float64 of shape \(2,\)"):
@@ -305,38 +234,7 @@ def test_another_dtype_or_shape_is_listed_with_both(tmp_path, file):
 
 
 @FILES
-def test_weights_keep_the_manners_of_files(tmp_path, file):
-    m, path = Dense(2, 1), tmp_path / file
-    old = os.umask(0o027)
-    try:
-        save_params(m, path)
-    finally:
-        os.umask(old)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    path.chmod(0o604)
-    link = tmp_path / f"link{path.suffix}"
-    link.symlink_to(path)
-    save_params(m, link)
-    assert link.is_symlink()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o604
-    load_params(m, link)
-    assert {p.name for p in tmp_path.iterdir()} == {file, link.name}
-
-
-@FILES
-def test_a_pipe_is_neither_waited_for_nor_replaced(tmp_path, file):
-    path = tmp_path / file
-    os.mkfifo(path)
-    for use in (save_params, load_params):
-        with pytest.raises(OSError, match="not a regular file"):
-            use(Dense(2, 1), path)
-    assert stat.S_ISFIFO(path.stat().st_mode)
-    with pytest.raises(FileNotFoundError):
-        load_params(Dense(2, 1), tmp_path / f"missing{path.suffix}")
-
-
-@FILES
-def test_a_loss_from_before_the_weights_were_loaded_is_stale(tmp_path, file):
+def test_a_loss_computed_before_loading_is_stale(tmp_path, file):
     W = param([1.0, 2.0])
     save_params(W, tmp_path / file)
     l = (W * W).sum()
@@ -345,7 +243,7 @@ def test_a_loss_from_before_the_weights_were_loaded_is_stale(tmp_path, file):
         back(l)
 
 
-def test_what_another_thread_trains_meanwhile_can_be_loaded(tmp_path, monkeypatch):
+def test_saving_while_another_thread_trains_writes_a_consistent_file(tmp_path, monkeypatch):
     m, digest = Dense(2, 1), archive.digest
 
     def training_goes_on(*args):
@@ -361,30 +259,7 @@ def test_what_another_thread_trains_meanwhile_can_be_loaded(tmp_path, monkeypatc
     np.testing.assert_array_equal(m.W.data, before)
 
 
-@FILES
-def test_a_long_name_of_a_file_will_do(tmp_path, file):
-    m, path = Dense(2, 1), tmp_path / ("n" * (255 - len(file)) + file)
-    save_params(m, path)
-    load_params(m, path)
-
-
-@FILES
-def test_a_damaged_file_is_refused(tmp_path, file):
-    if file.endswith("safetensors"):
-        pytest.importorskip("safetensors")
-    m = model()
-    path = tmp_path / file
-    save_params(m, path)
-    whole = path.read_bytes()
-    for content in (b"", whole[: len(whole) // 2], b"x" * 100):
-        path.write_bytes(content)
-        with pytest.raises(ArchiveError):
-            load_params(m, path)
-    with pytest.raises(IsADirectoryError):
-        load_params(m, tmp_path)
-
-
-def test_arrays_that_do_not_lie_in_c_order_are_written_right(tmp_path):
+def test_arrays_in_fortran_order_are_written_correctly(tmp_path):
     pytest.importorskip("safetensors")
     m = Chain(Dense(3, 4))
     m[0].W.value = np.asfortranarray(m[0].W.value)
@@ -394,14 +269,7 @@ def test_arrays_that_do_not_lie_in_c_order_are_written_right(tmp_path):
     np.testing.assert_array_equal(other[0].W.data, m[0].W.data)
 
 
-def test_without_the_package_the_extra_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
-    with pytest.raises(ImportError, match=r"pip install fluxmagic\[safetensors\]"):
-        save_params(model(), tmp_path / "a.safetensors")
-
-
-def test_what_cannot_be_saved_says_so(tmp_path):
+def test_saving_no_parameters_or_other_names_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="names is None or 'torch', not 'jax'"):
         save_params(model(), tmp_path / "a", names="jax")
     with pytest.raises(ValueError, match="found no parameter"):
