@@ -73,7 +73,7 @@ def test_says_what_it_returns(x):
 
 
 @pytest.mark.parametrize("x", TYPED, ids=repr)
-def test_what_a_user_types_has_an_example(x):
+def test_names_of_the_contract_have_an_example(x):
     assert ">>>" in x.__doc__
 
 
@@ -101,7 +101,7 @@ def test_an_optimisers_docstring_follows_from_its_declaration(cls):
     assert "torch" in " ".join(doc["Notes"]) or "PyTorch" in " ".join(doc["Notes"])
 
 
-def test_an_optimiser_of_ones_own_gets_a_docstring_too():
+def test_a_user_s_optimiser_gets_a_docstring():
     before = dict(OPTIMISERS)
     try:
 
@@ -129,7 +129,7 @@ def test_an_optimiser_of_ones_own_gets_a_docstring_too():
 
 
 @pytest.mark.parametrize("name", ["relu", "σ", "tanh", "softmax", "elu"])
-def test_help_and_the_signature_of_an_activation_are_its_own(name):
+def test_help_shows_the_docstring_and_signature_of_an_activation(name):
     import pydoc
 
     f = getattr(fluxmagic, name)

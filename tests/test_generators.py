@@ -23,7 +23,7 @@ def test_without_a_number_the_seed_is_fresh():
     assert as_generator().random() != a
 
 
-def test_what_is_no_seed_is_refused_and_nothing_changes():
+def test_a_wrong_seed_is_refused_and_nothing_changes():
     fluxmagic.seed(1)
     for wrong in (-1, "one", 1.5):
         with pytest.raises((ValueError, TypeError)):
@@ -40,7 +40,7 @@ def test_a_generator_is_itself_and_an_integer_makes_a_new_one():
             as_generator(wrong)
 
 
-def test_what_was_drawn_can_be_drawn_again_and_all_goes_on_as_if_it_had_not():
+def test_replayed_draws_repeat_and_leave_the_generators_unchanged():
     a, b, idle = np.random.default_rng(0), np.random.default_rng(1), np.random.default_rng(2)
     a.random()
     with record_draws() as draws:
@@ -63,7 +63,7 @@ def test_what_was_drawn_can_be_drawn_again_and_all_goes_on_as_if_it_had_not():
     assert a.random() == later.random()
 
 
-def test_what_another_thread_draws_is_not_recorded():
+def test_draws_of_another_thread_are_not_recorded():
     with record_draws() as draws:
         other = threading.Thread(target=lambda: note_draw(as_generator()))
         other.start()

@@ -60,7 +60,7 @@ def test_the_saddle_has_no_minimum():
     assert np.prod(np.linalg.eigvalsh(hessian(landscapes.saddle, np.zeros(2)))) < 0
 
 
-def test_a_start_that_is_changed_changes_no_landscape():
+def test_start_and_minima_are_copies():
     landscapes.beale.start[:] = 0
     landscapes.beale.minima[:] = 0
     assert landscapes.beale.start.tolist() == [1, 1]
@@ -68,7 +68,7 @@ def test_a_start_that_is_changed_changes_no_landscape():
 
 
 @pytest.mark.parametrize("w", [1.0, [1.0], [1.0, 2.0, 3.0], np.ones((2, 3))])
-def test_another_length_than_two_is_refused(w):
+def test_a_last_axis_of_another_length_than_two_is_refused(w):
     with pytest.raises(ValueError, match=r"beale takes an array of shape \(…, 2\), not"):
         landscapes.beale(w)
 

@@ -52,7 +52,7 @@ def without_numbers(notebook: nbformat.NotebookNode) -> list[str]:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_runs_and_puts_out_what_is_committed(path: Path) -> None:
+def test_runs_and_prints_the_committed_output(path: Path) -> None:
     notebook = executed(path)
     if path.stem != "reference":  # its tables depend on NumPy's version
         assert without_numbers(notebook) == without_numbers(nbformat.read(path, 4))
@@ -63,7 +63,7 @@ def test_runs_and_puts_out_what_is_committed(path: Path) -> None:
         assert len(pictures) == 2  # the curve, and a row of digits
 
 
-def test_each_way_to_be_fooled_is_shown_and_has_a_way_out() -> None:
+def test_each_pitfall_is_shown_with_a_remedy() -> None:
     notebook = nbformat.read(ROOT / "where_it_can_fool_you.ipynb", 4)
     sections: list[list[nbformat.NotebookNode]] = []
     for cell in notebook.cells:

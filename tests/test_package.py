@@ -27,11 +27,11 @@ CONTRACT = """
 """
 
 
-def test_all_is_what_the_contract_names():
+def test_all_lists_the_names_of_the_contract():
     assert set(fluxmagic.__all__) - {"logsigmoid"} == set(CONTRACT.split())
 
 
-def test_all_is_what_a_star_import_brings():
+def test_a_star_import_binds_the_names_of_all():
     names = {}
     exec("from fluxmagic import *", names)
     names.pop("__builtins__")
@@ -112,7 +112,7 @@ sys.meta_path.insert(0, Missing())
 """
 
 
-def test_a_star_import_needs_numpy_alone_and_what_needs_more_says_what():
+def test_a_star_import_needs_numpy_alone_and_other_names_say_what_they_need():
     script = (
         ALONE
         + """
@@ -148,7 +148,7 @@ print(sorted(heavy & {m.partition(".")[0] for m in sys.modules}))
 
 
 @pytest.mark.parametrize("name", ["Panel", "Curve"])
-def test_a_name_that_loads_late_is_as_good_as_the_class_that_it_stands_for(name):
+def test_a_lazy_class_behaves_like_the_real_class(name):
     import pydoc
 
     late, real = getattr(fluxmagic, name), getattr(fluxmagic.jupyter, name)
@@ -182,13 +182,13 @@ def test_a_name_that_loads_late_is_as_good_as_the_class_that_it_stands_for(name)
         late.nothing
 
 
-def test_compare_is_the_one_of_jupyter():
+def test_compare_has_the_signature_of_jupyter_s_compare():
     assert inspect.signature(fluxmagic.compare) == inspect.signature(fluxmagic.jupyter.compare)
     with pytest.raises(TypeError, match="compare takes runs, and was given none"):
         fluxmagic.compare()
 
 
-def test_dir_shows_what_a_user_may_type_and_nothing_of_how_it_is_made():
+def test_dir_shows_public_names_only():
     shown = set(dir(fluxmagic))
     assert set(fluxmagic.__all__) | {"seed", "state", "stop", "throttle", "tracker", "layers", "optimise"} <= shown
     assert not shown & {"Any", "annotations", "TYPE_CHECKING", "LazyClass"}

@@ -41,7 +41,7 @@ def test_fits_on_130_lines() -> None:
     assert len(README.splitlines()) <= 130
 
 
-def test_what_it_links_to_is_there() -> None:
+def test_linked_files_exist() -> None:
     links = [link for link in re.findall(r"\]\(([^)#]+)", README) if not link.startswith("https://")]
     assert "notebooks/where_it_can_fool_you.ipynb" in links
     for link in [*links, *re.findall(r"jupyter lab (\S+)", README)]:
@@ -94,7 +94,7 @@ def test_the_script_prints_what_the_readme_says() -> None:
     assert printed.getvalue().split() == promised
 
 
-def test_a_model_of_a_data_frame_is_trained_saved_loaded_and_asked(
+def test_a_model_of_a_data_frame_is_trained_saved_loaded_and_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Activations and softmax: values, gradients, and what large arguments do."""
+"""Activations and softmax: values and gradients, also for large arguments."""
 
 import math
 
@@ -67,7 +67,7 @@ DTYPES = pytest.mark.parametrize(("dtype", "rtol", "atol"), [(np.float64, 1e-9, 
 
 @ROWS
 @DTYPES
-def test_value_is_right_up_to_1e4_and_keeps_the_dtype(f, value, slope, dtype, rtol, atol):
+def test_values_are_accurate_up_to_1e4_and_keep_the_dtype(f, value, slope, dtype, rtol, atol):
     expected = [value(float(x)) for x in X]
     for x in (X.astype(dtype), param(X.astype(dtype))):
         y = f(x)
@@ -78,7 +78,7 @@ def test_value_is_right_up_to_1e4_and_keeps_the_dtype(f, value, slope, dtype, rt
 
 @ROWS
 @DTYPES
-def test_gradient_is_right_up_to_1e4_and_keeps_the_dtype(f, value, slope, dtype, rtol, atol):
+def test_gradients_are_accurate_up_to_1e4_and_keep_the_dtype(f, value, slope, dtype, rtol, atol):
     x = param(X.astype(dtype))
     back(f(x).sum())
     assert x.grad.dtype == dtype
@@ -161,7 +161,7 @@ def test_nan_stays_nan():
 
 
 @DTYPES
-def test_softmax_is_over_the_last_axis_and_right_up_to_1e4(dtype, rtol, atol):
+def test_softmax_is_over_the_last_axis_and_accurate_up_to_1e4(dtype, rtol, atol):
     x = np.array([[[1.0, 2.0, 3.0], [1e4, 0.0, -1e4]], [[-1e4, -1e4, -1e4], [1e4, 1e4, 0.0]]], dtype)
     e = np.exp(x[0, 0] - 3)
     expected = np.array([[e / e.sum(), [1, 0, 0]], [[1 / 3] * 3, [0.5, 0.5, 0]]])

@@ -12,7 +12,7 @@ from fluxmagic import Dense, Momentum, accuracy, batches, logitcrossentropy, mse
 
 @settings(deadline=None, max_examples=60)
 @given(n=st.integers(0, 40), size=st.integers(1, 12), shuffle=st.booleans(), drop=st.booleans())
-def test_every_row_comes_once_with_its_partner(n, size, shuffle, drop):
+def test_every_row_appears_once_with_its_label(n, size, shuffle, drop):
     X, Y = np.arange(2 * n).reshape(n, 2), np.arange(n) * 10
     data = batches(X, Y, size, shuffle=shuffle, drop_last=drop, rng=0)
     got = list(data)
@@ -67,7 +67,7 @@ def test_the_default_order_follows_fluxmagic_seed():
     assert order(data) != first[0]
 
 
-def test_two_loops_over_the_same_batches_do_not_disturb_each_other():
+def test_two_loops_over_the_same_batches_are_independent():
     data = batches(np.arange(20), 5, rng=0)
     pairs = list(zip(data, data, strict=True))
     for side in (0, 1):
@@ -90,14 +90,14 @@ def test_a_batch_is_a_copy():
 
 
 @pytest.mark.parametrize("kind", [list, tuple, pd.Series, pd.Index, param, np.asfortranarray])
-def test_arrays_of_any_kind_will_do(kind):
+def test_batches_take_arrays_lists_and_pandas_objects(kind):
     X = kind([float(i) for i in range(6)])
     rows = list(batches(X, 4, shuffle=False))
     assert [r.tolist() for r in rows] == [[0, 1, 2, 3], [4, 5]]
     assert all(type(r) is np.ndarray for r in rows)
 
 
-def test_pandas_rows_go_by_place_not_by_label():
+def test_pandas_rows_are_taken_by_position():
     frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [4.0, 5.0, 6.0]}, index=[2, 0, 1])
     target = pd.Series([10, 20, 30], index=[0, 1, 2])
     for x, y in batches(frame, target, 2, rng=0):
@@ -106,7 +106,7 @@ def test_pandas_rows_go_by_place_not_by_label():
         assert (x[:, 1] == x[:, 0] + 3).all()
 
 
-def test_of_a_memory_map_only_the_rows_of_a_batch_are_read(tmp_path):
+def test_only_the_rows_of_a_batch_are_read_from_a_memory_map(tmp_path):
     stored = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", np.float32, (64, 8))
     stored[...] = np.arange(64)[:, None]
     stored.flush()
@@ -144,7 +144,7 @@ def test_scikit_learns_digits_train_a_layer_from_pandas_and_from_arrays():
         assert accuracy(layer(X), Y) > 0.85
 
 
-def test_pandas_columns_serve_in_arithmetic_with_parameters():
+def test_pandas_columns_work_in_arithmetic_with_parameters():
     frame = pd.DataFrame({"x": [1.0, 2.0, 3.0], "y": [3.0, 5.0, 7.0]})
     a, b = param(0.0), param(0.0)
     train(lambda x, y: mse(a * x + b, y), [(frame["x"], frame["y"])] * 400, Momentum([a, b], 0.05))
@@ -182,6 +182,6 @@ def test_pandas_columns_serve_in_arithmetic_with_parameters():
         (lambda: batches(np.ma.masked_equal([1, 2], 1), 2), TypeError, "a masked array would lose its mask"),
     ],
 )
-def test_what_makes_no_batches_is_refused(call, error, message):
+def test_wrong_arguments_of_batches_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()

@@ -8,7 +8,7 @@ import pytest
 from fluxmagic import BatchNorm, Chain, Dense, Dropout, LayerNorm, back, gelu, param, params, relu, softmax, σ
 
 
-def test_a_chain_calls_its_layers_one_after_the_other():
+def test_a_chain_applies_its_layers_in_order():
     m = Chain(lambda x: x + 1, np.square, lambda x: x * 10)
     assert m(2) == 90
     assert Chain()(7) == 7
@@ -28,7 +28,7 @@ def test_a_chain_is_a_sequence_whose_slices_are_chains():
     np.testing.assert_array_equal(m[1:](m[:1](np.ones(3))).data, m(np.ones(3)).data)
 
 
-def test_repr_is_what_was_typed():
+def test_the_repr_of_a_chain_is_its_constructor():
     m = Chain(Dense(10, 5, σ), Dense(5, 2), softmax)
     assert repr(m) == "Chain(Dense(10, 5, σ), Dense(5, 2), softmax)"
     assert repr(Chain(Chain(gelu), np.tanh, lambda x: x)) == "Chain(Chain(gelu), tanh, <lambda>)"
@@ -36,7 +36,7 @@ def test_repr_is_what_was_typed():
     assert repr(named) == "Chain(BatchNorm(2, relu), LayerNorm(2), Dropout(0.25))"
 
 
-def test_what_cannot_be_called_is_no_layer():
+def test_a_layer_has_to_be_callable():
     for layers in ([Dense(1, 1)], (Dense(1, 1) for _ in range(2))):
         with pytest.raises(TypeError, match=r"Chain takes layers .*: use Chain\(\*layers\) for a list"):
             Chain(layers)
@@ -44,7 +44,7 @@ def test_what_cannot_be_called_is_no_layer():
         Chain(relu, 3)
 
 
-def test_functions_with_parameters_of_their_own_take_part():
+def test_parameters_of_functions_in_a_chain_are_found():
     W = param([[1.0, 2.0]])
     m = Chain(lambda x: x @ W.T, relu)
     back(m(np.ones((3, 2))).sum())
@@ -70,6 +70,6 @@ def test_the_table_for_a_notebook_lists_layers_shapes_and_counts():
     ]
 
 
-def test_a_shared_layer_counts_once_in_all():
+def test_a_shared_layer_counts_once_in_the_total():
     shared = Dense(2, 2)
     assert table(Chain(shared, shared))[-1] == "in all|6"

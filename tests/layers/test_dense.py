@@ -76,7 +76,7 @@ def test_gradients_agree_with_differences_to_second_order(f, shape, seed):
 
 
 @pytest.mark.parametrize("f", [σ, relu, softplus], ids=repr)
-def test_large_layers_are_as_right_as_small_ones(f):
+def test_large_layers_have_accurate_gradients(f):
     m = Chain(Dense(200, 130, f, rng=0), Dense(130, 140, f, rng=1), Dense(140, 3, rng=2))
     x = np.random.default_rng(3).normal(size=(5, 200)).astype(np.float32)
     back(np.sin(m(x)).sum())
@@ -152,7 +152,7 @@ def test_a_wrong_width_is_an_error_with_both_numbers(x):
 
 
 @pytest.mark.parametrize("x", [np.ones(3, complex), np.array(["a", "b", "c"]), np.array([1, None, 2])])
-def test_what_is_no_real_number_is_refused(x):
+def test_dense_refuses_other_values_than_real_numbers(x):
     with pytest.raises(TypeError, match=r"Dense\(3, 2\) takes numbers, not"):
         Dense(3, 2)(x)
 
@@ -171,12 +171,12 @@ def test_what_is_no_real_number_is_refused(x):
         (lambda: Dense(2, 3, rng="0"), TypeError, "rng is a numpy.random.Generator, an integer seed or None"),
     ],
 )
-def test_what_makes_no_layer_is_refused(call, error, message):
+def test_wrong_arguments_of_dense_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
 
 
-def test_weights_follow_from_the_seed():
+def test_initial_weights_depend_on_the_seed():
     fluxmagic.seed(3)
     a = Dense(4, 4).W.data
     fluxmagic.seed(3)
@@ -186,7 +186,7 @@ def test_weights_follow_from_the_seed():
     np.testing.assert_array_equal(Dense(4, 4, rng=1).W.data, Dense(4, 4, rng=np.random.default_rng(1)).W.data)
 
 
-def test_init_gets_out_and_in_and_the_generator():
+def test_init_is_called_with_both_widths_and_the_generator():
     rng = np.random.default_rng(0)
     layer = Dense(3, 2, init=lambda n_out, n_in, rng: rng.normal(size=(n_out, n_in)), rng=rng)
     np.testing.assert_array_equal(layer.W.data, np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32))
@@ -201,7 +201,7 @@ def test_sigma_is_the_ascii_name():
     ("f", "text"),
     [(identity, ""), (σ, ", σ"), (relu, ", relu"), (gelu, ", gelu"), (np.tanh, ", tanh"), (lambda x: x, ", <lambda>")],
 )
-def test_repr_is_as_it_was_typed(f, text):
+def test_the_repr_of_dense_is_its_constructor(f, text):
     assert repr(Dense(10, 5, f)) == f"Dense(10, 5{text})"
 
 
@@ -214,7 +214,7 @@ def test_an_activation_may_be_any_callable():
     np.testing.assert_allclose(layer(np.ones(3)).data, 2 * layer.W.data.sum(1), rtol=1e-6)
 
 
-def test_weights_put_in_as_plain_arrays_are_frozen():
+def test_weights_replaced_by_plain_arrays_are_frozen():
     m = Chain(Dense(3, 4, relu, rng=0), Dense(4, 2, rng=0))
     x = np.ones((2, 3))
     expected = m(x).data
@@ -228,7 +228,7 @@ def test_weights_put_in_as_plain_arrays_are_frozen():
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
-def test_copies_of_models_stand_alone(copied):
+def test_copies_of_models_are_independent(copied):
     shared = Dense(3, 3, σ)
     m = Chain(shared, shared, Dense(3, 2, gelu), softmax)
     twin = copied(m)

@@ -1,4 +1,4 @@
-"""Shapes that fit by accident, labels of another kind, predictions that are no probabilities: what losses refuse."""
+"""Inputs that losses refuse: shapes that would broadcast, wrong labels, predictions outside 0 to 1."""
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ from tests.layers.test_losses import CLASSIFY, EVERY, RNG, rows
         ((), (1,), ": give target[..., 0]"),
     ],
 )
-def test_shapes_that_would_broadcast_are_refused_and_the_message_says_the_fix(loss, a, b, fix):
+def test_shapes_that_would_broadcast_are_refused_with_a_fix(loss, a, b, fix):
     x, t = np.full(a, 0.5), np.full(b, 0.5)
     with pytest.raises(ValueError) as caught:
         loss(x, t)
@@ -45,13 +45,13 @@ def test_shapes_that_would_broadcast_are_refused_and_the_message_says_the_fix(lo
 
 
 @pytest.mark.parametrize("loss", [mse, mae, binarycrossentropy, logitbinarycrossentropy])
-def test_class_numbers_for_rows_of_outputs_are_refused_and_named(loss):
+def test_regression_losses_refuse_class_numbers_with_a_fix(loss):
     with pytest.raises(ValueError, match=r"differ: for class numbers use logitcrossentropy, or pass onehot\(target, 3"):
         loss(np.full((4, 3), 0.5), [0, 1, 2, 0])
 
 
 @pytest.mark.parametrize("loss", EVERY)
-def test_masked_arrays_are_refused_since_what_they_hide_would_count(loss):
+def test_losses_refuse_masked_arrays(loss):
     x, hidden = np.full((2, 2), 0.5), np.ma.masked_equal(np.eye(2), 0)
     for args in ((x, hidden), (hidden, x)):
         with pytest.raises(TypeError, match=rf"{loss.__name__}: a masked array would lose its mask; fill it first"):
@@ -61,7 +61,7 @@ def test_masked_arrays_are_refused_since_what_they_hide_would_count(loss):
 
 
 @pytest.mark.parametrize("loss", EVERY)
-def test_text_is_refused_and_the_way_to_class_numbers_is_named(loss):
+def test_text_labels_are_refused_with_a_fix(loss):
     names = np.array(["cat", "dog", "cat"])
     message = "not <U3: np.unique(labels, return_inverse=True)[1] gives class numbers for text"
     x = np.full((3, 2), 0.5) if "cross" in loss.__name__ and "binary" not in loss.__name__ else np.full(3, 0.5)
@@ -77,7 +77,7 @@ def test_text_is_refused_and_the_way_to_class_numbers_is_named(loss):
 @CLASSIFY
 @pytest.mark.parametrize("shape", [(4, 1), (1, 1), (1,), (2, 3, 1), (0, 1), (4, 0)])
 @pytest.mark.parametrize("hot", [False, True])
-def test_a_single_class_is_refused_and_the_binary_loss_named(loss, shape, hot):
+def test_a_single_class_is_refused_with_the_binary_loss_as_fix(loss, shape, hot):
     # over one class softmax is 1 and the loss 0, whatever the prediction
     twin = {"crossentropy": "binarycrossentropy", "logitcrossentropy": "logitbinarycrossentropy"}[loss.__name__]
     with pytest.raises(ValueError, match=rf"{loss.__name__}: .* class(es)? in its last axis, .* use {twin}$"):
@@ -88,7 +88,7 @@ def test_a_single_class_is_refused_and_the_binary_loss_named(loss, shape, hot):
 @pytest.mark.parametrize(
     "labels", [[1, 0, 1, 0], [1, 0, 0, 0], [1.0, 0.0, 1.0, 0.0], [0.0] * 4, [2, 0, 3, 1], [True] * 4]
 )
-def test_labels_for_a_vector_of_predictions_are_not_taken_for_one_row(loss, labels):
+def test_labels_of_a_vector_of_predictions_are_refused(loss, labels):
     x = np.array([0.5, 0.25, 0.125, 0.125])
     with pytest.raises(ValueError, match=r"a single row of 4 classes, .* not 4 labels: .* use (logit)?binarycross"):
         loss(x, labels)
@@ -97,7 +97,7 @@ def test_labels_for_a_vector_of_predictions_are_not_taken_for_one_row(loss, labe
 
 
 @CLASSIFY
-def test_class_numbers_of_the_predictions_shape_are_not_taken_for_weights(loss):
+def test_integers_of_the_predictions_shape_have_to_be_one_hot(loss):
     x = np.full((2, 2), 0.5)
     for labels in ([[1, 2], [0, 1]], [[1, 1], [0, 1]], [[0, 0], [0, 1]], np.ones((2, 2), bool), np.full((2, 2), -1)):
         with pytest.raises(ValueError, match=r"class numbers have the shape \(2,\), weights are floats"):
@@ -129,7 +129,7 @@ def test_as_many_rows_as_classes_take_labels_and_one_hot_rows_alike(loss):
         (crossentropy, [0.5, 1.5], 0, "1.5: for values before softmax use logitcrossentropy"),
     ],
 )
-def test_predictions_that_are_no_probabilities_are_refused_and_the_logit_form_named(wrap, loss, x, t, wrong):
+def test_predictions_outside_0_to_1_are_refused_with_the_logit_loss_as_fix(wrap, loss, x, t, wrong):
     with pytest.raises(ValueError) as caught:
         loss(wrap(x), np.asarray(t))
     expected = f"{loss.__name__}: predictions are probabilities between 0 and 1, but one is {wrong}"
@@ -137,7 +137,7 @@ def test_predictions_that_are_no_probabilities_are_refused_and_the_logit_form_na
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_probability_that_rounding_took_past_1_or_0_counts_as_1_or_0_and_keeps_its_gradient(dtype):
+def test_a_probability_outside_0_to_1_by_rounding_is_clipped_and_keeps_its_gradient(dtype):
     slop = dtype(1e-7)
     high, low = np.array([1 + slop, 0.5], dtype), np.array([-slop, 0.5], dtype)
     assert high[0] > 1
@@ -153,7 +153,7 @@ def test_a_probability_that_rounding_took_past_1_or_0_counts_as_1_or_0_and_keeps
 
 
 @pytest.mark.parametrize("loss", [crossentropy, binarycrossentropy])
-def test_a_prediction_that_is_nan_gives_nan_which_the_training_reports(loss):
+def test_a_prediction_of_nan_gives_a_loss_of_nan(loss):
     x = np.array([[0.5, np.nan], [0.5, 0.5]])
     assert np.isnan(loss(x, np.eye(2)[::-1]))
 

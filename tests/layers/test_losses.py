@@ -1,4 +1,4 @@
-"""Losses against plain formulas, and what they refuse."""
+"""Losses against plain formulas, their gradients, and targets that they refuse."""
 
 import numpy as np
 import pandas as pd
@@ -131,7 +131,7 @@ def test_a_second_pass_adds_the_same_gradient_once_more():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_logits_up_to_1e4_are_right(dtype):
+def test_logits_up_to_1e4_give_accurate_losses(dtype):
     x = np.array([[1e4, 0, -1e4], [-1e4, 1e4, 0]], dtype)
     for t in (np.array([0, 0]), onehot([0, 0], 3)):
         p = param(x)
@@ -148,7 +148,7 @@ def test_logits_up_to_1e4_are_right(dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_an_infinite_logit_is_certain_and_costs_nothing_where_it_is_right(dtype):
+def test_an_infinite_logit_of_the_right_class_has_no_loss(dtype):
     z = np.array([-np.inf, np.inf, 0], dtype)
     l, δ = logitbinarycrossentropy(z, [0, 1, 1]), gradient(lambda z: logitbinarycrossentropy(z, [0, 1, 1]), z)[0]
     assert l == pytest.approx(np.log(2) / 3)
@@ -162,7 +162,7 @@ def test_an_infinite_logit_is_certain_and_costs_nothing_where_it_is_right(dtype)
 
 @pytest.mark.parametrize("hot", [False, True])
 @pytest.mark.parametrize("size", [31.0, 33.0, 79.0, 81.0, 1e20, 1e30])
-def test_logits_of_any_size_are_right_in_float32(size, hot):
+def test_logits_of_any_size_give_accurate_losses_in_float32(size, hot):
     x = param(np.array([[size, 0, -size], [-size, 0, size / 2]], np.float32))
     t = np.array([0, 1])
     l = logitcrossentropy(x, onehot(t, 3) if hot else t)
@@ -174,7 +174,7 @@ def test_logits_of_any_size_are_right_in_float32(size, hot):
 @pytest.mark.parametrize("hot", [False, True])
 @settings(deadline=None)
 @given(x=hnp.arrays(np.float32, (3, 4), elements=st.floats(-40, 40, width=32)))
-def test_a_small_loss_is_no_less_exact_and_never_negative(hot, x):
+def test_small_losses_are_accurate_and_not_negative(hot, x):
     t = np.array([0, 1, 2])
     x[t, t] = x.max(axis=1)
     found = logitcrossentropy(x, onehot(t, 4) if hot else t)
@@ -207,14 +207,14 @@ def test_a_label_out_of_range_is_an_error_that_names_it(loss, labels, wrong):
     assert str(caught.value) == f"{loss.__name__}: label {wrong} is out of range: with 4 classes labels are 0 … 3"
 
 
-def test_narrow_labels_are_checked_against_more_classes_than_they_can_name():
+def test_labels_of_a_small_dtype_are_checked_against_more_classes_than_it_holds():
     with pytest.raises(ValueError, match="label -1 is out of range: with 300 classes"):
         logitcrossentropy(np.zeros((2, 300)), np.array([1, -1], np.int8))
     assert logitcrossentropy(np.zeros((2, 300)), np.array([1, 127], np.int8)) == pytest.approx(np.log(300))
 
 
 @CLASSIFY
-def test_targets_that_do_not_fit_are_refused(loss):
+def test_targets_of_other_shapes_or_types_are_refused(loss):
     x = np.full((2, 4), 0.25)
     with pytest.raises(ValueError, match=r"labels of shape \(2,\) or one-hot rows of shape \(2, 4\), not .* \(3,\)"):
         loss(x, [0, 1, 2])
@@ -232,12 +232,12 @@ def test_targets_that_do_not_fit_are_refused(loss):
 
 @pytest.mark.parametrize("loss", EVERY)
 @pytest.mark.parametrize("x", [np.full((2, 2), 0.5 + 0j), np.full((2, 2), "a"), np.array([[None, 1], [2, 3]])])
-def test_predictions_that_are_no_real_numbers_are_refused(loss, x):
+def test_predictions_other_than_real_numbers_are_refused(loss, x):
     with pytest.raises(TypeError, match=f"{loss.__name__}: predictions are numbers"):
         loss(x, np.zeros((2, 2)))
 
 
-def test_crossentropy_is_infinite_where_what_happened_was_held_impossible_and_only_there():
+def test_crossentropy_is_infinite_only_where_the_target_has_probability_0():
     sure = np.array([[1.0, 0.0]])
     assert crossentropy(sure, [0]) == 0
     assert crossentropy(sure, onehot([0], 2)) == 0
@@ -318,7 +318,7 @@ def test_onehot_has_a_single_one_at_the_label(shape):
     assert (rows.argmax(-1) == labels).all()
 
 
-def test_onehot_refuses_what_is_no_label():
+def test_onehot_refuses_other_values_than_labels():
     with pytest.raises(ValueError, match="onehot: label 3 is out of range: with 3 classes labels are 0 … 2"):
         onehot([0, 3], 3)
     with pytest.raises(ValueError, match="label -1"):

@@ -1,4 +1,4 @@
-"""Accuracies: right values, and shapes and labels that they refuse."""
+"""Values of the metrics, and arguments that they refuse."""
 
 import numpy as np
 import pandas as pd
@@ -63,7 +63,7 @@ def test_a_row_that_holds_nan_is_wrong():
         (np.full((2, 2), "a"), [0, 1], TypeError, "accuracy: predictions are numbers, not <U1"),
     ],
 )  # fmt: skip
-def test_accuracy_refuses_what_fits_by_accident(prediction, labels, error, message):
+def test_accuracy_refuses_arguments_that_would_broadcast(prediction, labels, error, message):
     with pytest.raises(error, match=message):
         accuracy(prediction, labels)
 
@@ -99,7 +99,7 @@ def test_binaryaccuracy_is_the_share_on_the_right_side_of_the_threshold():
         (([0.5], [1], "0.5"), ValueError, "threshold is a number, not '0.5'"),
     ],
 )
-def test_binaryaccuracy_refuses_what_fits_by_accident(args, error, message):
+def test_binaryaccuracy_refuses_arguments_that_would_broadcast(args, error, message):
     with pytest.raises(error, match=message):
         binaryaccuracy(*args)
 
@@ -112,5 +112,5 @@ def test_masked_arrays_are_refused(metric):
             metric(*args)
 
 
-def test_a_probability_past_1_by_rounding_is_one():
+def test_a_probability_past_1_by_rounding_is_accepted():
     assert binaryaccuracy(np.array([1 + 1e-7, -1e-7], np.float32), [1, 0]) == 1.0

@@ -1,4 +1,4 @@
-"""Diagonal, LayerNorm, BatchNorm, Dropout, and the two modes."""
+"""Diagonal, LayerNorm, BatchNorm, Dropout, and test mode."""
 
 import copy
 import pickle
@@ -54,7 +54,7 @@ def test_diagonal_scales_and_shifts_each_feature():
 
 
 @pytest.mark.parametrize("shape", [(3,), (4, 3), (2, 4, 3), (0, 3)])
-def test_layernorm_brings_each_sample_to_mean_0_and_variance_1(shape):
+def test_layernorm_normalises_each_sample(shape):
     layer = LayerNorm(3, dtype=np.float64, ϵ=1e-3)
     layer.γ.data, layer.β.data = [1, 2, 3], [0, 1, 0]
     x = RNG.normal(size=shape) * 7 + 3
@@ -71,7 +71,7 @@ def test_layernorm_of_equal_features_is_zero_and_not_nan():
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (2, 4, 3)])
-def test_batchnorm_takes_the_statistics_of_the_batch_and_follows_them(shape):
+def test_batchnorm_normalises_by_the_batch_and_updates_its_running_statistics(shape):
     layer = BatchNorm(3, relu, dtype=np.float64, ϵ=1e-3, momentum=0.25)
     layer.γ.data, layer.β.data = [1, 2, 3], [0, 1, 0]
     mean, var = np.zeros(3), np.ones(3)
@@ -90,7 +90,7 @@ def test_batchnorm_takes_the_statistics_of_the_batch_and_follows_them(shape):
     np.testing.assert_allclose(layer.mean, mean)
 
 
-def test_a_batch_of_one_to_train_on_is_refused_and_nothing_changes():
+def test_a_training_batch_of_one_sample_is_refused_and_nothing_changes():
     layer = BatchNorm(3)
     for x in (X[:1], X[0], X[:0]):
         with pytest.raises(ValueError, match=r"BatchNorm\(3\) takes its statistics from a batch.*drop_last=True"):
@@ -98,7 +98,7 @@ def test_a_batch_of_one_to_train_on_is_refused_and_nothing_changes():
     assert (layer.mean == 0).all()
 
 
-def test_a_batch_that_is_not_finite_leaves_the_running_statistics_alone():
+def test_a_batch_that_is_not_finite_does_not_change_the_running_statistics():
     m = Chain(BatchNorm(3), Dense(3, 1))
     x = X.copy()
     x[0, 0] = np.inf
@@ -108,7 +108,7 @@ def test_a_batch_that_is_not_finite_leaves_the_running_statistics_alone():
     assert (m[0].var == 1).all()
 
 
-def test_a_checkpoint_counts_a_batch_once():
+def test_a_checkpoint_updates_running_statistics_once():
     once, twice = BatchNorm(3), BatchNorm(3)
     back(once(X).sum())
     back(checkpoint(twice, X).sum())
@@ -136,7 +136,7 @@ def test_gradients_keep_the_dtype_and_agree_with_differences(make, dtype):
 
 
 @pytest.mark.parametrize("make", [Diagonal, LayerNorm, BatchNorm])
-def test_layers_of_a_width_refuse_what_does_not_fit(make):
+def test_layers_refuse_input_of_another_width(make):
     layer = make(3)
     with pytest.raises(ValueError, match=rf"{make.__name__}\(3\) takes input of width 3, .* not of shape \(2, 4\)"):
         layer(np.ones((2, 4)))
@@ -157,7 +157,7 @@ def test_epsilon_by_either_name_is_positive(make):
             make(3, epsilon=wrong)
 
 
-def test_momentum_is_a_share():
+def test_momentum_lies_between_0_and_1():
     for wrong in (-0.1, 1.1):
         with pytest.raises(ValueError, match="0 ≤ momentum ≤ 1"):
             BatchNorm(3, momentum=wrong)
@@ -167,7 +167,7 @@ def test_momentum_is_a_share():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_dropout_leaves_out_a_share_and_scales_the_rest(dtype):
+def test_dropout_zeroes_a_share_and_scales_the_rest(dtype):
     layer = Dropout(0.3, rng=0)
     x = np.ones((200, 100), dtype)
     y = layer(x)
@@ -180,7 +180,7 @@ def test_dropout_leaves_out_a_share_and_scales_the_rest(dtype):
     assert set(np.unique(p.grad)) == {dtype(0), dtype(1 / 0.7)}
 
 
-def test_dropout_of_nothing_draws_nothing():
+def test_dropout_with_p_0_draws_nothing():
     fluxmagic.seed(0)
     x = np.ones(5)
     assert Dropout(0)(x) is x
@@ -193,7 +193,7 @@ def test_dropout_of_integers_is_not_truncated():
 
 
 @pytest.mark.parametrize("p", [-0.1, 1, 1.5, np.nan, "0.5", True, None])
-def test_a_probability_out_of_range_is_refused_also_later(p):
+def test_a_probability_out_of_range_is_refused_also_by_assignment(p):
     with pytest.raises(ValueError, match="0 ≤ p < 1"):
         Dropout(p)
     layer = Dropout(0.5)
@@ -204,7 +204,7 @@ def test_a_probability_out_of_range_is_refused_also_later(p):
 
 @pytest.mark.parametrize("p", [0.0, 0.5])
 @pytest.mark.parametrize("x", [["a", "b"], np.array([1, None]), np.array([1j])])
-def test_dropout_of_what_is_no_number_is_refused(p, x):
+def test_dropout_refuses_other_values_than_numbers(p, x):
     with pytest.raises(TypeError, match=r"Dropout\(.*\) takes numbers, not"):
         Dropout(p)(x)
     with pytest.raises(TypeError, match="Dropout: a masked array would lose its mask"):
@@ -223,7 +223,7 @@ def test_dropout_follows_the_seed_and_copies_follow_it_too():
     np.testing.assert_array_equal(own(x), other(x))
 
 
-def test_a_checkpoint_draws_the_same_again():
+def test_a_checkpoint_repeats_the_draws_of_dropout():
     for layer in (Dropout(0.5), Dropout(0.5, rng=0)):
         W = param(np.ones(50))
         y = checkpoint(layer, W)
@@ -238,7 +238,7 @@ def both():
     return Chain(Dense(3, 4, rng=0), BatchNorm(4), Dropout(0.5), Chain(Dropout(0.5, rng=1)))
 
 
-def test_testmode_as_a_call_holds_until_it_is_taken_back():
+def test_testmode_as_a_call_stays_set():
     m = both()
     testmode(m)
     before = [np.copy(x) if isinstance(x, np.ndarray) else x for x in state(m)]
@@ -250,7 +250,7 @@ def test_testmode_as_a_call_holds_until_it_is_taken_back():
     assert m[1].mean.any()
 
 
-def test_testmode_as_a_context_gives_each_layer_its_mode_back():
+def test_testmode_as_a_context_restores_the_mode_of_each_layer():
     m = both()
     testmode(m[3])
     with pytest.raises(ZeroDivisionError), testmode(m):
@@ -264,14 +264,14 @@ def test_testmode_as_a_context_gives_each_layer_its_mode_back():
     assert m[3][0].test_mode
 
 
-def test_testmode_finds_layers_in_whatever_params_finds_them_in():
+def test_testmode_finds_layers_wherever_params_does():
     m = both()
     f = lambda x: m(x)
     with testmode({"f": [f]}):
         np.testing.assert_array_equal(f(X).data, f(X).data)
 
 
-def test_testmode_says_what_it_did():
+def test_the_repr_of_testmode_names_layers_and_mode():
     assert repr(testmode(Chain(Dropout(0.5), BatchNorm(2)))) == "Dropout(0.5), BatchNorm(2): in test mode"
     assert repr(testmode(Dense(2, 2), False)) == "no layer: in training mode"
 
@@ -287,7 +287,7 @@ def test_evaluating_holds_for_its_own_thread_only():
     assert (layer(x) == 0).any()
 
 
-def test_copies_keep_mode_and_statistics_and_stand_alone():
+def test_copies_keep_mode_and_statistics_and_are_independent():
     m = both()
     m(X)
     testmode(m)
@@ -297,7 +297,7 @@ def test_copies_keep_mode_and_statistics_and_stand_alone():
         assert (twin(X).data != m(X).data).any()
 
 
-def test_a_run_validates_in_test_mode_and_changes_nothing_by_it():
+def test_validation_of_a_run_is_in_test_mode_and_changes_nothing():
     def made():
         fluxmagic.seed(0)
         m = Chain(Dense(3, 8, relu, rng=0), BatchNorm(8), Dropout(0.3), Dense(8, 1, rng=1))
@@ -316,7 +316,7 @@ def test_a_run_validates_in_test_mode_and_changes_nothing_by_it():
         np.testing.assert_array_equal(np.asarray(getattr(a, "data", a)), np.asarray(getattr(b, "data", b)))
 
 
-def test_state_and_the_default_generator_are_all_that_it_takes_to_go_back():
+def test_restoring_state_and_the_default_generator_repeats_training():
     m = both()
     opt = SGD(params(m), 0.01)
 
@@ -342,7 +342,7 @@ def test_state_and_the_default_generator_are_all_that_it_takes_to_go_back():
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_run_over_layers_that_draw_and_remember_goes_back_and_comes_again():
+def test_a_run_of_layers_with_state_is_rewound_and_replayed():
     fluxmagic.seed(0)
     m = Chain(Dense(3, 8, relu, rng=0), BatchNorm(8), Dropout(0.3), Dropout(0.2, rng=1), Dense(8, 1, rng=1))
     rng = np.random.default_rng(5)
@@ -368,7 +368,7 @@ def test_a_run_over_layers_that_draw_and_remember_goes_back_and_comes_again():
         np.testing.assert_array_equal(a, b)
 
 
-def test_loadparams_knows_the_parameters_of_all_layers():
+def test_loadparams_assigns_the_parameters_of_all_layers():
     m, other = both(), both()
     loadparams(m, params(other))
     assert len(params(m)) == 4

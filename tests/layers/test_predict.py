@@ -1,4 +1,4 @@
-"""A model applied to many rows: plain, in test mode, in chunks, and without a trace."""
+"""Predictions for many rows: plain arrays, computed in test mode and in chunks."""
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ def in_test_mode(m, x):
         return m(x).data
 
 
-def test_it_is_what_the_model_gives_in_test_mode_as_a_plain_array():
+def test_predict_returns_the_output_in_test_mode_as_a_plain_array():
     m = model()
     y = predict(m, X)
     assert type(y) is np.ndarray
@@ -54,7 +54,7 @@ def test_rows_may_come_as_any_kind_of_array(kind):
     np.testing.assert_array_equal(predict(m, kind(X)), in_test_mode(m, X))
 
 
-def test_pandas_rows_go_by_place_and_columns_of_several_types_are_an_error_with_the_fix():
+def test_pandas_rows_are_taken_by_position_and_mixed_columns_are_refused_with_a_fix():
     m = Dense(2, 1, rng=0)
     frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}, index=[1, 0])
     np.testing.assert_array_equal(predict(m, frame), m(frame.to_numpy()).data)
@@ -65,13 +65,13 @@ def test_pandas_rows_go_by_place_and_columns_of_several_types_are_an_error_with_
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_no_row_gives_no_row_of_the_right_shape(n):
+def test_an_empty_input_gives_an_empty_output_of_the_right_shape(n):
     y = predict(model(), X[:n])
     assert y.shape == (n, 2)
     assert y.dtype == np.float32
 
 
-def test_any_callable_will_do():
+def test_predict_takes_any_callable():
     w = param(2.0)
     assert predict(lambda x: w * x + 1, [1.0, 2.0, 3.0], size=2).tolist() == [3, 5, 7]
     assert predict(lambda x: x[:, None, None] * np.ones((2, 4)), np.arange(5), size=2).shape == (5, 2, 4)
@@ -94,7 +94,7 @@ class Noise:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_nothing_that_changes_in_training_changes(fails):
+def test_predict_restores_state_and_generators(fails):
     def stop(x):
         if fails:
             raise RuntimeError("in the model")
@@ -119,7 +119,7 @@ def test_nothing_that_changes_in_training_changes(fails):
     assert m[0][1].training
 
 
-def test_a_layer_may_be_trained_in_another_thread_meanwhile():
+def test_predict_does_not_disturb_training_in_another_thread():
     # what BatchNorm and Dropout keep is not put back: it belongs to the training
     m = Chain(BatchNorm(3), Dropout(0.5, rng=0))
     other = m[0]
@@ -166,6 +166,6 @@ def test_the_result_is_a_copy():
         (lambda: predict(model(), X[:, :2]), ValueError, r"Dense\(3, 8, relu\) takes input of width 3"),
     ],
 )  # fmt: skip
-def test_what_gives_no_prediction_for_each_row_is_refused(call, error, message):
+def test_wrong_models_and_data_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()

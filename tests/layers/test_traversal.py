@@ -1,4 +1,4 @@
-"""Finding parameters and state in whatever a model is, and loading them."""
+"""The search for parameters and state in models, functions and containers; loadparams."""
 
 import collections
 import dataclasses
@@ -130,16 +130,16 @@ def test_layers_of_a_set_come_in_the_order_in_which_they_were_made():
     assert [path for path, _ in named_params(set(layers[:2]))] == ["{0}.W", "{0}.b", "{1}.W", "{1}.b"]
 
 
-def test_what_a_closure_names_is_found_and_nothing_else():
+def test_only_names_that_a_closure_uses_are_found():
     f, named, _ = closure()
     assert set(map(id, params(f))) == set(map(id, named))
 
 
-def test_several_roots_are_gone_through_in_order():
+def test_several_roots_are_traversed_in_order():
     assert [id(p) for p in params([B], A, [B, C])] == [id(p) for p in (B, A, C)]
 
 
-def test_layers_give_weights_before_biases_in_the_order_of_the_chain():
+def test_params_of_a_chain_are_weights_before_biases_layer_by_layer():
     m = Chain(Dense(3, 4), np.tanh, Chain(Dense(4, 2)))
     expected = [m[0].W, m[0].b, m[2][0].W, m[2][0].b]
     assert [id(p) for p in params(m)] == [id(p) for p in expected]
@@ -147,20 +147,20 @@ def test_layers_give_weights_before_biases_in_the_order_of_the_chain():
     assert [id(p) for p in params(m[:-1])] == [id(p) for p in expected[:2]]
 
 
-def test_a_loss_leads_to_its_model():
+def test_params_of_a_loss_function_are_those_of_its_model():
     m = Chain(Dense(2, 2))
     loss = lambda x, y: ((m(x) - y) ** 2).sum()
     assert [id(p) for p in params(loss)] == [id(m[0].W), id(m[0].b)]
 
 
-def test_equal_parameters_are_two_and_the_same_one_is_one():
+def test_parameters_are_told_apart_by_identity():
     p, q = param([1.0]), param([1.0])
     assert len(params([p, q, p])) == 2
     shared = Dense(2, 2)
     assert len(params(Chain(shared, shared))) == 2
 
 
-def test_cycles_end():
+def test_cycles_are_traversed_once():
     a, b = types.SimpleNamespace(w=A), types.SimpleNamespace(w=B)
     a.other, b.other = b, a
     loop = [a]
@@ -189,7 +189,7 @@ DATA = {
 
 
 @pytest.mark.parametrize("kind", DATA)
-def test_data_that_a_function_names_is_left_out(kind):
+def test_data_that_a_function_names_is_not_traversed(kind):
     # an entry of its own for each of 2·10⁶ numbers took 2.3 s, and the whole of it for NotFinite and snapshots again
     data, W = DATA[kind], param(1.0)
     f = lambda x: W * x + len(data)
@@ -222,7 +222,7 @@ def test_a_generator_among_data_is_found():
     assert state([1, 2, (3, {"rng": [rng]})]) == [rng]
 
 
-def test_places_do_not_change_where_data_stands_between():
+def test_data_between_parameters_does_not_change_their_places():
     found = dict(named_params([1, A, (2, 3), {"k": [4, B]}, collections.deque([5, C])]))
     assert [(path, id(p)) for path, p in found.items()] == [("[1]", id(A)), ("[3]['k'][1]", id(B)), ("[4][1]", id(C))]
 
@@ -236,7 +236,7 @@ OBJECTS[0] = A
 
 
 @pytest.mark.parametrize("nothing", [Holder, Holder(), np, types, OBJECTS, "W", 3, None, [], abs, np.tanh, lambda x: x])
-def test_modules_classes_and_arrays_are_not_looked_into_and_finding_nothing_is_an_error(nothing):
+def test_modules_classes_and_arrays_are_not_entered(nothing):
     with pytest.raises(ValueError, match=r"params\(\) found no parameter in"):
         params(nothing)
 
@@ -259,12 +259,12 @@ def test_a_generator_is_refused_and_the_fix_is_named(look, iterator):
         look(iterator())
 
 
-def test_nothing_at_all_is_an_error():
+def test_no_argument_is_an_error():
     with pytest.raises(ValueError, match="found no parameter in nothing"):
         params()
 
 
-def test_a_name_that_is_not_bound_yet_does_no_harm():
+def test_unbound_names_of_a_function_are_skipped():
     def f(x):
         return later * x  # noqa: F821
 
@@ -311,7 +311,7 @@ def test_state_has_generators_of_the_data_that_a_function_names():
     assert {id(x) for x in state(f)} == {id(A), id(data.rng)}
 
 
-def test_a_layer_of_ones_own_may_name_its_buffers():
+def test_a_user_s_layer_may_list_its_buffers():
     class Counter:
         buffers = ("seen",)
 
@@ -347,7 +347,7 @@ def test_loadparams_assigns_in_the_order_of_params():
     assert all(p.dtype == np.float32 for p in params(m))
 
 
-def test_parameters_may_be_loaded_from_each_other():
+def test_parameters_may_be_loaded_in_another_order():
     p, q = param([1.0, 2.0]), param([3.0, 4.0])
     loadparams([p, q], [q, p])
     assert (p.data.tolist(), q.data.tolist()) == ([3, 4], [1, 2])
@@ -385,6 +385,6 @@ def test_a_number_too_large_for_the_parameter_is_refused_before_anything_is_assi
     assert b.data.tolist() == [np.inf, 3]
 
 
-def test_loadparams_into_nothing_is_an_error():
+def test_loadparams_without_parameters_is_an_error():
     with pytest.raises(ValueError, match="found no parameter"):
         loadparams([], [])
