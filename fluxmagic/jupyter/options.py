@@ -49,7 +49,7 @@ ELSEWHERE = {
 }  # fmt: skip
 """What other libraries call an option, and what it is called here."""
 
-COLUMNS = ("step", "epoch", "seconds", "loss", "valid")
+COLUMNS = ("step", "epoch", "seconds", "loss", "valid", "opt")
 
 
 @dataclass

@@ -25,7 +25,7 @@ from fluxmagic.layers import named_params
 from fluxmagic.optimise.errors import NotFinite, Stop
 from fluxmagic.optimise.inputs import as_callbacks
 from fluxmagic.optimise.interrupts import InterruptGuard, is_interrupt
-from fluxmagic.optimise.optimiser import Optimiser
+from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
 from fluxmagic.optimise.step import train_step, without_fp_warnings, zero_grads
 from fluxmagic.runs import back, checkpoint, script
 from fluxmagic.runs.back import NotRepeated
@@ -200,7 +200,9 @@ class Run:
                 f"the data is a {type(data).__name__}, which can be gone through once, and epochs is {epochs}: pass a "
                 "list, batches(...), or a function that makes it"
             )
-        taken = sorted(RESERVED & self.metrics.keys())
+        if not all(isinstance(k, str) for k in self.metrics):
+            raise TypeError(f"the names of metrics are text, and these are {', '.join(map(repr, self.metrics))}")
+        taken = sorted(self.metrics.keys() & RESERVED.union(*(cls.hypers for cls in OPTIMISERS.values())))
         if taken:
             raise ValueError(f"a metric cannot be named {taken[0]}: that is another column of the history")
         for what, f in (("until", until), *((f"the metric {k}", f) for k, f in self.metrics.items())):

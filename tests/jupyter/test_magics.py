@@ -378,6 +378,7 @@ def test_a_broken_off_epoch_is_finished_and_then_come_the_further_ones(shell):
         ("--metric accuracy(model(x), y)", "name=EXPR"),
         ("--metric a=1 --metric a=2", "--metric a is given twice"),
         ("--metric loss=1", "the history has a column of that name"),
+        ("--metric opt=1", "the history has a column of that name"),
         ("--metric η=1", "the history has a column of that name"),
         ("--metric a=1 +", "--metric a 1 \\+: invalid syntax"),
         ("--until 1 +", "--until 1 \\+: invalid syntax"),

@@ -769,10 +769,15 @@ def test_an_error_in_the_loss_is_not_an_error_of_an_option():
     assert not hasattr(caught.value, "__notes__")
 
 
-@pytest.mark.parametrize("name", ["loss", "valid", "step", "epoch", "seconds", "opt"])
+@pytest.mark.parametrize("name", ["loss", "valid", "step", "epoch", "seconds", "opt", "η", "ρ", "clip"])
 def test_a_metric_cannot_have_the_name_of_another_column(name):
     with pytest.raises(ValueError, match=f"a metric cannot be named {name}"):
         line(metrics={name: lambda x: 1.0})
+
+
+def test_the_name_of_a_metric_is_text():  # a file has no other names
+    with pytest.raises(TypeError, match="the names of metrics are text, and these are 1, 'a'"):
+        line(metrics={1: lambda x: 1.0, "a": lambda x: 1.0})
 
 
 def test_a_condition_sees_the_epoch_s_mean_validation_loss_metrics_epoch_and_step():
