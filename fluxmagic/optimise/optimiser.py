@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
@@ -103,7 +104,9 @@ class Optimiser:
     _schedules: dict[str, Schedule]
     _numbers: SimpleNamespace
     _flat: FlatBuffer
-    _constants: dict[np.dtype[Any], list[float]]  # of the update in hand, in each dtype
+    _taken: ClassVar[list[str]] = []  # hyper-parameters that the rule names
+    _constants: dict[np.dtype[Any], list[float]]  # in each dtype
+    _last_constants: tuple[float, ...]
     _blocks: list[tuple[Block, list[float]]]
     _narrow: bool  # some parameter is float32
     _rule_alone: bool  # no transform is on
@@ -117,6 +120,7 @@ class Optimiser:
         if "step" in vars(cls):
             cls.plain = plain
             cls._rule = vars(cls)["step"]
+            cls._taken = [name for name in inspect.signature(cls._rule).parameters if name in cls.hypers]
             cls.step = _refuse_no_arguments(cls._rule)  # type: ignore[method-assign]
         for h in cls.hypers.values():
             if h.ascii != h.name and not hasattr(cls, h.ascii):
@@ -144,7 +148,9 @@ class Optimiser:
         memory = Memory(flat, self.state)
         constants: dict[np.dtype[Any], list[float]] = {p.dtype: [] for p, _ in flat.segments}
         private.update(_flat=flat, memory=memory, _numbers=SimpleNamespace(**self.numbers))
-        private.update(_constants=constants, _blocks=[(s, constants[s.p.dtype]) for s in memory.blocks])
+        private.update(
+            _constants=constants, _last_constants=(), _blocks=[(s, constants[s.p.dtype]) for s in memory.blocks]
+        )
 
     # -- hyper-parameters ------------------------------------------------------------------------------
 
@@ -219,8 +225,8 @@ class Optimiser:
     # -- the update --------------------------------------------------------------------------------------
 
     def constants(self) -> tuple[float, ...]:
-        """Return the numbers that `step` takes in this update; it is given them in the dtype of the parameters."""
-        return ()
+        """Return the numbers that `step` takes in this update: by default the hyper-parameters that it names."""
+        return tuple([self._values[name] for name in self._taken])
 
     def step(self, δ: np.ndarray, s: Any, *constants: Any) -> np.ndarray:
         """Return what is subtracted from the parameters: the rule.
@@ -233,7 +239,7 @@ class Optimiser:
             The state's arrays by name, `s.p` the parameters, `s.tmp` an array for intermediate results; of δ's shape.
             `s.m = …` writes into the array, as `s.m[...] = …` does.
         *constants : NumPy scalars
-            What `constants` returned.
+            What `constants` returned, in the dtype of the parameters.
 
         Returns
         -------
@@ -302,8 +308,10 @@ class Optimiser:
 
     def _apply(self) -> None:
         constants = self.constants()
-        for dtype, numbers in self._constants.items():
-            numbers[:] = map(dtype.type, constants)
+        if constants != self._last_constants:
+            self.__dict__["_last_constants"] = constants
+            for dtype, numbers in self._constants.items():
+                numbers[:] = map(dtype.type, constants)
         if self._rule_alone:
             for s, numbers in self._blocks:
                 step = self._rule(s.δ, s, *numbers)

@@ -1,16 +1,20 @@
 """The update rules, in order of increasing complexity.
 
-A rule returns what is subtracted from the parameters p, given their gradient δ; n counts updates from 0.
-All work in place, since a pass over memory, or a new array, is what an update costs.
+A rule returns what is subtracted from the parameters p, given their gradient δ.  It takes the hyper-parameters that it
+names, or what `constants` returns.  All arrays are written in place: an update costs its passes over memory.
 """
+
+# mypy: disable-error-code="no-any-return"
+# (a ufunc returns Any)
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from fluxmagic.optimise.hyper import Hyper
+from fluxmagic.optimise.memory import Block
 from fluxmagic.optimise.optimiser import Optimiser
 
 __all__ = [
@@ -27,27 +31,88 @@ __all__ = [
     "RMSProp",
 ]
 
-Array = Any  # an ndarray; attributes of the state are not typed
+Array = np.ndarray
+
+
+# -- hyper-parameters ----------------------------------------------------------------------------------------
 
 
 def _η(default: float) -> Hyper:
     return Hyper(default, "learning rate", scale="log")
 
 
-def _ρ(default: float, doc: str = "momentum: the share of the velocity that is kept") -> Hyper:
+def _memory(default: float, doc: str) -> Hyper:
     return Hyper(default, doc, high=1, high_open=True, scale="memory")
 
 
+def _ρ() -> Hyper:
+    return _memory(0.9, "momentum: the share of the velocity that is kept")
+
+
 def _β1() -> Hyper:
-    return Hyper(0.9, "memory of the mean of the gradients", high=1, high_open=True, scale="memory")
+    return _memory(0.9, "memory of the mean of the gradients")
 
 
 def _β2() -> Hyper:
-    return Hyper(0.999, "memory of the mean of their squares", high=1, high_open=True, scale="memory")
+    return _memory(0.999, "memory of the mean of their squares")
 
 
 def _ϵ() -> Hyper:
     return Hyper(1e-8, "keeps the division from 0", low_open=True, scale="log")
+
+
+# -- parts of rules: each writes its first or last argument, and returns it ----------------------------------------
+# Three positional arguments take less time than `a *= ρ`.
+
+
+def accumulate(a: Array, ρ: float, x: Array) -> Array:
+    """a ← ρ a + x."""
+    return np.add(np.multiply(a, ρ, a), x, a)
+
+
+def average(a: Array, ρ: float, share: float, x: Array, tmp: Array) -> Array:
+    """a ← ρ a + share x, where share is 1 - ρ."""
+    return accumulate(a, ρ, np.multiply(x, share, tmp))
+
+
+def average_square(a: Array, ρ: float, share: float, x: Array, tmp: Array) -> Array:
+    """a ← ρ a + share x²."""
+    return average(a, ρ, share, np.multiply(x, x, tmp), tmp)
+
+
+def root(a: Array, ϵ: float, tmp: Array) -> Array:
+    """√(a + ϵ)."""
+    return np.sqrt(np.add(a, ϵ, tmp), tmp)
+
+
+def ratio(x: Array, a: Array, ϵ: float, η: float, tmp: Array) -> Array:
+    """η x / (√a + ϵ)."""
+    return quotient(x, np.sqrt(a, tmp), ϵ, η, tmp)
+
+
+def quotient(x: Array, a: Array, ϵ: float, η: float, tmp: Array) -> Array:
+    """η x / (a + ϵ)."""
+    return np.multiply(np.divide(x, np.add(a, ϵ, tmp), tmp), η, tmp)
+
+
+def correct(numbers: dict[str, float], product: str, β: float) -> float:
+    """Πβ ← β Πβ; return 1 - Πβ, the sum of the weights in an average that started at 0."""
+    numbers[product] *= β
+    return 1 - numbers[product]
+
+
+def in_units(numbers: dict[str, float], unit: str, β: float) -> tuple[float, float]:
+    """Return the factor for an average that is kept in units of 1-β, and that unit.
+
+    a / (1-β) takes two passes over memory a step, `accumulate`, where a takes three, `average`.  A new β changes the
+    unit.
+    """
+    old, new = numbers[unit] or 1 - β, 1 - β
+    numbers[unit] = new
+    return β * old / new, new
+
+
+# -- rules ---------------------------------------------------------------------------------------------------------
 
 
 class SGD(Optimiser, plain=True):
@@ -55,16 +120,13 @@ class SGD(Optimiser, plain=True):
 
     Notes
     -----
-    As Flux 0.6 and `torch.optim.SGD`.  `decay` γ divides δ by 1 + γ n, where PyTorch has no such thing.
+    As Flux 0.6 and `torch.optim.SGD`.  `decay` γ divides δ by 1 + γ n; PyTorch lacks it.
     """
 
     η = _η(0.1)
     decay_on = "gradient"
 
-    def constants(self) -> tuple[float, ...]:
-        return (self.η,)
-
-    def step(self, δ: Array, s: Any, η: Any) -> Array:
+    def step(self, δ: Array, s: Block, η: float) -> Array:
         return np.multiply(δ, η, δ)
 
 
@@ -78,22 +140,15 @@ class Momentum(Optimiser, plain=True):
     """
 
     η = _η(0.01)
-    ρ = _ρ(0.9)
+    ρ = _ρ()
     state = ("v",)  # with the sign of what is subtracted
     decay_on = "gradient"
 
-    def constants(self) -> tuple[float, ...]:
-        return self.η, self.ρ
-
-    def step(self, δ: Array, s: Any, η: Any, ρ: Any) -> Array:
-        v: Array = s.v
-        v *= ρ
-        δ *= η
-        v += δ
-        return v
+    def step(self, δ: Array, s: Block, η: float, ρ: float) -> Array:
+        return accumulate(s.v, ρ, np.multiply(δ, η, δ))
 
 
-class Nesterov(Optimiser, plain=True):
+class Nesterov(Momentum, plain=True):
     """Nesterov momentum: d = ρ² v - (1+ρ) η δ, v ← ρ v - η δ, p ← p + d.
 
     Notes
@@ -101,23 +156,9 @@ class Nesterov(Optimiser, plain=True):
     As Flux 0.6: η stays inside the velocity.  PyTorch's `nesterov=True` is the same as long as η does not change.
     """
 
-    η = _η(0.01)
-    ρ = _ρ(0.9)
-    state = ("v",)  # with the sign of what is subtracted
-    decay_on = "gradient"
-
-    def constants(self) -> tuple[float, ...]:
-        return self.η, self.ρ
-
-    def step(self, δ: Array, s: Any, η: Any, ρ: Any) -> Array:
-        v: Array = s.v
-        v *= ρ
-        δ *= η
-        v += δ
-        tmp: Array = s.tmp
-        np.multiply(v, ρ, tmp)  # d = ρ v + η δ with the new v
-        tmp += δ
-        return tmp
+    def step(self, δ: Array, s: Block, η: float, ρ: float) -> Array:
+        accumulate(s.v, ρ, np.multiply(δ, η, δ))
+        return np.add(np.multiply(s.v, ρ, s.tmp), δ, s.tmp)  # d = ρ v + η δ with the new v
 
 
 class RMSProp(Optimiser, plain=True):
@@ -133,24 +174,16 @@ class RMSProp(Optimiser, plain=True):
     """
 
     η = _η(0.001)
-    ρ = _ρ(0.9, "memory of the mean of the squared gradients")
+    ρ = _memory(0.9, "memory of the mean of the squared gradients")
     ϵ = _ϵ()
     state = ("a",)
 
     def constants(self) -> tuple[float, ...]:
-        return self.η, self.ρ, 1 - self.ρ, self.ϵ
+        return self.ρ, 1 - self.ρ, self.ϵ, self.η
 
-    def step(self, δ: Array, s: Any, η: Any, ρ: Any, new: Any, ϵ: Any) -> Array:
-        a, tmp = s.a, s.tmp
-        a *= ρ
-        np.multiply(δ, δ, tmp)
-        tmp *= new
-        a += tmp
-        np.sqrt(a, tmp)
-        tmp += ϵ
-        δ /= tmp
-        δ *= η
-        return δ
+    def step(self, δ: Array, s: Block, ρ: float, share: float, ϵ: float, η: float) -> Array:
+        average_square(s.a, ρ, share, δ, s.tmp)
+        return ratio(δ, s.a, ϵ, η, s.tmp)
 
 
 class ADAGrad(Optimiser, plain=True):
@@ -169,18 +202,9 @@ class ADAGrad(Optimiser, plain=True):
     ϵ = _ϵ()
     state = ("a",)
 
-    def constants(self) -> tuple[float, ...]:
-        return self.η, self.ϵ
-
-    def step(self, δ: Array, s: Any, η: Any, ϵ: Any) -> Array:
-        a, tmp = s.a, s.tmp
-        np.multiply(δ, δ, tmp)
-        a += tmp
-        np.sqrt(a, tmp)
-        tmp += ϵ
-        δ /= tmp
-        δ *= η
-        return δ
+    def step(self, δ: Array, s: Block, ϵ: float, η: float) -> Array:
+        np.add(s.a, np.multiply(δ, δ, s.tmp), s.a)
+        return ratio(δ, s.a, ϵ, η, s.tmp)
 
 
 class ADADelta(Optimiser, plain=True):
@@ -196,29 +220,18 @@ class ADADelta(Optimiser, plain=True):
     Zeiler: ADADELTA: an adaptive learning rate method.  https://arxiv.org/abs/1212.5701
     """
 
-    ρ = _ρ(0.9, "memory of the means of squared gradients and squared steps")
+    ρ = _memory(0.9, "memory of the means of squared gradients and squared steps")
     ϵ = _ϵ()
     state = ("a", "s")
 
     def constants(self) -> tuple[float, ...]:
         return self.ρ, 1 - self.ρ, self.ϵ
 
-    def step(self, δ: Array, s: Any, ρ: Any, new: Any, ϵ: Any) -> Array:
-        a, steps, tmp = s.a, s.s, s.tmp
-        a *= ρ
-        np.multiply(δ, δ, tmp)
-        tmp *= new
-        a += tmp
-        np.add(steps, ϵ, tmp)
-        np.sqrt(tmp, tmp)
-        δ *= tmp
-        np.add(a, ϵ, tmp)
-        np.sqrt(tmp, tmp)
-        δ /= tmp
-        steps *= ρ
-        np.multiply(δ, δ, tmp)
-        tmp *= new
-        steps += tmp
+    def step(self, δ: Array, s: Block, ρ: float, share: float, ϵ: float) -> Array:
+        average_square(s.a, ρ, share, δ, s.tmp)
+        np.multiply(δ, root(s.s, ϵ, s.tmp), δ)
+        np.divide(δ, root(s.a, ϵ, s.tmp), δ)
+        average_square(s.s, ρ, share, δ, s.tmp)
         return δ
 
 
@@ -241,33 +254,20 @@ class ADAM(Optimiser, plain=True):
     β1 = _β1()
     β2 = _β2()
     ϵ = _ϵ()
-    # What is kept is m / (1-β1) and u / (1-β2): that saves two passes over memory.
-    state = ("m", "u")
+    state = ("m", "u")  # in units of 1-β1 and 1-β2
     numbers: ClassVar = {"Πβ1": 1.0, "Πβ2": 1.0, "unit1": 0.0, "unit2": 0.0}
 
     def constants(self) -> tuple[float, ...]:
-        k, β1, β2 = self._numbers, self.β1, self.β2
-        k.Πβ1 *= β1
-        k.Πβ2 *= β2
-        unit1, unit2 = 1 - β1, 1 - β2
-        keep1 = β1 * (k.unit1 or unit1) / unit1  # β1, but where a new β1 changes the unit that m is kept in
-        keep2 = β2 * (k.unit2 or unit2) / unit2
-        k.unit1, k.unit2 = unit1, unit2
-        scale = (unit2 / (1 - k.Πβ2)) ** 0.5
-        return keep1, keep2, self.ϵ / scale, self.η * unit1 / (1 - k.Πβ1) / scale
+        k, β1, β2 = vars(self._numbers), self.β1, self.β2
+        keep1, unit1 = in_units(k, "unit1", β1)
+        keep2, unit2 = in_units(k, "unit2", β2)
+        scale = (unit2 / correct(k, "Πβ2", β2)) ** 0.5
+        return keep1, keep2, self.ϵ / scale, self.η * unit1 / correct(k, "Πβ1", β1) / scale
 
-    def step(self, δ: Array, s: Any, keep1: Any, keep2: Any, ϵ: Any, η: Any) -> Array:
-        m, u, step = s.m, s.u, s.tmp
-        np.multiply(m, keep1, m)  # m *= keep1, called in less time
-        np.add(m, δ, m)
-        np.multiply(u, keep2, u)
-        np.multiply(δ, δ, δ)
-        np.add(u, δ, u)
-        np.sqrt(u, step)
-        np.add(step, ϵ, step)
-        np.divide(m, step, step)
-        np.multiply(step, η, step)
-        return step
+    def step(self, δ: Array, s: Block, keep1: float, keep2: float, ϵ: float, η: float) -> Array:
+        accumulate(s.m, keep1, δ)
+        accumulate(s.u, keep2, np.multiply(δ, δ, δ))
+        return ratio(s.m, s.u, ϵ, η, s.tmp)
 
 
 class ADAMW(ADAM, plain=True):
@@ -287,12 +287,11 @@ class ADAMW(ADAM, plain=True):
     decoupled_decay = True
 
     def constants(self) -> tuple[float, ...]:
-        return *super().constants(), self.η * self.weightdecay
+        return self.η * self.weightdecay, *super().constants()
 
-    def step(self, δ: Array, s: Any, keep1: Any, keep2: Any, ϵ: Any, η: Any, ηλ: Any) -> Array:  # type: ignore[override]
-        step = super()._rule(δ, s, keep1, keep2, ϵ, η)
-        step += np.multiply(s.p, ηλ, δ)
-        return step
+    def step(self, δ: Array, s: Block, ηλ: float, *adam: float) -> Array:
+        step = super().step(δ, s, *adam)
+        return np.add(step, np.multiply(s.p, ηλ, δ), step)
 
 
 class AdaMax(Optimiser, plain=True):
@@ -309,46 +308,21 @@ class AdaMax(Optimiser, plain=True):
 
     η = _η(0.002)
     β1 = _β1()
-    β2 = Hyper(0.999, "memory of the largest gradient", high=1, high_open=True, scale="memory")
+    β2 = _memory(0.999, "memory of the largest gradient")
     ϵ = _ϵ()
     state = ("m", "u")
     numbers: ClassVar = {"Πβ1": 1.0}
 
     def constants(self) -> tuple[float, ...]:
-        self._numbers.Πβ1 *= self.β1
-        return self.β1, 1 - self.β1, self.β2, self.ϵ, self.η / (1 - self._numbers.Πβ1)
+        return self.β1, 1 - self.β1, self.β2, self.ϵ, self.η / correct(vars(self._numbers), "Πβ1", self.β1)
 
-    def step(self, δ: Array, s: Any, β1: Any, new: Any, β2: Any, ϵ: Any, η: Any) -> Array:
-        m, u, tmp = s.m, s.u, s.tmp
-        m *= β1
-        m += np.multiply(δ, new, tmp)
-        u *= β2
-        np.maximum(u, np.abs(δ, δ), out=u)
-        np.add(u, ϵ, tmp)
-        np.divide(m, tmp, tmp)
-        tmp *= η
-        return tmp
+    def step(self, δ: Array, s: Block, β1: float, share: float, β2: float, ϵ: float, η: float) -> Array:
+        average(s.m, β1, share, δ, s.tmp)
+        np.maximum(np.multiply(s.u, β2, s.u), np.abs(δ, δ), out=s.u)
+        return quotient(s.m, s.u, ϵ, η, s.tmp)
 
 
-class _Moments(Optimiser):
-    """m ← β1 m + (1-β1) δ, u ← β2 u + (1-β2) δ²."""
-
-    η = _η(0.001)
-    β1 = _β1()
-    β2 = _β2()
-    ϵ = _ϵ()
-
-    def follow(self, δ: Array, s: Any, β1: Any, new1: Any, β2: Any, new2: Any) -> None:
-        m, u, tmp = s.m, s.u, s.tmp
-        m *= β1
-        m += np.multiply(δ, new1, tmp)
-        u *= β2
-        np.multiply(δ, δ, tmp)
-        tmp *= new2
-        u += tmp
-
-
-class AMSGrad(_Moments, plain=True):
+class AMSGrad(Optimiser, plain=True):
     """ADAM whose steps do not grow again: m, u as in ADAM, w ← max(w, u), p ← p - η m / (√w + ϵ).
 
     Notes
@@ -361,23 +335,22 @@ class AMSGrad(_Moments, plain=True):
     Reddi, Kale, Kumar: On the convergence of Adam and beyond (2018).  https://openreview.net/forum?id=ryQu7f-RZ
     """
 
+    η = _η(0.001)
+    β1 = _β1()
+    β2 = _β2()
+    ϵ = _ϵ()
     state = ("m", "u", "w")
 
     def constants(self) -> tuple[float, ...]:
         return self.β1, 1 - self.β1, self.β2, 1 - self.β2, self.ϵ, self.η
 
-    def step(self, δ: Array, s: Any, β1: Any, new1: Any, β2: Any, new2: Any, ϵ: Any, η: Any) -> Array:
-        self.follow(δ, s, β1, new1, β2, new2)
-        w, tmp = s.w, s.tmp
-        np.maximum(w, s.u, out=w)
-        np.sqrt(w, tmp)
-        tmp += ϵ
-        np.divide(s.m, tmp, δ)
-        δ *= η
-        return δ
+    def step(self, δ: Array, s: Block, β1: float, share1: float, β2: float, share2: float, ϵ: float, η: float) -> Array:
+        average(s.m, β1, share1, δ, s.tmp)
+        average_square(s.u, β2, share2, δ, s.tmp)
+        return ratio(s.m, np.maximum(s.w, s.u, out=s.w), ϵ, η, s.tmp)
 
 
-class NADAM(_Moments, plain=True):
+class NADAM(Optimiser, plain=True):
     """ADAM with Nesterov momentum: m, u as in ADAM, p ← p - η (β1 m / (1 - β1 Πβ1) + (1-β1) δ / (1 - Πβ1)) / (√û + ϵ).
 
     Notes
@@ -390,25 +363,25 @@ class NADAM(_Moments, plain=True):
     Dozat: Incorporating Nesterov momentum into Adam (2016).  https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ
     """
 
+    η = _η(0.001)
+    β1 = _β1()
+    β2 = _β2()
+    ϵ = _ϵ()
     state = ("m", "u")
     numbers: ClassVar = {"Πβ1": 1.0, "Πβ2": 1.0}
 
     def constants(self) -> tuple[float, ...]:
-        k, β1, β2 = self._numbers, self.β1, self.β2
-        k.Πβ1 *= β1
-        k.Πβ2 *= β2
-        of_m, of_δ = self.η * β1 / (1 - β1 * k.Πβ1), self.η * (1 - β1) / (1 - k.Πβ1)
-        return β1, 1 - β1, β2, 1 - β2, self.ϵ, 1 / (1 - k.Πβ2), of_m, of_δ
+        k, β1, β2 = vars(self._numbers), self.β1, self.β2
+        now = self.η * (1 - β1) / correct(k, "Πβ1", β1)
+        ahead = self.η * β1 / (1 - β1 * k["Πβ1"])
+        return β1, 1 - β1, β2, 1 - β2, ahead, now, self.ϵ, 1 / correct(k, "Πβ2", β2)
 
     def step(
-        self, δ: Array, s: Any, β1: Any, new1: Any, β2: Any, new2: Any, ϵ: Any, whole: Any, of_m: Any, of_δ: Any
-    ) -> Array:
-        self.follow(δ, s, β1, new1, β2, new2)
-        δ *= of_δ
-        δ += np.multiply(s.m, of_m, s.tmp)
-        tmp = s.tmp
-        np.multiply(s.u, whole, tmp)
-        np.sqrt(tmp, tmp)
-        tmp += ϵ
-        δ /= tmp
-        return δ
+        self, δ: Array, s: Block, β1: float, share1: float, β2: float, share2: float,
+        ahead: float, now: float, ϵ: float, correction: float,
+    ) -> Array:  # fmt: skip
+        average(s.m, β1, share1, δ, s.tmp)
+        average_square(s.u, β2, share2, δ, s.tmp)
+        np.add(np.multiply(δ, now, δ), np.multiply(s.m, ahead, s.tmp), δ)
+        np.sqrt(np.multiply(s.u, correction, s.tmp), s.tmp)
+        return np.divide(δ, np.add(s.tmp, ϵ, s.tmp), δ)
