@@ -55,6 +55,8 @@ class Memory:
         For each name one array per segment; they start at 0.
     blocks : list of Block
         At most `BLOCK` elements each.
+    constants : dict
+        For each dtype the rule's constants, see `set_constants`.
     size : int
         Elements of parameters and state.
     """
@@ -64,12 +66,25 @@ class Memory:
         self.state = {k: [np.zeros_like(p) for p, _ in flat.segments] for k in state}
         self.size = sum(p.size for p, _ in flat.segments) * (1 + len(state))
         self.blocks: list[Block] = []
+        self.constants: dict[np.dtype[np.floating], list[np.ndarray]] = {p.dtype: [] for p, _ in flat.segments}
+        self._buffers = [np.zeros(0)]
         for i, (p, grad) in enumerate(flat.segments):
             tmp = np.empty(min(p.size, BLOCK), p.dtype)
             for start in range(0, p.size, BLOCK):
                 cut = slice(start, start + BLOCK)
                 arrays = {k: segments[i][cut] for k, segments in self.state.items()}
                 self.blocks.append(Block({"p": p[cut], "δ": grad[cut], "tmp": tmp[: p[cut].size], **arrays}))
+
+    def set_constants(self, values: tuple[float, ...]) -> None:
+        """Put a rule's constants into read-only 0-d arrays: NumPy takes them 0.2 to 0.3 µs faster than scalars."""
+        if len(values) != len(self._buffers[0]):
+            self._buffers = [np.zeros(len(values), dtype) for dtype in self.constants]
+            for buffer, views in zip(self._buffers, self.constants.values(), strict=True):
+                read_only = buffer.view()
+                read_only.flags.writeable = False
+                views[:] = [read_only[i, ...] for i in range(len(values))]
+        for buffer in self._buffers:
+            buffer[:] = values
 
     def _arrays(self) -> list[np.ndarray]:
         return [p for p, _ in self.flat.segments] + [a for arrays in self.state.values() for a in arrays]

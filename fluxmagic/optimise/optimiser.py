@@ -105,9 +105,10 @@ class Optimiser:
     _numbers: SimpleNamespace
     _flat: FlatBuffer
     _taken: ClassVar[list[str]] = []  # hyper-parameters that the rule names
-    _constants: dict[np.dtype[Any], list[float]]  # in each dtype
+    _only_hypers: ClassVar[bool] = True  # the constants are those
     _last_constants: tuple[float, ...]
-    _blocks: list[tuple[Block, list[float]]]
+    _constants_version: int  # the version that the constants belong to; -1 where they change with every update
+    _blocks: list[tuple[Block, list[np.ndarray]]]
     _narrow: bool  # some parameter is float32
     _rule_alone: bool  # no transform is on
     _near_overflow: bool  # the next update may leave the range of the dtype: it is made with a copy
@@ -117,6 +118,7 @@ class Optimiser:
         cls.hypers = declared_hypers(cls, _RESERVED)
         cls.state = tuple(map(canonical, (cls.state,) if isinstance(cls.state, str) else cls.state))
         cls.numbers = {canonical(k): v for k, v in cls.numbers.items()}
+        cls._only_hypers = cls.constants is Optimiser.constants
         if "step" in vars(cls):
             cls.plain = plain
             cls._rule = vars(cls)["step"]
@@ -146,10 +148,9 @@ class Optimiser:
             setattr(self, name, value)
         flat = FlatBuffer(self.params)
         memory = Memory(flat, self.state)
-        constants: dict[np.dtype[Any], list[float]] = {p.dtype: [] for p, _ in flat.segments}
         private.update(_flat=flat, memory=memory, _numbers=SimpleNamespace(**self.numbers))
         private.update(
-            _constants=constants, _last_constants=(), _blocks=[(s, constants[s.p.dtype]) for s in memory.blocks]
+            _last_constants=(), _constants_version=-1, _blocks=[(s, memory.constants[s.p.dtype]) for s in memory.blocks]
         )
 
     # -- hyper-parameters ------------------------------------------------------------------------------
@@ -226,7 +227,8 @@ class Optimiser:
 
     def constants(self) -> tuple[float, ...]:
         """Return the numbers that `step` takes in this update: by default the hyper-parameters that it names."""
-        return tuple([self._values[name] for name in self._taken])
+        values = self._values
+        return tuple([values[name] for name in self._taken])
 
     def step(self, δ: np.ndarray, s: Any, *constants: Any) -> np.ndarray:
         """Return what is subtracted from the parameters: the rule.
@@ -238,8 +240,8 @@ class Optimiser:
         s : namespace
             The state's arrays by name, `s.p` the parameters, `s.tmp` an array for intermediate results; of δ's shape.
             `s.m = …` writes into the array, as `s.m[...] = …` does.
-        *constants : NumPy scalars
-            What `constants` returned, in the dtype of the parameters.
+        *constants : 0-d ndarray
+            What `constants` returned, in the dtype of the parameters; read-only.
 
         Returns
         -------
@@ -273,12 +275,12 @@ class Optimiser:
         """
         if self._schedules:
             self._follow_schedules()
-        checked = self._near_overflow
+        checked, plain = self._near_overflow, self.plain
         saved = None
-        if checked or not (self.plain or self.memory.size > SMALL):
+        if checked or not (plain or self.memory.size > SMALL):
             saved = self.memory.save(), self.n, dict(vars(self._numbers))
         try:
-            if self.plain:
+            if plain:
                 ignoring_fp_errors(self._apply)
             else:
                 self._apply()
@@ -307,23 +309,24 @@ class Optimiser:
             self._store(name, value)
 
     def _apply(self) -> None:
-        constants = self.constants()
-        if constants != self._last_constants:
-            self.__dict__["_last_constants"] = constants
-            for dtype, numbers in self._constants.items():
-                numbers[:] = map(dtype.type, constants)
+        if self._constants_version != self.version:
+            constants = self.constants()
+            if constants != self._last_constants:
+                self.memory.set_constants(constants)
+                self.__dict__["_last_constants"] = constants
+            if self._only_hypers:
+                self.__dict__["_constants_version"] = self.version
         if self._rule_alone:
+            rule, plain = self._rule, self.plain
             for s, numbers in self._blocks:
-                step = self._rule(s.δ, s, *numbers)
-                if not self.plain:
+                step = rule(s.δ, s, *numbers)
+                if not plain:
                     self._check_step(step, s.p.shape)
                 np.subtract(s.p, step, s.p)
         else:
             self._apply_transformed()
         self.__dict__["n"] += 1
         self._flat.mark_updated()
-        if self.state and self.n % CHECK_EVERY == 0:
-            self.memory.flush_denormals()
 
     def _apply_transformed(self) -> None:
         scale = 1.0 if self.clipnorm == math.inf else norm_scale(self._flat, self.clipnorm)
@@ -353,6 +356,8 @@ class Optimiser:
             raise TypeError(f"step of {self.name} returns what is subtracted, of δ's shape {shape}, and gave {what}")
 
     def _check_range(self) -> None:
+        if self.n % CHECK_EVERY == 0:
+            self.memory.flush_denormals()
         if not self.plain:
             self.memory.clear_padding(state=True)
         near = self.memory.near_overflow(self.n)

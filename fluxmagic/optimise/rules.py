@@ -87,7 +87,8 @@ def root(a: Array, ϵ: float, tmp: Array) -> Array:
 
 def ratio(x: Array, a: Array, ϵ: float, η: float, tmp: Array) -> Array:
     """η x / (√a + ϵ)."""
-    return quotient(x, np.sqrt(a, tmp), ϵ, η, tmp)
+    np.add(np.sqrt(a, tmp), ϵ, tmp)
+    return np.multiply(np.divide(x, tmp, tmp), η, tmp)
 
 
 def quotient(x: Array, a: Array, ϵ: float, η: float, tmp: Array) -> Array:
