@@ -269,7 +269,6 @@ def test_a_rule_may_call_the_rule_that_it_extends():
         ("backward", r"back\(loss\) is the reverse pass"),
         ("detach", r"x\.data is the plain array"),
         ("numpy", r"x\.data is the plain array"),
-        ("zero_grad", r"opt\(\) clears the gradients"),
         ("add_", r"update\(W, Δ\)"),
         ("partition", r"\.data\.partition"),
     ],
@@ -278,6 +277,15 @@ def test_words_of_other_libraries_lead_to_ours(name, words):
     for x in (param([1.0]), param([1.0]) * 2):
         with pytest.raises(AttributeError, match=f"no attribute '{name}'; .*{words}"):
             getattr(x, name)
+
+
+def test_zero_grad_of_a_parameter_clears_its_gradient_and_of_a_value_leads_to_opt():
+    W = param([1.0])
+    back(W.sum())
+    W.zero_grad()
+    assert W.grad == 0
+    with pytest.raises(AttributeError, match=r"no attribute 'zero_grad'; .*opt\(\) clears the gradients"):
+        (W * 2).zero_grad()
 
 
 # -- a class that is defined again --------------------------------------------------------------------------
