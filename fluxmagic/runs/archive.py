@@ -22,9 +22,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-__all__ = ["ArchiveError", "read", "regular", "write", "write_atomically"]
+__all__ = ["HEADER", "VERSION", "ArchiveError", "digest", "read", "regular", "write", "write_atomically"]
 
-VERSION = 1
+VERSION = 2
+HEADER = ("format", "version", "kind")  # keys of the meta data that the archive itself writes
 META = "meta.json"
 _MOST_META = 256_000_000  # bytes
 _LONGEST = 4000  # characters of a message

@@ -144,6 +144,11 @@ class Record:
         """Whole epochs."""
         return len(self.loss) if self.stepwise else len(self.means)
 
+    @property
+    def active(self) -> str:
+        """The name of the optimiser after the last step."""
+        return next((e.new for e in reversed(self.events) if e.name == "opt"), self.opt)
+
     def ended(self, step: int) -> bool:
         """Say whether an epoch ended after so many steps."""
         i = bisect_left(self.epochs, step, 1)

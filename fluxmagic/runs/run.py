@@ -22,6 +22,7 @@ import numpy as np
 
 from fluxmagic import generators
 from fluxmagic.layers import named_params
+from fluxmagic.layers.training_mode import is_evaluating
 from fluxmagic.optimise.errors import NotFinite, Stop
 from fluxmagic.optimise.inputs import as_callbacks
 from fluxmagic.optimise.interrupts import InterruptGuard, is_interrupt
@@ -821,7 +822,7 @@ class Run:
     @contextmanager
     def _moving(self, *, leave: bool = True) -> Iterator[None]:
         """Around whatever takes steps: the weights are this run's.  `leave` is `InterruptGuard.ends_loop`."""
-        if isinstance(self.loss, checkpoint.NotGiven):
+        if isinstance(self.loss, checkpoint.MissingLoss):
             self.loss()
         asks = self._asks
         with self._between(), _ownership:
@@ -1232,7 +1233,31 @@ class Run:
         OSError
             If it cannot be written: a folder, a full disk.
         """
-        checkpoint.save(self, path)
+        start = self.snapshots.start
+        if start is None:
+            raise ValueError("the run has not taken a step yet: there is nothing to save")
+        if self.opt_class is None:
+            raise TypeError(f"{self.opt_name} is {self.opt_kind}, and only a run with one optimiser can be saved")
+        with self._between():
+            if self._busy and self.training.cursor.tell()[0] >= 0 and not is_evaluating():
+                raise RuntimeError(
+                    "a run cannot be saved by its own loss, in the middle of a step: save it in a callback"
+                )
+            self._notice()
+            file = checkpoint.Checkpoint.of(
+                self.training,
+                self.record,
+                start,
+                self._names(),
+                id=self.id,
+                name=self.name,
+                epochs=self.epochs,
+                steps=self.step_limit,
+                seed=self.seed,
+                state="paused" if self.state == "running" else self.state,
+                environment=self._environment,
+            )
+        file.write(path)
 
     @classmethod
     def load(
@@ -1277,29 +1302,27 @@ class Run:
         UserWarning
             If weights or an optimiser's state were not finite when the run was saved.
         """
-        return checkpoint.load(cls, path, loss, data, params, schedules, options)  # type: ignore[no-any-return]
+        with checkpoint.reading(path, loss, data, params, schedules) as file:
+            run = cls(file.loss, file.data, file.record.opt, **file.arguments, **options)
+            run._resume_from(file)
+        return run
 
-    def _take_up(
-        self,
-        record: Record,
-        params: list[Param],
-        start: Snapshot,
-        now: Snapshot,
-        state: str,
-        shown: Values | None = None,
-    ) -> None:
+    def _resume_from(self, file: checkpoint.Loaded) -> None:
         """Become a run that was saved."""
-        self._own(params)
-        self.training.params = params
-        record.complete()
-        self.record = record
+        if isinstance(self.loss, checkpoint.MissingLoss):
+            file.make_parts(self.training)
+        else:
+            self._find_parts()
+        start, now, shown = file.fit(self.training, self._names())
+        self._own(file.params)
+        file.restore(self.training, now, shown)
+        self.record = file.record
+        self.record.complete()
+        self.id = file.saved.id or self.id
+        self.state, self._environment = file.saved.state, file.saved.environment
         self._seconds = self.seconds
         self.snapshots.add(start)
-        with self.training.using_rng:
-            self.training.restore(now)
-            self.training.show(shown)
         self._closed = self._strict and self.training.optimisers.cls is not None
-        self.state = state
 
     def as_code(self, module: str = "experiment", path: Any = "run.npz") -> str:
         """A script that does again what was done by hand, and ends in the same bits.
@@ -1320,7 +1343,7 @@ class Run:
             return script.as_code(self, module, path)
 
     def _names(self) -> dict[int, str]:
-        if isinstance(self.loss, checkpoint.NotGiven):
+        if isinstance(self.loss, checkpoint.MissingLoss):
             return self.loss.names
         return {id(p): path for path, p in named_params(self.loss if self.model is None else self.model)}
 

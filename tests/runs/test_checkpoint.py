@@ -77,7 +77,7 @@ def test_the_file_is_an_npz_that_needs_no_pickle(saved):
     _, _, path = saved
     with np.load(path, allow_pickle=False) as file:
         assert len(file["loss"]) == 12
-        assert file["start/weights/0"].flags.c_contiguous
+        assert file["start/params/0"].flags.c_contiguous
 
 
 def test_a_schedule_of_one_s_own_has_to_be_passed_again(tmp_path):
@@ -241,7 +241,7 @@ def test_a_foreign_npz_is_refused(saved):
 
 def test_a_newer_version_is_refused_by_name(saved):
     run, m, path = saved
-    rewrite(path, lambda meta, content, raw: meta.update(version=2))
+    rewrite(path, lambda meta, content, raw: meta.update(version=archive.VERSION + 1))
     refused(path, run, m, "written by a newer version of fluxmagic")
 
 

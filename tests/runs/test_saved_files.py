@@ -31,13 +31,13 @@ def saved(tmp_path):
 
 
 def now(meta):
-    return meta["now"]["opts"]["ADAM"]
+    return meta["now"]["optimisers"]["ADAM"]
 
 
 LIES = {
-    "wrong shape": lambda meta, content: content.update({"now/weights/0": np.zeros((2, 2), np.float32)}),
-    "missing array": lambda meta, content: content.pop("now/opts/ADAM/m/0"),
-    "missing key": lambda meta, content: meta.pop("events"),
+    "wrong shape": lambda meta, content: content.update({"now/params/0": np.zeros((2, 2), np.float32)}),
+    "missing array": lambda meta, content: content.pop("now/optimisers/ADAM/m/0"),
+    "missing key": lambda meta, content: meta["record"].pop("events"),
     "dial out of range": lambda meta, content: now(meta)["hypers"].update({"β1": 2.0}),
     "no such dial": lambda meta, content: now(meta)["hypers"].update(q=2.0),
     "generator": lambda meta, content: meta["now"]["generators"][0].update(bit_generator="x"),
@@ -48,13 +48,13 @@ LIES = {
     ),
     "no generator": lambda meta, content: meta["now"].update(generators=[]),
     "no generator of the epoch": lambda meta, content: meta["now"].update(epoch_start=[]),
-    "steps": lambda meta, content: meta.update(epoch_starts=[0, 99999]),
-    "steps twice": lambda meta, content: meta.update(epoch_starts=[0, 5, 5, 10]),
-    "first epoch": lambda meta, content: meta.update(epoch_starts=[3, 5, 10]),
-    "no first epoch": lambda meta, content: meta.update(epoch_starts=[]),
-    "no list": lambda meta, content: meta.update(refused=3),
-    "refused at 0": lambda meta, content: meta.update(refused=[0]),
-    "true is no step": lambda meta, content: meta.update(refused=[True]),
+    "steps": lambda meta, content: meta["record"].update(epochs=[0, 99999]),
+    "steps twice": lambda meta, content: meta["record"].update(epochs=[0, 5, 5, 10]),
+    "first epoch": lambda meta, content: meta["record"].update(epochs=[3, 5, 10]),
+    "no first epoch": lambda meta, content: meta["record"].update(epochs=[]),
+    "no list": lambda meta, content: meta["record"].update(rejected=3),
+    "refused at 0": lambda meta, content: meta["record"].update(rejected=[0]),
+    "true is no step": lambda meta, content: meta["record"].update(rejected=[True]),
     "columns": lambda meta, content: content.update(seconds=np.zeros(3)),
     "columns of other kinds": lambda meta, content: content.update(seconds=np.zeros(12, bool)),
     "columns of columns": lambda meta, content: content.update(loss=np.zeros((12, 1))),
@@ -62,50 +62,56 @@ LIES = {
     "rows": lambda meta, content: content.update(rows=np.zeros(3, np.uint32)),
     "epochs": lambda meta, content: meta.update(epochs=-1),
     "epochs are no number": lambda meta, content: meta.update(epochs="4"),
-    "in force": lambda meta, content: meta["now"].update(opt="SGD"),
-    "in force at the start": lambda meta, content: meta["start"].update(opt="Momentum"),
-    "no state": lambda meta, content: meta["now"]["opts"].pop("ADAM"),
+    "active optimiser": lambda meta, content: meta["record"].update(opt="SGD"),
+    "active optimiser at the start": lambda meta, content: meta["start"].update(opt="Momentum"),
+    "no state": lambda meta, content: meta["now"]["optimisers"].pop("ADAM"),
     "state of another": lambda meta, content: now(meta).update(name="SGD"),
     "updates": lambda meta, content: now(meta).update(n=-1),
     "state is no number": lambda meta, content: now(meta)["numbers"].update(b1="1"),
     "number kept": lambda meta, content: now(meta)["numbers"].update(Πβ1=1.25),
     "number kept that cannot be divided by": lambda meta, content: now(meta)["numbers"].update(unit2=-0.5),
-    "dial that is infinite in float32": lambda meta, content: meta["events"].append([12, "η", 0.1, 1e300]),
-    "schedule": lambda meta, content: meta["values"].update(η={"schedule": "eval", "with": {}}),
-    "schedule of everything": lambda meta, content: meta["values"].update(η={"schedule": "__all__", "with": {}}),
-    "schedule's arguments": lambda meta, content: meta["values"].update(η={"schedule": "cosine", "with": {"q": 1}}),
-    "schedule's text": lambda meta, content: meta["values"].update(
-        η={"schedule": "cosine", "with": {"first": "1", "steps": 2}}
+    "dial that is infinite in float32": lambda meta, content: meta["record"]["events"].append([12, "η", 0.1, 1e300]),
+    "schedule": lambda meta, content: meta["record"]["values"].update(η={"schedule": "eval", "arguments": {}}),
+    "schedule of everything": lambda meta, content: meta["record"]["values"].update(
+        η={"schedule": "__all__", "arguments": {}}
     ),
-    "schedule that leaves the bounds": lambda meta, content: meta["values"].update(
-        η={"schedule": "onecycle", "with": {"peak": 1, "steps": 10, "end": -5}}
+    "schedule's arguments": lambda meta, content: meta["record"]["values"].update(
+        η={"schedule": "cosine", "arguments": {"q": 1}}
     ),
-    "schedule that overflows": lambda meta, content: meta["values"].update(
-        η={"schedule": "exponential", "with": {"first": 1, "factor": 1e300}}
+    "schedule's text": lambda meta, content: meta["record"]["values"].update(
+        η={"schedule": "cosine", "arguments": {"first": "1", "steps": 2}}
     ),
-    "schedule's dial": lambda meta, content: now(meta).update(schedules={"q": {"schedule": None}}),
+    "schedule that leaves the bounds": lambda meta, content: meta["record"]["values"].update(
+        η={"schedule": "onecycle", "arguments": {"peak": 1, "steps": 10, "end": -5}}
+    ),
+    "schedule that overflows": lambda meta, content: meta["record"]["values"].update(
+        η={"schedule": "exponential", "arguments": {"first": 1, "factor": 1e300}}
+    ),
+    "schedule's dial": lambda meta, content: now(meta).update(schedules={"q": {"own": 0}}),
     "schedule that is a number": lambda meta, content: now(meta).update(schedules={"η": 0.5}),
-    "events": lambda meta, content: meta["events"].append(["a", "η", 0, 1]),
-    "event's end": lambda meta, content: meta["events"].append([12, "η", 0]),
-    "event's order": lambda meta, content: meta["events"].append([1, "η", 0.1, 0.2]),
-    "event's name": lambda meta, content: meta["events"].append([12, "<b>", 0.1, 0.2]),
-    "event's name is code": lambda meta, content: meta["events"].append([12, 'η=1); print("x"', 0.1, 0.2]),
-    "event of another optimiser": lambda meta, content: meta["events"].append([12, "ρ", 0.9, 0.8]),
-    "swap to nothing": lambda meta, content: meta["events"].append([12, "opt", "ADAM", "eval"]),
-    "swap to code": lambda meta, content: meta["events"].append([12, "opt", "ADAM", '"); print("x']),
-    "swap from another": lambda meta, content: meta["events"].append([12, "opt", "SGD", "ADAM"]),
+    "events": lambda meta, content: meta["record"]["events"].append(["a", "η", 0, 1]),
+    "event's end": lambda meta, content: meta["record"]["events"].append([12, "η", 0]),
+    "event's order": lambda meta, content: meta["record"]["events"].append([1, "η", 0.1, 0.2]),
+    "event's name": lambda meta, content: meta["record"]["events"].append([12, "<b>", 0.1, 0.2]),
+    "event's name is code": lambda meta, content: meta["record"]["events"].append([12, 'η=1); print("x"', 0.1, 0.2]),
+    "event of another optimiser": lambda meta, content: meta["record"]["events"].append([12, "ρ", 0.9, 0.8]),
+    "swap to nothing": lambda meta, content: meta["record"]["events"].append([12, "opt", "ADAM", "eval"]),
+    "swap to code": lambda meta, content: meta["record"]["events"].append([12, "opt", "ADAM", '"); print("x']),
+    "swap from another": lambda meta, content: meta["record"]["events"].append([12, "opt", "SGD", "ADAM"]),
     **{
-        f"event's value {value!r}": lambda meta, content, value=value: meta["events"].append([12, "η", 0.1, value])
+        f"event's value {value!r}": lambda meta, content, value=value: meta["record"]["events"].append(
+            [12, "η", 0.1, value]
+        )
         for value in ("abc", [1], None, -5, float("nan"), True, float("inf"), 10**400, {}, {"schedule": ["cosine"]})
     },
-    "event's old value": lambda meta, content: meta["events"].append([12, "η", "<img>", 0.1]),
-    "check's name and value": lambda meta, content: meta["checks"].append([12, {"valid": "high"}]),
-    "check's step": lambda meta, content: meta["checks"].append([0, {"valid": 1.0}]),
-    "check": lambda meta, content: meta["checks"].append([1]),
-    "put back": lambda meta, content: meta["put_back"].append([5, 9]),
-    "place": lambda meta, content: meta["now"].update(place=10**9),
-    "another place": lambda meta, content: meta["now"].update(place=1),
-    "place at the start": lambda meta, content: meta["start"].update(place=0),
+    "event's old value": lambda meta, content: meta["record"]["events"].append([12, "η", "<img>", 0.1]),
+    "check's name and value": lambda meta, content: meta["record"]["evaluations"].append([12, {"valid": "high"}]),
+    "check's step": lambda meta, content: meta["record"]["evaluations"].append([0, {"valid": 1.0}]),
+    "check": lambda meta, content: meta["record"]["evaluations"].append([1]),
+    "put back": lambda meta, content: meta["record"]["restored_weights"].append([5, 9]),
+    "position": lambda meta, content: meta["now"].update(position=10**9),
+    "another position": lambda meta, content: meta["now"].update(position=1),
+    "position at the start": lambda meta, content: meta["start"].update(position=0),
     "step at the start": lambda meta, content: meta["start"].update(step=2),
     "seed": lambda meta, content: meta.update(seed="x"),
     "seed's size": lambda meta, content: meta.update(seed=-1),
@@ -117,9 +123,14 @@ LIES = {
     "state": lambda meta, content: meta.update(state="<b>running</b>"),
     "environment": lambda meta, content: meta.update(environment={"NumPy": ["2.0"]}),
     "environment's text": lambda meta, content: meta.update(environment={"NumPy": "2.0\n\x1b[31mred"}),
-    "shape": lambda meta, content: meta["params"][0].update(shape=[-1]),
-    "parameter's name": lambda meta, content: meta["params"][0].update(name=3),
-    "statistics": lambda meta, content: meta.update(statistics=[[10**12], [6]]),
+    "parameter that is not there": lambda meta, content: meta["params"].append("W"),
+    "parameter's name": lambda meta, content: meta["params"].__setitem__(0, 3),
+    "buffers": lambda meta, content: meta.update(buffers=10**12),
+    "buffer's shape": lambda meta, content: content.update({"now/buffers/1": np.zeros(7, np.float32)}),
+    "two ends": lambda meta, content: meta.update(steps=99),
+    "no end": lambda meta, content: meta.update(epochs=None),
+    "own schedule's number": lambda meta, content: meta["record"]["values"].update(η={"own": -1}),
+    "own schedule of a large number": lambda meta, content: meta["record"]["values"].update(η={"own": 10**15}),
     "version": lambda meta, content: meta.update(version=0),
     "version is no number": lambda meta, content: meta.update(version="1"),
 }
@@ -175,7 +186,7 @@ def test_lists_in_lists_under_the_right_hash_are_refused(saved):
         refused(path, run, m)
 
 
-@pytest.mark.parametrize("large", ["dtype", "many members", "place", "shape", "statistics"])
+@pytest.mark.parametrize("large", ["dtype", "many members", "position", "shape", "buffers"])
 def test_a_refusal_takes_little_memory(saved, large):
     run, m, path = saved
     data = run.data
@@ -192,13 +203,13 @@ def test_a_refusal_takes_little_memory(saved, large):
         def change(meta, content, raw):
             if large == "dtype":
                 meta["now"]["generators"][0] = {"ndarray": ["x"] * 9, "dtype": "U20000000"}
-            elif large == "place":
-                meta["now"]["place"] = 10**15
+            elif large == "position":
+                meta["now"]["position"] = 10**15
             else:
-                meta["statistics"] = [[1 << 40]] * 2
+                meta["buffers"] = 1 << 40
 
         rewrite(path, change)
-        if large == "place":
+        if large == "position":
             data = lambda: itertools.repeat((X[:5], Y[:5]))
     before = spoil(m)
     tracemalloc.start()
@@ -348,7 +359,7 @@ def test_weights_that_are_not_finite_are_loaded_as_they_were_saved_with_a_warnin
     W.data = [-np.inf, 1.0]
     run.save(tmp_path / "a")
     W.data = [0.0, 0.0]
-    with pytest.warns(UserWarning, match=r"not finite, as it was saved: now/weights/0"):
+    with pytest.warns(UserWarning, match=r"not finite, as it was saved: now/params/0"):
         Run.load(tmp_path / "a", run.loss, run.data, [W])
     assert W.data.tolist() == [-np.inf, 1.0]
     W.data = [0.0, 0.0]
