@@ -1,7 +1,8 @@
-"""The problem of `data/format_1.npz`, a run that version 0 saved at commit e2d631b.
+"""The problem of `data/format_*.npz`, one saved run in each version of the format.
 
 Its loss uses only +, - and × on vectors, so that its bits depend on no processor, BLAS or mathematical library.
-The file has to load and to replay for ever after.  It was written by `python -m tests.runs.saved_run PATH`.
+The files have to load and to replay for ever after.  `python -m tests.runs.saved_run PATH` writes one in the present
+version.
 """
 
 from __future__ import annotations

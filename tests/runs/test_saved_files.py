@@ -30,6 +30,10 @@ def saved(tmp_path):
     return run, m, path
 
 
+def past(meta):
+    return meta["record"]
+
+
 def now(meta):
     return meta["now"]["optimisers"]["ADAM"]
 
@@ -37,7 +41,7 @@ def now(meta):
 LIES = {
     "wrong shape": lambda meta, content: content.update({"now/params/0": np.zeros((2, 2), np.float32)}),
     "missing array": lambda meta, content: content.pop("now/optimisers/ADAM/m/0"),
-    "missing key": lambda meta, content: meta["record"].pop("events"),
+    "missing key": lambda meta, content: past(meta).pop("events"),
     "dial out of range": lambda meta, content: now(meta)["hypers"].update({"β1": 2.0}),
     "no such dial": lambda meta, content: now(meta)["hypers"].update(q=2.0),
     "generator": lambda meta, content: meta["now"]["generators"][0].update(bit_generator="x"),
@@ -48,13 +52,13 @@ LIES = {
     ),
     "no generator": lambda meta, content: meta["now"].update(generators=[]),
     "no generator of the epoch": lambda meta, content: meta["now"].update(epoch_start=[]),
-    "steps": lambda meta, content: meta["record"].update(epochs=[0, 99999]),
-    "steps twice": lambda meta, content: meta["record"].update(epochs=[0, 5, 5, 10]),
-    "first epoch": lambda meta, content: meta["record"].update(epochs=[3, 5, 10]),
-    "no first epoch": lambda meta, content: meta["record"].update(epochs=[]),
-    "no list": lambda meta, content: meta["record"].update(rejected=3),
-    "refused at 0": lambda meta, content: meta["record"].update(rejected=[0]),
-    "true is no step": lambda meta, content: meta["record"].update(rejected=[True]),
+    "steps": lambda meta, content: past(meta).update(epochs=[0, 99999]),
+    "steps twice": lambda meta, content: past(meta).update(epochs=[0, 5, 5, 10]),
+    "first epoch": lambda meta, content: past(meta).update(epochs=[3, 5, 10]),
+    "no first epoch": lambda meta, content: past(meta).update(epochs=[]),
+    "no list": lambda meta, content: past(meta).update(rejected=3),
+    "refused at 0": lambda meta, content: past(meta).update(rejected=[0]),
+    "true is no step": lambda meta, content: past(meta).update(rejected=[True]),
     "columns": lambda meta, content: content.update(seconds=np.zeros(3)),
     "columns of other kinds": lambda meta, content: content.update(seconds=np.zeros(12, bool)),
     "columns of columns": lambda meta, content: content.update(loss=np.zeros((12, 1))),
@@ -62,7 +66,7 @@ LIES = {
     "rows": lambda meta, content: content.update(rows=np.zeros(3, np.uint32)),
     "epochs": lambda meta, content: meta.update(epochs=-1),
     "epochs are no number": lambda meta, content: meta.update(epochs="4"),
-    "active optimiser": lambda meta, content: meta["record"].update(opt="SGD"),
+    "active optimiser": lambda meta, content: past(meta).update(opt="SGD"),
     "active optimiser at the start": lambda meta, content: meta["start"].update(opt="Momentum"),
     "no state": lambda meta, content: meta["now"]["optimisers"].pop("ADAM"),
     "state of another": lambda meta, content: now(meta).update(name="SGD"),
@@ -70,45 +74,45 @@ LIES = {
     "state is no number": lambda meta, content: now(meta)["numbers"].update(b1="1"),
     "number kept": lambda meta, content: now(meta)["numbers"].update(Πβ1=1.25),
     "number kept that cannot be divided by": lambda meta, content: now(meta)["numbers"].update(unit2=-0.5),
-    "dial that is infinite in float32": lambda meta, content: meta["record"]["events"].append([12, "η", 0.1, 1e300]),
-    "schedule": lambda meta, content: meta["record"]["values"].update(η={"schedule": "eval", "arguments": {}}),
-    "schedule of everything": lambda meta, content: meta["record"]["values"].update(
+    "dial that is infinite in float32": lambda meta, content: past(meta)["events"].append([12, "η", 0.1, 1e300]),
+    "schedule": lambda meta, content: past(meta)["values"].update(η={"schedule": "eval", "arguments": {}}),
+    "schedule of everything": lambda meta, content: past(meta)["values"].update(
         η={"schedule": "__all__", "arguments": {}}
     ),
-    "schedule's arguments": lambda meta, content: meta["record"]["values"].update(
+    "schedule's arguments": lambda meta, content: past(meta)["values"].update(
         η={"schedule": "cosine", "arguments": {"q": 1}}
     ),
-    "schedule's text": lambda meta, content: meta["record"]["values"].update(
+    "schedule's text": lambda meta, content: past(meta)["values"].update(
         η={"schedule": "cosine", "arguments": {"first": "1", "steps": 2}}
     ),
-    "schedule that leaves the bounds": lambda meta, content: meta["record"]["values"].update(
+    "schedule that leaves the bounds": lambda meta, content: past(meta)["values"].update(
         η={"schedule": "onecycle", "arguments": {"peak": 1, "steps": 10, "end": -5}}
     ),
-    "schedule that overflows": lambda meta, content: meta["record"]["values"].update(
+    "schedule that overflows": lambda meta, content: past(meta)["values"].update(
         η={"schedule": "exponential", "arguments": {"first": 1, "factor": 1e300}}
     ),
     "schedule's dial": lambda meta, content: now(meta).update(schedules={"q": {"own": 0}}),
     "schedule that is a number": lambda meta, content: now(meta).update(schedules={"η": 0.5}),
-    "events": lambda meta, content: meta["record"]["events"].append(["a", "η", 0, 1]),
-    "event's end": lambda meta, content: meta["record"]["events"].append([12, "η", 0]),
-    "event's order": lambda meta, content: meta["record"]["events"].append([1, "η", 0.1, 0.2]),
-    "event's name": lambda meta, content: meta["record"]["events"].append([12, "<b>", 0.1, 0.2]),
-    "event's name is code": lambda meta, content: meta["record"]["events"].append([12, 'η=1); print("x"', 0.1, 0.2]),
-    "event of another optimiser": lambda meta, content: meta["record"]["events"].append([12, "ρ", 0.9, 0.8]),
-    "swap to nothing": lambda meta, content: meta["record"]["events"].append([12, "opt", "ADAM", "eval"]),
-    "swap to code": lambda meta, content: meta["record"]["events"].append([12, "opt", "ADAM", '"); print("x']),
-    "swap from another": lambda meta, content: meta["record"]["events"].append([12, "opt", "SGD", "ADAM"]),
+    "events": lambda meta, content: past(meta)["events"].append(["a", "η", 0, 1]),
+    "event's end": lambda meta, content: past(meta)["events"].append([12, "η", 0]),
+    "event's order": lambda meta, content: past(meta)["events"].append([1, "η", 0.1, 0.2]),
+    "event's name": lambda meta, content: past(meta)["events"].append([12, "<b>", 0.1, 0.2]),
+    "event's name is code": lambda meta, content: past(meta)["events"].append([12, 'η=1); print("x"', 0.1, 0.2]),
+    "event of another optimiser": lambda meta, content: past(meta)["events"].append([12, "ρ", 0.9, 0.8]),
+    "swap to nothing": lambda meta, content: past(meta)["events"].append([12, "opt", "ADAM", "eval"]),
+    "swap to code": lambda meta, content: past(meta)["events"].append([12, "opt", "ADAM", '"); print("x']),
+    "swap from another": lambda meta, content: past(meta)["events"].append([12, "opt", "SGD", "ADAM"]),
     **{
-        f"event's value {value!r}": lambda meta, content, value=value: meta["record"]["events"].append(
+        f"event's value {value!r}": lambda meta, content, value=value: past(meta)["events"].append(
             [12, "η", 0.1, value]
         )
         for value in ("abc", [1], None, -5, float("nan"), True, float("inf"), 10**400, {}, {"schedule": ["cosine"]})
     },
-    "event's old value": lambda meta, content: meta["record"]["events"].append([12, "η", "<img>", 0.1]),
-    "check's name and value": lambda meta, content: meta["record"]["evaluations"].append([12, {"valid": "high"}]),
-    "check's step": lambda meta, content: meta["record"]["evaluations"].append([0, {"valid": 1.0}]),
-    "check": lambda meta, content: meta["record"]["evaluations"].append([1]),
-    "put back": lambda meta, content: meta["record"]["restored_weights"].append([5, 9]),
+    "event's old value": lambda meta, content: past(meta)["events"].append([12, "η", "<img>", 0.1]),
+    "check's name and value": lambda meta, content: past(meta)["evaluations"].append([12, {"valid": "high"}]),
+    "check's step": lambda meta, content: past(meta)["evaluations"].append([0, {"valid": 1.0}]),
+    "check": lambda meta, content: past(meta)["evaluations"].append([1]),
+    "put back": lambda meta, content: past(meta)["restored_weights"].append([5, 9]),
     "position": lambda meta, content: meta["now"].update(position=10**9),
     "another position": lambda meta, content: meta["now"].update(position=1),
     "position at the start": lambda meta, content: meta["start"].update(position=0),
@@ -129,8 +133,8 @@ LIES = {
     "buffer's shape": lambda meta, content: content.update({"now/buffers/1": np.zeros(7, np.float32)}),
     "two ends": lambda meta, content: meta.update(steps=99),
     "no end": lambda meta, content: meta.update(epochs=None),
-    "own schedule's number": lambda meta, content: meta["record"]["values"].update(η={"own": -1}),
-    "own schedule of a large number": lambda meta, content: meta["record"]["values"].update(η={"own": 10**15}),
+    "own schedule's number": lambda meta, content: past(meta)["values"].update(η={"own": -1}),
+    "own schedule of a large number": lambda meta, content: past(meta)["values"].update(η={"own": 10**15}),
     "version": lambda meta, content: meta.update(version=0),
     "version is no number": lambda meta, content: meta.update(version="1"),
 }
