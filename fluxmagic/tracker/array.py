@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import dis
 import sys
+from collections import deque
 from collections.abc import Iterator
+from itertools import takewhile
+from types import FrameType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -96,7 +100,7 @@ class Tracked(ArrayInterface):
                 f"float() needs a scalar, not an array of shape {self.shape}: use .data for the plain array"
             )
         caller = sys._getframe(1)
-        if caller.f_globals.get("__name__", "").startswith("numpy."):
+        if _package(caller) or _passes_initial(caller):
             raise TypeError(
                 f"{_entered(caller)} takes a tracked array as a plain number (initial=, left=, …), so that "
                 "its gradient would be lost: add it by an operation of its own, or pass float(x)"
@@ -149,11 +153,35 @@ class Tracked(ArrayInterface):
 Node.computed = Tracked
 
 
-def _entered(frame: Any) -> str:
-    """The function of NumPy's through which a frame of NumPy's was reached."""
-    while frame.f_back is not None and frame.f_back.f_globals.get("__name__", "").startswith("numpy."):
+def _package(frame: FrameType) -> str:
+    """Return "numpy" or "scipy" for a frame of theirs, and "" for another."""
+    package: str = frame.f_globals.get("__name__", "").partition(".")[0]
+    return package if package in ("numpy", "scipy") else ""
+
+
+def _entered(frame: FrameType) -> str:
+    """Name the function of NumPy's or SciPy's through which a frame of theirs was reached."""
+    package = _package(frame)
+    if not package:
+        return "a ufunc's reduce"
+    while frame.f_back is not None and _package(frame.f_back) == package:
         frame = frame.f_back
-    return f"np.{frame.f_code.co_name.lstrip('_')}"
+    place = "np" if package == "numpy" else frame.f_globals["__name__"].partition("._")[0]
+    return f"{place}.{frame.f_code.co_name.lstrip('_')}"
+
+
+def _passes_initial(frame: FrameType) -> bool:
+    """Tell whether the call that a frame is in has a keyword `initial`.
+
+    `np.add.reduce(x, initial=W)` asks W for a float from C, with no frame of NumPy's in between.
+    """
+    consts = frame.f_code.co_consts
+    places = {k for k, c in enumerate(consts) if type(c) is tuple and "initial" in c}
+    if not places:
+        return False
+    until = takewhile(lambda i: i.offset <= frame.f_lasti, dis.get_instructions(frame.f_code))
+    call = deque(until, maxlen=3)  # the names of keywords come one or two instructions before the call itself
+    return any(i.opname in ("KW_NAMES", "LOAD_CONST") and i.arg in places for i in call)
 
 
 class Param(Tracked):

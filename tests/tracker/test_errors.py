@@ -336,13 +336,28 @@ def test_a_tracked_option_is_refused_by_name(f):
         lambda: np.nanmax(x, initial=W[0, 0]),
         lambda: x.sum(initial=W[0, 0]),
         lambda: np.interp(x, x, x, left=W[0, 0]),
+        lambda: np.add.reduce(x, initial=W[0, 0]),
+        lambda: [float(W[0, 0]), np.multiply.reduce(x, initial=W[0, 0])],
     ],
 )
 def test_a_number_that_numpy_takes_by_float_is_refused(f):
     with pytest.raises((TypeError, ValueError)) as caught:
         f()
     error = caught.value.__cause__ or caught.value  # NumPy says that it is a sequence, and why
-    assert re.search(r"np\.\w+ takes a tracked array as a plain number.*float\(x\)", str(error))
+    assert re.search(r"(np\.\w+|a ufunc's reduce) takes a tracked array as a plain number.*float\(x\)", str(error))
+
+
+def test_a_number_that_scipy_takes_by_float_is_refused():
+    integrate = pytest.importorskip("scipy.integrate")
+    with pytest.raises(TypeError, match=r"scipy\.integrate\.quad takes a tracked array as a plain number"):
+        integrate.quad(lambda u: W[0, 0] * u, 0, 1)
+
+
+def test_float_goes_beside_a_call_with_an_initial_value():
+    def both(w):
+        return float(w), np.add.reduce(np.ones(3), initial=float(w)), float(w)
+
+    assert both(W[0, 0] * 0 + 2) == (2, 5, 2)
 
 
 @pytest.mark.parametrize(
