@@ -73,7 +73,7 @@ def σ(x: Array, out: Array = None) -> Array:
     return np.divide(1, np.add(1, e, out), out)
 
 
-@differentiable(lambda Δ, y, x: Δ * np.greater(y, 0).astype(y.dtype), needs_output_only=True)
+@differentiable(lambda Δ, y, x: Δ * np.sign(y), needs_output_only=True)
 @_activation
 def relu(x: Array, out: Array = None) -> Array:
     """Rectified linear unit: max(x, 0), whose gradient at 0 is 0.

@@ -138,9 +138,10 @@ def logitcrossentropy(prediction: Array, target: Array) -> Array:
 
 @_class_loss
 def crossentropy(prediction: Array, target: Array) -> Array:
-    """Cross-entropy of probabilities, as softmax returns them: the mean over the batch of -Σ y log(ŷ).
+    """Cross-entropy of probabilities: the mean over the batch of -Σ y log(ŷ).
 
-    A probability of 0 for the target's class makes it infinite; `logitcrossentropy` stays finite.
+    Softmax returns such probabilities.  If the target's class has probability 0, the loss is infinite;
+    `logitcrossentropy` stays finite.
 
     Raises
     ------
@@ -163,7 +164,7 @@ def crossentropy(prediction: Array, target: Array) -> Array:
 
 @_binary_loss
 def binarycrossentropy(prediction: Array, target: Array) -> Array:
-    """Binary cross-entropy of probabilities, as σ returns them: the mean of -y log(ŷ) - (1-y) log(1-ŷ).
+    """Binary cross-entropy of probabilities: the mean over the batch of -y log(ŷ) - (1-y) log(1-ŷ).
 
     Raises
     ------

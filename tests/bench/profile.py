@@ -30,7 +30,7 @@ loss                                fm.logitcrossentropy(Z, y)
 reverse pass                        back_counting(l), opt.clear()
     of the loss                     e * (one / total)[:, None]
     layer 2, of h, W, b             d.dot(W2), d.T.dot(h, g2), ones_n.dot(d, gb2)
-    relu                            δ * np.greater(h, zero).astype(δ.dtype)
+    relu                            δ * np.sign(h)
     layer 1, of W, b                δ.T.dot(x, g1), ones_n.dot(δ, gb1)
 check of the gradients              reached(), opt.first_nonfinite_grad()
     sum of squares                  np.vdot(G, G)
@@ -93,7 +93,7 @@ def _names() -> dict[str, Any]:
     e, starts = np.exp(z), np.arange(0, z.size, 10)
     total, flat, at = e.sum(1), e.reshape(-1), starts + y
     names = {
-        "h_": h.copy(), "z_": z.copy(), "zero": np.zeros((), "f"), "one": np.ones((), "f"),
+        "h_": h.copy(), "z_": z.copy(), "one": np.ones((), "f"),
         "ones_n": np.ones(len(x), "f"), "ones_k": np.ones(10, "f"), "flat_": flat.copy(), "taken": flat.take(at),
         "d": e - 1, "δ": h - 1, "g1": W1.copy(), "g2": W2.copy(), "gb1": b1.copy(), "gb2": b2.copy(), "P": G.copy(),
         "m": np.zeros_like(G), "u": np.ones_like(G), "step": np.zeros_like(G), "adam": adam,
