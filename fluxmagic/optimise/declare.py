@@ -1,15 +1,22 @@
-"""What the body of an optimiser's class becomes: hyper-parameters, their two names, signature and docstring."""
+"""What an optimiser's class body becomes: hyper-parameters as attributes under two names, signature, docstring.
+
+An assignment is checked by the declaration, here and nowhere else.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, ClassVar
 
 from fluxmagic.greek import canonical
 from fluxmagic.optimise.hyper import Hyper, with_parameter_docs
+from fluxmagic.tracker import Tracked
 
-__all__ = ["COMMON", "canonical_names", "declared_hypers", "describe", "lacks", "other_name"]
+__all__ = ["COMMON", "HasHypers", "Schedule", "describe"]
+
+Schedule = Callable[[int], float]
+"""A hyper-parameter as a function of the number of updates done."""
 
 COMMON = ("decay", "clip", "clipnorm", "weightdecay")
 """The hyper-parameters of every optimiser."""
@@ -33,7 +40,127 @@ WORDS = {
 """Names in other libraries, and what stands for them here."""
 
 
-def declared_hypers(cls: type, reserved: Collection[str]) -> dict[str, Hyper]:
+class HasHypers:
+    """Base of `Optimiser`: the attributes for hyper-parameters.
+
+    Attributes
+    ----------
+    hypers : dict
+        The declared ones by name, of the class.
+    reserved : set of str
+        Names that no hyper-parameter may have, of the class.
+    n : int
+        Updates done, which schedules depend on.
+    version : int
+        Grows with every change of a value.
+    """
+
+    hypers: ClassVar[dict[str, Hyper]] = {}
+    reserved: ClassVar[frozenset[str]] = frozenset()
+    n: int
+    version: int
+    _values: dict[str, float]
+    _schedules: dict[str, Schedule]
+    _narrow: bool  # some parameter is float32
+
+    def __init_subclass__(cls, **options: object) -> None:
+        super().__init_subclass__(**options)
+        cls.hypers = _declared(cls, cls.reserved)
+        for h in cls.hypers.values():
+            if h.ascii != h.name and not hasattr(cls, h.ascii):
+                setattr(cls, h.ascii, _other_name(h.name))
+
+    def _init_hypers(self, narrow: bool, positional: tuple[float | Schedule, ...], given: Mapping[str, Any]) -> None:
+        values = self.canonical(given)
+        if positional:
+            if len(positional) > 1 or "η" not in self.hypers:
+                raise TypeError(f"{self.name} takes the parameters{', η' if 'η' in self.hypers else ''} and keywords")
+            if "η" in values:
+                raise TypeError(f"{self.name}: η is given twice")
+            values["η"] = positional[0]
+        self.__dict__.update(n=0, version=0, _values={}, _schedules={}, _narrow=narrow)  # past __setattr__
+        for h in self.hypers.values():
+            self.store(h.name, h.default)
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    @property
+    def name(self) -> str:
+        """The optimiser's name, that of its class."""
+        return type(self).__name__
+
+    @classmethod
+    def canonical(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what was given by Greek or ASCII names under the hyper-parameters' own names.
+
+        Raises
+        ------
+        TypeError
+            If the optimiser lacks one, or one is given twice.
+        """
+        by_name = {typed: h.name for h in cls.hypers.values() for typed in (h.name, h.ascii)}
+        result: dict[str, Any] = {}
+        for typed, value in given.items():
+            name = by_name.get(canonical(typed))
+            if name is None:
+                raise TypeError(_lacks(cls, typed))
+            if name in result:
+                raise TypeError(f"{cls.__name__}: {name} is given twice")
+            result[name] = value
+        return result
+
+    def set_hyper(self, hyper: Hyper, value: float | Schedule | None) -> None:
+        """Set a hyper-parameter: a number replaces its schedule; a function of n becomes the schedule."""
+        if callable(value) and not isinstance(value, Tracked):
+            number = hyper.check(value(self.n), self._narrow, may_vanish=True)
+            self._schedules[hyper.name] = value
+        else:
+            number = hyper.check(value, self._narrow)
+            self._schedules.pop(hyper.name, None)
+        self.store(hyper.name, number)
+
+    def store(self, name: str, value: float) -> None:
+        """Store a value that was checked."""
+        self._values[name] = self.__dict__[name] = value
+        self.__dict__["version"] += 1
+
+    def follow_schedules(self) -> None:
+        """Store the values that schedules have for this update; all are checked first."""
+        due = [(self.hypers[name], f(self.n)) for name, f in self._schedules.items()]
+        for name, value in [(h.name, h.check(value, self._narrow, may_vanish=True)) for h, value in due]:
+            self.store(name, value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        name = canonical(name)
+        if not name.startswith("_"):
+            there = getattr(type(self), name, None)
+            if name not in self.hypers and getattr(there, "fset", None) is None:  # neither of its two names
+                if not hasattr(type(self), name):
+                    raise AttributeError(_lacks(type(self), name))
+                if name in self.reserved or callable(there):
+                    raise AttributeError(
+                        f"{name} of an optimiser is not assigned; {self.name} has the dials {', '.join(self.hypers)}"
+                    )
+        object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        folded = canonical(name)
+        if folded != name:
+            return getattr(self, folded)
+        raise AttributeError(_lacks(type(self), name))
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The hyper-parameters in force, by name."""
+        return dict(self._values)
+
+    @property
+    def schedules(self) -> dict[str, Schedule]:
+        """The hyper-parameters that follow a function of n, by name."""
+        return dict(self._schedules)
+
+
+def _declared(cls: type, reserved: Collection[str]) -> dict[str, Hyper]:
     """Collect the hyper-parameters of a class and its bases by name, those of every optimiser last.
 
     Raises
@@ -52,46 +179,23 @@ def declared_hypers(cls: type, reserved: Collection[str]) -> dict[str, Hyper]:
     return {**own, **{k: hypers[k] for k in COMMON}}
 
 
-def other_name(name: str) -> property:
-    """Make the attribute for the ASCII name of a hyper-parameter."""
+def _other_name(name: str) -> property:
     return property(
         lambda self: getattr(self, name), lambda self, value: setattr(self, name, value), doc=f"The same as {name}."
     )
 
 
-def describe(cls: type, hypers: Mapping[str, Hyper]) -> tuple[inspect.Signature, str]:
+def describe(cls: type[HasHypers]) -> tuple[inspect.Signature, str]:
     """Return the signature and the docstring of an optimiser's class; η may come by position."""
     keyword, positional = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
     taken = [
-        inspect.Parameter(h.name, positional if h.name == "η" else keyword, default=h.default) for h in hypers.values()
+        inspect.Parameter(h.name, positional if h.name == "η" else keyword, default=h.default)
+        for h in sorted(cls.hypers.values(), key=lambda h: h.name != "η")
     ]
-    signature = inspect.Signature(
-        sorted([inspect.Parameter("params", positional), *taken], key=lambda p: p.kind is keyword)
-    )
-    return signature, with_parameter_docs(cls.__doc__ or f"{cls.__name__}, an optimiser.", hypers.values())
+    doc = with_parameter_docs(cls.__doc__ or f"{cls.__name__}, an optimiser.", cls.hypers.values())
+    return inspect.Signature([inspect.Parameter("params", positional), *taken]), doc
 
 
-def canonical_names(cls: str, hypers: Mapping[str, Hyper], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was given by Greek or ASCII names under the hyper-parameters' own names.
-
-    Raises
-    ------
-    TypeError
-        If there is no such hyper-parameter, or one is given twice.
-    """
-    by_name = {typed: h.name for h in hypers.values() for typed in (h.name, h.ascii)}
-    result: dict[str, Any] = {}
-    for typed, value in given.items():
-        name = by_name.get(canonical(typed))
-        if name is None:
-            raise TypeError(lacks(cls, hypers, typed))
-        if name in result:
-            raise TypeError(f"{cls}: {name} is given twice")
-        result[name] = value
-    return result
-
-
-def lacks(cls: str, hypers: Mapping[str, Hyper], name: str) -> str:
-    """Say that an optimiser has no such name, and what it has."""
+def _lacks(cls: type[HasHypers], name: str) -> str:
     words = f" ({WORDS[name]})" if name in WORDS else ""
-    return f"{cls} has no {name}; it has {', '.join(hypers)}{words}"
+    return f"{cls.__name__} has no {name}; it has {', '.join(cls.hypers)}{words}"

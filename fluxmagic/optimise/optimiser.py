@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fluxmagic.greek import canonical
-from fluxmagic.optimise.declare import COMMON, canonical_names, declared_hypers, describe, lacks, other_name
+from fluxmagic.optimise.declare import COMMON, HasHypers, Schedule, describe
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.flat_buffer import FlatBuffer
 from fluxmagic.optimise.hyper import Hyper
@@ -27,15 +27,12 @@ __all__ = ["OPTIMISERS", "Optimiser"]
 OPTIMISERS: dict[str, type[Optimiser]] = {}
 """Every optimiser by name; a class is registered by being defined."""
 
-Schedule = Callable[[int], float]
-"""A hyper-parameter as a function of the number of updates done."""
-
 CHECK_EVERY = 128  # updates between two checks of the range of weights and state
 SMALL = 1 << 15  # elements of weights and state; to copy so many takes some 2 µs
 LARGE_VALUE = 1e6  # a hyper-parameter from here on may carry an update out of the range of float32
 
 
-class Optimiser:
+class Optimiser(HasHypers):
     """Base of all optimisers.  An optimiser of one's own is a small class:
 
     ::
@@ -80,7 +77,6 @@ class Optimiser:
         If a hyper-parameter is out of bounds.
     """
 
-    hypers: ClassVar[dict[str, Hyper]] = {}
     state: ClassVar[tuple[str, ...]] = ()
     numbers: ClassVar[dict[str, float]] = {}
     decay_on: ClassVar[str] = "step"
@@ -97,11 +93,7 @@ class Optimiser:
     weightdecay = Hyper(0.0, "λ: adds λ p to the gradient", scale="log")
 
     params: list[Param]
-    n: int
-    version: int
     memory: Memory
-    _values: dict[str, float]
-    _schedules: dict[str, Schedule]
     _numbers: SimpleNamespace
     _flat: FlatBuffer
     _taken: ClassVar[list[str]] = []  # hyper-parameters that the rule names
@@ -109,115 +101,41 @@ class Optimiser:
     _last_constants: tuple[float, ...]
     _constants_version: int  # the version that the constants belong to; -1 where they change with every update
     _blocks: list[tuple[Block, list[np.ndarray]]]
-    _narrow: bool  # some parameter is float32
     _rule_alone: bool  # no transform is on
     _near_overflow: bool  # the next update may leave the range of the dtype: it is made with a copy
 
-    def __init_subclass__(cls, *, plain: bool = False, **options: Any) -> None:
+    def __init_subclass__(cls, *, plain: bool = False, **options: object) -> None:
         super().__init_subclass__(**options)
-        cls.hypers = declared_hypers(cls, _RESERVED)
         cls.state = tuple(map(canonical, (cls.state,) if isinstance(cls.state, str) else cls.state))
         cls.numbers = {canonical(k): v for k, v in cls.numbers.items()}
+        cls.__signature__, cls.__doc__ = describe(cls)  # type: ignore[attr-defined]
         cls._only_hypers = cls.constants is Optimiser.constants
         if "step" in vars(cls):
             cls.plain = plain
             cls._rule = vars(cls)["step"]
             cls._taken = [name for name in inspect.signature(cls._rule).parameters if name in cls.hypers]
             cls.step = _refuse_no_arguments(cls._rule)  # type: ignore[method-assign]
-        for h in cls.hypers.values():
-            if h.ascii != h.name and not hasattr(cls, h.ascii):
-                setattr(cls, h.ascii, other_name(h.name))
-        cls.__signature__, cls.__doc__ = describe(cls, cls.hypers)  # type: ignore[attr-defined]
         if not cls.__name__.startswith("_"):
             OPTIMISERS[cls.__name__] = cls
 
     def __init__(self, params: Iterable[Param], *η: float | Schedule, **hypers: float | Schedule) -> None:
-        given = self.canonical(hypers)
-        if η:
-            if len(η) > 1 or "η" not in self.hypers:
-                raise TypeError(f"{self.name} takes the parameters{', η' if 'η' in self.hypers else ''} and keywords")
-            if "η" in given:
-                raise TypeError(f"{self.name}: η is given twice")
-            given["η"] = η[0]
-        private = self.__dict__  # past __setattr__, which is for users
-        private.update(params=_as_params(params, self.name), n=0, version=0, _values={}, _schedules={})
-        private.update(_narrow=any(p.dtype == np.float32 for p in self.params), _near_overflow=True)
-        for h in self.hypers.values():
-            self._store(h.name, h.default)
-        for name, value in given.items():
-            setattr(self, name, value)
-        flat = FlatBuffer(self.params)
+        checked = _as_params(params, self.name)
+        self.__dict__.update(params=checked, _near_overflow=True)  # past __setattr__, which is for users
+        self._init_hypers(any(p.dtype == np.float32 for p in checked), η, hypers)
+        flat = FlatBuffer(checked)
         memory = Memory(flat, self.state)
-        private.update(_flat=flat, memory=memory, _numbers=SimpleNamespace(**self.numbers))
-        private.update(
-            _last_constants=(), _constants_version=-1, _blocks=[(s, memory.constants[s.p.dtype]) for s in memory.blocks]
-        )
+        blocks = [(s, memory.constants[s.p.dtype]) for s in memory.blocks]
+        self.__dict__.update(_flat=flat, memory=memory, _blocks=blocks, _numbers=SimpleNamespace(**self.numbers))
+        self.__dict__.update(_last_constants=(), _constants_version=-1)
 
-    # -- hyper-parameters ------------------------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """The optimiser's name, that of its class."""
-        return type(self).__name__
-
-    @classmethod
-    def canonical(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return hyper-parameters that were given by Greek or ASCII names under their own names.
-
-        Raises
-        ------
-        TypeError
-            If the optimiser lacks one, or one is given twice.
-        """
-        return canonical_names(cls.__name__, cls.hypers, given)
-
-    def set_hyper(self, hyper: Hyper, value: float | Schedule | None) -> None:
-        """Set a hyper-parameter: a number replaces its schedule; a function of n becomes the schedule."""
-        if callable(value) and not isinstance(value, Tracked):
-            number = hyper.check(value(self.n), self._narrow, may_vanish=True)
-            self._schedules[hyper.name] = value
-        else:
-            number = hyper.check(value, self._narrow)
-            self._schedules.pop(hyper.name, None)
-        self._store(hyper.name, number)
-
-    def _store(self, name: str, value: float) -> None:
-        self._values[name] = self.__dict__[name] = value
-        self.__dict__["version"] += 1
+    def store(self, name: str, value: float) -> None:
+        """Store a hyper-parameter that was checked; see what it changes in the next update."""
+        super().store(name, value)
         if value > LARGE_VALUE and self.hypers[name].off is None:
             self.__dict__["_near_overflow"] = True
         if name in COMMON:
             on = [k for k in COMMON if self._values.get(k) != self.hypers[k].default]
             self.__dict__["_rule_alone"] = not on or (on == ["weightdecay"] and self.decoupled_decay)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        name = canonical(name)
-        if not name.startswith("_"):
-            there = getattr(type(self), name, None)
-            if name not in self.hypers and getattr(there, "fset", None) is None:  # neither of its two names
-                if not hasattr(type(self), name):
-                    raise AttributeError(lacks(self.name, self.hypers, name))
-                if name in _RESERVED or callable(there):
-                    raise AttributeError(
-                        f"{name} of an optimiser is not assigned; {self.name} has the dials {', '.join(self.hypers)}"
-                    )
-        object.__setattr__(self, name, value)
-
-    def __getattr__(self, name: str) -> Any:
-        folded = canonical(name)
-        if folded != name:
-            return getattr(self, folded)
-        raise AttributeError(lacks(self.name, self.hypers, name))
-
-    @property
-    def values(self) -> dict[str, float]:
-        """The hyper-parameters in force, by name."""
-        return dict(self._values)
-
-    @property
-    def schedules(self) -> dict[str, Schedule]:
-        """The hyper-parameters that follow a function of n, by name."""
-        return dict(self._schedules)
 
     def __repr__(self) -> str:
         changed = [f"{k}={v:g}" for k, v in self._values.items() if v != self.hypers[k].default or k == "η"]
@@ -274,7 +192,7 @@ class Optimiser:
         raise.  To copy a large model would take longer than its update.
         """
         if self._schedules:
-            self._follow_schedules()
+            self.follow_schedules()
         checked, plain = self._near_overflow, self.plain
         saved = None
         if checked or not (plain or self.memory.size > SMALL):
@@ -303,11 +221,6 @@ class Optimiser:
                 vars(self._numbers).update(numbers)
             raise
 
-    def _follow_schedules(self) -> None:
-        due = [(self.hypers[name], f(self.n)) for name, f in self._schedules.items()]
-        for name, value in [(h.name, h.check(value, self._narrow, may_vanish=True)) for h, value in due]:
-            self._store(name, value)
-
     def _apply(self) -> None:
         if self._constants_version != self.version:
             constants = self.constants()
@@ -321,7 +234,7 @@ class Optimiser:
             for s, numbers in self._blocks:
                 step = rule(s.δ, s, *numbers)
                 if not plain:
-                    self._check_step(step, s.p.shape)
+                    _check_step(step, s.p.shape, self.name)
                 np.subtract(s.p, step, s.p)
         else:
             self._apply_transformed()
@@ -343,17 +256,10 @@ class Optimiser:
                 δ *= factor
             step = self._rule(δ, s, *numbers)
             if not self.plain:
-                self._check_step(step, s.p.shape)
+                _check_step(step, s.p.shape, self.name)
             if factor != 1 and self.decay_on == "step":
                 step = step * factor
             np.subtract(s.p, step, s.p)
-
-    def _check_step(self, step: Any, shape: tuple[int, ...]) -> None:
-        """Refuse what a user's rule gives by mistake, and what would fit by broadcasting."""
-        given = np.asarray(step)
-        if given.dtype.kind not in "fiub" or given.shape not in ((), shape):
-            what = f"an array of shape {given.shape}" if given.dtype.kind in "fiub" else f"a {type(step).__name__}"
-            raise TypeError(f"step of {self.name} returns what is subtracted, of δ's shape {shape}, and gave {what}")
 
     def _check_range(self) -> None:
         if self.n % CHECK_EVERY == 0:
@@ -423,13 +329,21 @@ class Optimiser:
             If it belongs to another optimiser or other parameters, or a value is out of bounds.
         """
         for name, value in check_state(self, d, self._narrow).items():
-            self._store(name, value)
+            self.store(name, value)
         if schedules is not None:
             self.__dict__["_schedules"] = dict(schedules)
         self.__dict__.update(n=int(d["n"]), _near_overflow=True)
         vars(self._numbers).update({k: float(v) for k, v in d["numbers"].items()})
         for k, arrays in d["arrays"].items():
             self.memory.load_state(k, arrays)
+
+
+def _check_step(step: object, shape: tuple[int, ...], name: str) -> None:
+    """Refuse a step of a user's rule that would fit the parameters only by broadcasting."""
+    given = np.asarray(step)
+    if given.dtype.kind not in "fiub" or given.shape not in ((), shape):
+        what = f"an array of shape {given.shape}" if given.dtype.kind in "fiub" else f"a {type(step).__name__}"
+        raise TypeError(f"step of {name} returns what is subtracted, of δ's shape {shape}, and gave {what}")
 
 
 def _refuse_no_arguments(rule: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
@@ -479,4 +393,4 @@ def _restored(
     return opt
 
 
-_RESERVED = frozenset({*dir(Optimiser), *Optimiser.__annotations__} - set(COMMON))
+Optimiser.reserved = frozenset({*dir(Optimiser), *Optimiser.__annotations__, *HasHypers.__annotations__} - set(COMMON))
