@@ -129,6 +129,18 @@ def ruff(rules: str, *paths: str) -> list[str]:
     return places
 
 
+def by_file(places: list[str]) -> list[str]:
+    """Give one line for each file with private names of other modules, or with functions that are too complex."""
+    titles = {"SLF001": "private names of other modules", "C901": f"functions more complex than {COMPLEXITY}"}
+    lines: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for place in places:
+        code, _, where = place.partition(" ")
+        path, _, line = where.rpartition(":")
+        if line not in lines[path, titles[code]]:
+            lines[path, titles[code]].append(line)
+    return [f"{path}: {title} in lines {', '.join(at)}" for (path, title), at in sorted(lines.items())]
+
+
 def package(name: str) -> str:
     """Give the package under fluxmagic/ that a module belongs to; "" for the modules of the top level."""
     parts = name.split(".")
@@ -137,6 +149,7 @@ def package(name: str) -> str:
 
 
 def main() -> int:
+    """Print the figures and the targets that are missed; give the exit status."""
     paths = sorted([*ROOT.glob("fluxmagic/**/*.py"), *ROOT.glob("tests/**/*.py")])
     known = {dotted(p) for p in paths}
     modules = {m.name: m for m in (read(p, known) for p in paths)}
@@ -169,7 +182,7 @@ def main() -> int:
                 missed.append(f"{where}: {name} has {lines} lines; the limit is {CLASS_LINES}")
 
     found = ruff("SLF001,C901", "fluxmagic", "tests")
-    missed += [f"{place}: {'private name' if place.startswith('SLF') else 'too complex'}" for place in found]
+    missed += by_file(found)
     any_places = ruff("ANN401", "fluxmagic")
     if len(any_places) > ANY_ANNOTATIONS:
         worst = Counter(p.split()[1].split(":")[0] for p in any_places).most_common(5)
