@@ -59,14 +59,14 @@ class InterruptGuard:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.presses += 1
         if self.presses > 2 or (self.presses == 2 and not self.shielded):
-            self._deliver(frame)
+            self.deliver(frame)
 
-    def _deliver(self, frame: FrameType | None) -> None:
-        guard = self
-        while guard._outer is not None:
-            guard = guard._outer
-        if callable(guard._before):
-            guard._before(signal.SIGINT, frame)
+    def deliver(self, frame: FrameType | None) -> None:
+        """Call the handler installed before the outermost guard."""
+        if self._outer is not None:
+            self._outer.deliver(frame)
+        elif callable(self._before):
+            self._before(signal.SIGINT, frame)
 
     @contextmanager
     def shield(self, on: bool = True) -> Iterator[None]:
@@ -93,7 +93,7 @@ class InterruptGuard:
         if self._outer is not None and not self.ends_loop:
             self._outer.presses += 1  # the outer loop ends
             return
-        self._deliver(None)
+        self.deliver(None)
         asyncio = sys.modules.get("asyncio")
         if self.ends_loop and asyncio is not None:
             with suppress(RuntimeError):  # no event loop is running
