@@ -63,6 +63,12 @@ def backward_and_update(
             "the loss has come to depend on a parameter that it did not depend on in the first batch: "
             "name all that are to be trained with --params"
         )
+    if step == 1 and not any(opt.n_reached if isinstance(opt, Optimiser) else True for opt in opts):
+        name = first.name if alone else "any of the optimisers"
+        raise TypeError(
+            f"the loss depends on parameters, but on none that {name} trains: make the optimiser of those of the "
+            f"model, {first.name}(params(model)), and anew where the model was made anew"
+        )
     try:
         if alone:
             first.update()

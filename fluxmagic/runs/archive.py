@@ -239,7 +239,7 @@ def _check_meta(path: Path, meta: Any, kind: str) -> None:
             f"{path}: written by a newer version of fluxmagic (format {version}, this one reads {VERSION})"
         )
     if meta.get("kind") != kind:
-        raise ArchiveError(f"{path}: holds a {meta.get('kind')}, not a {kind}")
+        raise ArchiveError(f"{path}: its kind is {meta.get('kind')}, not {kind}")
 
 
 def _array(path: Path, name: str, raw: bytes) -> np.ndarray:

@@ -10,6 +10,7 @@ import fluxmagic
 from fluxmagic import ADAM, SGD, Chain, Dense, NotFinite, Run, back, batches, mse, param, params, train
 from fluxmagic.optimise import Hyper, Optimiser
 from fluxmagic.optimise.optimiser import OPTIMISERS
+from fluxmagic.tracker import update
 
 
 class Batch(NamedTuple):
@@ -356,3 +357,28 @@ def test_a_class_defined_again_and_swapped_in_is_an_event_and_replays(registry, 
     run.rewind(0)
     run.step(1)
     assert W.data == pytest.approx(1.0 - 0.1 * (2 + 1.0))
+
+
+def old_and_new():
+    """A model that was made anew after its optimiser, as a cell that is run again does."""
+    old, new = param([1.0, 2.0]), param([1.0, 2.0])
+    return old, new, lambda x: ((new - x) ** 2).sum()
+
+
+@pytest.mark.parametrize("make", [lambda p: SGD([p]), lambda p: [SGD([p]), ADAM([p])]], ids=["one", "two"])
+def test_a_loss_that_depends_on_none_of_the_optimisers_parameters_is_refused(make):
+    old, new, loss = old_and_new()
+    with pytest.raises(TypeError, match=r"on none that .* trains.*SGD\(params\(model\)\)"):
+        train(loss, [0.0] * 3, make(old))
+    with pytest.raises(TypeError, match=r"on none that .* trains.*SGD\(params\(model\)\)"):
+        Run(loss, [0.0] * 3, make(old)).train()
+    assert not new.grad.any()
+    assert old.data.tolist() == new.data.tolist() == [1.0, 2.0]
+
+
+def test_a_loss_may_depend_on_some_of_the_optimisers_parameters():
+    old, new, loss = old_and_new()
+    train(loss, [0.0], SGD([old, new]))
+    train(loss, [0.0], [SGD([old]), SGD([new])])
+    train(loss, [0.0], [SGD([old]), lambda: update(new, -0.1 * new.grad)])
+    assert old.data.tolist() == [1.0, 2.0]

@@ -248,7 +248,7 @@ def test_a_newer_version_is_refused_by_name(saved):
 def test_weights_are_no_run(saved):
     run, m, path = saved
     fluxmagic.runs.save_params(m, path)
-    refused(path, run, m, "holds a weights, not a run")
+    refused(path, run, m, "its kind is weights, not run")
 
 
 class Hostile:
