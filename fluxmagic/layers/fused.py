@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from fluxmagic.layers.activations import WRITES_IN_PLACE, softmax
-from fluxmagic.tracker.aliases import Array, GradOut
+from fluxmagic.tracker.aliases import Array, Gradients, GradOut
 from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.operation import Op, define
 from fluxmagic.tracker.rules.products import outer, vdot
 
 __all__ = ["affine", "mean_square", "softmax_crossentropy"]
 
-Gradients = tuple[Array, Array, Array]
 Residual = tuple[Array, Array]
 
 
@@ -32,6 +31,7 @@ def _ones(n: int, dtype: np.dtype[Any]) -> np.ndarray:
 
 
 def _affine(x: Array, W: Array, b: Array, activation: Op | None = None) -> Array:
+    """Compute activation(x Wᵀ + b)."""
     y = x.dot(W.T)
     row = y[0] if y.ndim == 2 and len(y) == 1 else y  # broadcasting b would cost more than the sum
     np.add(row, b, row)
@@ -43,6 +43,7 @@ def _affine(x: Array, W: Array, b: Array, activation: Op | None = None) -> Array
 def _d_affine(
     Δ: Array, y: Array, x: Array, W: Array, b: Array, grad_out: GradOut, activation: Op | None = None
 ) -> Gradients:
+    """Compute the gradients of x, W and b; `grad_out` has False for those that are not wanted, or a buffer."""
     if activation is not None:
         Δ = activation.vjps[0](Δ, y, None)  # type: ignore[misc]
     to_x, to_W, to_b = grad_out
@@ -65,7 +66,8 @@ affine = define(_affine, name="affine", vjp=_d_affine)
 # -- losses --------------------------------------------------------------------------------------------
 
 
-_PIECE = 1 << 16  # elements that BLAS may add up in single precision
+_PIECE = 1 << 16
+"""The most numbers that BLAS may add in single precision: of 10⁷ it loses four digits."""
 NO_SHIFT_BELOW = 32
 """Logits up to this size need no shift: their exponentials, and the quotients of these, are normal numbers."""
 
@@ -139,6 +141,7 @@ def _mean_square(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def _d_mean_square(Δ: Array, y: Array, a: Array, b: Array, residual: Array = None) -> Array:
+    """Compute the gradient of a; that of b is its negative."""
     return (a - b if residual is None else residual) * (Δ * (2 / max(a.size, 1)))
 
 
