@@ -49,6 +49,8 @@ class HasHypers:
         The declared ones by name, of the class.
     reserved : set of str
         Names that no hyper-parameter may have, of the class.
+    paper : str
+        The reference for the docstring, of the class.
     n : int
         Updates done, which schedules depend on.
     version : int
@@ -57,6 +59,7 @@ class HasHypers:
 
     hypers: ClassVar[dict[str, Hyper]] = {}
     reserved: ClassVar[frozenset[str]] = frozenset()
+    paper: ClassVar[str] = ""
     n: int
     version: int
     _values: dict[str, float]
@@ -192,7 +195,7 @@ def describe(cls: type[HasHypers]) -> tuple[inspect.Signature, str]:
         inspect.Parameter(h.name, positional if h.name == "η" else keyword, default=h.default)
         for h in sorted(cls.hypers.values(), key=lambda h: h.name != "η")
     ]
-    doc = with_parameter_docs(cls.__doc__ or f"{cls.__name__}, an optimiser.", cls.hypers.values())
+    doc = with_parameter_docs(cls.__doc__ or f"{cls.__name__}, an optimiser.", cls.hypers.values(), cls.paper)
     return inspect.Signature([inspect.Parameter("params", positional), *taken]), doc
 
 

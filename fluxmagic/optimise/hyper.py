@@ -126,8 +126,8 @@ class Hyper:
         return f"Hyper({self.name}={self.default:g}, {self.doc!r}, {self.range})"
 
 
-def with_parameter_docs(doc: str, hypers: Iterable[Hyper]) -> str:
-    """An optimiser's docstring with the parameters that it declares, after the summary."""
+def with_parameter_docs(doc: str, hypers: Iterable[Hyper], paper: str) -> str:
+    """Add sections to an optimiser's docstring: its parameters, what follows the summary as notes, and the paper."""
     doc = inspect.cleandoc(doc)
     if "\nParameters\n---" in doc:
         return doc
@@ -136,7 +136,8 @@ def with_parameter_docs(doc: str, hypers: Iterable[Hyper]) -> str:
         default = "off" if h.default == h.off else f"{h.default:g}"
         also = "" if h.ascii == h.name else f"; also `{h.ascii}`"
         lines += [f"{h.name} : float or callable, default {default}", f"    {h.doc}; {h.range}{also}."]
-    section = re.search(r"\n\n(?=\w+\n-+\n)", doc)
-    if section is None:
-        return "\n".join([doc, "", *lines])
-    return "\n".join([doc[: section.start()], "", *lines, "", doc[section.end() :]])
+    summary, _, rest = doc.partition("\n\n")
+    if rest and not re.search(r"^\w+\n-+$", rest, re.MULTILINE):
+        rest = f"Notes\n-----\n{rest}"
+    references = f"References\n----------\n{paper}" if paper else ""
+    return "\n\n".join(part for part in (summary, "\n".join(lines), rest, references) if part)

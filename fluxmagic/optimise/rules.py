@@ -45,18 +45,6 @@ def _memory(default: float, doc: str) -> Hyper:
     return Hyper(default, doc, high=1, high_open=True, scale="memory")
 
 
-def _ρ() -> Hyper:
-    return _memory(0.9, "momentum: the share of the velocity that is kept")
-
-
-def _β1() -> Hyper:
-    return _memory(0.9, "memory of the mean of the gradients")
-
-
-def _β2() -> Hyper:
-    return _memory(0.999, "memory of the mean of their squares")
-
-
 def _ϵ() -> Hyper:
     return Hyper(1e-8, "keeps the division from 0", low_open=True, scale="log")
 
@@ -119,8 +107,6 @@ def in_units(numbers: dict[str, float], unit: str, β: float) -> tuple[float, fl
 class SGD(Optimiser, plain=True):
     """Gradient descent: p ← p - η δ.
 
-    Notes
-    -----
     As Flux 0.6 and `torch.optim.SGD`.  `decay` γ divides δ by 1 + γ n; PyTorch lacks it.
     """
 
@@ -134,14 +120,12 @@ class SGD(Optimiser, plain=True):
 class Momentum(Optimiser, plain=True):
     """Gradient descent with momentum: v ← ρ v - η δ, p ← p + v.
 
-    Notes
-    -----
     As Flux 0.6: η stays inside the velocity.  PyTorch has v ← ρ v + δ, p ← p - η v, which is the same as
     long as η does not change.
     """
 
     η = _η(0.01)
-    ρ = _ρ()
+    ρ = _memory(0.9, "momentum: the share of the velocity that is kept")
     state = ("v",)  # with the sign of what is subtracted
     decay_on = "gradient"
 
@@ -152,8 +136,6 @@ class Momentum(Optimiser, plain=True):
 class Nesterov(Momentum, plain=True):
     """Nesterov momentum: d = ρ² v - (1+ρ) η δ, v ← ρ v - η δ, p ← p + d.
 
-    Notes
-    -----
     As Flux 0.6: η stays inside the velocity.  PyTorch's `nesterov=True` is the same as long as η does not change.
     """
 
@@ -165,15 +147,10 @@ class Nesterov(Momentum, plain=True):
 class RMSProp(Optimiser, plain=True):
     """Steps relative to recent gradients: a ← ρ a + (1-ρ) δ², p ← p - η δ / (√a + ϵ).
 
-    Notes
-    -----
     As `torch.optim.RMSprop`, whose ρ (alpha) is 0.99 and η 0.01 by default.  Flux 0.6 divides by √(a + ϵ).
-
-    References
-    ----------
-    Tieleman, Hinton: Lecture 6.5, Neural networks for machine learning (2012).
     """
 
+    paper = "Tieleman, Hinton: Lecture 6.5, Neural networks for machine learning (2012)."
     η = _η(0.001)
     ρ = _memory(0.9, "memory of the mean of the squared gradients")
     ϵ = _ϵ()
@@ -190,15 +167,10 @@ class RMSProp(Optimiser, plain=True):
 class ADAGrad(Optimiser, plain=True):
     """Steps that shrink with all gradients so far: a ← a + δ², p ← p - η δ / (√a + ϵ).
 
-    Notes
-    -----
     As `torch.optim.Adagrad`, whose ϵ is 1e-10.  Flux 0.6 starts a at ϵ and divides by √(a + ϵ).
-
-    References
-    ----------
-    Duchi, Hazan, Singer: Adaptive subgradient methods for online learning and stochastic optimization (2011).
     """
 
+    paper = "Duchi, Hazan, Singer: Adaptive subgradient methods for online learning and stochastic optimization (2011)."
     η = _η(0.01)
     ϵ = _ϵ()
     state = ("a",)
@@ -211,16 +183,11 @@ class ADAGrad(Optimiser, plain=True):
 class ADADelta(Optimiser, plain=True):
     """Steps as large as recent ones: a ← ρ a + (1-ρ) δ², step = δ √(s + ϵ) / √(a + ϵ), s ← ρ s + (1-ρ) step².
 
-    Notes
-    -----
     As Flux 0.6, and `torch.optim.Adadelta` with `lr=1, eps=1e-8`.  It has no learning rate.  s follows the steps
     of the rule, before `decay` makes them smaller.
-
-    References
-    ----------
-    Zeiler: ADADELTA: an adaptive learning rate method.  https://arxiv.org/abs/1212.5701
     """
 
+    paper = "Zeiler: ADADELTA: an adaptive learning rate method.  https://arxiv.org/abs/1212.5701"
     ρ = _memory(0.9, "memory of the means of squared gradients and squared steps")
     ϵ = _ϵ()
     state = ("a", "s")
@@ -236,25 +203,23 @@ class ADADelta(Optimiser, plain=True):
         return δ
 
 
-class ADAM(Optimiser, plain=True):
+class _Moments(Optimiser):
+    η = _η(0.001)
+    β1 = _memory(0.9, "memory of the mean of the gradients")
+    β2 = _memory(0.999, "memory of the mean of their squares")
+    ϵ = _ϵ()
+
+
+class ADAM(_Moments, plain=True):
     """Adaptive moments: m ← β1 m + (1-β1) δ, u ← β2 u + (1-β2) δ², p ← p - η m̂ / (√û + ϵ).
 
-    Notes
-    -----
     m̂ = m / (1 - Πβ1) and û = u / (1 - Πβ2), with the running products of the β's that were really used.
     With constant β these are the powers of the paper, Flux 0.6 and PyTorch; a β that is turned on the
     way makes the powers wrong.  ϵ is outside the root, as in the paper and PyTorch (and Flux before 0.5.3
     and today; Flux 0.6 has it inside).
-
-    References
-    ----------
-    Kingma, Ba: Adam: a method for stochastic optimization.  https://arxiv.org/abs/1412.6980
     """
 
-    η = _η(0.001)
-    β1 = _β1()
-    β2 = _β2()
-    ϵ = _ϵ()
+    paper = "Kingma, Ba: Adam: a method for stochastic optimization.  https://arxiv.org/abs/1412.6980"
     state = ("m", "u")  # in units of 1-β1 and 1-β2
     numbers: ClassVar = {"Πβ1": 1.0, "Πβ2": 1.0, "unit1": 0.0, "unit2": 0.0}
 
@@ -274,16 +239,11 @@ class ADAM(Optimiser, plain=True):
 class ADAMW(ADAM, plain=True):
     """ADAM with weight decay apart from the gradient: p ← p - step - η λ p, where step is ADAM's and λ is weightdecay.
 
-    Notes
-    -----
     As `torch.optim.AdamW`, whose λ is 0.01 by default.  Flux 0.6 adds λ p to ADAM's step, without η.  `decay`
     acts on both parts, as the paper's schedule multiplier does.
-
-    References
-    ----------
-    Loshchilov, Hutter: Decoupled weight decay regularization.  https://arxiv.org/abs/1711.05101
     """
 
+    paper = "Loshchilov, Hutter: Decoupled weight decay regularization.  https://arxiv.org/abs/1711.05101"
     weightdecay = Hyper(0.0, "λ: subtracts η λ p beside the step", scale="log")
     decoupled_decay = True
 
@@ -295,22 +255,15 @@ class ADAMW(ADAM, plain=True):
         return np.add(step, np.multiply(s.p, ηλ, δ), step)
 
 
-class AdaMax(Optimiser, plain=True):
+class AdaMax(_Moments, plain=True):
     """ADAM with the largest gradient: m as in ADAM, u ← max(β2 u, |δ|), p ← p - η m̂ / (u + ϵ).
 
-    Notes
-    -----
     As Flux 0.6.  PyTorch adds ϵ to |δ| before the maximum.  m̂ is m over 1 - Πβ1, see `ADAM`.
-
-    References
-    ----------
-    Kingma, Ba: Adam: a method for stochastic optimization, section 7.1.  https://arxiv.org/abs/1412.6980
     """
 
+    paper = "Kingma, Ba: Adam: a method for stochastic optimization, section 7.1.  https://arxiv.org/abs/1412.6980"
     η = _η(0.002)
-    β1 = _β1()
     β2 = _memory(0.999, "memory of the largest gradient")
-    ϵ = _ϵ()
     state = ("m", "u")
     numbers: ClassVar = {"Πβ1": 1.0}
 
@@ -323,23 +276,16 @@ class AdaMax(Optimiser, plain=True):
         return quotient(s.m, s.u, ϵ, η, s.tmp)
 
 
-class AMSGrad(Optimiser, plain=True):
+class AMSGrad(_Moments, plain=True):
     """ADAM whose steps do not grow again: m, u as in ADAM, w ← max(w, u), p ← p - η m / (√w + ϵ).
 
-    Notes
-    -----
     Without bias correction, as in the paper and Flux 0.6, which starts u and w at ϵ and divides by √w.
     PyTorch's `Adam(amsgrad=True)` corrects the bias.
-
-    References
-    ----------
-    Reddi, Kale, Kumar: On the convergence of Adam and beyond (2018).  https://openreview.net/forum?id=ryQu7f-RZ
     """
 
-    η = _η(0.001)
-    β1 = _β1()
-    β2 = _β2()
-    ϵ = _ϵ()
+    paper = (
+        "Reddi, Kale, Kumar: On the convergence of Adam and beyond (2018).  https://openreview.net/forum?id=ryQu7f-RZ"
+    )
     state = ("m", "u", "w")
 
     def constants(self) -> tuple[float, ...]:
@@ -351,23 +297,16 @@ class AMSGrad(Optimiser, plain=True):
         return ratio(s.m, np.maximum(s.w, s.u, out=s.w), ϵ, η, s.tmp)
 
 
-class NADAM(Optimiser, plain=True):
+class NADAM(_Moments, plain=True):
     """ADAM with Nesterov momentum: m, u as in ADAM, p ← p - η (β1 m / (1 - β1 Πβ1) + (1-β1) δ / (1 - Πβ1)) / (√û + ϵ).
 
-    Notes
-    -----
     Πβ1 and û are those of `ADAM`.  Flux 0.6 divides by √(β2 û + ϵ); `torch.optim.NAdam` lets β1 follow a schedule
     of the paper, which this does not.
-
-    References
-    ----------
-    Dozat: Incorporating Nesterov momentum into Adam (2016).  https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ
     """
 
-    η = _η(0.001)
-    β1 = _β1()
-    β2 = _β2()
-    ϵ = _ϵ()
+    paper = (
+        "Dozat: Incorporating Nesterov momentum into Adam (2016).  https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ"
+    )
     state = ("m", "u")
     numbers: ClassVar = {"Πβ1": 1.0, "Πβ2": 1.0}
 
