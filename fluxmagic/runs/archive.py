@@ -1,7 +1,7 @@
-"""Files that are whole or not there, and that are checked before they are believed.
+"""Arrays and JSON in one file that is whole or not there, and that is checked before it is used.
 
-An archive is an uncompressed `.npz` (a zip of `.npy` members) with one member more, `meta.json`: the format's
-name and version, whatever describes the arrays, and a SHA-256 of it all.  No pickle, ever.
+An archive is an uncompressed `.npz` with one more member, `meta.json`: format, version, kind, whatever describes the
+arrays, and a SHA-256 of all.  Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -17,30 +17,29 @@ import stat
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-__all__ = ["HEADER", "VERSION", "ArchiveError", "digest", "read", "regular", "write", "write_atomically"]
+__all__ = ["HEADER", "VERSION", "AnyPath", "ArchiveError", "digest", "read", "regular", "write", "write_atomically"]
 
+AnyPath = str | os.PathLike[str]
 VERSION = 2
 HEADER = ("format", "version", "kind")  # keys of the meta data that the archive itself writes
 META = "meta.json"
-_MOST_META = 256_000_000  # bytes
+_LARGEST_META = 256_000_000  # bytes
 _LONGEST = 4000  # characters of a message
 
 
 class ArchiveError(ValueError):
-    """A file cannot be taken: it is cut, damaged, foreign, from a newer version, or does not fit.
+    """A file is cut, damaged, foreign, from a newer version, or does not fit.
 
-    Its message is one line of printable characters, whatever text of the file it quotes.
+    The message is one line of printable characters, whatever text of the file it quotes.
     """
 
     def __init__(self, message: str) -> None:
-        if len(message) > _LONGEST:
-            message = f"{message[:_LONGEST]}…"
-        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
+        cut = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut))
 
 
 def digest(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
@@ -53,15 +52,15 @@ def digest(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
     return h.hexdigest()
 
 
-def regular(path: Any) -> os.stat_result | None:
-    """The status of a regular file; None where there is none.  Other kinds are refused before they are opened.
+def regular(path: AnyPath) -> os.stat_result | None:
+    """Return the status of a regular file, None if there is nothing; anything else is refused before it is opened.
 
     Raises
     ------
     IsADirectoryError
         If the path is a folder.
     OSError
-        If it is a device, a pipe or a socket: one cannot be replaced, and another is waited for.
+        If it is a device, a pipe or a socket.
     """
     try:
         status = os.stat(path)
@@ -74,33 +73,32 @@ def regular(path: Any) -> os.stat_result | None:
     return status
 
 
-def write_atomically(path: Any, fill: Callable[[BinaryIO], object]) -> None:
+def write_atomically(path: AnyPath, fill: Callable[[BinaryIO], object]) -> None:
     """Write a file under another name, flush it to the disk, and rename it.
 
-    A file that is replaced keeps its mode and owner, and a symbolic link stays one.
+    A file that is replaced keeps its mode and owner; a symbolic link stays one.
 
     Raises
     ------
-    IsADirectoryError
-        If the path is a folder.
-    PermissionError
-        If the file is read-only, or its folder is.
     OSError
-        If it is no regular file, the disk is full, or the like; what was there under that name is untouched.
+        If the path is not a regular file, the file or its folder is read-only, the disk is full, or the like; what was
+        there is untouched.
     """
     old = regular(path)
     if old is not None and not os.access(path, os.W_OK):
         raise PermissionError(f"{path} is read-only: give another path, or make it writable")
     folder, name = os.path.split(os.path.realpath(path))
-    # The host's name is in it: on a shared disk a process's number says something about this host only.
+    # A shared disk: the number of a process is known on its host only.
     prefix = f".fluxmagic-{hashlib.sha256(os.fsencode(platform.node() + name)).hexdigest()[:16]}-"
     temporary = os.path.join(folder, f"{prefix}{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    mode = 0o666 if old is None else 0o600  # nobody else reads a replacement before it has the old mode
     try:
         _remove_stale(folder, prefix)
-        # A new file's mode follows the umask; one that takes a file's place is nobody else's until it has that mode.
-        with open(temporary, "xb", opener=lambda p, flags: os.open(p, flags, 0o666 if old is None else 0o600)) as file:
+        with open(temporary, "xb", opener=lambda p, flags: os.open(p, flags, mode)) as file:
             if old is not None:
-                _take_over(temporary, old)
+                with suppress(PermissionError, AttributeError):  # not every process and system may
+                    os.chown(temporary, old.st_uid, old.st_gid)
+                os.chmod(temporary, stat.S_IMODE(old.st_mode))
             fill(file)
             file.flush()
             os.fsync(file.fileno())
@@ -111,27 +109,18 @@ def write_atomically(path: Any, fill: Callable[[BinaryIO], object]) -> None:
         if isinstance(error, OSError) and error.errno is not None:
             error.filename = os.fspath(path)
         raise
-    if hasattr(os, "O_DIRECTORY"):  # the renaming, too, has to reach the disk
-        with suppress(OSError):  # some file systems cannot, and some folders are writable only
-            handle = os.open(folder, os.O_DIRECTORY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-
-
-def _take_over(temporary: str, old: os.stat_result) -> None:
-    """Give a file the owner of another one, where this process may, and its mode."""
-    if hasattr(os, "chown"):
-        with suppress(PermissionError):
-            os.chown(temporary, old.st_uid, old.st_gid)
-    os.chmod(temporary, stat.S_IMODE(old.st_mode))
+    with suppress(OSError, AttributeError):  # the name, too, has to reach the disk, where the system can do that
+        handle = os.open(folder, os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _remove_stale(folder: str, prefix: str) -> None:
-    """Remove what processes that were killed have left; only names that `write_atomically` makes."""
+    """Remove the temporary files of processes that were killed."""
     pattern = re.compile(re.escape(prefix) + r"(\d+)-[0-9a-f]{8}\.tmp")
-    with suppress(OSError):  # another process may have done it already, or only that one may
+    with suppress(OSError):  # another process may have removed it, or own it
         for entry in os.listdir(folder):
             match = pattern.fullmatch(entry)
             if match and not _alive(int(match[1])):
@@ -148,21 +137,9 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def write(path: Any, kind: str, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an archive.
-
-    Parameters
-    ----------
-    path : path
-        Any suffix.
-    kind : str
-        What it holds.
-    meta : dict
-        That JSON can hold.
-    arrays : dict of ndarray
-        Written in C order.
-    """
-    about: dict[str, Any] = json.loads(json.dumps(dict(meta, kind=kind, format="fluxmagic", version=VERSION)))
+def write(path: AnyPath, kind: str, meta: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an archive of a kind: `meta`, which JSON can hold, and arrays."""
+    about = json.loads(json.dumps(dict(meta, kind=kind, format="fluxmagic", version=VERSION)))
     ordered = {name: np.asarray(a, order="C") for name, a in arrays.items()}
     about["sha256"] = digest(about, ordered)
 
@@ -177,81 +154,75 @@ def write(path: Any, kind: str, meta: Mapping[str, Any], arrays: Mapping[str, np
     write_atomically(path, fill)
 
 
-def read(path: Any, kind: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read an archive, and check it: format, version, sizes before memory is taken, hash.
-
-    Returns
-    -------
-    meta : dict
-    arrays : dict of ndarray
+def read(path: AnyPath, kind: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read `meta`, with the keys of `HEADER`, and arrays.  Sizes are checked before memory is taken.
 
     Raises
     ------
     ArchiveError
-        If it cannot be taken; the message says why.
+        If the file is not a whole archive of this kind; the message says why.
     OSError
-        If there is no such file, or it is no regular one.
+        If there is no such file, or it is not a regular one.
     """
-    path = Path(path)
     regular(path)
-    size = path.stat().st_size
+    size = os.path.getsize(path)
     try:
         with zipfile.ZipFile(path) as z:
-            members = z.infolist()
-            names = [m.filename for m in members]
-            if META not in names:
-                raise ArchiveError(f"{path}: not a file of fluxmagic: it has no {META}")
-            if len(set(names)) != len(names):
-                raise ArchiveError(f"{path}: a name appears twice in it")
-            for m in members:
-                # stored, not compressed: what is claimed has to be there
-                if m.compress_type != zipfile.ZIP_STORED or m.file_size != m.compress_size or m.file_size > size:
-                    raise ArchiveError(f"{path}: {m.filename} is compressed, or claims to be larger than the file")
-            if members[0].header_offset or sum(m.file_size for m in members) > size:
-                raise ArchiveError(f"{path}: damaged: its members overlap, or do not begin where the file does")
-            if z.getinfo(META).file_size > _MOST_META:
-                raise ArchiveError(f"{path}: {META} is too large")
+            _check_members(z.infolist(), size)
             meta = json.loads(z.read(META).decode())
-            _check_meta(path, meta, kind)
-            arrays = {}
-            for name in names:
-                if name != META:
-                    arrays[name.removesuffix(".npy")] = _array(path, name, z.read(name))
+            _check_header(meta, kind)
+            names = [name for name in z.namelist() if name != META]
+            arrays = {name.removesuffix(".npy"): _array(name, z.read(name)) for name in names}
             if meta.pop("sha256", None) != digest(meta, arrays):
-                raise ArchiveError(f"{path}: damaged: its content does not have the hash that it claims")
-    except (ArchiveError, MemoryError):
+                raise ArchiveError("damaged: its content does not have the hash that it claims")
+            return meta, arrays
+    except MemoryError:
         raise
+    except ArchiveError as error:
+        reason = str(error)
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError) as error:
-        raise ArchiveError(f"{path}: cut, damaged, or not a file of fluxmagic ({error})") from None
-    except Exception as error:  # zipfile, json and NumPy raise all kinds on what they were not made for
-        raise ArchiveError(f"{path}: damaged ({type(error).__name__}: {error})") from None
-    return meta, arrays
+        reason = f"cut, damaged, or not a file of fluxmagic ({error})"
+    except Exception as error:  # zipfile, json and NumPy raise all kinds of errors
+        reason = f"damaged ({type(error).__name__}: {error})"
+    raise ArchiveError(f"{path}: {reason}")
 
 
-def _check_meta(path: Path, meta: Any, kind: str) -> None:
+def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
+    sizes = {m.filename: m.file_size for m in members}
+    if META not in sizes:
+        raise ArchiveError(f"not a file of fluxmagic: it has no {META}")
+    if len(sizes) != len(members):
+        raise ArchiveError("a name appears twice in it")
+    for m in members:
+        if m.compress_type != zipfile.ZIP_STORED or m.file_size != m.compress_size or m.file_size > size:
+            raise ArchiveError(f"{m.filename} is compressed, or claims to be larger than the file")
+    if members[0].header_offset or sum(sizes.values()) > size:
+        raise ArchiveError("damaged: its members overlap, or do not begin where the file does")
+    if sizes[META] > _LARGEST_META:
+        raise ArchiveError(f"{META} is too large")
+
+
+def _check_header(meta: object, kind: str) -> None:
     if not isinstance(meta, dict) or meta.get("format") != "fluxmagic":
-        raise ArchiveError(f"{path}: not a file of fluxmagic")
+        raise ArchiveError("not a file of fluxmagic")
     version = meta.get("version")
     if type(version) is not int or version < 1:
-        raise ArchiveError(f"{path}: damaged: format {version!r}")
+        raise ArchiveError(f"damaged: format {version!r}")
     if version > VERSION:
-        raise ArchiveError(
-            f"{path}: written by a newer version of fluxmagic (format {version}, this one reads {VERSION})"
-        )
+        raise ArchiveError(f"written by a newer version of fluxmagic (format {version}, this one reads {VERSION})")
     if meta.get("kind") != kind:
-        raise ArchiveError(f"{path}: its kind is {meta.get('kind')}, not {kind}")
+        raise ArchiveError(f"its kind is {meta.get('kind')}, not {kind}")
 
 
-def _array(path: Path, name: str, raw: bytes) -> np.ndarray:
-    """One member, its header checked against its length before an array is made."""
+def _array(name: str, raw: bytes) -> np.ndarray:
+    """Make an array once its header is known to fit its length."""
     buffer = io.BytesIO(raw)
-    version = np.lib.format.read_magic(buffer)
-    if version != (1, 0):
-        raise ArchiveError(f"{path}: {name} has an unknown header")
+    if np.lib.format.read_magic(buffer) != (1, 0):
+        raise ArchiveError(f"{name} has an unknown header")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(buffer)
     if dtype.hasobject or dtype.kind not in "fiub" or fortran:
-        raise ArchiveError(f"{path}: {name} holds {dtype}, which is not taken")
+        raise ArchiveError(f"{name} holds {dtype}, which is not allowed")
     count = math.prod(shape)
     if min(shape, default=0) < 0 or count * dtype.itemsize != len(raw) - buffer.tell():
-        raise ArchiveError(f"{path}: {name} does not have the length that its header claims")
+        raise ArchiveError(f"{name} does not have the length that its header claims")
     return np.frombuffer(raw, dtype, count, buffer.tell()).reshape(shape).copy()

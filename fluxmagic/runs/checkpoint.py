@@ -9,16 +9,16 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import numpy as np
 
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.runs import archive
-from fluxmagic.runs.archive import ArchiveError
+from fluxmagic.runs.archive import AnyPath, ArchiveError
 from fluxmagic.runs.cursor import generator_states, restore_generators
 from fluxmagic.runs.format_1 import upgrade
 from fluxmagic.runs.optimisers import OptimiserState
@@ -31,15 +31,18 @@ from fluxmagic.runs.saved_run import (
     SavedRun,
     SavedSnapshot,
     Settings,
-    setting_to_file,
+    to_file,
 )
-from fluxmagic.runs.schema import OneOf, Whole, decode, encode
+from fluxmagic.runs.schema import decode, encode, mismatch, one_of, whole
 from fluxmagic.runs.script import own_schedules
 from fluxmagic.runs.state import Snapshot, TrainingState, Values
 from fluxmagic.tracker import Param, param
 from fluxmagic.version import __version__
 
 __all__ = ["Checkpoint", "Loaded", "MissingLoss", "reading"]
+
+Names = Mapping[int, str]
+"""Names of parameters by their ids."""
 
 
 @dataclass(frozen=True)
@@ -50,25 +53,15 @@ class Checkpoint:
     arrays: dict[str, np.ndarray]
 
     @classmethod
-    def of(
-        cls, training: TrainingState, record: Record, start: Snapshot, names: Mapping[int, str], **about: Any
-    ) -> Checkpoint:
-        """Copy a run between two steps.
-
-        Parameters
-        ----------
-        names : mapping
-            From a parameter's id to its name.
-        **about
-            id, name, epochs, steps, seed, state and environment of the run.
-        """
-        own = own_schedules(record)
-        arrays = {"loss": np.array(record.loss), "rows": np.array(record.rows), "seconds": np.array(record.seconds)}
-        name, seed = about["name"], about["seed"]
+    def of(cls, training: TrainingState, record: Record, start: Snapshot, names: Names, **about: Any) -> Checkpoint:
+        """Copy a run between two steps; `about` is its id, name, epochs, steps, seed, state and environment."""
+        own, name, seed = own_schedules(record), about["name"], about["seed"]
         if isinstance(seed, (np.random.Generator, np.random.BitGenerator, np.random.SeedSequence)):
-            seed = SavedGenerator(type(np.random.default_rng(seed).bit_generator).__name__)
+            about["seed"] = SavedGenerator(type(np.random.default_rng(seed).bit_generator).__name__)
         else:
-            seed = np.asarray(seed).tolist()  # None and large numbers stay what they are
+            about["seed"] = np.asarray(seed).tolist()  # None and large numbers stay what they are
+        about["name"] = None if name is None else str(name)
+        arrays = {"loss": np.array(record.loss), "rows": np.array(record.rows), "seconds": np.array(record.seconds)}
         if training.last is not None:
             _save_values("shown", training.current[0], arrays)
         saved = SavedRun(
@@ -78,16 +71,16 @@ class Checkpoint:
             record=SavedRecord.of(record, own),
             start=_save_snapshot("start", start, arrays, own),
             now=_save_snapshot("now", training.capture(), arrays, own),
-            **about | {"name": None if name is None else str(name), "seed": seed},
+            **about,
         )
         return cls(saved, arrays)
 
-    def write(self, path: Any) -> None:
+    def write(self, path: AnyPath) -> None:
         """Write the file, or leave what is there."""
         archive.write(path, "run", encode(self.run), self.arrays)
 
     @classmethod
-    def read(cls, path: Any) -> Checkpoint:
+    def read(cls, path: AnyPath) -> Checkpoint:
         """Read a file of any version."""
         meta, arrays = archive.read(path, "run")
         header = {k: meta.pop(k) for k in archive.HEADER}
@@ -102,10 +95,10 @@ def _save_snapshot(prefix: str, s: Snapshot, arrays: dict[str, np.ndarray], own:
     for key, (_, state, schedules) in s.optimisers.items():
         for k, values in state["arrays"].items():
             arrays.update({f"{prefix}/optimisers/{key}/{k}/{i}": a for i, a in enumerate(values)})
-        saved = {k: setting_to_file(k, v, own) for k, v in schedules.items()}
+        saved = {k: to_file(k, v, own) for k, v in schedules.items()}
         optimisers[key] = SavedOptimiser(state["n"], state["hypers"], state["numbers"], saved)
-    states = ([state for _, state in pairs] for pairs in (s.generators, s.epoch_start))
-    return SavedSnapshot(optimisers, s.position, *states)
+    states, epoch_start = ([state for _, state in pairs] for pairs in (s.generators, s.epoch_start))
+    return SavedSnapshot(optimisers, s.position, states, epoch_start if s.position >= 0 else [])
 
 
 def _save_values(prefix: str, values: Values, arrays: dict[str, np.ndarray]) -> None:
@@ -114,13 +107,13 @@ def _save_values(prefix: str, values: Values, arrays: dict[str, np.ndarray]) -> 
 
 
 class MissingLoss:
-    """Stands for the loss of a run that is only looked at; `names` are the parameters' by their ids."""
+    """Stands for the loss of a run that is only looked at."""
 
-    def __init__(self, path: Any, names: dict[int, str]) -> None:
+    def __init__(self, path: AnyPath, names: Names) -> None:
         self.path = path
         self.names = names
 
-    def __call__(self, *batch: Any) -> Any:
+    def __call__(self, *batch: object) -> NoReturn:
         raise RuntimeError(
             f"this run was loaded to be looked at: it cannot train or replay. Run.load({str(self.path)!r}, loss, data, "
             "params) gives one that can"
@@ -129,13 +122,9 @@ class MissingLoss:
 
 @contextmanager
 def reading(
-    path: Any,
-    loss: Callable[..., Any] | None,
-    data: Any,
-    params: Iterable[Param] | None,
-    schedules: Mapping[str, Any] | None,
+    path: AnyPath, loss: Any, data: Any, params: Iterable[Param] | None, schedules: Mapping[str, Any] | None
 ) -> Iterator[Loaded]:
-    """Read a file for a run that is made within this context: what does not fit raises `ArchiveError` with the path.
+    """Read a file for a run that is made within this context; what does not fit raises `ArchiveError` with the path.
 
     Raises
     ------
@@ -150,21 +139,22 @@ def reading(
             raise TypeError(f"schedules: {name} is a function of the number of updates, or a list, not {schedule!r}")
     try:
         file = Checkpoint.read(path)
-        saved, values = file.run, [file.arrays[f"now/params/{i}"] for i in range(len(file.run.params))]
+        saved, arrays = file.run, file.arrays
+        values = [arrays[f"now/params/{i}"] for i in range(len(saved.params))]
         settings = Settings(
             schedules or (None if to_look_at else {}),
             narrow=any(a.dtype == np.float32 for a in values),
-            updates=saved.record.updates + len(file.arrays["loss"]),
+            updates=saved.record.updates + len(arrays["loss"]),
         )
-        record = saved.record.record(file.arrays, settings)
-        if not to_look_at and (data is None) != record.stepwise:
+        record = saved.record.record(arrays, settings)
+        if params is None:
+            params = list(map(param, values))
+            names = {id(p): name for p, name in zip(params, saved.params, strict=True) if name is not None}
+            loss, data = MissingLoss(path, names), lambda: itertools.repeat(())
+        elif (data is None) != record.stepwise:
             has = "takes no batch: data is None" if record.stepwise else "has data: give it"
             raise ArchiveError(f"the loss of this run {has}")
-        found = list(map(param, values)) if to_look_at else list(params or ())
-        if to_look_at:
-            names = {id(p): name for p, name in zip(found, saved.params, strict=True) if name is not None}
-            loss, data = MissingLoss(path, names), lambda: itertools.repeat(())
-        yield Loaded(path, saved, file.arrays, record, settings, loss, data, found)
+        yield Loaded(path, saved, arrays, record, settings, loss, data, list(params))
     except ArchiveError as error:
         if str(path) in str(error):
             raise
@@ -185,7 +175,7 @@ class Loaded:
         As given; after `fit` in the order of the file.
     """
 
-    path: Any
+    path: AnyPath
     saved: SavedRun
     arrays: dict[str, np.ndarray]
     record: Record
@@ -193,22 +183,15 @@ class Loaded:
     loss: Any
     data: Any
     params: list[Param]
-    wrong: list[str] = field(default_factory=list)
 
     @property
     def arguments(self) -> dict[str, Any]:
         """What the run is made with, beside loss, data and optimiser."""
-        seed: object = self.saved.seed
-        if isinstance(seed, SavedGenerator):
-            seed = _generator(seed.bit_generator)  # its state is restored
-        return {"epochs": self.saved.epochs, "steps": self.saved.steps, "seed": seed, "name": self.saved.name}
+        seed = self.saved.seed  # the state of a generator is restored
+        given = _generator(seed.bit_generator) if isinstance(seed, SavedGenerator) else seed
+        return {"epochs": self.saved.epochs, "steps": self.saved.steps, "seed": given, "name": self.saved.name}
 
-    def make_parts(self, training: TrainingState) -> None:
-        """Make the buffers and generators of a run that is only looked at."""
-        training.buffers = [self.arrays[f"now/buffers/{i}"].copy() for i in range(self.saved.buffers)]
-        training.cursor.generators = [_generator(s["bit_generator"]) for s in self.saved.now.generators]
-
-    def fit(self, training: TrainingState, names: Mapping[int, str]) -> tuple[Snapshot, Snapshot, Values | None]:
+    def fit(self, training: TrainingState, names: Names) -> tuple[Snapshot, Snapshot, Values | None]:
         """Check that all fits; give the snapshots of start and end, and the values that are shown in place of these.
 
         Raises
@@ -221,21 +204,22 @@ class Loaded:
         UserWarning
             If values are not finite.
         """
-        record, wrong = self.record, self.wrong
-        self.params = training.params = self._in_file_order(names)
-        in_epoch = len(record.loss) - record.epochs[-1]
-        positions = (in_epoch,) if in_epoch else (-1, 0)
-        self._compare_numbers(training)
-        now = self._snapshot("now", len(record.loss), record.active, positions, training)
-        if not wrong:
-            start = self._snapshot("start", 0, record.opt, (-1,), training)
-            shown = None if record.kept is None else self._values("shown", training)
-        if self.settings.missing:
-            functions = {k: "…" if n == 1 else f"[{n} functions]" for k, n in sorted(self.settings.missing.items())}
-            again = ", ".join(f'"{k}": {given}' for k, given in functions.items())
-            wrong.append(f"own schedules have to be passed again: Run.load(…, schedules={{{again}}})")
+        record = self.record
+        if isinstance(self.loss, MissingLoss):
+            training.buffers = [a.copy() for a in self._buffers()]
+            training.cursor.generators = [_generator(s["bit_generator"]) for s in self.saved.now.generators]
+        here = {names[id(p)]: p for p in self.params if id(p) in names}
+        there = [name for name in self.saved.params if name is not None]
+        if len(self.saved.params) == len(self.params) == len(here) and here.keys() == set(there):
+            self.params = [here[name] for name in there]
+        training.params = self.params
+        wrong = list(self._misfits(training))
         if wrong:
             raise ArchiveError(f"{self.path} does not fit: {'; '.join(wrong)}")
+        in_epoch = len(record.loss) - record.epochs[-1]
+        start = self._snapshot("start", training, 0, record.opt, (-1,))
+        now = self._snapshot("now", training, len(record.loss), record.active, (in_epoch,) if in_epoch else (-1, 0))
+        shown = None if record.kept is None else self._values("shown", training)
         bad = [k for k, a in self.arrays.items() if "/" in k and a.dtype.kind == "f" and not np.isfinite(a).all()]
         if bad:
             warnings.warn(f"{self.path}: not finite, as it was saved: {', '.join(bad)}", stacklevel=4)
@@ -253,74 +237,70 @@ class Loaded:
             restore_generators(generators)
             raise
 
-    def _in_file_order(self, names: Mapping[int, str]) -> list[Param]:
-        """The parameters by name, if both sides know all names; otherwise as given."""
-        here = {names[id(p)]: p for p in self.params if id(p) in names}
-        there = [name for name in self.saved.params if name is not None]
-        if len(self.saved.params) == len(self.params) == len(here) and here.keys() == set(there):
-            return [here[name] for name in there]
-        return self.params
+    def _buffers(self) -> list[np.ndarray]:
+        return [self.arrays[f"now/buffers/{i}"] for i in range(self.saved.buffers)]
 
-    def _compare_numbers(self, training: TrainingState) -> None:
-        """Compare what there is of parameters, buffers and generators."""
-        saved = self.saved
-        if len(self.params) != len(saved.params):
-            self.wrong.append(f"it is of {len(saved.params)} parameters, and {len(self.params)} were given")
-        shapes = [a.shape for a in training.buffers]
-        there = [self.arrays[f"now/buffers/{i}"].shape for i in range(saved.buffers)]
-        if shapes != there:
-            self.wrong.append(f"running statistics are of shapes {shapes}, in the file {there}")
+    def _misfits(self, training: TrainingState) -> Iterator[str]:
+        """Say all that the user may have given differently."""
+        names = self.saved.params
+        if len(self.params) != len(names):
+            yield f"it is of {len(names)} parameters, and {len(self.params)} were given"
+        for i, (p, name) in enumerate(zip(self.params, names, strict=False)):
+            a = self.arrays[f"now/params/{i}"]
+            if (p.shape, p.dtype) != (a.shape, a.dtype):
+                there = f"in the file {a.dtype} of shape {a.shape}"
+                yield f"parameter {name or i} is {p.dtype} of shape {p.shape}, {there}"
+        shapes, saved_shapes = ([a.shape for a in arrays] for arrays in (training.buffers, self._buffers()))
+        if shapes != saved_shapes:
+            yield f"running statistics are of shapes {shapes}, in the file {saved_shapes}"
         kinds = [type(g.bit_generator).__name__ for g in training.generators]
-        for name, s in (("start", saved.start), ("now", saved.now)):
-            for states in (s.generators, s.epoch_start) if s.epoch_start or s.position >= 0 else (s.generators,):
-                found = [state.get("bit_generator") for state in states]
-                if found != kinds:
-                    self.wrong.append(f"random generators are {kinds}, in the file at {name} {found}")
+        saved_kinds = [s.get("bit_generator") for s in self.saved.now.generators]
+        if kinds != saved_kinds:
+            yield f"random generators are {kinds}, in the file {saved_kinds}"
+        if self.settings.missing:
+            functions = {k: "…" if n == 1 else f"[{n} functions]" for k, n in sorted(self.settings.missing.items())}
+            again = ", ".join(f'"{k}": {given}' for k, given in functions.items())
+            yield (
+                f"schedules that are functions of one's own have to be passed again: Run.load(…, schedules={{{again}}})"
+            )
+
+    def _array(self, name: str, like: Param | np.ndarray) -> np.ndarray:
+        a = self.arrays[name]
+        if (a.shape, a.dtype) != (like.shape, like.dtype):
+            raise mismatch(name, f"{a.dtype} of shape {a.shape}", f"{like.dtype} of shape {like.shape}")
+        return a
 
     def _values(self, prefix: str, training: TrainingState) -> Values:
-        pairs: dict[str, list[Any]] = {"params": [], "buffers": []}
-        for kind, found in pairs.items():
-            for i, live in enumerate(getattr(training, kind)):
-                if kind == "params" and i >= len(self.saved.params):
-                    break
-                value = self.arrays[f"{prefix}/{kind}/{i}"]
-                if value.shape != live.shape or value.dtype != live.dtype:
-                    name = (kind == "params" and self.saved.params[i]) or f"{kind}[{i}]"
-                    there = f"in the file {value.dtype} of shape {value.shape}"
-                    self.wrong.append(f"{name} is {live.dtype} of shape {live.shape}, {there}")
-                found.append((live, value))
-        return Values(**pairs)
+        return Values(
+            [(p, self._array(f"{prefix}/params/{i}", p)) for i, p in enumerate(self.params)],
+            [(b, self._array(f"{prefix}/buffers/{i}", b)) for i, b in enumerate(training.buffers)],
+        )
 
     def _snapshot(
-        self, prefix: str, step: int, active: str, positions: tuple[int, ...], training: TrainingState
+        self, prefix: str, training: TrainingState, step: int, active: str, positions: tuple[int, ...]
     ) -> Snapshot:
         saved: SavedSnapshot = getattr(self.saved, prefix)
         if saved.position not in positions or active not in saved.optimisers:
             raise ArchiveError(f"{prefix} is not the state after step {step}, with {active} as the active optimiser")
-        values = self._values(prefix, training)
-        optimisers = {} if self.wrong else {k: self._optimiser(prefix, k, s) for k, s in saved.optimisers.items()}
         generators, epoch_start = (
-            [(g, generator_state(g, s)) for g, s in zip(training.generators, states, strict=False)]
-            for states in (saved.generators, saved.epoch_start)
+            [(g, _load_generator(g, s)) for g, s in zip(training.generators, states, strict=True)]
+            for states in (saved.generators, saved.epoch_start if saved.position >= 0 else saved.generators)
         )
+        optimisers = {k: self._optimiser(prefix, k, s) for k, s in saved.optimisers.items()}
+        values = self._values(prefix, training)
         return Snapshot(step, values, generators, optimisers, active, saved.position, epoch_start)
 
     def _optimiser(self, prefix: str, key: str, saved: SavedOptimiser) -> OptimiserState:
         cls = self.settings.optimiser(key)
         schedules = {k: self.settings.one(cls, k, v) for k, v in saved.schedules.items()}
         hypers = {k: h.default for k, h in cls.hypers.items()} | saved.hypers
-        arrays = {
-            k: [self.arrays[f"{prefix}/optimisers/{key}/{k}/{i}"] for i in range(len(self.params))] for k in cls.state
-        }
+        prefix = f"{prefix}/optimisers/{key}"
+        arrays = {k: [self._array(f"{prefix}/{k}/{i}", p) for i, p in enumerate(self.params)] for k in cls.state}
         state = {"name": key, "n": saved.n, "hypers": hypers, "numbers": saved.numbers, "arrays": arrays}
         trial = cls(self.params)
-        try:
-            trial.load_state_dict(state)
-        except ValueError as error:
-            self.wrong.append(str(error))
-        else:
-            if not _can_go_on(trial, saved.numbers):
-                self.wrong.append(f"{key} cannot go on from {saved.numbers}")
+        trial.load_state_dict(state)
+        if not _can_go_on(trial, saved.numbers):
+            raise ArchiveError(f"{key} cannot go on from {saved.numbers}")
         return OptimiserState(cls, state, schedules)
 
 
@@ -345,21 +325,21 @@ def _generator(kind: object) -> np.random.Generator:
 _HIGHEST = {"pos": 624, "buffer_pos": 4, "has_uint32": 1, "uinteger": (1 << 32) - 1}
 
 
-def generator_state(generator: np.random.Generator, saved: dict[str, Any]) -> Any:
-    """Convert a saved state: it has to survive a trial."""
-    inner = saved["state"]
-    for k, high in _HIGHEST.items():
-        if k in saved or k in inner:
-            Whole(high=high).decode(saved[k] if k in saved else inner[k], k)
+def _load_generator(generator: np.random.Generator, saved: dict[str, Any]) -> dict[str, Any]:
+    """Convert a generator's state: another generator has to take it, and to give it again."""
+    for k, x in {**saved["state"], **saved}.items():
+        if k in _HIGHEST:
+            whole(high=_HIGHEST[k]).decode(x, k)
     trial = type(generator.bit_generator)()
-    trial.state = _with_arrays({**saved, "state": _with_arrays(inner)})
-    if encode(trial.state) != saved:
+    trial.state = _with_arrays({**saved, "state": _with_arrays(saved["state"])})
+    state: dict[str, Any] = dict(trial.state)
+    if encode(state) != saved:
         raise ArchiveError(f"{saved['bit_generator']} does not take the state that the file has for it")
-    return trial.state
+    return state
 
 
 def _with_arrays(state: dict[str, Any]) -> dict[str, Any]:
     def array(x: dict[str, Any]) -> np.ndarray:
-        return np.array(x["ndarray"], OneOf(("<u4", "<u8")).decode(x["dtype"], "dtype"))
+        return np.array(x["ndarray"], one_of("<u4", "<u8").decode(x["dtype"], "dtype"))
 
     return {k: array(v) if isinstance(v, dict) and "ndarray" in v else v for k, v in state.items()}

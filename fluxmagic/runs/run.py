@@ -1309,9 +1309,7 @@ class Run:
 
     def _resume_from(self, file: checkpoint.Loaded) -> None:
         """Become a run that was saved."""
-        if isinstance(self.loss, checkpoint.MissingLoss):
-            file.make_parts(self.training)
-        else:
+        if not isinstance(self.loss, checkpoint.MissingLoss):
             self._find_parts()
         start, now, shown = file.fit(self.training, self._names())
         self._own(file.params)
@@ -1340,9 +1338,19 @@ class Run:
         str
         """
         with self._between():
-            return script.as_code(self, module, path)
+            return script.write_script(
+                self.record,
+                path,
+                module,
+                name=self.name,
+                numerics=self._environment.get("numerics", 1),
+                cell=self.source,
+                has_data=self.data is not None,
+                has_model=self.model is not None,
+                part=script.trained_part(self._names(), {id(p) for p in self.training.params}),
+            )
 
-    def _names(self) -> dict[int, str]:
+    def _names(self) -> Mapping[int, str]:
         if isinstance(self.loss, checkpoint.MissingLoss):
             return self.loss.names
         return {id(p): path for path, p in named_params(self.loss if self.model is None else self.model)}

@@ -1,6 +1,6 @@
-"""What a file says of a run, version 2: its schema, and the record and settings that follow from it once checked.
+"""What a file says of a run, in version 2: the schema, and the record and settings that follow once it is checked.
 
-`schema` converts these dataclasses to JSON and back.  Nothing here knows a run, a parameter or a path.
+`schema` converts the dataclasses to JSON and back.  Nothing here knows a run, a parameter or a path.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fluxmagic.optimise import schedules as ready_made
 from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
 from fluxmagic.runs.archive import ArchiveError
 from fluxmagic.runs.record import Event, Record
-from fluxmagic.runs.schema import OneOf, ShortText, Whole, mismatch, shown
+from fluxmagic.runs.schema import mismatch, one_of, short_text, whole
 from fluxmagic.runs.turns import Turns
 
 __all__ = ["OwnSchedules", "SavedGenerator", "SavedOptimiser", "SavedRecord", "SavedRun", "SavedSnapshot", "Settings"]
@@ -31,15 +31,15 @@ OwnSchedules = Mapping[str, list[Callable[[int], float]]]
 class ReadyMade:
     """A schedule of `fluxmagic.optimise`."""
 
-    schedule: Annotated[str, OneOf(tuple(ready_made.__all__))]
+    schedule: Annotated[str, one_of(*ready_made.__all__)]
     arguments: dict[str, float]
 
 
 @dataclass(frozen=True)
 class OwnSchedule:
-    """A user's own schedule, by its number."""
+    """A schedule of the user's own, by its number."""
 
-    own: Annotated[int, Whole(high=9999)]
+    own: Annotated[int, whole(high=9999)]
 
 
 Setting = float | ReadyMade | OwnSchedule
@@ -62,7 +62,7 @@ class SavedSnapshot:
     """A snapshot but for its arrays, and for what the record says."""
 
     optimisers: dict[str, SavedOptimiser]
-    position: Annotated[int, Whole(-1)]
+    position: Annotated[int, whole(-1)]
     generators: list[dict[str, object]]
     epoch_start: list[dict[str, object]]
 
@@ -74,14 +74,14 @@ class SavedGenerator:
     bit_generator: str
 
 
-SeedInt = Annotated[int, Whole(high=1 << 4096)]
-Positive = Annotated[int, Whole(1)]
-Short = Annotated[str, ShortText()]
+SeedInt = Annotated[int, whole(high=1 << 4096)]
+Positive = Annotated[int, whole(1)]
+Short = Annotated[str, short_text]
 
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A run but for its arrays.  `params` are names; `buffers` is a number."""
+    """A run but for its arrays: of parameters the names, of buffers the number."""
 
     id: str
     fluxmagic: str
@@ -89,7 +89,7 @@ class SavedRun:
     epochs: Positive | None
     steps: Positive | None
     seed: SeedInt | list[SeedInt] | SavedGenerator | None
-    state: Annotated[str, OneOf(("ready", "paused", "stopped", "done", "failed"))]
+    state: Annotated[str, one_of("ready", "paused", "stopped", "done", "failed")]
     environment: dict[Short, Short | int | float | None]
     params: list[str | None]
     buffers: int
@@ -117,36 +117,34 @@ class SavedRecord:
     restored_weights: list[tuple[int, int]]
     kept: int | None
     plan: list[Change]
-    planned: Annotated[int, Whole(-1)]
+    planned: Annotated[int, whole(-1)]
 
     @classmethod
     def of(cls, record: Record, own: OwnSchedules) -> SavedRecord:
         """Copy a record."""
 
         def changes(events: Iterable[Event]) -> list[Change]:
-            return [(s, k, setting_to_file(k, old, own), setting_to_file(k, new, own)) for s, k, old, new in events]
+            return [(s, k, to_file(k, old, own), to_file(k, new, own)) for s, k, old, new in events]
 
         copied = {f.name: getattr(record, f.name) for f in fields(cls)}
         copied = {k: list(v) if isinstance(v, list) else v for k, v in copied.items()}
-        copied["values"] = {k: setting_to_file(k, v, own) for k, v in record.values.items()}
+        copied["values"] = {k: to_file(k, v, own) for k, v in record.values.items()}
         copied["events"] = changes(record.events)
         copied["plan"] = changes(e._replace(old=None) for e in record.plan)
         return cls(**copied)
 
     def record(self, columns: Mapping[str, np.ndarray], settings: Settings) -> Record:
         """Check all, and make the record."""
-        n = len(columns["loss"])
-        for k, kind in (("loss", "f"), ("seconds", "f"), ("rows", "u")):
-            a = columns[k]
-            if a.shape != (n,) or a.dtype.kind != kind:
-                raise mismatch(k, f"{a.dtype} of shape {a.shape}", f"a number for each of {n} steps")
-        if not np.isfinite(columns["seconds"]).all():
-            raise ArchiveError("its seconds are not finite")
-        self._check_steps(n)
+        self._check_steps(len(columns["loss"]))
         cls = settings.optimiser(self.opt)
         record = Record(self.opt, settings.all(cls, self.values), self.updates, stepwise=self.stepwise)
-        for k, code in (("loss", "d"), ("seconds", "d"), ("rows", "I")):
-            setattr(record, k, array(code, columns[k].tolist()))
+        for k, kind, code in (("loss", "f", "d"), ("seconds", "f", "d"), ("rows", "u", "I")):
+            a = columns[k]
+            if a.shape != (len(columns["loss"]),) or a.dtype.kind != kind:
+                raise mismatch(k, f"{a.dtype} of shape {a.shape}", f"a number for each of {len(columns['loss'])} steps")
+            setattr(record, k, array(code, a.tolist()))
+        if not np.isfinite(columns["seconds"]).all():
+            raise ArchiveError("its seconds are not finite")
         for k in ("rejected", "epochs", "evaluations", "restored_weights", "kept", "planned"):
             setattr(record, k, getattr(self, k))
         record.events = settings.events(cls, self.events)
@@ -154,9 +152,8 @@ class SavedRecord:
         return record
 
     def _check_steps(self, n: int) -> None:
-        if self.epochs[:1] != [0]:
-            raise ArchiveError("its first epoch does not begin at step 0")
         for name, low, distance, steps in (
+            ("the first epoch", 0, 0, self.epochs[:1]),
             ("epochs", 1, 1, self.epochs[1:]),
             ("rejected", 1, 1, self.rejected),
             ("evaluations", 1, 1, [step for step, _ in self.evaluations]),
@@ -165,15 +162,13 @@ class SavedRecord:
             ("kept", 0, 0, [self.kept or 0]),
             ("planned", -1, 0, [self.planned]),
         ):
-            if steps and not (low <= min(steps) and max(steps) <= n):
-                raise mismatch(name, f"from step {min(steps)} to {max(steps)}", f"from {low} to {n}")
-            if any(b - a < distance for a, b in pairwise(steps)):
-                raise ArchiveError(f"{name} has steps that are not in order")
-        if any(best > after for after, best in self.restored_weights):
-            raise ArchiveError("restored_weights has weights of steps that were not taken yet")
+            if not all(low <= step <= n for step in steps) or any(b - a < distance for a, b in pairwise(steps)):
+                raise ArchiveError(f"{name}: its steps are not in order, or not from {low} to {n}")
+        if self.epochs[:1] != [0] or any(best > after for after, best in self.restored_weights):
+            raise ArchiveError("the first epoch begins later than at 0, or restored weights are of a later step")
 
 
-def setting_to_file(name: str, value: Any, own: OwnSchedules) -> Any:
+def to_file(name: str, value: Any, own: OwnSchedules) -> Any:
     """Convert a number or a schedule; the name of an optimiser stays."""
     if not callable(value):
         return value
@@ -185,6 +180,15 @@ def setting_to_file(name: str, value: Any, own: OwnSchedules) -> Any:
 class Settings:
     """Gives optimisers by name, and numbers and schedules within the bounds of their hyper-parameters.
 
+    Parameters
+    ----------
+    given : mapping, optional
+        Own schedules by hyper-parameter; None: one that is missing gives NaN.
+    narrow : bool
+        A parameter is float32.
+    updates : int
+        Schedules are checked at 0 and at this number of updates.
+
     Attributes
     ----------
     missing : dict of str to int
@@ -194,16 +198,14 @@ class Settings:
     def __init__(self, given: Mapping[str, Any] | None, *, narrow: bool, updates: int) -> None:
         self._given = {ascii_name(k): v if isinstance(v, (list, tuple)) else [v] for k, v in (given or {}).items()}
         self._to_look_at = given is None
-        self._narrow = narrow  # a parameter is float32
-        self._updates = updates  # a schedule is checked at 0 and there
+        self._narrow, self._updates = narrow, updates
         self._unknown: dict[tuple[str, int], UnknownSchedule] = {}
         self.missing: dict[str, int] = {}
 
-    def optimiser(self, name: object) -> type[Optimiser]:
+    def optimiser(self, name: Any) -> type[Optimiser]:
         """Give the registered class of a name."""
-        if not isinstance(name, str) or name not in OPTIMISERS:
-            quoted = name if isinstance(name, str) and name.isidentifier() and len(name) < 80 else shown(name)
-            raise ArchiveError(f"unknown optimiser {quoted}: define the class first")
+        if name not in OPTIMISERS:
+            raise ArchiveError(f"unknown optimiser {name}: define the class first")
         return OPTIMISERS[name]
 
     def all(self, cls: type[Optimiser], saved: Mapping[str, Setting]) -> dict[str, Any]:
@@ -213,7 +215,7 @@ class Settings:
     def one(self, cls: type[Optimiser], name: str, x: object) -> Any:
         """Give one setting."""
         if name not in cls.hypers:
-            raise mismatch("hyper-parameter", name, f"one of {cls.__name__}: {', '.join(cls.hypers)}")
+            raise mismatch("a hyper-parameter", name, f"one of {cls.__name__}: {', '.join(cls.hypers)}")
         if isinstance(x, OwnSchedule):
             return self._own(name, x.own)
         check = cls.hypers[name].check
@@ -231,29 +233,27 @@ class Settings:
         """Give events, each checked for the optimiser that is active then; a planned one has no old value."""
         found = []
         for step, name, old, new in changes:
-            before: Any = None
+            active = cls
             if name == "opt":
-                before = None if planned else cls.__name__
-                if old != before:
-                    raise mismatch("opt", old, f"{before}, which was active at step {step}")
                 cls = self.optimiser(new)
+                if not planned and old != active.__name__:
+                    raise mismatch("opt", old, f"{active.__name__}, which was active at step {step}")
             else:
-                before = None if planned else self.one(cls, name, old)
-                new = self.one(cls, name, new)
-            found.append(Event(step, name, before, new))
+                old, new = (None if planned else self.one(cls, name, old)), self.one(cls, name, new)
+            found.append(Event(step, name, old, new))
         return found
 
-    def _own(self, name: str, which: int) -> Any:
+    def _own(self, name: str, which: int) -> Callable[[int], float]:
         given = self._given.get(ascii_name(name), [])
         if which < len(given):
-            return given[which]
+            return given[which]  # type: ignore[no-any-return]
         if not self._to_look_at:
             self.missing[name] = max(self.missing.get(name, 0), which + 1)
         return self._unknown.setdefault((name, which), UnknownSchedule())
 
 
 class UnknownSchedule:
-    """Stands for an own schedule that a run which is only looked at does not need."""
+    """Stands for an own schedule in a run that is only looked at."""
 
     def __call__(self, n: int) -> float:
         return float("nan")

@@ -1,34 +1,44 @@
-"""A run as a script."""
+"""A record as a Python script that does the run again.  It knows no `Run`."""
 
 from __future__ import annotations
 
 import ast
-import dataclasses
 import itertools
 import os
 import re
 import symtable
 import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from keyword import iskeyword
-from typing import TYPE_CHECKING, Any
+from typing import Protocol
 
 from fluxmagic.greek import ascii_name
-from fluxmagic.optimise.schedules import is_ready_made
+from fluxmagic.optimise import schedules as ready_made
 from fluxmagic.runs import archive
-from fluxmagic.runs.archive import ArchiveError
+from fluxmagic.runs.archive import AnyPath, ArchiveError
 from fluxmagic.runs.record import Event, Record
 from fluxmagic.version import __version__
 
-if TYPE_CHECKING:
-    from fluxmagic.runs.run import Run
+__all__ = ["CellSource", "own_schedules", "saved_script", "trained_part", "write_script"]
 
 _TIME = re.compile(r"""get_ipython\(\)\.run_line_magic\('time', ('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\)""")
 """What IPython makes of `%time EXPRESSION`; parameters could not be found in its text."""
 
-__all__ = ["CellSource", "as_code", "own_schedules", "saved_script"]
+_SCRIPT = '''"""{title}.
+
+It begins as the run in {quoted} did, which `run.save` writes, and ends in the same bits on the
+same machine, NumPy and number of BLAS threads, with fluxmagic {version} (numerics {numerics}).
+"""
+
+{imports}
+run = Run.load({path!r}, {arguments})  # its start: weights, seed, optimiser
+run.rewind(0)
+{steps}
+'''
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class CellSource:
     """The text of a `%%train` cell.
 
@@ -47,55 +57,84 @@ class CellSource:
     body: str
 
 
-def as_code(run: Run, module: str, path: Any) -> str:
-    """A script that does again what was done by hand; see `Run.as_code`."""
-    if not all(part.isidentifier() and not iskeyword(part) for part in module.split(".")):
+class SavedRun(Protocol):
+    """A run that can be saved and written as a script."""
+
+    id: str
+    name: str | None
+
+    def save(self, path: AnyPath) -> None: ...
+    def as_code(self, *, path: AnyPath) -> str: ...
+
+
+def write_script(
+    record: Record,
+    path: AnyPath,
+    module: str,
+    *,
+    name: object,
+    numerics: object,
+    cell: CellSource | None,
+    has_data: bool,
+    has_model: bool,
+    part: list[str],
+) -> str:
+    """Write a script that ends in the same bits.
+
+    Parameters
+    ----------
+    path : path
+        Where the run is saved.
+    module : str
+        The module of loss, data and model; with `cell`, of what it names.
+    part : list of str
+        Names of the parameters that are trained; empty for all.
+
+    Raises
+    ------
+    ValueError
+        If the module is not a name, or the cell cannot be written as a function.
+    """
+    if not all(k.isidentifier() and not iskeyword(k) for k in module.split(".")):
         raise ValueError(f"module is the name of a module, as import takes it, not {module!r}")
-    record = run.record
-    turns = len(record.events)
     own = own_schedules(record)
-    used: set[str] = set()
-    steps = _steps(record, own, used)
-    title = f"Run {str(run.name)!r}" if run.name else "Run"
-    numerics = run._environment.get("numerics", 1)
-    head = [
-        f'"""{_in_docstring(f"{title}: {run.opt_name}, {run.steps:,} steps, {turns} turn" + "s" * (turns != 1))}.',
-        "",
-        _in_docstring(
-            f"It begins as the run in {str(path)!r} did, which `run.save` writes, and ends in the same bits on the"
-        ),
-        f"same machine, NumPy and number of BLAS threads, with fluxmagic {__version__} (numerics {numerics}).",
-        '"""',
-        "",
-    ]
-    if record.rejected:
-        head += ["from contextlib import suppress", ""]
-    head += [f"from fluxmagic import {'NotFinite, ' * bool(record.rejected)}Run, params"]
-    if used:
-        head += [f"from fluxmagic.optimise import {', '.join(sorted(used))}"]
-    names = [_schedule_name(k, i) for k, found in own.items() for i in range(len(found))]
-    part = _part(run)
-    if part:
-        head += ["from fluxmagic.layers import named_params"]
-    if run.source is None:
-        data = [] if run.data is None else ["data"]
-        head += [f"from {module} import {', '.join([*data, 'loss', 'model', *names])}", ""]
-        root = "loss" if part and run.model is None else "model"
-        what = f"loss, {'data' if data else None}, "
+    names = {
+        (k, f): f"{ascii_name(k)}_schedule" + f"_{i}" * (i > 1)
+        for k, found in own.items()
+        for i, f in enumerate(map(id, found), 1)
+    }
+    steps = _steps(record, names)
+    used = sorted(k for k in ready_made.__all__ if any(f"={k}(" in line for line in steps))
+    imports = ["from contextlib import suppress", ""] * bool(record.rejected)
+    imports += [f"from fluxmagic import {'NotFinite, ' * bool(record.rejected)}Run, params"]
+    imports += [f"from fluxmagic.optimise import {', '.join(used)}"] * bool(used)
+    imports += ["from fluxmagic.layers import named_params"] * bool(part)
+    if cell is None:
+        imports += [f"from {module} import {', '.join([*['data'] * has_data, 'loss', 'model', *names.values()])}", ""]
+        root, arguments = ("loss" if part and not has_model else "model"), f"loss, {'data' if has_data else None}, "
     else:
-        functions, root, source = _cell(run.source)
-        head += [f"from {module} import *  # what the cell names: data, model, functions"]
-        head += [f"from {module} import {', '.join(names)}"] * bool(names)
-        head += functions
-        what = f"{root}, {source}, "
-    what += f"[p for k, p in named_params({root}) if k in {part}]" if part else f"params({root})"
-    if run.source is None and run.model is not None:
-        what += ", model=model"
+        functions, root, data = _functions(cell)
+        imports += [f"from {module} import *  # what the cell names: data, model, functions"]
+        imports += [f"from {module} import {', '.join(names.values())}"] * bool(names)
+        imports += functions
+        arguments = f"{root}, {data}, "
+    arguments += f"[p for k, p in named_params({root}) if k in {part}]" if part else f"params({root})"
+    arguments += ", model=model" * (cell is None and has_model)
     if own:
-        again = ", ".join(f"{k!r}: {_schedules(k, found)}" for k, found in own.items()).replace("'", '"')
-        what += f", schedules={{{again}}}"
-    lines = [f"run = Run.load({str(path)!r}, {what})  # its start: weights, seed, optimiser", "run.rewind(0)", *steps]
-    script = "\n".join(head + lines) + "\n"
+        given = {k: ", ".join(names[k, id(f)] for f in found) for k, found in own.items()}
+        items = (f'"{k}": [{found}]' if "," in found else f'"{k}": {found}' for k, found in given.items())
+        arguments += f", schedules={{{', '.join(items)}}}"
+    title, n = f"Run {str(name)!r}" if name else "Run", len(record.events)
+    script = _SCRIPT.format(
+        title=_in_docstring(f"{title}: {record.active}, {len(record.loss):,} steps, {n} turn" + "s" * (n != 1)),
+        quoted=_in_docstring(repr(str(path))),
+        version=__version__,
+        numerics=numerics,
+        imports="\n".join(imports),
+        path=str(path),
+        arguments=arguments,
+        steps="\n".join(steps),
+    )
     try:
         compile(script, "script", "exec")
     except SyntaxError as error:
@@ -103,58 +142,38 @@ def as_code(run: Run, module: str, path: Any) -> str:
     return script
 
 
-def _part(run: Run) -> list[str]:
-    """The places of the parameters that the run trains; empty where those are all that its model or loss has."""
-    names = run._names()
-    trained = {id(p) for p in run.training.params}
+def trained_part(names: Mapping[int, str], trained: set[int]) -> list[str]:
+    """Give the names of the parameters that are trained; nothing if those are all."""
     return sorted(names[i] for i in trained) if trained < names.keys() else []
 
 
-def saved_script(run: Run, name: str | None = None) -> str:
-    """Save a run beside the script that loads it, and give the script.
+def saved_script(run: SavedRun, name: str | None = None) -> str:
+    """Save a run beside the script that loads it; give the script, whose first line says where the run is.
 
-    Parameters
-    ----------
-    run : Run
-    name : str, optional
-        The file is NAME.npz in the working directory; NAME-2.npz, and so on, where that is not a file of this run.
-        Default: the run's name.
-
-    Returns
-    -------
-    str
-        Its first line says where the run is.
-
-    Raises
-    ------
-    ValueError, TypeError, OSError
-        If the run cannot be saved; see `Run.save`.
+    The file is NAME.npz in the working directory; NAME-2.npz, and so on, where that is not a file of this run.
     """
     stem = re.sub(r"[^\w.-]+", "_", str(name or run.name or "run")).strip("._") or "run"
     stem = stem.encode()[:200].decode(errors="ignore")
-    path = f"{stem}.npz"
-    for i in itertools.count(2):
-        if not os.path.lexists(path) or _is_of(run, path):
-            break
-        path = f"{stem}-{i}.npz"
+    names = itertools.chain([f"{stem}.npz"], (f"{stem}-{i}.npz" for i in itertools.count(2)))
+    path = next(path for path in names if not os.path.lexists(path) or _is_of(run, path))
     run.save(path)
     return f"# The run is saved in {path}\n{run.as_code(path=path)}"
 
 
-def _is_of(run: Run, path: str) -> bool:
+def _is_of(run: SavedRun, path: str) -> bool:
     try:
         return archive.read(path, "run")[0].get("id") == run.id
     except (ArchiveError, OSError):
         return False
 
 
-def own_schedules(record: Record) -> dict[str, list[Any]]:
-    """The user's own functions that a dial has followed, by its name, in the order in which they came."""
-    found: dict[str, list[Any]] = {}
-    turns = ((e.name, x) for e in (*record.events, *record.plan) for x in (e.old, e.new))
-    for name, value in [*record.values.items(), *turns]:
-        if _is_own(value) and not any(value is f for f in found.get(name, [])):
-            found.setdefault(name, []).append(value)
+def own_schedules(record: Record) -> dict[str, list[Callable[[int], float]]]:
+    """Give the user's own schedules by hyper-parameter, in the order in which they came."""
+    found: dict[str, list[Callable[[int], float]]] = {}
+    changes = ((e.name, x) for e in (*record.events, *record.plan) for x in (e.old, e.new))
+    for name, x in [*record.values.items(), *changes]:
+        if callable(x) and not ready_made.is_ready_made(x) and not any(x is f for f in found.get(name, [])):
+            found.setdefault(name, []).append(x)
     return dict(sorted(found.items()))
 
 
@@ -163,86 +182,56 @@ def _in_docstring(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _schedule_name(name: str, i: int) -> str:
-    return f"{ascii_name(name)}_schedule" + f"_{i + 1}" * (i > 0)
-
-
-def _schedules(name: str, found: list[Any]) -> str:
-    names = [_schedule_name(name, i) for i in range(len(found))]
-    return names[0] if len(names) == 1 else f"[{', '.join(names)}]"
-
-
-def _steps(record: Record, own: dict[str, list[Any]], used: set[str]) -> list[str]:
-    """Steps and turns, in order."""
+def _steps(record: Record, names: Mapping[tuple[str, int], str]) -> list[str]:
+    """Steps, changes and restored weights in order."""
     marks = {len(record.loss), *(e.step for e in record.events), *(after for after, _ in record.restored_weights)}
     marks.update(*((s - 1, s) for s in record.rejected))
     lines: list[str] = []
     at = 0
     for mark in sorted(marks):
         if mark in record.rejected:
-            lines += ["with suppress(NotFinite):", f"    run.step({mark - at})  # not finite: refused"]
+            lines += ["with suppress(NotFinite):", f"    run.step({mark - at})  # not finite: rejected"]
         elif mark > at:
             lines.append(f"run.step({mark - at})")
         at = mark
-        lines += [_turn(e, own, used) for e in record.events if e.step == mark]
-        lines += [
-            f"run.put_back({best})  # the best weights" for after, best in record.restored_weights if after == mark
-        ]
+        lines += [_change(e, names) for e in record.events if e.step == mark]
+        restored = [best for after, best in record.restored_weights if after == mark]
+        lines += [f"run.put_back({best})  # the best weights" for best in restored]
     if record.kept is not None:
         lines.append(f"run.put_back({record.kept})  # the best weights")
     return lines
 
 
-def _turn(event: Event, own: dict[str, list[Any]], used: set[str]) -> str:
-    if event.name == "opt":
-        return f'run.swap("{event.new}")' if event.new.isidentifier() else f"run.swap({event.new!r})"
-    value = _value(event.name, event.new, own, used)
-    if event.name.isidentifier() and not iskeyword(event.name):
-        return f"run.set({event.name}={value})"
-    return f"run.set(**{{{event.name!r}: {value}}})"
+def _change(event: Event, names: Mapping[tuple[str, int], str]) -> str:
+    name, x = event.name, event.new
+    if name == "opt":
+        return f'run.swap("{x}")' if x.isidentifier() else f"run.swap({x!r})"
+    if not callable(x):
+        value = "None" if x == float("inf") else repr(float(x))
+    elif ready_made.is_ready_made(x):
+        arguments = {k: v.item() if hasattr(v, "item") else v for k, v in asdict(x).items()}
+        value = f"{type(x).__name__}({', '.join(f'{k}={v!r}' for k, v in arguments.items())})"
+    else:
+        value = names[name, id(x)]
+    is_keyword = not name.isidentifier() or iskeyword(name)
+    return f"run.set(**{{{name!r}: {value}}})" if is_keyword else f"run.set({name}={value})"
 
 
-def _value(name: str, value: Any, own: dict[str, list[Any]], used: set[str]) -> str:
-    if not callable(value):
-        return "None" if value == float("inf") else repr(float(value))
-    if _is_own(value):
-        return _schedule_name(name, next(i for i, f in enumerate(own[name]) if f is value))
-    kind = type(value).__name__
-    used.add(kind)
-    fields = {k: v.item() if hasattr(v, "item") else v for k, v in dataclasses.asdict(value).items()}
-    return f"{kind}({', '.join(f'{k}={v!r}' for k, v in fields.items())})"
+def _functions(cell: CellSource) -> tuple[list[str], str, str]:
+    """Write a cell as functions, whose names also are returned: its loss and its data.
 
-
-def _is_own(value: Any) -> bool:
-    return callable(value) and not is_ready_made(value)
-
-
-def _cell(source: CellSource) -> tuple[list[str], str, str]:
-    """The functions that a cell's text amounts to, and the names of its loss and its data.
-
-    The cell's names are globals there, as they are in a notebook: what one step assigns the next one finds.
+    The names that a step assigns are globals, as in a notebook: the next one finds them.
     """
-    body = _TIME.sub(lambda m: str(ast.literal_eval(m[1])), source.body)
+    body = _TIME.sub(lambda m: str(ast.literal_eval(m[1])), cell.body)
     try:
         ast.parse(body)
     except IndentationError:
         body = textwrap.dedent(body)
-    loss, data, batch = (_free(name, source) for name in ("cell_loss", "cell_data", "batch"))
-    symbols = symtable.symtable((f"{source.names} = 0\n" if source.names else "") + body, "cell", "exec").get_symbols()
+    loss, data, batch = (_unused_name(name, cell) for name in ("cell_loss", "cell_data", "batch"))
+    symbols = symtable.symtable(f"{cell.names} = 0\n{body}", "cell", "exec").get_symbols()
     # an annotated name cannot be global; it is a local of the function
     stored = sorted(s.get_name() for s in symbols if (s.is_assigned() or s.is_imported()) and not s.is_annotated())
-    taken = [f"    {source.names} = {batch}"] if source.names else []
-    if source.names:
-        tail = [
-            "",
-            "",
-            f"def {data}():",
-            f"    return zip({_bracketed(source.data)})  # a batch is one argument",
-            "",
-            "",
-        ]
-    else:
-        data, batch, tail = "None", "", ["", ""]
+    expr = f"({cell.data})" if isinstance(ast.parse(cell.data, mode="eval").body, ast.Tuple) else cell.data
     shell = [
         "from IPython.core.interactiveshell import InteractiveShell",
         "",
@@ -252,36 +241,28 @@ def _cell(source: CellSource) -> tuple[list[str], str, str]:
         *(shell if "get_ipython" in body else []),
         *("", "", f"def {loss}({batch}):"),
         *([f"    global {', '.join(stored)}"] if stored else []),
-        *taken,
-        *_body(body),
-        *tail,
+        f"    {cell.names} = {batch}",
+        *_returning_body(body),
+        *("", "", f"def {data}():", f"    return zip({expr})  # a batch is one argument", "", ""),
     ]
     return functions, loss, data
 
 
-def _bracketed(expr: str) -> str:
-    return f"({expr})" if isinstance(ast.parse(expr, mode="eval").body, ast.Tuple) else expr
-
-
-def _free(name: str, source: CellSource) -> str:
-    """A name that the cell does not use: it would find the function instead of what it means."""
-    while name in source.body or name in source.data:
+def _unused_name(name: str, cell: CellSource) -> str:
+    while name in cell.body or name in cell.data:
         name += "_"
     return name
 
 
-def _body(body: str) -> list[str]:
-    """The cell's body as a function's, indented: its last expression is what is returned."""
+def _returning_body(body: str) -> list[str]:
+    """Indent a body, and return its last expression."""
     tree = ast.parse(body)
-    lines = body.split("\n")
+    lines = body.rstrip().split("\n")
     last = tree.body[-1]
     line = lines[last.lineno - 1].encode()
     lines[last.lineno - 1] = (line[: last.col_offset] + b"return " + line[last.col_offset :]).decode()
     strings = (ast.Constant, ast.JoinedStr, getattr(ast, "TemplateStr", ast.JoinedStr))
-    inside = {  # lines that begin within a string: what is put before them would be part of it
+    inside = {  # lines that begin within a string are not indented
         i for n in ast.walk(tree) if isinstance(n, strings) for i in range(n.lineno, n.end_lineno or n.lineno)
     }
-    indented = [line if i in inside or not line.strip() else f"    {line}" for i, line in enumerate(lines)]
-    while indented and not indented[-1].strip():
-        indented.pop()
-    return indented
+    return [line if i in inside or not line.strip() else f"    {line}" for i, line in enumerate(lines)]
