@@ -9,12 +9,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from typing import TypeAlias
 
 import numpy as np
 
 __all__ = ["as_generator", "seed"]
 
-Draws = list[tuple[np.random.Generator, Mapping[str, object]]]
+Draws: TypeAlias = "list[tuple[np.random.Generator, Mapping[str, object]]]"
 """Generators, each with its state before the first draw."""
 
 

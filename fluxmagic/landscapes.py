@@ -18,13 +18,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fluxmagic.tracker import istracked
+from fluxmagic.tracker.aliases import Array
 
 __all__ = ["Landscape", "beale", "himmelblau", "quadratic", "rastrigin", "rosenbrock", "saddle", "styblinski_tang"]
 
-Values = NDArray[np.float64]  # or a tracked array, which has the same operators
 View = tuple[tuple[float, float], tuple[float, float]]
 
 
@@ -51,7 +50,7 @@ class Landscape:
 
     def __init__(
         self,
-        formula: Callable[[Values, Values], Values],
+        formula: Callable[[Array, Array], Array],
         start: Sequence[float],
         minima: Sequence[Sequence[float]],
         view: View,
@@ -70,7 +69,7 @@ class Landscape:
     def minima(self) -> np.ndarray:
         return self._minima.copy()
 
-    def __call__(self, w: Values) -> Values:
+    def __call__(self, w: Array) -> Array:
         """Give the values at w, an array of shape (…, 2).
 
         Raises
@@ -89,7 +88,7 @@ class Landscape:
 
 def landscape(
     start: Sequence[float], minima: Sequence[Sequence[float]], view: View
-) -> Callable[[Callable[[Values, Values], Values]], Landscape]:
+) -> Callable[[Callable[[Array, Array], Array]], Landscape]:
     """Make a `Landscape` of the formula that is decorated."""
     return lambda formula: Landscape(formula, start, minima, view)
 
@@ -121,7 +120,7 @@ def quadratic(κ: float, /) -> Landscape:
     if not 1 <= κ < np.inf:
         raise ValueError(f"quadratic: κ is the ratio of the curvatures, a finite number from 1 up, not {κ!r}")
 
-    def quadratic(x: Values, y: Values) -> Values:
+    def quadratic(x: Array, y: Array) -> Array:
         return (x**2 + κ * y**2) / 2
 
     bowl = Landscape(quadratic, (-4.0, 1.0), [(0.0, 0.0)], ((-5.0, 5.0), (-2.5, 2.5)))
@@ -131,7 +130,7 @@ def quadratic(κ: float, /) -> Landscape:
 
 
 @landscape((-1.2, 1.0), [(1.0, 1.0)], ((-2.0, 2.0), (-1.0, 3.0)))
-def rosenbrock(x: Values, y: Values) -> Values:
+def rosenbrock(x: Array, y: Array) -> Array:
     """(1 − x)² + 100 (y − x²)², a curved valley with a flat floor.  Minimum: 0 at (1, 1).
 
     References
@@ -143,7 +142,7 @@ def rosenbrock(x: Values, y: Values) -> Values:
 
 
 @landscape((1.0, 1.0), [(3.0, 0.5)], ((-4.5, 4.5), (-4.5, 4.5)))
-def beale(x: Values, y: Values) -> Values:
+def beale(x: Array, y: Array) -> Array:
     """(1.5 − x + xy)² + (2.25 − x + xy²)² + (2.625 − x + xy³)², plains with steep corners.  Minimum: 0 at (3, 0.5).
 
     References
@@ -164,7 +163,7 @@ def beale(x: Values, y: Values) -> Values:
     ],
     ((-5.0, 5.0), (-5.0, 5.0)),
 )
-def himmelblau(x: Values, y: Values) -> Values:
+def himmelblau(x: Array, y: Array) -> Array:
     """(x² + y − 11)² + (x + y² − 7)², four minima of value 0.
 
     References
@@ -175,7 +174,7 @@ def himmelblau(x: Values, y: Values) -> Values:
 
 
 @landscape((-1.5, 0.001), [], ((-2.0, 2.0), (-2.0, 2.0)))
-def saddle(x: Values, y: Values) -> Values:
+def saddle(x: Array, y: Array) -> Array:
     """x² − y², which falls without bound along y.  It has no minimum; its saddle point is (0, 0).
 
     References
@@ -187,19 +186,19 @@ def saddle(x: Values, y: Values) -> Values:
 
 
 @landscape((3.3, -2.7), [(0.0, 0.0)], ((-5.12, 5.12), (-5.12, 5.12)))
-def rastrigin(x: Values, y: Values) -> Values:
+def rastrigin(x: Array, y: Array) -> Array:
     """20 + x² − 10 cos 2πx + y² − 10 cos 2πy, a local minimum near each grid point.  Minimum: 0 at (0, 0).
 
     References
     ----------
     L. A. Rastrigin, Systems of Extremal Control, Nauka, Moscow, 1974.
     """
-    waves: Values = np.cos(2 * np.pi * x) + np.cos(2 * np.pi * y)
+    waves: Array = np.cos(2 * np.pi * x) + np.cos(2 * np.pi * y)
     return 20 + x**2 + y**2 - 10 * waves
 
 
 @landscape((4.0, 4.0), [(-2.903534027771177, -2.903534027771177)], ((-5.0, 5.0), (-5.0, 5.0)))
-def styblinski_tang(x: Values, y: Values) -> Values:
+def styblinski_tang(x: Array, y: Array) -> Array:
     """(x⁴ − 16x² + 5x + y⁴ − 16y² + 5y) / 2, four unequal basins.  Minimum: −78.33233 at x = y = −2.903534.
 
     References

@@ -96,6 +96,11 @@ def test_importing_it_loads_nothing_of_ipython_widgets_or_matplotlib():
     assert run_python(script) == "[]\n"
 
 
+def test_importing_it_loads_no_part_of_numpy_that_is_slow_to_import():
+    script = "import sys, fluxmagic; print(sorted({'numpy.random', 'numpy.typing'} & set(sys.modules)))"
+    assert run_python(script) == "[]\n"
+
+
 def run_python(script):
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
 
