@@ -6,17 +6,14 @@ An assignment is checked by the declaration, here and nowhere else.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from fluxmagic.greek import canonical
-from fluxmagic.optimise.hyper import Hyper, with_parameter_docs
+from fluxmagic.optimise.hyper import Hyper, Schedule, with_parameter_docs
 from fluxmagic.tracker import Tracked
 
-__all__ = ["COMMON", "HasHypers", "Schedule", "describe"]
-
-Schedule = Callable[[int], float]
-"""A hyper-parameter as a function of the number of updates done."""
+__all__ = ["COMMON", "HasHypers", "describe"]
 
 COMMON = ("decay", "clip", "clipnorm", "weightdecay")
 """The hyper-parameters of every optimiser."""

@@ -6,15 +6,26 @@ import inspect
 import math
 import numbers
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ctypes import c_float
-from typing import TYPE_CHECKING, Any
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fluxmagic.greek import ascii_name, canonical
 
-__all__ = ["Hyper", "with_parameter_docs"]
+__all__ = ["Hyper", "Schedule", "with_parameter_docs"]
+
+Schedule = Callable[[int], float]
+"""A hyper-parameter as a function of the number of updates done."""
 
 
+class HoldsHypers(Protocol):
+    """What hyper-parameters are attributes of."""
+
+    def set_hyper(self, hyper: Hyper, value: float | Schedule | None) -> None: ...
+
+
+@dataclass(eq=False, repr=False)
 class Hyper:
     """A hyper-parameter of an optimiser, declared in its class body.
 
@@ -39,39 +50,31 @@ class Hyper:
         Its name in the class, and that name with Greek letters spelled out; both work wherever a user types one.
     """
 
-    def __init__(
-        self,
-        default: float,
-        doc: str,
-        *,
-        low: float = 0.0,
-        high: float = math.inf,
-        low_open: bool = False,
-        high_open: bool = False,
-        scale: str = "linear",
-        off: float | None = None,
-    ) -> None:
-        if scale not in ("linear", "log", "memory"):
-            raise ValueError(f"scale is 'linear', 'log' or 'memory', not {scale!r}")
-        self.default = default
-        self.doc = doc
-        self.low = low
-        self.high = high
-        self.low_open = low_open
-        self.high_open = high_open
-        self.scale = scale
-        self.off = off
-        self.name = self.ascii = ""
+    default: float
+    doc: str
+    _: KW_ONLY
+    low: float = 0.0
+    high: float = math.inf
+    low_open: bool = False
+    high_open: bool = False
+    scale: str = "linear"
+    off: float | None = None
+    name: str = field(default="", init=False)
+    ascii: str = field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        if self.scale not in ("linear", "log", "memory"):
+            raise ValueError(f"scale is 'linear', 'log' or 'memory', not {self.scale!r}")
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = canonical(name)
         self.ascii = ascii_name(name)
 
     if TYPE_CHECKING:
-        # There is none: the value lies in the instance under the same name, and is read without a call.
-        def __get__(self, instance: Any, owner: type | None = None) -> Any: ...
+        # It does not exist: the value lies in the instance's dictionary under the same name.
+        def __get__(self, instance: object, owner: type | None = None) -> float: ...
 
-    def __set__(self, instance: Any, value: Any) -> None:
+    def __set__(self, instance: HoldsHypers, value: float | Schedule | None) -> None:
         instance.set_hyper(self, value)
 
     @property
@@ -81,41 +84,41 @@ class Hyper:
         high = "" if self.high == math.inf else f" {'<' if self.high_open else '≤'} {self.high:g}"
         return f"{low}{self.name}{high}"
 
-    def check(self, value: Any, narrow: bool = False, *, may_vanish: bool = False) -> float:
-        """The value as a float.
+    def check(self, value: object, narrow: bool = False, *, may_vanish: bool = False) -> float:
+        """Return the value as a float.
 
         Parameters
         ----------
         value : object
         narrow : bool
-            It is used in float32, where it has to be in bounds too, and neither 0 nor infinite if it is not itself.
+            Check it in float32 too: in bounds, and neither 0 nor infinite by rounding.
         may_vanish : bool
-            It may become 0 in float32, where 0 is in bounds: a schedule that goes down to nothing.
+            It may round to 0 in float32, where 0 is in bounds: a schedule that goes down to 0.
 
         Raises
         ------
         TypeError
-            If it is no real number.
+            If it is not a real number.
         ValueError
-            If it is out of bounds, or so in float32; the error names them.
+            If it is out of bounds, also in float32; the error names them.
         """
         if value is None and self.off is not None:
             return self.off
-        if type(value) is not float:
-            if getattr(value, "shape", None) == ():
-                value = value.item()
-            if isinstance(value, bool) or not isinstance(value, numbers.Real):
-                raise TypeError(f"{self.name} is a number ({self.range}), not {value!r}")
-            value = float(value)
-        if not self._allows(value):
-            raise ValueError(f"{self.name} = {value:g} is out of range: {self.range}")
+        number: Any = value
+        if getattr(number, "shape", None) == ():
+            number = number.item()
+        if isinstance(number, bool) or not isinstance(number, numbers.Real):
+            raise TypeError(f"{self.name} is a number ({self.range}), not {number!r}")
+        number = float(number)
+        if not self._allows(number):
+            raise ValueError(f"{self.name} = {number:g} is out of range: {self.range}")
         if narrow:
-            rounded = c_float(value).value
-            if not self._allows(rounded) or (rounded == 0 != value and not may_vanish):
+            rounded = c_float(number).value
+            if not self._allows(rounded) or (rounded == 0 != number and not may_vanish):
                 raise ValueError(
-                    f"{self.name} = {value!r} is {rounded:g} in float32, the dtype of the parameters: {self.range}"
+                    f"{self.name} = {number!r} is {rounded:g} in float32, the dtype of the parameters: {self.range}"
                 )
-        return value  # type: ignore[no-any-return]
+        return number  # type: ignore[no-any-return]
 
     def _allows(self, value: float) -> bool:
         low = value > self.low if self.low_open else value >= self.low

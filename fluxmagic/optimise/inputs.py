@@ -1,4 +1,4 @@
-"""What `train` and a run are given, checked before the first update; what is wrong with a loss or batch that fails."""
+"""Checks of what `train` and a run are given, and explanations of a loss or a batch that fails."""
 
 from __future__ import annotations
 
@@ -11,18 +11,33 @@ import numpy as np
 
 from fluxmagic.tracker import data
 
-__all__ = ["as_callbacks", "as_list", "as_optimisers", "explain_batch_error", "not_finite_in", "wrong_loss"]
+__all__ = [
+    "Batch",
+    "Loss",
+    "as_callbacks",
+    "as_list",
+    "as_optimisers",
+    "explain_batch_error",
+    "not_finite_in",
+    "wrong_loss",
+]
+
+Batch = object
+"""The arguments of a loss, as a tuple or list, or its single argument."""
+
+Loss = Callable[..., Any]
+"""A function of a batch, to a tracked scalar."""
 
 
-def as_list(x: Any) -> list[Any]:
-    """One or several, as a list."""
+def as_list(x: object) -> list[Any]:
+    """Return one object, or several, as a list; None is an empty one."""
     if x is None:
         return []
     return list(x) if isinstance(x, (list, tuple)) else [x]
 
 
-def as_optimisers(opt: Any) -> list[Any]:
-    """One or several optimisers, or functions in their place, as a list.
+def as_optimisers(opt: object) -> list[Any]:
+    """Return one or several optimisers, or functions in their place, as a list.
 
     Raises
     ------
@@ -40,15 +55,15 @@ def as_optimisers(opt: Any) -> list[Any]:
     return opts
 
 
-def as_callbacks(cb: Any) -> list[Callable[[float], Any]]:
-    """One or several callbacks as functions of the loss, whether or not they take one.
+def as_callbacks(cb: object) -> list[Callable[[float], object]]:
+    """Return one or several callbacks as functions of the loss, whether or not they take it.
 
     Raises
     ------
     TypeError
         If one cannot be called.
     """
-    callbacks: list[Callable[[float], Any]] = []
+    callbacks: list[Callable[[float], object]] = []
     for f in as_list(cb):
         if not callable(f):
             raise TypeError(f"cb is a function or a list of functions, and {f!r} is a {type(f).__name__}")
@@ -61,12 +76,12 @@ def as_callbacks(cb: Any) -> list[Callable[[float], Any]]:
     return callbacks
 
 
-def _without_argument(f: Callable[[], Any]) -> Callable[[float], Any]:
+def _without_argument(f: Callable[[], object]) -> Callable[[float], object]:
     return lambda loss: f()
 
 
-def wrong_loss(l: Any) -> str:
-    """What is wrong with a loss that is no tracked array."""
+def wrong_loss(l: object) -> str:
+    """Explain a loss that is not a tracked array."""
     if l is None:
         return "the loss function returns None: let it return the loss"
     if isinstance(l, str):
@@ -76,15 +91,16 @@ def wrong_loss(l: Any) -> str:
             f"the loss function returns a {type(l).__name__} of {len(l)}: let it return the loss alone, a scalar "
             "(what else is to be seen goes into a metric or a callback)"
         )
-    what = f"array of shape {l.shape}" if getattr(l, "shape", ()) else type(l).__name__
+    shape = getattr(l, "shape", ())
+    what = f"array of shape {shape}" if shape else type(l).__name__
     return (
         f"the loss reaches no parameter: it is a plain {what}. Is the model made of params, "
         "and does the loss stay on the tape (no .data, float() or math functions)?"
     )
 
 
-def not_finite_in(loss: Callable[..., Any], d: Any) -> str | None:
-    """Where a batch has NaN or infinite numbers, by the names of the loss's arguments; None if it has none."""
+def not_finite_in(loss: Loss, d: Batch) -> str | None:
+    """Say where a batch has NaN or infinite numbers, by the names of the loss's arguments; None if it has none."""
     args = d if isinstance(d, (tuple, list)) else (d,)
     names = getattr(loss, "batch_names", None)  # of a cell, whose loss takes the batch as one
     if names is not None and len(args) == 1 and isinstance(args[0], (tuple, list)) and len(args[0]) == len(names):
@@ -115,8 +131,8 @@ def not_finite_in(loss: Callable[..., Any], d: Any) -> str | None:
     return ", ".join(found) or None
 
 
-def explain_batch_error(error: BaseException, d: Any) -> None:
-    """Raise a TypeError that says the fix, where calling the loss itself failed for the number of its arguments."""
+def explain_batch_error(error: BaseException, d: Batch) -> None:
+    """Raise a TypeError with the fix, if the call of the loss failed for the number of its arguments."""
     trace = error.__traceback__
     if not isinstance(error, TypeError) or trace is None or trace.tb_next is not None or "argument" not in str(error):
         return  # it comes from within the loss

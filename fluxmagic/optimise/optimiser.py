@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fluxmagic.greek import canonical
-from fluxmagic.optimise.declare import COMMON, HasHypers, Schedule, describe
+from fluxmagic.optimise.declare import COMMON, HasHypers, describe
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.flat_buffer import FlatBuffer
-from fluxmagic.optimise.hyper import Hyper
+from fluxmagic.optimise.hyper import Hyper, Schedule
 from fluxmagic.optimise.memory import Block, Memory
 from fluxmagic.optimise.state_dict import check_numbers, check_state
 from fluxmagic.optimise.transforms import add_weight_decay, clip, inverse_decay, norm_scale

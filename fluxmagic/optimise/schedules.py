@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 __all__ = ["cosine", "exponential", "onecycle"]
 
@@ -121,8 +120,8 @@ class onecycle:  # noqa: N801
         return self.peak * _between(1.0, self.end, (n - top) / max(self.steps - top, 1e-9))
 
 
-def is_ready_made(x: Any) -> bool:
-    """Whether x is one of the schedules of this module, which a file and a script can name."""
+def is_ready_made(x: object) -> bool:
+    """Tell whether x is a schedule of this module, which a file and a script can name."""
     return type(x) in (exponential, cosine, onecycle)
 
 
@@ -131,7 +130,7 @@ def _between(first: float, last: float, done: float) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
 
-def _check(schedule: Any, **right: bool) -> None:
+def _check(schedule: object, **right: bool) -> None:
     for name, fine in right.items():
         if not fine:
             raise ValueError(f"{schedule!r}: {name} is out of range")

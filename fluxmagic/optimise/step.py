@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fluxmagic.optimise.errors import NotFinite
-from fluxmagic.optimise.inputs import explain_batch_error, not_finite_in, wrong_loss
+from fluxmagic.optimise.inputs import Batch, Loss, explain_batch_error, not_finite_in, wrong_loss
 from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.tracker import Param, Tracked, leaves
@@ -21,22 +21,13 @@ from fluxmagic.tracker.reverse import back_counting
 __all__ = ["train_step", "without_fp_warnings", "zero_grads"]
 
 
-def without_fp_warnings() -> Any:
-    """Within it NumPy does not warn of overflow and the like: a step is checked, and NotFinite says more."""
+def without_fp_warnings() -> np.errstate:
+    """Return a context in which NumPy does not warn of overflow and the like: NotFinite says more."""
     return np.errstate(**{kind: "ignore" for kind, what in np.geterr().items() if what == "warn"})  # type: ignore[arg-type]
 
 
-def check_loss(l: Any, step: int) -> float:
-    """The loss as a float.
-
-    Raises
-    ------
-    TypeError
-        If it is not tracked: no parameter was reached.
-    ValueError
-        If it is no scalar.
-    NotFinite
-    """
+def check_loss(l: object, step: int) -> float:
+    """Return the loss as a float; raise if it is not tracked, not a scalar, or not finite."""
     if not isinstance(l, Tracked):
         raise TypeError(wrong_loss(l))
     if l.value.shape != ():
@@ -54,7 +45,7 @@ def backward_and_update(
     touched = back_counting(l)
     guard.shielded = True
     first = opts[0]
-    alone = len(opts) == 1 and isinstance(first, Optimiser)  # as nearly always
+    alone = len(opts) == 1 and isinstance(first, Optimiser)
     bad = first.first_nonfinite_grad() if alone else _first_nonfinite_grad(l, opts)
     if bad is not None:
         raise NotFinite(step, value, bad)
@@ -80,9 +71,7 @@ def backward_and_update(
 
 
 def _update_each(l: Tracked, opts: list[Any]) -> None:
-    """Several optimisers, or a function in the place of one.  Each gets the gradient of the batch, also of parameters
-    that it shares with others.
-    """
+    """Call several optimisers, or a function; each gets the gradient of the batch, also of shared parameters."""
     if len(opts) == 1:
         opts[0]()
         return
@@ -105,7 +94,7 @@ def _update_each(l: Tracked, opts: list[Any]) -> None:
 
 
 def _first_nonfinite_grad(l: Tracked, opts: list[Any]) -> Param | None:
-    """The first parameter whose gradient is not finite; of a plain function it is known what the loss depends on."""
+    """Return the first parameter with a gradient that is not finite; a function trains all that the loss depends on."""
     for opt in opts:
         if isinstance(opt, Optimiser):
             bad = opt.first_nonfinite_grad()
@@ -116,22 +105,22 @@ def _first_nonfinite_grad(l: Tracked, opts: list[Any]) -> Param | None:
     return None
 
 
-def _find_largest(error: NotFinite, l: Any) -> None:
-    """Find the largest gradient.  After a loss that was not finite the reverse pass is still to be done."""
+def _find_largest(error: NotFinite, l: object) -> None:
+    """Note the parameter with the largest gradient; after a loss that is not finite the reverse pass comes first."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if error.parameter is None or error.what != "gradient":  # of which a rule may have left nothing
+        if error.parameter is None or error.what != "gradient":  # a rule may have overwritten it
             zero_grads([], l)
-            with suppress(Exception):  # a gradient rule may not be made for such numbers
+            with suppress(Exception):  # a gradient rule may refuse such numbers
                 back_counting(l)
         for p in leaves(l):
             size = float(np.abs(p.grad).max(initial=0.0))
             if error.largest is None or (math.isfinite(error.largest_gradient) and not size <= error.largest_gradient):
-                error.largest, error.largest_gradient = p, size  # NaN, too, is not at most what was there
+                error.largest, error.largest_gradient = p, size  # NaN is not at most the value before
 
 
-def zero_grads(opts: Iterable[Any], l: Any = None) -> None:
-    """Clear the gradients of a step that was refused or has failed."""
+def zero_grads(opts: Iterable[object], l: object = None) -> None:
+    """Clear the gradients of optimisers, and of all parameters that a loss depends on."""
     for opt in opts:
         if isinstance(opt, Optimiser):
             opt.clear()
@@ -140,8 +129,8 @@ def zero_grads(opts: Iterable[Any], l: Any = None) -> None:
 
 
 def train_step(
-    loss: Callable[..., Any],
-    d: Any,
+    loss: Loss,
+    d: Batch,
     opts: list[Any],
     step: int,
     guard: InterruptGuard,
@@ -162,7 +151,7 @@ def train_step(
     guard : InterruptGuard
         Exposed for the loss and the reverse pass; shielded from the update on, and when the step returns or fails.
     strict : bool
-        The loss may depend on no other parameters than those of the one optimiser.
+        Refuse a loss that depends on parameters of no optimiser.
     on_loss : callable, optional
         Called with a scalar loss before it is checked to be finite; may fill `opts`.
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 from fluxmagic.optimise.errors import Stop
-from fluxmagic.optimise.inputs import as_callbacks, as_optimisers
+from fluxmagic.optimise.inputs import Batch, Loss, as_callbacks, as_optimisers
 from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.optimise.step import train_step, without_fp_warnings, zero_grads
 from fluxmagic.tracker import Tracked
 
 __all__ = ["stop", "throttle", "train"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Updates = Callable[[], object] | Sequence[Callable[[], object]]
+Callbacks = Callable[..., object] | Sequence[Callable[..., object]] | None
 
 
 def stop() -> None:
@@ -32,8 +37,8 @@ def stop() -> None:
     raise Stop("stop() ends a training loop, and none is running")
 
 
-def throttle(f: Callable[..., Any], seconds: float) -> Callable[..., Any]:
-    """A function that calls f, but at most once in so many seconds; otherwise it does nothing.
+def throttle(f: Callable[P, R], seconds: float) -> Callable[P, R | None]:
+    """Make a function that calls f at most once in the given time; otherwise it does nothing.
 
     Parameters
     ----------
@@ -43,12 +48,12 @@ def throttle(f: Callable[..., Any], seconds: float) -> Callable[..., Any]:
     Returns
     -------
     callable
-        Of f's arguments; hands back what f returns, or None.
+        Of f's arguments; returns what f returns, or None.
     """
     last = -math.inf
 
     @wraps(f)
-    def throttled(*args: Any, **options: Any) -> Any:
+    def throttled(*args: P.args, **options: P.kwargs) -> R | None:
         nonlocal last
         now = time.monotonic()
         if now - last < seconds:
@@ -59,7 +64,7 @@ def throttle(f: Callable[..., Any], seconds: float) -> Callable[..., Any]:
     return throttled
 
 
-def train(loss: Callable[..., Any], data: Iterable[Any], opt: Any, *, cb: Any = None) -> None:
+def train(loss: Loss, data: Iterable[Batch], opt: Updates, *, cb: Callbacks = None) -> None:
     """For each d in data: compute loss(*d), check it, run the reverse pass, call opt, call cb.
 
     Parameters
