@@ -1,16 +1,16 @@
-"""What is there: the magics' help and the table of optimisers, made from the declarations at that moment."""
+"""The help of the magics and the table of optimisers, made from the declarations at the moment of the call."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
+from fluxmagic.jupyter.commands import COMMANDS
 from fluxmagic.jupyter.options import OPTIONS
 from fluxmagic.jupyter.text import dial
 from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
+from fluxmagic.table import Table
 
-__all__ = ["Optimisers", "help_cell", "help_line"]
+__all__ = ["help_cell", "help_line", "optimiser_table"]
 
 HEAD = """\
 Train what a cell's loss depends on.
@@ -26,73 +26,43 @@ LOSS is any Python, its last line an expression: the loss.  Values are Python to
 
 The run is put in the variable `run`: run.history, run.events.  ■ ends it after the batch.
 """
+COMMON = {h.name: h for h in vars(Optimiser).values() if isinstance(h, Hyper)}
+"""The hyper-parameters that all optimisers have."""
 
 
 def help_cell() -> str:
-    """What `%%train?` prints."""
+    """Make what `%%train?` prints."""
     lines = [HEAD, "Options"]
-    lines += [f"    {f'--{name} {value}'.rstrip():<20}{doc}" for name, (value, doc) in OPTIONS.items()]
+    lines += [f"    {f'--{name} {row.value}'.rstrip():<20}{row.help}" for name, row in OPTIONS.items()]
     lines += ["", "Optimisers, and their dials: options too, Greek or ASCII"]
-    lines += [f"    {cls.__name__:<12}{_defaults(cls)}" for cls in OPTIMISERS.values()]
-    lines += [f"    {'all':<12}{_defaults(Optimiser)}", "", "%optimisers lists them with their ranges."]
+    lines += [f"    {cls.__name__:<12}{_defaults(_own(cls))}" for cls in OPTIMISERS.values()]
+    lines += [f"    {'all':<12}{_defaults(COMMON)}", "", "%optimisers lists them with their ranges."]
     return "\n".join(lines)
 
 
-def help_line(commands: Mapping[str, tuple[Any, str, str]]) -> str:
-    """What `%train?` prints."""
+def help_line() -> str:
+    """Make what `%train?` prints."""
     lines = ["Look at a run, or turn it.", "", "    %train COMMAND [--name NAME]", "", "Commands"]
-    lines += [f"    {f'{word} {usage}'.rstrip():<40}{doc}" for word, (_, usage, doc) in commands.items()]
+    lines += [f"    {f'{word} {row.arguments}'.rstrip():<40}{row.help}" for word, row in COMMANDS.items()]
     lines += ["", "NAME is the run's variable; default `run`."]
     return "\n".join(lines)
 
 
-def _common(cls: type[Optimiser], name: str) -> bool:
-    """Whether a dial is as all optimisers have it."""
-    return getattr(cls, name) is getattr(Optimiser, name, None)
+def optimiser_table(classes: Iterable[type[Optimiser]]) -> Table:
+    """Make the table of optimisers: dials, defaults, ranges."""
+    rows = [row for cls in classes for row in _rows(cls.__name__, _own(cls))]
+    return Table(("optimiser", "dial", "or", "default", "range", "what it is"), [*rows, *_rows("all", COMMON)])
 
 
-COMMON = {h.name: h for h in vars(Optimiser).values() if isinstance(h, Hyper)}
+def _own(cls: type[Optimiser]) -> dict[str, Hyper]:
+    """Return the hyper-parameters that are not as all optimisers have them."""
+    return {k: h for k, h in cls.hypers.items() if getattr(cls, k) is not getattr(Optimiser, k, None)}
 
 
-def _defaults(cls: type[Optimiser]) -> str:
-    hypers = COMMON if cls is Optimiser else {k: h for k, h in cls.hypers.items() if not _common(cls, k)}
+def _defaults(hypers: dict[str, Hyper]) -> str:
     return ", ".join(f"{k} {dial(h.default)}" for k, h in hypers.items())
 
 
-class Optimisers:
-    """A table of optimisers: names, dials, defaults, ranges.
-
-    Parameters
-    ----------
-    classes : iterable of type, optional
-        Default: all that are registered.
-    """
-
-    columns = ("optimiser", "dial", "or", "default", "range", "what it is")
-
-    def __init__(self, classes: Iterable[type[Optimiser]] | None = None) -> None:
-        self.rows: list[tuple[str, ...]] = []
-        for cls in OPTIMISERS.values() if classes is None else classes:
-            name = cls.__name__
-            for k, h in cls.hypers.items():
-                if not _common(cls, k):
-                    self.rows.append((name, k, h.ascii if h.ascii != k else "", dial(h.default), h.range, h.doc))
-                    name = ""
-            if name:  # it has no dial of its own
-                self.rows.append((name, "", "", "", "", ""))
-        name = "all"
-        for k, h in COMMON.items():
-            self.rows.append((name, k, "", dial(h.default), h.range, h.doc))
-            name = ""
-
-    def __repr__(self) -> str:
-        rows = [self.columns, *self.rows]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(self.columns))]
-        return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows)
-
-    def _repr_html_(self) -> str:
-        def line(row: tuple[str, ...], tag: str) -> str:
-            return "<tr>" + "".join(f'<{tag} style="text-align:left">{html.escape(c)}</{tag}>' for c in row) + "</tr>"
-
-        head = f"<thead>{line(self.columns, 'th')}</thead>"
-        return f"<table>{head}<tbody>{''.join(line(row, 'td') for row in self.rows)}</tbody></table>"
+def _rows(name: str, hypers: dict[str, Hyper]) -> list[tuple[str, ...]]:
+    cells = [(k, h.ascii if h.ascii != k else "", dial(h.default), h.range, h.doc) for k, h in hypers.items()]
+    return [("" if i else name, *row) for i, row in enumerate(cells or [("",) * 5])]

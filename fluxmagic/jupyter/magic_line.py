@@ -18,7 +18,7 @@ from IPython.core.error import UsageError
 
 from fluxmagic.greek import canonical
 
-__all__ = ["Line", "assignments", "continued", "cut", "parse"]
+__all__ = ["Line", "join_continued", "parse", "split_assignments", "split_options"]
 
 USAGE = "%%train NAMES in EXPR [--option value …]"
 OPTION = re.compile(r"--([^\W\d]\w*(?:-[^\W\d]\w*)*)\s*(?:=(?!=))?")
@@ -52,10 +52,10 @@ def parse(line: str) -> Line:
     UsageError
         If it is not as it should be; one line, that says what is wrong.
     """
-    head, options = cut(line)
+    head, options = split_options(line)
     if not head and any(name == "steps" for name, _ in options):
         return Line("", "", options)
-    at = next((t.start[1] for t in _outside(head) if t.type == tokenize.NAME and t.string == "in"), None)
+    at = next((t.start[1] for t in top_level_tokens(head) if t.type == tokenize.NAME and t.string == "in"), None)
     if at is None:
         says = f"there is no `in` in {head!r}{_instead(head)}" if head else "nothing was given"
         raise UsageError(f"{USAGE}: {says}")
@@ -85,7 +85,7 @@ def _instead(head: str) -> str:
     return f"; say x, y in {head}" if isinstance(tree, ast.Call) else ""
 
 
-def continued(line: str, cell: str) -> tuple[str, str]:
+def join_continued(line: str, cell: str) -> tuple[str, str]:
     """Join a magic's line that ends in a backslash with the lines that it goes on in; the line, and what is left."""
     while line.rstrip().endswith("\\"):
         more, _, cell = cell.partition("\n")
@@ -93,7 +93,7 @@ def continued(line: str, cell: str) -> tuple[str, str]:
     return line, cell
 
 
-def cut(text: str) -> tuple[str, list[tuple[str, str]]]:
+def split_options(text: str) -> tuple[str, list[tuple[str, str]]]:
     """What comes before the first ` --option`, and the options with their values; a comment at the end is left out.
 
     `--` counts where it follows a space or begins the text, has a letter right behind it, and is in no string,
@@ -103,7 +103,7 @@ def cut(text: str) -> tuple[str, list[tuple[str, str]]]:
     marks: list[re.Match[str]] = []
     end = len(text)
     before: tokenize.TokenInfo | None = None
-    for t in _outside(text):
+    for t in top_level_tokens(text):
         if t.type == tokenize.COMMENT:
             end = t.start[1]
         elif t.string == "-" and before is not None and before.string == "-" and before.end == t.start:
@@ -116,7 +116,7 @@ def cut(text: str) -> tuple[str, list[tuple[str, str]]]:
     return text[: stops[0]].strip(), options
 
 
-def assignments(text: str) -> tuple[str, list[tuple[str, str]]]:
+def split_assignments(text: str) -> tuple[str, list[tuple[str, str]]]:
     """What comes before the first `name=`, and names and values: "SGD η=0.1, clip=2*c" has two after "SGD".
 
     Raises
@@ -125,7 +125,7 @@ def assignments(text: str) -> tuple[str, list[tuple[str, str]]]:
         If there is something that is no assignment.
     """
     text = text.strip()
-    tokens = list(_outside(text))
+    tokens = list(top_level_tokens(text))
     marks = [
         (name.start[1], name.string, equals.end[1])
         for name, equals in pairwise(tokens)
@@ -139,7 +139,7 @@ def assignments(text: str) -> tuple[str, list[tuple[str, str]]]:
     return text[: stops[0]].strip().rstrip(",").rstrip(), found
 
 
-def _outside(text: str) -> Iterator[tokenize.TokenInfo]:
+def top_level_tokens(text: str) -> Iterator[tokenize.TokenInfo]:
     """The tokens that are in no bracket, and the brackets themselves.
 
     Raises

@@ -322,6 +322,11 @@ class Panel:
 _shown: weakref.WeakSet[Panel] = weakref.WeakSet()
 
 
+def live_panels() -> list[Panel]:
+    """Give the panels that a page shows."""
+    return [p for p in _shown if p._view is not None]
+
+
 def _execution(ip: Any) -> tuple[str, str]:
     """The cell that is executed, by its id where the page tells it, and which of its executions this is."""
     kernel = getattr(ip, "kernel", None)

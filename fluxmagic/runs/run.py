@@ -570,7 +570,7 @@ class Run:
 
     def _evaluate(self) -> dict[str, float]:
         """Validation loss and metrics."""
-        loss = getattr(self.loss, "aside", self.loss)  # a cell's loss binds names
+        loss = getattr(self.loss, "without_rebinding", self.loss)  # a cell's loss binds names
         functions = {**({} if self.valid is None else {"valid": loss}), **self.metrics}
         cursor = self.training.cursor
         with self._guard.shield(False):

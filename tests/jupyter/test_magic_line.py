@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
-from fluxmagic.jupyter.magic_line import assignments, cut, parse
+from fluxmagic.jupyter.magic_line import parse, split_assignments, split_options
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_any_line_is_cut_or_refused_but_nothing_else_happens(line):
     ],
 )
 def test_assignments_are_told_from_what_comes_before_them(text, head, pairs):
-    assert assignments(text) == (head, pairs)
+    assert split_assignments(text) == (head, pairs)
 
 
 def test_a_part_without_options_stays_as_it_is():
-    assert cut("set η=0.1 # now") == ("set η=0.1", [])
+    assert split_options("set η=0.1 # now") == ("set η=0.1", [])

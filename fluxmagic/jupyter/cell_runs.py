@@ -1,0 +1,158 @@
+"""The run of a `%%train` cell: a new one, over the weights as they are or as they were, or one that goes on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from IPython.core.error import UsageError
+
+from fluxmagic.jupyter import origins
+from fluxmagic.jupyter.cell_compiler import CellData, CellLoss
+from fluxmagic.jupyter.ipython_compat import Namespace
+from fluxmagic.jupyter.options import Settings
+from fluxmagic.layers import named_params
+from fluxmagic.optimise import Optimiser
+from fluxmagic.runs import Run
+from fluxmagic.tracker import Param
+
+__all__ = ["Started", "new_run", "resume_run"]
+
+
+class Started(NamedTuple):
+    """A run that can take its first step.
+
+    Attributes
+    ----------
+    run : Run
+    displaced : Run or None
+        The run whose weights were put aside for the start that was asked for.
+    """
+
+    run: Run
+    displaced: Run | None = None
+
+
+def new_run(
+    settings: Settings, opt: type[Optimiser], epochs: int, loss: CellLoss, data: CellData | None, ns: Namespace
+) -> Started:
+    """Make a run, and put the weights where it starts; say where that is.
+
+    Parameters
+    ----------
+    settings : Settings
+    opt : type
+        The optimiser, the default one included.
+    epochs : int
+        Where neither --epochs nor --steps is given.
+    loss : CellLoss
+    data : CellData or None
+    ns : dict
+        The user's namespace.
+    """
+    trained = settings.params or [p for _, p in named_params(loss.body)]
+    before = _last_run(trained)
+    same = ns.get(settings.name)
+    if before is None and isinstance(same, Run) and same.steps and _share(same.params, trained):
+        before = same
+    start = None if settings.from_ is None else _start(settings.from_, trained, ns)
+    run = Run(
+        loss.loss,
+        data,
+        opt if settings.params is None else opt(settings.params, **settings.hypers),
+        epochs=None if settings.steps else settings.epochs or epochs,
+        steps=settings.steps,
+        valid=settings.valid,
+        metrics=settings.metric,
+        model=loss.body,
+        seed=settings.seed,
+        name=settings.name,
+        hypers=settings.hypers if settings.params is None else None,
+        patience=settings.patience,
+        strict=settings.params is None,
+    )
+    run.until = settings.until
+    origins.follow(run, before)
+    if start is not None:
+        start.reset_weights()
+        print(f"starts from the weights that {_quoted(start)} started from")
+        return Started(run, before)
+    if before is None:
+        return Started(run)
+    if settings.reset:
+        first = origins.reset(before)
+        print(f"starts from the weights that {f'`{first}`' if first else 'the first run'} started from")
+        return Started(run, before)
+    if origins.changed(before):
+        print(f"goes on from weights that were changed after {_quoted(before)} had trained them")
+    else:
+        steps = f"{before.steps:,} step{'s' * (before.steps != 1)}"
+        print(f"goes on from weights trained by {_quoted(before)}, {steps}")
+    return Started(run)
+
+
+def resume_run(settings: Settings, epochs: int, loss: CellLoss, data: CellData | None, ns: Namespace) -> Started:
+    """Let the run of that name go on with what the line says now; parameters as for `new_run`."""
+    run = _resumable(settings, loss, data, ns)
+    if settings.steps is not None:
+        run.epochs, run.step_limit = None, run.steps + settings.steps
+    else:
+        broken_off = int(run.history["epoch"][-1]) == run.epoch
+        run.step_limit = None
+        run.epochs = run.epoch - 1 + broken_off + (settings.epochs or epochs)
+    run.loss, run.data, run.model = loss.loss, data, loss.body
+    run.valid, run.metrics = settings.valid, settings.metric or {}
+    run.until, run.patience = settings.until, settings.patience
+    if settings.opt is not None:
+        run.swap(settings.opt, **settings.hypers)
+    elif settings.hypers:
+        run.set(**settings.hypers)
+    print(f"goes on with `{settings.name}`, after step {run.steps:,}")
+    return Started(run)
+
+
+def _resumable(settings: Settings, loss: CellLoss, data: CellData | None, ns: Namespace) -> Run:
+    """Return the run of that name; a UsageError if it cannot go on with what the cell says."""
+    what = f"--resume: `{settings.name}`"
+    run = ns.get(settings.name)
+    if not isinstance(run, Run) or not run.steps:
+        raise UsageError(f"{what} is not a run that has taken a step: leave --resume out to begin one")
+    if run.opt_class is None and (settings.opt is not None or settings.hypers):
+        raise UsageError(f"{what} is trained by {run.opt_name}, {run.opt_kind} without dials: leave them out")
+    if settings.seed not in (None, run.seed):
+        raise UsageError(f"{what} was seeded with {run.seed} when it began: leave --seed out")
+    if not _share(run.params, [p for _, p in named_params(loss.body)]):
+        raise UsageError(f"{what} trains parameters that the loss does not name: was the model made anew?")
+    if settings.params is not None and {*map(id, settings.params)} != {*map(id, run.params)}:
+        raise UsageError(f"{what} trains other parameters than --params: leave one of the two out")
+    if (data is None) != (run.data is None):
+        has = "takes no batch: leave NAMES in EXPR out" if run.data is None else "has data: NAMES in EXPR"
+        raise UsageError(f"{what} {has}")
+    _last_run(run.params)
+    return run
+
+
+def _start(name: str, trained: list[Param], ns: Namespace) -> Run:
+    """Return the run that --from names."""
+    run = ns.get(name)
+    if not isinstance(run, Run) or not run.steps:
+        raise UsageError(f"--from {name}: give the name of a run that has taken a step")
+    if not _share(run.params, trained):
+        raise UsageError(f"--from {name}: that run trains other parameters than this cell's loss names")
+    return run
+
+
+def _last_run(params: list[Param]) -> Run | None:
+    """Return the run that trained parameters last; a UsageError if one is training them now."""
+    runs = {id(r): r for p in params if p.run_ref is not None and (r := p.run_ref()) is not None}
+    for r in runs.values():
+        if r.state == "running":
+            raise UsageError(f"these weights are being trained by {_quoted(r)}: pause or stop it first")
+    return next((r for r in runs.values() if r.steps), None)
+
+
+def _share(some: list[Param], others: list[Param]) -> bool:
+    return not {*map(id, some)}.isdisjoint(map(id, others))
+
+
+def _quoted(run: Run) -> str:
+    return f"`{run.name}`" if run.name else "a run"

@@ -1,0 +1,159 @@
+"""What IPython does not promise: only this module uses these names.
+
+| IPython     | names                                                                                           |
+|-------------|-------------------------------------------------------------------------------------------------|
+| 8.7 to 9.18 | `magics_manager.magics`, `.registry`; `configurables`; `strdispatchers`, `.strs`, `.chain`;      |
+|             | `history_manager.input_hist_raw`; `compile.cache`, `.ast_parse`; `Completer.global_matches`      |
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from types import CodeType
+from typing import Any, NamedTuple, Protocol
+
+from IPython.core.magic import Magics
+
+__all__ = [
+    "CompletionEvent",
+    "Namespace",
+    "Shell",
+    "TypedCell",
+    "add_completer",
+    "add_magics",
+    "cache_code",
+    "loaded_magics",
+    "parse_cell",
+    "python_matches",
+    "remove_completer",
+    "remove_magics",
+    "typed_cell",
+]
+
+Namespace = dict[str, Any]
+Hidden = dict[str, dict[str, Any]]
+"""Magics that others of the same name replace, by kind and name."""
+
+
+class Shell(Protocol):
+    """The parts of IPython's shell that the magics use."""
+
+    user_ns: Namespace
+
+    @property
+    def compile(self) -> Callable[..., CodeType]: ...
+    def transform_cell(self, raw_cell: str) -> str: ...
+    def transform_ast(self, node: ast.Module) -> ast.Module: ...
+
+
+class CompletionEvent(Protocol):
+    """What IPython passes to a completer."""
+
+    line: str
+    symbol: str  # the part of the line that a completion replaces
+    text_until_cursor: str
+
+
+Completer = Callable[[Shell, CompletionEvent], list[str]]
+
+
+class TypedCell(NamedTuple):
+    """A cell as the user typed it.
+
+    Attributes
+    ----------
+    text : str
+        All of it; IPython names the code after it.
+    head : str
+        What stands above the body.
+    number : int
+        Its execution count.
+    """
+
+    text: str
+    head: str
+    number: int
+
+
+# -- magics --------------------------------------------------------------------------------------------------
+
+
+def add_magics(shell: Shell, magics: Magics) -> Hidden:
+    """Register magics; return those that they hide."""
+    manager = _unchecked(shell).magics_manager
+    hidden = {
+        kind: {name: manager.magics[kind][name] for name in names if name in manager.magics[kind]}
+        for kind, names in magics.magics.items()
+    }
+    manager.register(magics)
+    return hidden
+
+
+def remove_magics(shell: Shell, magics: Magics, hidden: Hidden) -> None:
+    """Remove magics, and restore those that they hid."""
+    ip = _unchecked(shell)
+    manager = ip.magics_manager
+    for kind, names in magics.magics.items():
+        for name in names:
+            manager.magics[kind].pop(name, None)
+        manager.magics[kind].update(hidden[kind])
+    manager.registry.pop(type(magics).__name__, None)
+    ip.configurables[:] = [c for c in ip.configurables if c is not magics]
+
+
+def loaded_magics(shell: Shell, name: str) -> Any:
+    """Return the registered magics of a class with this name."""
+    return _unchecked(shell).magics_manager.registry.get(name)
+
+
+# -- completion ----------------------------------------------------------------------------------------------
+
+
+def add_completer(shell: Shell, key: str, completer: Completer) -> None:
+    """Complete the lines that begin with a key by a function."""
+    _unchecked(shell).set_hook("complete_command", completer, str_key=key)
+
+
+def remove_completer(shell: Shell, key: str, completer: Completer) -> None:
+    """Undo `add_completer`."""
+    completers = _unchecked(shell).strdispatchers["complete_command"].strs
+    chain = completers[key].chain
+    chain[:] = [(priority, f) for priority, f in chain if getattr(f, "__func__", f) != completer]
+    if not chain:
+        del completers[key]
+
+
+def python_matches(shell: Shell, symbol: str) -> list[str]:
+    """Complete a name or an attribute; on a line that is not Python, IPython itself does not."""
+    completer = _unchecked(shell).Completer
+    return list(completer.attr_matches(symbol) if "." in symbol else completer.global_matches(symbol))
+
+
+# -- code ----------------------------------------------------------------------------------------------------
+
+
+def typed_cell(shell: Shell, magic: str, body: str) -> TypedCell:
+    """Return the cell of a magic as it was typed, from the history where that has it."""
+    ip = _unchecked(shell)
+    history = [""] if ip.history_manager is None else ip.history_manager.input_hist_raw
+    typed = history[-1]
+    end = body.rstrip()
+    if end and typed.lstrip().startswith("%%train") and typed.rstrip().endswith(end):
+        return TypedCell(typed, typed[: typed.rindex(end)].rstrip(), len(history) - 1)
+    return TypedCell(f"%%train {magic}\n{body}", f"%%train {magic}", ip.execution_count)
+
+
+def cache_code(shell: Shell, code: str, cell: TypedCell) -> str:
+    """Let tracebacks show code as that of a cell; return the file name to compile it under."""
+    name: str = _unchecked(shell).compile.cache(code, cell.number, raw_code=cell.text)
+    return name
+
+
+def parse_cell(shell: Shell, code: str, name: str) -> ast.Module:
+    """Parse code as IPython does: with its own flags and transformers of the tree."""
+    return shell.transform_ast(_unchecked(shell).compile.ast_parse(code, name))
+
+
+def _unchecked(shell: Shell) -> Any:
+    return shell

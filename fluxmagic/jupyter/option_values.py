@@ -1,0 +1,189 @@
+"""The kinds of values that options of `%%train` have: each is a function that reads the text and checks the value."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from IPython.core.error import UsageError
+
+from fluxmagic.greek import canonical
+from fluxmagic.jupyter.cell_compiler import CellCompiler, CellLoss
+from fluxmagic.jupyter.cell_names import names_read
+from fluxmagic.jupyter.ipython_compat import Namespace
+from fluxmagic.jupyter.values import as_int, as_optimiser, evaluate, owners
+from fluxmagic.layers import params
+from fluxmagic.optimise import Optimiser
+from fluxmagic.runs import Run
+from fluxmagic.runs.early_stopping import Condition
+from fluxmagic.tracker import Param
+
+HISTORY_COLUMNS = ("step", "epoch", "seconds", "loss", "valid", "opt")
+
+
+class Cell(NamedTuple):
+    """What the value of an option may depend on."""
+
+    compiler: CellCompiler
+    loss: CellLoss
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option.
+
+    Attributes
+    ----------
+    value : str
+        What stands for its value in help and errors; empty for a flag.
+    help : str
+    read : callable
+        Of the cell, the option as typed ("--epochs 2") and its value as text, to the checked value.
+    words : str
+        Its names in other libraries.
+    decides : str
+        What it says; of the options that say the same, a line may have one.
+    per_epoch : bool
+        It is evaluated after epochs, which a loss without batches does not have.
+    many : bool
+        It may be given several times; its values are pairs of a name and a value.
+    suggest : callable
+        Of the user's namespace, to what Tab offers for the value.
+    """
+
+    value: str
+    help: str
+    read: Callable[[Cell, str, str], object]
+    words: str = ""
+    decides: str = ""
+    per_epoch: bool = False
+    many: bool = False
+    suggest: Callable[[Namespace], Iterable[str]] | None = None
+
+
+def option(
+    value: str,
+    help: str,
+    read: Callable[[Cell, str, str], object],
+    words: str = "",
+    *,
+    default: object = None,
+    decides: str = "",
+    per_epoch: bool = False,
+    many: bool = False,
+    suggest: Callable[[Namespace], Iterable[str]] | None = None,
+) -> Any:
+    """Declare a field as an option; see `Option`."""
+    row = Option(value, help, read, words, decides, per_epoch, many, suggest)
+    if many:
+        return field(default_factory=dict, metadata={"option": row})
+    return field(default=default, metadata={"option": row})
+
+
+# -- kinds of value ------------------------------------------------------------------------------------------
+
+
+def flag(cell: Cell, what: str, text: str) -> bool:
+    return True
+
+
+def word(cell: Cell, what: str, text: str) -> str:
+    return text
+
+
+def integer(low: int) -> Callable[[Cell, str, str], int]:
+    return lambda cell, what, text: as_int(expression(cell, what, text), low, what)
+
+
+def expression(cell: Cell, what: str, text: str) -> object:
+    """Evaluate a value in the user's namespace."""
+    return evaluate(cell.compiler.expression(what.split()[0], text), what)
+
+
+def fixed_expression(cell: Cell, what: str, text: str) -> object:
+    """Evaluate a value that training does not change."""
+    f = cell.compiler.expression(what.split()[0], text)
+    check_reads(f, cell.loss, what)
+    return evaluate(f, what)
+
+
+def condition(cell: Cell, what: str, text: str) -> Condition:
+    """Read a condition in which losses, metrics, epoch and step go by their names."""
+    code = cell.compiler.expression("--until", text).__code__
+    return Condition(lambda values: eval(code, cell.compiler.ns, dict(values)))
+
+
+def optimiser(cell: Cell, what: str, text: str) -> type[Optimiser]:
+    return as_optimiser(text, cell.compiler.ns, "--opt ")
+
+
+def variable(cell: Cell, what: str, text: str) -> str:
+    """Read the name of a variable for the run, which the cell does not use otherwise."""
+    name = canonical(text)
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise UsageError(f"--name {text}: give the name of a variable")
+    loss, value = cell.loss, cell.compiler.ns.get(name)
+    if name in loss.rebound_names or (name in loss.body.__code__.co_names and not isinstance(value, Run | None)):
+        raise UsageError(f"--name {name}: the cell uses that variable; choose another name for the run")
+    return name
+
+
+def validation(cell: Cell, what: str, text: str) -> object:
+    """Read validation data that can be bound to the names."""
+    value, loss = fixed_expression(cell, what, text), cell.loss
+    if isinstance(value, Iterator):
+        raise UsageError(f"{what}: a generator can be gone through once; give arrays, or batches(...)")
+    arrays = value if isinstance(value, tuple) else (value,) if hasattr(value, "__array__") else None
+    if arrays is None:
+        if not isinstance(value, Iterable):
+            raise UsageError(f"{what}: give arrays, or something that gives batches, not a {type(value).__name__}")
+        if isinstance(value, list) and len(value) == loss.arity and all(hasattr(a, "__array__") for a in value):
+            raise UsageError(f"{what}: a list gives batches, each of these arrays one: leave the brackets away")
+        return value
+    if loss.arity is not None and len(arrays) != loss.arity:
+        raise UsageError(f"{what}: {len(arrays)} for {loss.arity} names, `{loss.names}`")
+    try:
+        lengths = [len(a) for a in arrays]
+    except TypeError as error:
+        raise UsageError(f"{what}: {error}") from None
+    if len(set(lengths)) > 1:
+        raise UsageError(f"{what}: arrays of different lengths: {', '.join(map(str, lengths))}")
+    return value
+
+
+def metric(cell: Cell, what: str, text: str) -> tuple[str, Callable[..., Any]]:
+    """Read the name of a metric, and its function of a batch."""
+    name, equals, expr = (part.strip() for part in text.partition("="))
+    if not name.isidentifier() or not equals or not expr:
+        raise UsageError(f"{what}: give name=EXPR, as in acc=accuracy(model(x), y)")
+    name = canonical(name)
+    if name in HISTORY_COLUMNS or owners(name):
+        raise UsageError(f"--metric {name}: the history has a column of that name; choose another")
+    f = cell.compiler.expression(f"--metric {name}", expr)
+    unbound = sorted(names_read(f, cell.compiler.ns) & {*cell.loss.rebound_names} - cell.loss.batch_variables)
+    if unbound:
+        raise UsageError(
+            f"{what}: reads {unbound[0]}, which only the cell's body binds: it has no value for the "
+            "validation data; write the expression out"
+        )
+    return name, cell.loss.metric(f)
+
+
+def parameters(cell: Cell, what: str, text: str) -> list[Param]:
+    value = fixed_expression(cell, what, text)
+    try:
+        return params(list(value) if isinstance(value, Iterator) else value)
+    except ValueError as error:
+        raise UsageError(f"{what}: {error}") from None
+
+
+def check_reads(f: Any, loss: CellLoss, what: str) -> None:
+    """Refuse code that reads what training binds: from the second epoch on it would be another value."""
+    read = sorted(names_read(f, loss.ns) & {*loss.rebound_names, *loss.batch_variables})
+    if read:
+        who = (
+            f"`{loss.names}` is bound to each batch" if read[0] in loss.batch_variables else "the cell's body binds it"
+        )
+        raise UsageError(f"{what}: reads {read[0]}, and {who}: choose another name there")
