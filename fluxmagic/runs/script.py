@@ -228,22 +228,28 @@ def _functions(cell: CellSource) -> tuple[list[str], str, str]:
     except IndentationError:
         body = textwrap.dedent(body)
     loss, data, batch = (_unused_name(name, cell) for name in ("cell_loss", "cell_data", "batch"))
-    symbols = symtable.symtable(f"{cell.names} = 0\n{body}", "cell", "exec").get_symbols()
+    symbols = symtable.symtable((f"{cell.names} = 0\n" if cell.names else "") + body, "cell", "exec").get_symbols()
     # an annotated name cannot be global; it is a local of the function
     stored = sorted(s.get_name() for s in symbols if (s.is_assigned() or s.is_imported()) and not s.is_annotated())
-    expr = f"({cell.data})" if isinstance(ast.parse(cell.data, mode="eval").body, ast.Tuple) else cell.data
     shell = [
         "from IPython.core.interactiveshell import InteractiveShell",
         "",
         "get_ipython = InteractiveShell.instance(user_ns=globals()).get_ipython  # for the cell's % and !",
     ]
+    binding, tail = [], ["", ""]
+    if cell.names:
+        expr = f"({cell.data})" if isinstance(ast.parse(cell.data, mode="eval").body, ast.Tuple) else cell.data
+        binding = [f"    {cell.names} = {batch}"]
+        tail = ["", "", f"def {data}():", f"    return zip({expr})  # a batch is one argument", "", ""]
+    else:
+        data, batch = "None", ""
     functions = [
         *(shell if "get_ipython" in body else []),
         *("", "", f"def {loss}({batch}):"),
         *([f"    global {', '.join(stored)}"] if stored else []),
-        f"    {cell.names} = {batch}",
+        *binding,
         *_returning_body(body),
-        *("", "", f"def {data}():", f"    return zip({expr})  # a batch is one argument", "", ""),
+        *tail,
     ]
     return functions, loss, data
 
