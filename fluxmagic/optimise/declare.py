@@ -9,11 +9,13 @@ import inspect
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
+
 from fluxmagic.greek import canonical
 from fluxmagic.optimise.hyper import Hyper, Schedule, with_parameter_docs
-from fluxmagic.tracker import Tracked
+from fluxmagic.tracker import Param, Tracked
 
-__all__ = ["COMMON", "HasHypers", "describe"]
+__all__ = ["COMMON", "Declared", "describe"]
 
 COMMON = ("decay", "clip", "clipnorm", "weightdecay")
 """The hyper-parameters of every optimiser."""
@@ -37,26 +39,15 @@ WORDS = {
 """Names in other libraries, and what stands for them here."""
 
 
-class HasHypers:
-    """Base of `Optimiser`: the attributes for hyper-parameters.
-
-    Attributes
-    ----------
-    hypers : dict
-        The declared ones by name, of the class.
-    reserved : set of str
-        Names that no hyper-parameter may have, of the class.
-    paper : str
-        The reference for the docstring, of the class.
-    n : int
-        Updates done, which schedules depend on.
-    version : int
-        Grows with every change of a value.
-    """
+class Declared:
+    """Base of `Optimiser`: what its class declares, and the hyper-parameters as attributes."""
 
     hypers: ClassVar[dict[str, Hyper]] = {}
-    reserved: ClassVar[frozenset[str]] = frozenset()
-    paper: ClassVar[str] = ""
+    state: ClassVar[tuple[str, ...]] = ()
+    numbers: ClassVar[dict[str, float]] = {}
+    paper: ClassVar[str] = ""  # a reference for the docstring
+    reserved: ClassVar[frozenset[str]] = frozenset()  # names that no hyper-parameter may have
+    params: list[Param]
     n: int
     version: int
     _values: dict[str, float]
@@ -66,12 +57,15 @@ class HasHypers:
     def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
         cls.hypers = _declared(cls, cls.reserved)
+        cls.state = tuple(map(canonical, (cls.state,) if isinstance(cls.state, str) else cls.state))
+        cls.numbers = {canonical(k): v for k, v in cls.numbers.items()}
         for h in cls.hypers.values():
             if h.ascii != h.name and not hasattr(cls, h.ascii):
                 setattr(cls, h.ascii, _other_name(h.name))
 
-    def _init_hypers(self, narrow: bool, positional: tuple[float | Schedule, ...], given: Mapping[str, Any]) -> None:
+    def _init_hypers(self, positional: tuple[float | Schedule, ...], given: Mapping[str, Any]) -> None:
         values = self.canonical(given)
+        narrow = any(p.dtype == np.float32 for p in self.params)
         if positional:
             if len(positional) > 1 or "η" not in self.hypers:
                 raise TypeError(f"{self.name} takes the parameters{', η' if 'η' in self.hypers else ''} and keywords")
@@ -185,7 +179,7 @@ def _other_name(name: str) -> property:
     )
 
 
-def describe(cls: type[HasHypers]) -> tuple[inspect.Signature, str]:
+def describe(cls: type[Declared]) -> tuple[inspect.Signature, str]:
     """Return the signature and the docstring of an optimiser's class; η may come by position."""
     keyword, positional = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
     taken = [
@@ -196,6 +190,6 @@ def describe(cls: type[HasHypers]) -> tuple[inspect.Signature, str]:
     return inspect.Signature([inspect.Parameter("params", positional), *taken]), doc
 
 
-def _lacks(cls: type[HasHypers], name: str) -> str:
+def _lacks(cls: type[Declared], name: str) -> str:
     words = f" ({WORDS[name]})" if name in WORDS else ""
     return f"{cls.__name__} has no {name}; it has {', '.join(cls.hypers)}{words}"

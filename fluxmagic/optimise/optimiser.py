@@ -11,8 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fluxmagic.greek import canonical
-from fluxmagic.optimise.declare import COMMON, HasHypers, describe
+from fluxmagic.optimise.declare import COMMON, Declared, describe
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.flat_buffer import FlatBuffer
 from fluxmagic.optimise.hyper import Hyper, Schedule
@@ -32,7 +31,7 @@ SMALL = 1 << 15  # elements of weights and state; to copy so many takes some 2 �
 LARGE_VALUE = 1e6  # a hyper-parameter from here on may carry an update out of the range of float32
 
 
-class Optimiser(HasHypers):
+class Optimiser(Declared):
     """Base of all optimisers.  An optimiser of one's own is a small class:
 
     ::
@@ -77,8 +76,6 @@ class Optimiser(HasHypers):
         If a hyper-parameter is out of bounds.
     """
 
-    state: ClassVar[tuple[str, ...]] = ()
-    numbers: ClassVar[dict[str, float]] = {}
     decay_on: ClassVar[str] = "step"
     """Whether `decay` acts on the "gradient", before the rule, or on the finished "step"."""
     decoupled_decay: ClassVar[bool] = False
@@ -92,7 +89,6 @@ class Optimiser(HasHypers):
     clipnorm = Hyper(math.inf, "bound on the 2-norm of the whole gradient", low_open=True, scale="log", off=math.inf)
     weightdecay = Hyper(0.0, "λ: adds λ p to the gradient", scale="log")
 
-    params: list[Param]
     memory: Memory
     _numbers: SimpleNamespace
     _flat: FlatBuffer
@@ -106,8 +102,6 @@ class Optimiser(HasHypers):
 
     def __init_subclass__(cls, *, plain: bool = False, **options: object) -> None:
         super().__init_subclass__(**options)
-        cls.state = tuple(map(canonical, (cls.state,) if isinstance(cls.state, str) else cls.state))
-        cls.numbers = {canonical(k): v for k, v in cls.numbers.items()}
         cls.__signature__, cls.__doc__ = describe(cls)  # type: ignore[attr-defined]
         cls._only_hypers = cls.constants is Optimiser.constants
         if "step" in vars(cls):
@@ -119,14 +113,14 @@ class Optimiser(HasHypers):
             OPTIMISERS[cls.__name__] = cls
 
     def __init__(self, params: Iterable[Param], *η: float | Schedule, **hypers: float | Schedule) -> None:
-        checked = _as_params(params, self.name)
-        self.__dict__.update(params=checked, _near_overflow=True)  # past __setattr__, which is for users
-        self._init_hypers(any(p.dtype == np.float32 for p in checked), η, hypers)
-        flat = FlatBuffer(checked)
+        private = self.__dict__  # past __setattr__, which is for users
+        private.update(params=_as_params(params, self.name), _near_overflow=True)
+        self._init_hypers(η, hypers)
+        flat = FlatBuffer(self.params)
         memory = Memory(flat, self.state)
         blocks = [(s, memory.constants[s.p.dtype]) for s in memory.blocks]
-        self.__dict__.update(_flat=flat, memory=memory, _blocks=blocks, _numbers=SimpleNamespace(**self.numbers))
-        self.__dict__.update(_last_constants=(), _constants_version=-1)
+        private.update(_flat=flat, memory=memory, _blocks=blocks, _numbers=SimpleNamespace(**self.numbers))
+        private.update(_last_constants=(), _constants_version=-1)
 
     def store(self, name: str, value: float) -> None:
         """Store a hyper-parameter that was checked; see what it changes in the next update."""
@@ -140,8 +134,6 @@ class Optimiser(HasHypers):
     def __repr__(self) -> str:
         changed = [f"{k}={v:g}" for k, v in self._values.items() if v != self.hypers[k].default or k == "η"]
         return f"{self.name}({len(self.params)} parameters{''.join(', ' + c for c in changed)})"
-
-    # -- the update --------------------------------------------------------------------------------------
 
     def constants(self) -> tuple[float, ...]:
         """Return the numbers that `step` takes in this update: by default the hyper-parameters that it names."""
@@ -270,8 +262,6 @@ class Optimiser(HasHypers):
         large = any(v > LARGE_VALUE and self.hypers[k].off is None for k, v in self._values.items())
         self.__dict__["_near_overflow"] = near or large
 
-    # -- gradients ---------------------------------------------------------------------------------------
-
     def clear(self) -> None:
         """Set the gradients of the optimiser's parameters to zero."""
         self._flat.zero_grad()
@@ -290,8 +280,6 @@ class Optimiser(HasHypers):
         """The number of parameters that had a gradient in the last `first_nonfinite_grad`."""
         return len(self.params) - self._flat.n_unreached
 
-    # -- state in and out --------------------------------------------------------------------------------
-
     def __reduce__(self) -> tuple[Any, ...]:  # a copy gets memory of its own: the state's arrays are views
         return _restored, (type(self), self.params, self.state_dict(), self.schedules)
 
@@ -301,8 +289,7 @@ class Optimiser(HasHypers):
         Returns
         -------
         dict
-            `name`, `n`, `hypers` (name to value), `numbers` (name to value), `arrays` (name to a list with
-            one array for each parameter, of its shape and dtype).
+            `name`, `n`; by name `hypers`, `numbers`, and `arrays`: a list of one array per parameter, of its shape.
 
         Raises
         ------
@@ -328,7 +315,7 @@ class Optimiser(HasHypers):
         ValueError
             If it belongs to another optimiser or other parameters, or a value is out of bounds.
         """
-        for name, value in check_state(self, d, self._narrow).items():
+        for name, value in check_state(self, d).items():
             self.store(name, value)
         if schedules is not None:
             self.__dict__["_schedules"] = dict(schedules)
@@ -393,4 +380,4 @@ def _restored(
     return opt
 
 
-Optimiser.reserved = frozenset({*dir(Optimiser), *Optimiser.__annotations__, *HasHypers.__annotations__} - set(COMMON))
+Optimiser.reserved = frozenset({*dir(Optimiser), *Optimiser.__annotations__, *Declared.__annotations__} - set(COMMON))

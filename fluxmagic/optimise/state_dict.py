@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from fluxmagic.optimise.hyper import Hyper
+from fluxmagic.optimise.declare import Declared
 from fluxmagic.tracker import Param
 
 __all__ = ["check_numbers", "check_state"]
 
 
 KEYS = {"name", "n", "hypers", "numbers", "arrays"}
-
-
-class Declared(Protocol):
-    """What an optimiser declares."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def hypers(self) -> Mapping[str, Hyper]: ...
-    @property
-    def numbers(self) -> Mapping[str, float]: ...
-    @property
-    def state(self) -> tuple[str, ...]: ...
-    @property
-    def params(self) -> Sequence[Param]: ...
 
 
 def check_numbers(opt: Declared, numbers: Mapping[str, Any]) -> None:
@@ -40,7 +25,7 @@ def check_numbers(opt: Declared, numbers: Mapping[str, Any]) -> None:
             raise TypeError(f"{opt.name}: {k} is a {type(v).__name__}, not a number; arrays go into `state`")
 
 
-def check_state(opt: Declared, d: Mapping[str, Any], narrow: bool) -> dict[str, float]:
+def check_state(opt: Declared, d: Mapping[str, Any]) -> dict[str, float]:
     """Check all of a state dictionary, and return its hyper-parameters.
 
     Raises
@@ -61,6 +46,7 @@ def check_state(opt: Declared, d: Mapping[str, Any], narrow: bool) -> dict[str, 
             wrong.append(f"its {what} are {', '.join(d[what]) or 'none'}, not {', '.join(keys) or 'none'}")
     wrong += [f"{name} is {value!r}" for name, value in d["numbers"].items() if not _is_number(value)]
     values = {}
+    narrow = any(p.dtype == np.float32 for p in opt.params)
     for name, value in d["hypers"].items():
         if name in opt.hypers:
             try:
