@@ -1,4 +1,4 @@
-"""Files of runs to do things to."""
+"""Saved runs for tests, and changes of their files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def load(path, run, m, **options):
 
 
 def spoil(m):
-    """Change weights and statistics, and hand back what they are now."""
+    """Change the parameters; return the bits of parameters and statistics."""
     for p in params(m):
         p.data = p.data * 0.5 + 1
     return [p.data.tobytes() for p in params(m)] + [a.tobytes() for layer in m for a in statistics(layer)]
@@ -57,7 +57,7 @@ def refused(path, run, m, words=None):
 
 
 def rewrite(path, change, *, sign=True):
-    """Rewrite an archive with something changed in it, and, as a liar would, with the right hash."""
+    """Rewrite an archive with a change, and with the right hash."""
     meta, content = archive.read(path, "run")
     raw = {f"{k}.npy": npy(a) for k, a in content.items()}
     changed = change(meta, content, raw)

@@ -1,47 +1,25 @@
-"""A file of a run is whole, checked, and believed only then."""
+"""A saved run is loaded as it was, or what does not fit is listed and nothing is changed."""
 
 from __future__ import annotations
 
-import io
-import json
 import os
-import pickle
-import resource
-import shutil
-import stat
-import subprocess
-import sys
-import tempfile
-import zipfile
+import pathlib
+import threading
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import fluxmagic
 from fluxmagic import Chain, Dense, Run, batches, mse, param, params
-from fluxmagic.optimise import OPTIMISERS, Optimiser, cosine, onecycle
-from fluxmagic.runs import ArchiveError, archive
-from tests.runs.archives import load, refused, rewrite, spoil, steered, untouched
+from fluxmagic.optimise import OPTIMISERS, Optimiser, cosine, exponential, onecycle
+from fluxmagic.runs import ArchiveError, archive, checkpoint
+from tests.runs.archives import load, spoil, steered, untouched
 from tests.runs.problems import X, Y, arrays, everything, line
-
-ROOT = os.path.dirname(os.path.dirname(fluxmagic.__file__))
-MODEST = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@pytest.fixture
-def saved(tmp_path):
-    run, m = steered()
-    path = tmp_path / "run.npz"
-    run.save(path)
-    return run, m, path
-
 
 # -- there and back ----------------------------------------------------------------------------------------------------
 
 
-def test_a_loaded_run_is_the_run_and_goes_on_as_it_would_have(saved):
+def test_a_loaded_run_has_the_same_state_and_trains_to_the_same_bits(saved):
     run, m, path = saved
     before = everything(run)
     run.train()
@@ -65,7 +43,7 @@ def test_a_loaded_run_can_be_replayed_rewound_and_branched(saved):
 
 
 @pytest.mark.parametrize("suffix", ["run.npz", "run", "run.fluxmagic", "ein Lauf.η"])
-def test_any_suffix_will_do_and_nothing_is_appended(tmp_path, suffix):
+def test_a_path_with_any_suffix_is_used_as_given(tmp_path, suffix):
     run, m = steered()
     run.save(tmp_path / suffix)
     run.save(str(tmp_path / suffix))
@@ -73,14 +51,14 @@ def test_any_suffix_will_do_and_nothing_is_appended(tmp_path, suffix):
     load(tmp_path / suffix, run, m)
 
 
-def test_the_file_is_an_npz_that_needs_no_pickle(saved):
+def test_numpy_reads_the_file_without_pickle(saved):
     _, _, path = saved
     with np.load(path, allow_pickle=False) as file:
         assert len(file["loss"]) == 12
         assert file["start/params/0"].flags.c_contiguous
 
 
-def test_a_schedule_of_one_s_own_has_to_be_passed_again(tmp_path):
+def test_load_requires_the_users_own_schedules(tmp_path):
     run, W = line("SGD", epochs=3)
     run.step(2)
     run.set(η=lambda n: 0.1 / (1 + n), decay=cosine(0.1, 5), weightdecay=onecycle(0.1, 7))
@@ -96,7 +74,7 @@ def test_a_schedule_of_one_s_own_has_to_be_passed_again(tmp_path):
     assert again.events[1:] == run.events[1:]
 
 
-def test_best_weights_that_were_put_back_are_kept_in_the_file(tmp_path):
+def test_a_file_keeps_restored_best_weights(tmp_path):
     W = param(0.0)
     run = Run(lambda x: (W - x) ** 2, [1.0] * 4, "SGD", valid=lambda: [0.5], epochs=9, patience=1)
     run.train()
@@ -109,7 +87,7 @@ def test_best_weights_that_were_put_back_are_kept_in_the_file(tmp_path):
     loaded.replay()
 
 
-def test_parameters_are_matched_by_name_where_both_sides_know_them(tmp_path):
+def test_parameters_are_matched_by_name(tmp_path):
     m = Chain(Dense(2, 2, rng=0), Dense(2, 2, rng=1))
     run = Run(lambda x: mse(m(x), x), [np.eye(2)] * 9, "ADAM", model=m)
     run.step(3)
@@ -123,7 +101,7 @@ def test_parameters_are_matched_by_name_where_both_sides_know_them(tmp_path):
 # -- what does not fit -------------------------------------------------------------------------------------------------
 
 
-def test_all_that_does_not_fit_is_listed_and_nothing_assigned(saved):
+def test_an_error_lists_all_that_does_not_fit_and_nothing_is_assigned(saved):
     path = saved[2]
     fluxmagic.seed(0)
     other = Chain(Dense(4, 7, rng=1), Dense(7, 1, dtype=np.float64, rng=2))
@@ -141,7 +119,7 @@ def test_all_that_does_not_fit_is_listed_and_nothing_assigned(saved):
     assert untouched(other, before)
 
 
-def test_an_optimiser_that_is_not_there_is_named(tmp_path):
+def test_an_error_names_an_unknown_optimiser(tmp_path):
     class Mine(Optimiser):
         """One's own."""
 
@@ -159,7 +137,7 @@ def test_an_optimiser_that_is_not_there_is_named(tmp_path):
         Run.load(tmp_path / "a", run.loss, run.data, [W])
 
 
-def test_data_that_is_shorter_than_it_was_changes_nothing(saved):
+def test_a_load_with_too_little_data_changes_nothing(saved):
     run, m, path = saved
     before = spoil(m)
     generators = [str(g.bit_generator.state) for g in run.training.generators]
@@ -169,7 +147,7 @@ def test_data_that_is_shorter_than_it_was_changes_nothing(saved):
     assert [str(g.bit_generator.state) for g in run.training.generators] == generators
 
 
-def test_what_cannot_be_saved_says_so(tmp_path):
+def test_save_refuses_a_run_without_steps_or_without_an_optimiser(tmp_path):
     run, W = line()
     with pytest.raises(ValueError, match="has not taken a step yet"):
         run.save(tmp_path / "a")
@@ -180,313 +158,213 @@ def test_what_cannot_be_saved_says_so(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-# -- what is not believed ----------------------------------------------------------------------------------------------
-
-
-@MODEST
-@given(data=st.data())
-def test_a_file_that_was_cut_anywhere_is_refused(saved, data):
-    run, m, path = saved
-    whole = path.read_bytes()
-    cut = path.with_name("cut")
-    cut.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
-    refused(cut, run, m)
-
-
-@MODEST
-@given(data=st.data())
-def test_a_file_with_a_bit_flipped_is_refused_or_the_flip_was_in_what_nobody_reads(saved, data):
-    run, m, path = saved
-    whole = bytearray(path.read_bytes())
-    at = data.draw(st.integers(0, len(whole) - 1))
-    whole[at] ^= 1 << data.draw(st.integers(0, 7))
-    flipped = path.with_name("flipped")
-    flipped.write_bytes(whole)
-    before = spoil(m)
-    try:
-        loaded = load(flipped, run, m)
-    except ArchiveError:
-        assert untouched(m, before)
-    else:  # a time stamp in the zip's directory, for instance
-        assert arrays(loaded) == arrays(run)
-
-
-@pytest.mark.parametrize("place", ["first", "middle", "last"])
-@pytest.mark.parametrize("how", ["zeroed", "removed", "doubled"])
-def test_a_file_with_a_piece_that_is_wrong_is_refused(saved, place, how):
-    run, m, path = saved
-    whole = path.read_bytes()
-    at = {"first": 0, "middle": len(whole) // 2, "last": len(whole) - 200}[place]
-    piece = {"zeroed": bytes(200), "removed": b"", "doubled": whole[at : at + 200] * 2}[how]
-    path.write_bytes(whole[:at] + piece + whole[at + 200 :])
-    refused(path, run, m)
+# -- what was saved can be loaded --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"", b"PK", b"hello\n" * 100, pickle.dumps({"weights": [1.0]}), np.random.default_rng(0).bytes(5000)],
-    ids=["empty", "two bytes", "text", "pickle", "noise"],
-)
-def test_what_is_no_archive_is_refused(saved, content):
-    run, m, path = saved
-    path.write_bytes(content)
-    refused(path, run, m, "not a file of fluxmagic")
-
-
-def test_a_foreign_npz_is_refused(saved):
-    run, m, path = saved
-    np.savez(path, **{f"a{i}": p.data for i, p in enumerate(params(m))})
-    refused(path, run, m, "it has no meta.json")
-
-
-def test_a_newer_version_is_refused_by_name(saved):
-    run, m, path = saved
-    rewrite(path, lambda meta, content, raw: meta.update(version=archive.VERSION + 1))
-    refused(path, run, m, "written by a newer version of fluxmagic")
-
-
-def test_weights_are_no_run(saved):
-    run, m, path = saved
-    fluxmagic.runs.save_params(m, path)
-    refused(path, run, m, "its kind is weights, not run")
-
-
-class Hostile:
-    def __reduce__(self):
-        return os.system, ("touch hostile-was-here",)
-
-
-def test_a_pickle_inside_is_not_opened(saved, monkeypatch, tmp_path):
-    run, m, path = saved
-    monkeypatch.chdir(tmp_path)
-    buffer = io.BytesIO()
-    np.save(buffer, np.array([Hostile()], object), allow_pickle=True)
-    rewrite(path, lambda meta, content, raw: {**raw, "loss.npy": buffer.getvalue()})
-    refused(path, run, m, "holds object")
-    assert not os.path.exists("hostile-was-here")
-
-
-def header(text):
-    raw = text.encode()
-    return b"\x93NUMPY\x01\x00" + len(raw).to_bytes(2, "little") + raw
-
-
-@pytest.mark.parametrize(
-    "text",
+    "seed",
     [
-        "{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }\n",
-        "{'descr': '<f8', 'fortran_order': False, 'shape': (-1, -8), }\n",
-        "{'descr': '<f8', 'fortran_order': False, 'shape': (" + "9" * 5000 + ",), }\n",
-        "{'descr': '|S9', 'fortran_order': False, 'shape': (), }\n",
-        "[" * 9000 + "\n",
-        "__import__('os')\n",
+        np.int64(3),
+        [1, 2],
+        np.array([1, 2]),
+        10**40,
+        np.random.SeedSequence(5, spawn_key=(1,)),
+        np.random.SeedSequence(5).spawn(2)[1],
+        np.random.SeedSequence(),
+        np.random.MT19937(3),
+        np.random.Generator(np.random.SFC64(3)),
     ],
-    ids=["large", "negative", "huge", "text", "deep", "code"],
+    ids=["integer", "list", "array", "large", "sequence", "child", "entropy", "bits", "generator"],
 )
-def test_a_header_that_lies_takes_no_memory(saved, text):
-    run, m, path = saved
-    rewrite(path, lambda meta, content, raw: {**raw, "loss.npy": header(text)})
-    refused(path, run, m)
-
-
-def test_a_zip_bomb_is_not_blown_up(saved):
-    run, m, path = saved
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as z:
-        z.writestr("meta.json", json.dumps({"format": "fluxmagic", "version": 1, "kind": "run"}))
-        with z.open("loss.npy", "w", force_zip64=True) as member:
-            for _ in range(64):
-                member.write(bytes(1 << 20))
-    assert path.stat().st_size < 1 << 20
-    refused(path, run, m, "compressed, or claims to be larger than the file")
-
-
-# -- writing -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_folder_is_no_file(saved, tmp_path):
-    run, m, _ = saved
-    with pytest.raises(IsADirectoryError, match="is a folder"):
-        run.save(tmp_path)
-    with pytest.raises(IsADirectoryError, match="is a folder"):
-        load(tmp_path, run, m)
-    with pytest.raises(FileNotFoundError):
-        load(tmp_path / "nothing", run, m)
-    with pytest.raises(FileNotFoundError):
-        run.save(tmp_path / "no folder" / "a")
-
-
-def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path):
-    code = """
-import os, resource, sys
-from tests.runs.problems import line
-run, _ = line(epochs=1000)
-run.step(10)
-run.save("a")
-old = open("a", "rb").read()
-run.step(1000)
-resource.setrlimit(resource.RLIMIT_FSIZE, (len(old) // 2, len(old) // 2))
-try:
-    run.save("a")
-except OSError as error:
-    print(type(error).__name__, error.errno, open("a", "rb").read() == old, os.listdir("."))
-run.step()
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": ROOT},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "OSError 27 True ['a']\n"
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
-
-
-def temporary(path):
-    """The name under which a file is written at first."""
-    seen = []
-    with pytest.raises(ZeroDivisionError):
-        archive.write_atomically(path, lambda file: seen.append(os.path.basename(file.name)) or 1 / 0)
-    assert seen[0] not in os.listdir(path.parent)
-    return seen[0]
-
-
-def test_stale_temporaries_of_the_same_name_go_and_all_others_stay(saved, tmp_path):
-    run, _, path = saved
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    mine, other = (temporary(tmp_path / name) for name in (path.name, "other.npz"))
-    gone = {mine.replace(f"-{os.getpid()}-", f"-{pid}-") for pid in (dead.pid, 10**30)}
-    kept = {mine, other.replace(f"-{os.getpid()}-", f"-{dead.pid}-")}
-    kept |= {f".run.npz.{dead.pid}.abc.tmp", ".run.npz.notes.tmp", "run.npz.tmp"}  # the user's own
-    for name in gone | kept:
-        (tmp_path / name).touch()
-    assert gone | kept | {path.name} == set(os.listdir(tmp_path))
-    run.save(path)
-    assert kept | {path.name} == set(os.listdir(tmp_path))
-
-
-@pytest.fixture
-def umask():
-    before = os.umask(0o027)
-    yield
-    os.umask(before)
-
-
-def mode(path):
-    return stat.S_IMODE(os.lstat(path).st_mode)
-
-
-def test_a_new_file_has_the_umask_s_mode_and_one_that_is_replaced_keeps_its_own(saved, tmp_path, umask):
-    run, m, _ = saved
+def test_every_kind_of_seed_is_saved(tmp_path, seed):
+    W = param(1.0)
+    run = Run(lambda x: (W - x.sum()) ** 2, batches(np.arange(9.0), 2), "SGD", epochs=9, seed=seed)
+    run.step(7)
     run.save(tmp_path / "a")
-    fluxmagic.runs.save_params(m, tmp_path / "b")
-    assert [mode(tmp_path / k) for k in "ab"] == [0o640, 0o640]
-    os.chmod(tmp_path / "a", 0o604)
+    run.train()
+    bits = W.data.tobytes()
+    loaded = Run.load(tmp_path / "a", run.loss, run.data, [W])
+    loaded.train()
+    assert W.data.tobytes() == bits
+    loaded.save(tmp_path / "b")
+    Run.load(tmp_path / "b", run.loss, run.data, [W]).replay()
+    assert W.data.tobytes() == bits
+
+
+@pytest.mark.parametrize(
+    "name", [pathlib.Path("a") / "b", "η\n\x1b", "\udc80", 3], ids=["path", "control", "byte", "int"]
+)
+def test_every_kind_of_name_is_saved(tmp_path, name):
+    run, W = line(name=name, metrics={str(name): lambda x: 1.0})
+    run.train()
     run.save(tmp_path / "a")
-    assert mode(tmp_path / "a") == 0o604
+    loaded = Run.load(tmp_path / "a", run.loss, run.data, [W])
+    assert loaded.name == str(name).encode(errors="backslashreplace").decode()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
-def test_root_s_save_leaves_a_file_its_owner(saved, tmp_path):
-    run, _, path = saved
-    os.chown(path, 1234, 2345)
-    os.chmod(path, 0o640)
-    run.save(path)
-    assert (path.stat().st_uid, path.stat().st_gid, mode(path)) == (1234, 2345, 0o640)
+def test_numbers_of_numpy_in_a_schedule_are_saved(tmp_path):
+    run, W = line(hypers={"η": exponential(np.float32(0.25), np.float64(0.5), every=np.int64(7))})
+    run.step()
+    run.save(tmp_path / "a")
+    assert Run.load(tmp_path / "a", run.loss, run.data, [W]).opt.schedules["η"] == exponential(0.25, 0.5, every=7)
 
 
-def test_a_file_is_nobody_else_s_before_it_has_the_mode_of_the_one_that_it_replaces(tmp_path, umask):
-    path = tmp_path / "a"
-    path.write_bytes(b"secret")
-    os.chmod(path, 0o600)
-    archive.write_atomically(path, lambda file: file.write(b"%o" % mode(file.name)))
-    assert path.read_bytes() == b"600"
+def test_a_users_class_named_like_a_schedule_is_an_own_schedule(tmp_path):
+    class cosine(exponential):
+        pass
+
+    run, W = line(hypers={"η": cosine(0.1, 0.5)})
+    run.step()
+    run.save(tmp_path / "a")
+    with pytest.raises(ArchiveError, match="have to be passed again"):
+        Run.load(tmp_path / "a", run.loss, run.data, [W])
+    Run.load(tmp_path / "a", run.loss, run.data, [W], schedules={"eta": cosine(0.1, 0.5)})
+    with pytest.raises(TypeError, match=r"η is a function of the number of updates, or a list, not 0\.1"):
+        Run.load(tmp_path / "a", run.loss, run.data, [W], schedules={"η": 0.1})
 
 
-@pytest.mark.parametrize("there", [True, False], ids=["to a file", "to nothing"])
-def test_a_symbolic_link_stays_one(saved, tmp_path, there):
-    run, m, _ = saved
-    (tmp_path / "disk").mkdir()
-    (tmp_path / "disk" / "a").touch() if there else None
-    (tmp_path / "link").symlink_to("disk/a")
-    (tmp_path / "link 2").symlink_to("link")
-    run.save(tmp_path / "link 2")
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "link 2").is_symlink()
-    assert os.listdir(tmp_path / "disk") == ["a"]
-    load(tmp_path / "link 2", run, m)
+def test_several_own_schedules_of_one_hyper_parameter_are_distinguished(tmp_path):
+    f, g = (lambda n: 0.1 / (1 + n)), (lambda n: 0.2 / (1 + n))
+    run, W = line(hypers={"η": f}, epochs=4)
+    run.step(2)
+    run.set(η=g)
+    run.step(2)
+    run.set(η=f)
+    run.step(2)
+    run.save(tmp_path / "a")
+    with pytest.raises(ArchiveError, match=r'schedules=\{"η": \[2 functions\]\}'):
+        Run.load(tmp_path / "a", run.loss, run.data, [W], schedules={"η": f})
+    Run.load(tmp_path / "a").save(tmp_path / "b")  # not there, and told apart all the same
+    loaded = Run.load(tmp_path / "b", run.loss, run.data, [W], schedules={"η": [f, g]})
+    assert loaded.events == run.events
+    loaded.replay()
 
 
-def test_a_link_in_a_circle_is_an_error_that_names_it(saved, tmp_path):
-    run, _, _ = saved
-    (tmp_path / "a").symlink_to("b")
-    (tmp_path / "b").symlink_to("a")
-    with pytest.raises(OSError, match=r"symbolic links.*/a'"):
-        run.save(tmp_path / "a")
+def test_weights_that_are_not_finite_are_loaded_with_a_warning(tmp_path):
+    run, W = line()
+    run.step()
+    W.data = [-np.inf, 1.0]
+    run.save(tmp_path / "a")
+    W.data = [0.0, 0.0]
+    with pytest.warns(UserWarning, match=r"not finite, as it was saved: now/params/0"):
+        Run.load(tmp_path / "a", run.loss, run.data, [W])
+    assert W.data.tolist() == [-np.inf, 1.0]
+    W.data = [0.0, 0.0]
+    with pytest.raises(UserWarning, match="not finite"):  # warnings are errors here: nothing is assigned then
+        Run.load(tmp_path / "a", run.loss, run.data, [W])
+    assert W.data.tolist() == [0.0, 0.0]
 
 
-def test_a_pipe_or_a_device_is_neither_replaced_nor_waited_for(saved, tmp_path):
-    run, m, _ = saved
-    os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", "/dev/null"):
-        for f in (
-            lambda path=path: run.save(path),
-            lambda path=path: load(path, run, m),
-            lambda path=path: fluxmagic.runs.save_params(m, path),
-            lambda path=path: fluxmagic.runs.load_params(m, path),
-        ):
-            with pytest.raises(OSError, match=f"{path} is a device, a pipe or a socket, not a regular file"):
-                f()
-    assert stat.S_ISFIFO(os.lstat(tmp_path / "pipe").st_mode)
-    assert stat.S_ISCHR(os.lstat("/dev/null").st_mode)
+def test_parameters_with_equal_names_stay_in_the_order_given(tmp_path):
+    def shifted(start):
+        W = param(start)
+        return lambda x: W * x, W
+
+    (f, V), (g, W) = shifted(2.0), shifted(3.0)
+    layers = [f, g]
+    run = Run(lambda x: sum(layer(x) for layer in layers) ** 2, [1.0] * 5, "SGD", hypers={"η": 0.01})
+    run.step()
+    run.save(tmp_path / "a")
+    with checkpoint.reading(tmp_path / "a", run.loss, run.data, [V, W], None) as file:
+        file.fit(run.training, {id(V): "W", id(W): "W"})
+    assert all(p is q for p, q in zip(file.params, [V, W], strict=True))
 
 
-def test_a_name_may_be_as_long_as_the_file_system_allows(saved, tmp_path):
-    run, m, _ = saved
-    path = tmp_path / ("η" * 127)  # 254 bytes of 255
-    run.save(path)
-    run.save(path)
-    load(path, run, m)
-    with pytest.raises(OSError, match="name too long"):
-        run.save(tmp_path / ("x" * 300))
+def test_a_parameter_without_elements_and_a_scalar_are_saved(tmp_path):
+    W, empty = param(1.0), param(np.zeros((0, 3)))
+    run = Run(lambda x: (W - x) ** 2 + empty.sum(), [1.0, 2.0], "ADAM")
+    run.step()
+    run.save(tmp_path / "a")
+    Run.load(tmp_path / "a", run.loss, run.data, run.params).replay()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="root becomes nobody here, whom permissions hold for")
-def test_what_may_not_be_written_says_so_by_the_user_s_path(tmp_path):
-    code = """
-import os, sys
-from fluxmagic.runs import archive
-os.setuid(65534)
-os.chdir(sys.argv[1])
-for path in ("closed/a", "closed/file", "open/fixed", "write-only/a"):
+def test_a_run_rewound_to_its_start_is_saved(tmp_path):
+    run, W = line()
+    run.step(3)
+    run.rewind(0)
+    run.save(tmp_path / "a")
+    loaded = Run.load(tmp_path / "a", run.loss, run.data, [W])
+    assert (loaded.steps, loaded.epoch) == (0, 1)
+    loaded.train()
+
+
+def test_a_hyper_parameter_set_on_the_optimiser_before_a_save_is_an_event(tmp_path):
+    run, W = line(epochs=3)
+    run.step(2)
+    run.opt.η = 0.05
+    run.save(tmp_path / "a")
+    loaded = Run.load(tmp_path / "a", run.loss, run.data, [W])
+    assert loaded.events[-1][:2] == (2, "η")
+    loaded.step(2)
+    loaded.replay()
+
+
+def test_a_run_is_saved_from_another_thread_while_it_trains(tmp_path):
+    run, W = line(epochs=10**9, metrics={"m": lambda x: 0.5})
+    run.step()
+    trainer = threading.Thread(target=run.train)
+    trainer.start()
     try:
-        archive.write_atomically(path, lambda file: file.write(b"new"))
-        print(path, open(path).read())
-    except PermissionError as error:
-        print(error)
-"""
-    for folder, permissions in (("closed", 0o755), ("open", 0o777), ("write-only", 0o333)):
-        (tmp_path / folder).mkdir()
-        os.chmod(tmp_path / folder, permissions)
-    for file, permissions in (("closed/file", 0o666), ("open/fixed", 0o444)):
-        (tmp_path / file).write_text("old")
-        os.chmod(tmp_path / file, permissions)
-    with tempfile.TemporaryDirectory() as folder:  # pytest's own is root's alone
-        shutil.copytree(tmp_path, f"{folder}/t")
-        os.chmod(folder, 0o755)
-        os.chmod(f"{folder}/t", 0o755)
-        done = subprocess.run(
-            [sys.executable, "-c", code, f"{folder}/t"],
-            env={**os.environ, "PYTHONPATH": ROOT, "PYTHONDONTWRITEBYTECODE": "1"},
-            capture_output=True,
-            text=True,
-        )
-    assert done.stderr == ""
-    assert done.stdout.splitlines() == [
-        "[Errno 13] Permission denied: 'closed/a'",
-        "[Errno 13] Permission denied: 'closed/file'",
-        "open/fixed is read-only: give another path, or make it writable",
-        "write-only/a new",
-    ]
+        for i in range(20):
+            run.set(η=0.1 + i / 1000)
+            run.save(tmp_path / str(i))
+    finally:
+        run.stop()
+        trainer.join()
+    for i in range(20):
+        Run.load(tmp_path / str(i), run.loss, run.data, [W])
+    Run.load(tmp_path / "0", run.loss, run.data, [W]).replay()
+
+
+def test_save_works_in_a_callback_a_metric_and_until_but_not_in_the_loss(tmp_path):
+    W = param([4.0, -2.0])
+    run = None
+
+    def loss(x):
+        if run.steps == 9:
+            run.save(tmp_path / "loss")
+        return ((W - x) ** 2).sum()
+
+    def save(name):
+        if run.steps:  # metrics are tried before the first step
+            run.save(tmp_path / name)
+        return 0.0
+
+    run = Run(
+        loss,
+        lambda: iter([0.0, 1.0, 2.0]),
+        "ADAM",
+        epochs=9,
+        metrics={"m": lambda x: save(f"metric {run.steps}")},
+        until=lambda run: save(f"until {run.steps}"),
+    )
+    with pytest.raises(RuntimeError, match="cannot be saved by its own loss, in the middle of a step"):
+        run.train(cb=lambda: save(f"callback {run.steps}"))
+    names = sorted(os.listdir(tmp_path))
+    assert len(names) == 9 + 3 + 3
+    for name in names:
+        run = None
+        run = Run.load(tmp_path / name, loss, lambda: iter([0.0, 1.0, 2.0]), [W])
+        assert run.steps == int(name.split()[1])
+        run.replay()
+
+
+def test_planned_turns_are_saved_with_their_schedules(tmp_path):
+    f = lambda n: 0.1 / (1 + n)
+    W = param([1.0, 2.0])
+    turns = [(2, "η", None, cosine(0.1, 5)), (3, "opt", None, "ADAM"), (5, "η", None, f)]
+    run = Run(lambda x: ((W - x) ** 2).sum(), [1.0] * 9, "SGD", turns=turns)
+    run.step(1)
+    run.save(tmp_path / "a")
+    run.train()
+    bits = W.data.tobytes()
+    loaded = Run.load(tmp_path / "a", run.loss, run.data, [W], schedules={"η": f})
+    loaded.train()
+    assert W.data.tobytes() == bits
+    assert loaded.events == run.events
+
+
+def test_the_file_has_the_version_of_the_package(saved):
+    meta = archive.read(saved[2], "run")[0]
+    assert meta["fluxmagic"] == __import__("fluxmagic").__version__
+    assert meta["environment"]["numerics"] >= 1

@@ -1,6 +1,6 @@
-"""Files of runs with something changed in them, at random: each is refused, or is a run that can be looked at.
+"""Files of runs with random changes: each is refused, or is a run that can be looked at.
 
-FLUXMAGIC_FUZZ says how many are tried of each kind, FLUXMAGIC_SEED which.
+FLUXMAGIC_FUZZ is the number of files of each kind, FLUXMAGIC_SEED selects them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import random
 import zipfile
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ import pytest
 from fluxmagic import NotFinite, Run, params
 from fluxmagic.runs import ArchiveError, NotRepeated, archive
 from tests.runs.archives import npy, spoil, steered, untouched
+from tests.runs.saved_run import problem
 
 TRIES = int(os.environ.get("FLUXMAGIC_FUZZ", "40"))
 SEED = int(os.environ.get("FLUXMAGIC_SEED", "0"))
@@ -27,8 +29,9 @@ VALUES = [
     *(None, True, False, 0, 1, -1, 2, 3, 12, 10**9, 10**15, -(10**15), 1 << 64, 10**400),
     *(0.0, 0.5, -0.5, 1e-320, 1e308, float("nan"), float("inf"), float("-inf")),
     *("", "x", "η", "opt", "SGD", "ADAM", "Momentum", "paused", "<script>", "'\"\\\n", "\udc80", "\0", "a" * 100_000),
-    *([], [[]], [0], [0, 0], [1, 2, 3], ["x"], [None] * 9, {}, {"x": 1}, {"schedule": None}),
-    {"schedule": "cosine", "with": {"first": 0.1, "steps": 5, "last": 0.0}},
+    *([], [[]], [0], [0, 0], [1, 2, 3], ["x"], [None] * 9, {}, {"x": 1}, {"own": 0}),
+    {"schedule": "cosine", "arguments": {"first": 0.1, "steps": 5, "last": 0.0}},
+    {"schedule": None, "which": 1},
     {"ndarray": ["x"], "dtype": "U20000000"},
     {"bit_generator": "MT19937"},
 ]
@@ -36,7 +39,7 @@ DTYPES = ["f8", "f4", "f2", ">f8", "g", "i8", "u1", "?", "U3", "S2", "c16", "V4"
 
 
 def places(x, path=()):
-    """The ways to everything in JSON."""
+    """Yield the path of every value in JSON."""
     yield path
     for k, v in x.items() if isinstance(x, dict) else enumerate(x) if isinstance(x, list) else ():
         yield from places(v, (*path, k))
@@ -98,7 +101,7 @@ def change_bytes(rng, whole):
 
 
 def changed(rng, kind, whole, meta, arrays):
-    """The bytes of a file with one to three changes; under the right hash where the kind is not bytes."""
+    """Make one to three changes; unless they are of bytes, the hash is right."""
     n = rng.choice([1, 1, 1, 2, 3])
     if kind == "bytes":
         for _ in range(n):
@@ -123,7 +126,7 @@ def write(path, content):
 
 
 def look(run):
-    """Ask for all that a viewer shows."""
+    """Read all that a viewer shows."""
     for name in ("events", "values", "epoch", "steps", "seconds", "rate", "best", "shown_loss"):
         getattr(run, name)
     for k in run.history:
@@ -134,7 +137,7 @@ def look(run):
 
 
 def outcome(path, again, arguments):
-    """What becomes of a file: "refused", "replayed", …"""
+    """Load a file and use it; return "refused", "replayed", …"""
     try:
         loaded = Run.load(path, *arguments)
     except ArchiveError as error:
@@ -152,22 +155,32 @@ def outcome(path, again, arguments):
     return "replayed"
 
 
+@pytest.fixture(params=["present", "version 1"])
+def source(request, tmp_path):
+    """A path, the arguments of `Run.load`, and the model."""
+    if request.param == "version 1":
+        loss, data, found = problem()
+        return Path(__file__).parent / "data" / "format_1.npz", (loss, data, found), found
+    run, m = steered()
+    run.save(tmp_path / "run.npz")
+    return tmp_path / "run.npz", (run.loss, run.data, params(m)), m
+
+
 @pytest.mark.parametrize("kind", ["bytes", "json", "arrays"])
 @pytest.mark.filterwarnings(
     "ignore:.*not finite, as it was saved", "ignore:replay may differ", "ignore::RuntimeWarning"
 )
-def test_a_changed_file_is_refused_or_is_a_run(tmp_path, kind):
-    run, m = steered()
-    path, again = tmp_path / "run.npz", tmp_path / "again"
-    run.save(path)
-    whole = path.read_bytes()
-    meta, arrays = archive.read(path, "run")
+def test_a_changed_file_is_refused_or_is_a_run(tmp_path, source, kind):
+    original, to_train, m = source
+    path, again = tmp_path / "changed", tmp_path / "again"
+    whole = original.read_bytes()
+    meta, arrays = archive.read(original, "run")
     outcomes = Counter()
     for i in range(TRIES):
         rng = random.Random(f"{SEED} {kind} {i}")
         write(path, changed(rng, kind, whole, meta, arrays))
         before = spoil(m)
-        for arguments in ((run.loss, run.data, params(m)), ()):
+        for arguments in (to_train, ()):
             result = outcome(path, again, arguments)
             outcomes[result] += 1
             assert result != "refused" or untouched(m, before)

@@ -1,4 +1,4 @@
-"""A log has what was shown, whatever becomes of the process."""
+"""A log has every loss that was shown, also after the process is killed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_line_for_each_step_epoch_and_turn(tmp_path):
     assert [(e["event"], e["step"]) for e in entries if "event" in e] == [("η", 3), ("opt", 5)]
 
 
-def test_a_rewind_is_logged_and_what_is_computed_again_is_not(tmp_path):
+def test_a_rewind_is_logged_and_a_recomputed_step_is_not(tmp_path):
     path = tmp_path / "log.jsonl"
     run, _ = line(log=path)
     run.train()
@@ -46,7 +46,7 @@ def test_a_rewind_is_logged_and_what_is_computed_again_is_not(tmp_path):
     assert [e.get("step", "rewind") for e in lines(path)] == [1, 2, 3, 4, 4, "rewind"]
 
 
-def test_what_is_not_finite_is_json_all_the_same(tmp_path):
+def test_a_loss_that_is_not_finite_is_valid_json(tmp_path):
     path = tmp_path / "log.jsonl"
     run, _ = line(log=path, data=[math.nan])
     with pytest.raises(NotFinite):
@@ -54,7 +54,7 @@ def test_what_is_not_finite_is_json_all_the_same(tmp_path):
     assert lines(path)[0]["loss"] == "nan"
 
 
-def test_a_line_that_was_cut_off_does_not_spoil_the_next(tmp_path):
+def test_a_new_line_follows_one_that_was_cut_off(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1}\n{"ste')
     run, _ = line(log=path)
@@ -62,7 +62,7 @@ def test_a_line_that_was_cut_off_does_not_spoil_the_next(tmp_path):
     assert json.loads(path.read_text().splitlines()[2])["step"] == 1
 
 
-def test_after_a_full_disk_no_line_is_lost_or_glued_to_another(tmp_path):
+def test_no_line_is_lost_or_joined_after_a_full_disk(tmp_path):
     code = """
 import os, resource, signal
 from tests.runs.problems import line
@@ -90,7 +90,7 @@ run.step(5)
     assert [e["step"] for e in lines(tmp_path / "log") if "loss" in e] == list(range(1, 28))
 
 
-def test_a_log_is_a_regular_file(tmp_path):
+def test_a_log_refuses_folders_pipes_and_devices(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/null"):
         with pytest.raises(OSError, match="is a device, a pipe or a socket, not a regular file"):
@@ -99,14 +99,14 @@ def test_a_log_is_a_regular_file(tmp_path):
         line(log=tmp_path)
 
 
-def test_a_name_that_is_no_text_is_escaped(tmp_path):
+def test_a_name_that_is_not_valid_text_is_escaped(tmp_path):
     path = tmp_path / "log.jsonl"
     run, _ = line(log=path, metrics={"\udc80": lambda x: 0.5, "η\n": lambda x: 1.0})
     run.train()
     assert next(e for e in lines(path) if "epoch" in e).keys() >= {"\udc80", "η\n"}
 
 
-def test_a_killed_process_loses_nothing_that_was_shown(tmp_path):
+def test_a_killed_process_has_logged_all_losses_it_showed(tmp_path):
     code = """
 from tests.runs.problems import line
 line(epochs=10**9, log="log")[0].train(cb=lambda l: print(l, flush=True))

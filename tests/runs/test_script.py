@@ -52,7 +52,7 @@ def experiment(tmp_path, more=""):
 
 
 def execute(tmp_path, script):
-    """In a fresh process; hands back what `bits` says there."""
+    """Execute a script in a fresh process; return the bits and the number of steps there."""
     ast.parse(script)
     ending = """
 import hashlib
@@ -93,7 +93,7 @@ def test_a_script_ends_in_the_same_bits(tmp_path, with_model):
     assert execute(tmp_path, script) == [bits(space["model"]), "20"]
 
 
-def test_a_script_after_a_rewind_and_a_branch_is_of_what_is_left(tmp_path):
+def test_a_script_after_a_rewind_and_a_branch_has_the_present_line_only(tmp_path):
     space = experiment(tmp_path)
     run = fluxmagic.Run(space["loss"], space["data"], "ADAM", epochs=4, seed=3)
     run.step(9)
@@ -104,7 +104,7 @@ def test_a_script_after_a_rewind_and_a_branch_is_of_what_is_left(tmp_path):
     assert execute(tmp_path, branch.as_code(path="b")) == [bits(space["model"]), "20"]
 
 
-def test_a_script_refuses_what_was_refused_and_puts_back_the_best(tmp_path):
+def test_a_script_expects_rejected_steps_and_restores_the_best_weights(tmp_path):
     space = experiment(
         tmp_path,
         """
@@ -142,7 +142,7 @@ def loss(x, y):
 
 
 class Shell:
-    """As much of IPython as the cells below ask for."""
+    """The part of IPython that the cells below need."""
 
     def __init__(self, space):
         self.space = space
@@ -181,7 +181,7 @@ class Shell:
         *("magics", "pair", "starred", "array", "tuple"),
     ],
 )
-def test_a_cell_s_script_has_its_body_and_ends_in_the_same_bits(tmp_path, names, data, body):
+def test_a_script_of_a_cell_has_its_body_and_ends_in_the_same_bits(tmp_path, names, data, body):
     space = experiment(tmp_path)
     space["get_ipython"] = lambda: Shell(space)
     tree = ast.parse(textwrap.dedent(body))
@@ -206,7 +206,7 @@ def test_a_cell_s_script_has_its_body_and_ends_in_the_same_bits(tmp_path, names,
     assert execute(tmp_path, run.as_code())[0] == bits(model)
 
 
-def test_a_script_says_what_it_is(tmp_path):
+def test_the_docstring_of_a_script_describes_the_run(tmp_path):
     space = experiment(tmp_path)
     run = fluxmagic.Run(space["loss"], space["data"], "SGD", name="first", hypers={"η": 0.1})
     run.step(2)
@@ -244,7 +244,7 @@ def test_a_name_and_a_path_are_literals_in_a_script(tmp_path, name):
 
 
 @pytest.mark.parametrize("module", ["a; import os", "", "a.", "../x", "import"])
-def test_a_module_is_a_name(tmp_path, module):
+def test_a_module_that_is_not_a_name_is_refused(tmp_path, module):
     space = experiment(tmp_path)
     run = fluxmagic.Run(space["loss"], space["data"], "SGD")
     run.step()
@@ -252,7 +252,7 @@ def test_a_module_is_a_name(tmp_path, module):
         run.as_code(module)
 
 
-def test_the_numbers_of_a_script_are_python_s_own(tmp_path):
+def test_a_script_has_numbers_of_python(tmp_path):
     space = experiment(tmp_path)
     run = fluxmagic.Run(space["loss"], space["data"], "SGD", epochs=9)
     run.step()
@@ -277,7 +277,7 @@ def test_a_script_names_the_parameters_of_a_run_that_trains_some_of_them(tmp_pat
     assert execute(tmp_path, run.as_code()) == [bits(model), "4"]
 
 
-def test_two_schedules_of_one_s_own_have_two_names(tmp_path):
+def test_two_own_schedules_have_two_names(tmp_path):
     space = experiment(tmp_path, "η_schedule_2 = eta_schedule_2 = lambda n: 0.02 / (1 + n)\n")
     run = fluxmagic.Run(space["loss"], space["data"], "SGD", epochs=4, seed=1, hypers={"η": space["η_schedule"]})
     run.step(4)
@@ -291,7 +291,7 @@ def test_two_schedules_of_one_s_own_have_two_names(tmp_path):
     assert execute(tmp_path, script) == [bits(space["model"]), "10"]
 
 
-def test_a_cell_that_is_no_function_is_refused(tmp_path):
+def test_a_cell_that_cannot_be_a_function_is_refused(tmp_path):
     space = experiment(tmp_path)
     run = fluxmagic.Run(space["loss"], space["data"], "SGD")
     run.step()
