@@ -208,21 +208,20 @@ _BINARY = {"crossentropy": "binarycrossentropy", "logitcrossentropy": "logitbina
 """The loss for two classes in one column that goes with each loss of several classes."""
 
 
-def _as_prediction(name: str, x: Array) -> Array:
-    """Convert an untracked prediction to an array of floating point."""
-    if isinstance(x, Tracked):
-        return x
-    x = as_array(name, x)
-    if x.dtype.kind == "f":
-        return x
-    if x.dtype.kind not in "iub":
-        raise TypeError(f"{name}: predictions are numbers, not {x.dtype}")
-    return x.astype(np.float64)
-
-
-def _as_target(name: str, x: Array) -> Array:
-    """Convert an untracked target to an array."""
-    return x if type(x) is np.ndarray or isinstance(x, Tracked) else as_array(name, x)
+def _as_arrays(name: str, prediction: Array, target: Array) -> tuple[Array, Array, Array]:
+    """Convert what is untracked to arrays, the prediction to floating point; return also the prediction's value."""
+    if isinstance(prediction, Tracked):
+        value = prediction.value
+    else:
+        value = as_array(name, prediction)
+        if value.dtype.kind != "f":
+            if value.dtype.kind not in "iub":
+                raise TypeError(f"{name}: predictions are numbers, not {value.dtype}")
+            value = value.astype(np.float64)
+        prediction = value
+    if type(target) is not np.ndarray and not isinstance(target, Tracked):
+        target = as_array(name, target)
+    return prediction, target, value
 
 
 def _cast_target(name: str, target: Array, dtype: DTypeLike) -> Array:
@@ -234,14 +233,14 @@ def _cast_target(name: str, target: Array, dtype: DTypeLike) -> Array:
 
 def _check_regression(name: str, prediction: Array, target: Array) -> tuple[Array, Array]:
     """Return both as arrays of one dtype and one shape: (n,) against (n, 1) would broadcast to (n, n)."""
-    prediction, target = _as_prediction(name, prediction), _as_target(name, target)
-    if target.shape != prediction.shape and target.shape != ():
+    prediction, target, value = _as_arrays(name, prediction, target)
+    if target.shape != value.shape and target.shape != ():
         raise ValueError(
-            f"{name}: prediction of shape {prediction.shape} and target of shape {target.shape} differ"
-            + _shape_advice(prediction.shape, target)
+            f"{name}: prediction of shape {value.shape} and target of shape {target.shape} differ"
+            + _shape_advice(value.shape, target)
         )
-    if target.dtype != prediction.dtype:
-        target = _cast_target(name, target, prediction.dtype)
+    if target.dtype != value.dtype:
+        target = _cast_target(name, target, value.dtype)
     return prediction, target
 
 
@@ -258,8 +257,8 @@ def _shape_advice(shape: tuple[int, ...], target: Array) -> str:
 
 def _check_classes(name: str, prediction: Array, target: Array) -> tuple[Array, Array, bool]:
     """Return the prediction as rows, for each a checked label or a row of weights, and whether these are labels."""
-    prediction, target = _as_prediction(name, prediction), _as_target(name, target)
-    shape, dtype = prediction.shape, prediction.dtype
+    prediction, target, value = _as_arrays(name, prediction, target)
+    shape = value.shape
     if not shape:
         raise ValueError(f"{name}: the prediction is a scalar; its last axis has to hold the classes")
     if shape[-1] < 2:
@@ -273,9 +272,9 @@ def _check_classes(name: str, prediction: Array, target: Array) -> tuple[Array, 
         if target.dtype.kind != "i":
             target = target.astype(np.intp)  # uint64 and a signed integer would give float64
     elif target.shape == shape:
-        if target.dtype != dtype or len(shape) == 1:
+        if target.dtype != value.dtype or len(shape) == 1:
             _check_onehot(name, data(target))
-            target = _cast_target(name, target, dtype)
+            target = _cast_target(name, target, value.dtype)
     else:
         fix = ": give target[..., 0]" if target.shape == (*shape[:-1], 1) else ""
         raise ValueError(
