@@ -166,7 +166,8 @@ def traverse(*roots: object) -> Iterator[Place]:
         keep.append(x)
         yield path, x
         if not isinstance(x, (Tracked, np.random.Generator)):
-            children = [(path + k, v) for k, v in _members(x)]
+            # what a function names is a place by itself only at the root: loss.W, else W of loss would be lossW
+            children = [(f"{path}.{k}" if path and k[:1].isidentifier() else path + k, v) for k, v in _members(x)]
             stack.extend(reversed(children))
 
 

@@ -222,6 +222,22 @@ def test_a_generator_among_data_is_found():
     assert state([1, 2, (3, {"rng": [rng]})]) == [rng]
 
 
+def test_what_a_function_names_has_a_place_of_its_own():
+    def first():
+        bw = param(1.0)
+        return lambda x: x * bw
+
+    def second():
+        w = param(2.0)
+        return lambda x: x * w
+
+    a, ab = first(), second()
+    found = {path: float(p) for path, p in named_params(lambda x: a(x) + ab(x))}
+    assert found == {"a.bw": 1.0, "ab.w": 2.0}
+    assert [path for path, _ in named_params([a])] == ["[0].bw"]
+    assert [path for path, _ in named_params(a)] == ["bw"]
+
+
 def test_data_between_parameters_does_not_change_their_places():
     found = dict(named_params([1, A, (2, 3), {"k": [4, B]}, collections.deque([5, C])]))
     assert [(path, id(p)) for path, p in found.items()] == [("[1]", id(A)), ("[3]['k'][1]", id(B)), ("[4][1]", id(C))]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fluxmagic import BatchNorm, Chain, Dense, Diagonal, Dropout, LayerNorm, back, param, params, relu, softmax, tanh
+from fluxmagic.layers import named_params
 from fluxmagic.runs import ArchiveError, archive, load_params, save_params
 
 
@@ -141,8 +142,8 @@ def closure(W):
     return lambda x: W * x
 
 
-def two_with_one_place():
-    ab, a = closure(param(1.0)), closure(param(2.0))  # the place of one is ab and W, of the other a and bW
+def two_closures(first, second):
+    ab, a = closure(param(first)), closure(param(second))  # the place of one is ab.W, of the other a.bW
     bW = a.__closure__[0].cell_contents
 
     def inner(x):
@@ -153,14 +154,25 @@ def two_with_one_place():
 
 
 @FILES
+def test_parameters_of_closures_have_places_of_their_own(tmp_path, file):
+    save_params(two_closures(1.0, 2.0), tmp_path / file)
+    m = two_closures(0.0, 0.0)
+    load_params(m, tmp_path / file)
+    assert {place: float(p) for place, p in named_params(m)} == {"ab.W": 1.0, "a.bW": 2.0}
+
+
+@FILES
 @pytest.mark.parametrize(
     ("make", "names", "message"),
     [
         (Scaled, "torch", r"'weight' would be \.W and \.γ: use names=None"),
         (lambda: Chain(Dense(2, 2), Scaled()), "torch", r"'1.weight' would be \[1\]\.W and \[1\]\.γ"),
         (lambda: {"a.k": param(1.0), "a": {"k": param(2.0)}}, "torch", r"'a\.k' would be \['a\.k'\] and \['a'\]\["),
-        (two_with_one_place, None, "'abW' would be abW and abW: keep them in a list, a dict or attributes"),
-        (lambda: {closure(param(1.0)), closure(param(2.0))}, None, r"'\{\}W' would be \{\}W and \{\}W"),
+        (
+            lambda: {closure(param(1.0)), closure(param(2.0))},
+            None,
+            r"'\{\}\.W' would be \{\}\.W and \{\}\.W: keep them in a list, a dict or attributes",
+        ),
     ],
 )  # fmt: skip
 def test_parameters_with_equal_names_are_listed_and_nothing_is_written(tmp_path, file, make, names, message):
