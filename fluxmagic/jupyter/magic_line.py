@@ -57,7 +57,8 @@ def parse(line: str) -> Line:
         return Line("", "", options)
     at = next((t.start[1] for t in top_level_tokens(head) if t.type == tokenize.NAME and t.string == "in"), None)
     if at is None:
-        says = f"there is no `in` in {head!r}{_instead(head)}" if head else "nothing was given"
+        none = "there is none; a loss that takes no batch is computed --steps N times"
+        says = f"there is no `in` in {head!r}{_instead(head)}" if head else none
         raise UsageError(f"{USAGE}: {says}")
     names, expr = head[:at].strip(), head[at + 2 :].strip()
     if not names or not expr:

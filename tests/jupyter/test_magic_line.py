@@ -59,8 +59,8 @@ def test_the_line_is_cut_where_python_would_see_an_option(line, names, expr, opt
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("", "nothing was given"),
-        ("--epochs 2", "nothing was given"),
+        ("", "there is none; a loss that takes no batch is computed --steps N times"),
+        ("--epochs 2", "there is none; a loss that takes no batch is computed --steps N times"),
         ("x, y", "no `in` in 'x, y'"),
         ("in data", "nothing before `in`"),
         ("x in", "nothing after `in`"),
