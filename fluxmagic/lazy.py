@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["LazyClass", "compare", "load"]
 
 
-def load(module: str, name: str) -> Any:
+def load(module: str, name: str) -> Any:  # noqa: ANN401 - any name
     """Import a name; an error says what to install."""
     try:
         return getattr(import_module(module), name)

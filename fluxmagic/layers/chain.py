@@ -46,7 +46,7 @@ class Chain:
         return x
 
     @overload
-    def __getitem__(self, index: int) -> Any: ...
+    def __getitem__(self, index: int) -> Any: ...  # noqa: ANN401 - users write m[0].W
     @overload
     def __getitem__(self, index: slice) -> Chain: ...
     def __getitem__(self, index: int | slice) -> Chain | Layer:
