@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, overload
 
 from fluxmagic.layers.traversal import named_params
+from fluxmagic.table import Table
 from fluxmagic.tracker.aliases import Array
 
 __all__ = ["Chain"]
@@ -63,20 +64,13 @@ class Chain:
 
     def _repr_html_(self) -> str:
         """Return a table of layers with the shapes and counts of their parameters."""
-        from html import escape  # takes as long to import as all layers
-
         rows = []
         for i, layer in enumerate(self.layers):
             found = list(named_params(layer))
             shapes = ", ".join(f"{path.lstrip('.')} {p.shape}" for path, p in found)
-            n = sum(p.size for _, p in found)
-            rows.append(
-                f"<tr><td>{i}</td><td>{escape(display_name(layer))}</td><td>{escape(shapes)}</td><td>{n:,}</td></tr>"
-            )
+            rows.append((str(i), display_name(layer), shapes, f"{sum(p.size for _, p in found):,}"))
         total = sum(p.size for _, p in named_params(self))  # a shared parameter counts once
-        head = "<tr><th></th><th>layer</th><th>parameters</th><th>count</th></tr>"
-        foot = f"<tr><th></th><th>in all</th><th></th><th>{total:,}</th></tr>"
-        return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody><tfoot>{foot}</tfoot></table>"
+        return Table(("", "layer", "parameters", "count"), rows, ("", "in all", "", f"{total:,}"))._repr_html_()
 
 
 def display_name(f: object) -> str:
