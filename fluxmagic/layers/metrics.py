@@ -111,7 +111,12 @@ def binaryaccuracy(prediction: Array, labels: Array, threshold: float = 0.5) -> 
     labels : array_like
         0 and 1, or bools, of shape (n,) or (n, 1).
     threshold : float
-        A prediction above it counts as 1.  Between 0 and 1 it requires predictions to be probabilities.
+        A prediction above it counts as 1.
+
+    Raises
+    ------
+    ValueError
+        If the threshold is NaN, or lies between 0 and 1 where a prediction does not.
 
     See Also
     --------
