@@ -33,7 +33,7 @@ from fluxmagic.runs.saved_run import (
     Settings,
     to_file,
 )
-from fluxmagic.runs.schema import decode, encode, mismatch, one_of, whole
+from fluxmagic.runs.schema import decode, encode, mismatch, whole
 from fluxmagic.runs.script import own_schedules
 from fluxmagic.runs.state import Snapshot, TrainingState, Values
 from fluxmagic.tracker import Param, param
@@ -141,11 +141,8 @@ def reading(
         file = Checkpoint.read(path)
         saved, arrays = file.run, file.arrays
         values = [arrays[f"now/params/{i}"] for i in range(len(saved.params))]
-        settings = Settings(
-            schedules or (None if to_look_at else {}),
-            narrow=any(a.dtype == np.float32 for a in values),
-            updates=saved.record.updates + len(arrays["loss"]),
-        )
+        narrow, updates = any(a.dtype == np.float32 for a in values), saved.record.updates + len(arrays["loss"])
+        settings = Settings(schedules or {}, narrow=narrow, updates=updates)
         record = saved.record.record(arrays, settings)
         if params is None:
             params = list(map(param, values))
@@ -257,7 +254,7 @@ class Loaded:
         saved_kinds = [s.get("bit_generator") for s in self.saved.now.generators]
         if kinds != saved_kinds:
             yield f"random generators are {kinds}, in the file {saved_kinds}"
-        if self.settings.missing:
+        if self.settings.missing and not isinstance(self.loss, MissingLoss):
             functions = {k: "…" if n == 1 else f"[{n} functions]" for k, n in sorted(self.settings.missing.items())}
             again = ", ".join(f'"{k}": {given}' for k, given in functions.items())
             yield (
@@ -331,15 +328,18 @@ def _load_generator(generator: np.random.Generator, saved: dict[str, Any]) -> di
         if k in _HIGHEST:
             whole(high=_HIGHEST[k]).decode(x, k)
     trial = type(generator.bit_generator)()
-    trial.state = _with_arrays({**saved, "state": _with_arrays(saved["state"])})
+    own = trial.state
+    trial.state = _with_arrays({**saved, "state": _with_arrays(saved["state"], own["state"])}, own)
     state: dict[str, Any] = dict(trial.state)
     if encode(state) != saved:
         raise ArchiveError(f"{saved['bit_generator']} does not take the state that the file has for it")
     return state
 
 
-def _with_arrays(state: dict[str, Any]) -> dict[str, Any]:
-    def array(x: dict[str, Any]) -> np.ndarray:
-        return np.array(x["ndarray"], one_of("<u4", "<u8").decode(x["dtype"], "dtype"))
-
-    return {k: array(v) if isinstance(v, dict) and "ndarray" in v else v for k, v in state.items()}
+def _with_arrays(state: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the arrays of a state, of the dtypes and shapes that a generator's own state has."""
+    arrays = {k: np.array(state[k]["ndarray"], a.dtype) for k, a in own.items() if isinstance(a, np.ndarray)}
+    for k, a in arrays.items():
+        if a.shape != own[k].shape:
+            raise mismatch(k, f"of shape {a.shape}", f"{own[k].shape}")
+    return state | arrays

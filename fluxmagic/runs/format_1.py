@@ -54,7 +54,7 @@ def _settings(old: dict[str, Any]) -> dict[str, Any]:
     return {k: _setting(v) for k, v in old.items()}
 
 
-def _setting(old: Any) -> Any:
+def _setting(old: object) -> object:
     if not isinstance(old, dict) or "schedule" not in old:
         return old
     if old["schedule"] is None:

@@ -1,4 +1,4 @@
-"""A run's log: lines of JSON, flushed one by one, so that a killed process loses nothing that was shown."""
+"""A log of a run: lines of JSON, each written at once, so that a killed process has logged all that it showed."""
 
 from __future__ import annotations
 
@@ -6,53 +6,35 @@ import json
 import math
 import os
 import weakref
-from typing import Any
 
-from fluxmagic.runs.archive import regular
+from fluxmagic.runs.archive import AnyPath, regular
 
 __all__ = ["Log"]
 
 
 class Log:
-    """Appends lines of JSON to a file.
+    """Appends lines of JSON to a regular file; raises `OSError` if that cannot be written."""
 
-    Parameters
-    ----------
-    path : path
-        Of a regular file; lines are appended to one that is there.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written, or is a folder, a device or a pipe.
-    """
-
-    def __init__(self, path: Any) -> None:
+    def __init__(self, path: AnyPath) -> None:
         self.path = os.fspath(path)
         regular(self.path)
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         self.close = weakref.finalize(self, os.close, self._file)
-        self._left = b""  # what could not be written yet: the disk was full
+        self._unwritten = b""
         if os.lseek(self._file, 0, os.SEEK_END):
             os.lseek(self._file, -1, os.SEEK_END)
             if os.read(self._file, 1) != b"\n":
-                self._left = b"\n"  # the process that wrote here before was killed within a line
+                self._unwritten = b"\n"  # an earlier process was killed within a line
 
-    def write(self, **entry: Any) -> None:
-        """Write one line, after what an earlier error has left.
-
-        Raises
-        ------
-        OSError
-            If the disk is full, or the like.  The line is kept, and written before the next one.
-        """
-        line = json.dumps({k: _plain(v) for k, v in entry.items()}, ensure_ascii=False) + "\n"
-        self._left += line.encode(errors="backslashreplace")
-        while self._left:
-            self._left = self._left[os.write(self._file, self._left) :]
+    def write(self, **entry: object) -> None:
+        """Write one line; after an error, such as a full disk, the next call writes it first."""
+        line = json.dumps({k: _to_json(v) for k, v in entry.items()}, ensure_ascii=False) + "\n"
+        self._unwritten += line.encode(errors="backslashreplace")
+        while self._unwritten:
+            self._unwritten = self._unwritten[os.write(self._file, self._unwritten) :]
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # JSON knows no NaN
+        return str(value)  # JSON has no NaN
     return getattr(value, "__name__", "schedule") if callable(value) else value

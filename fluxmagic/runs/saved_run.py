@@ -182,8 +182,8 @@ class Settings:
 
     Parameters
     ----------
-    given : mapping, optional
-        Own schedules by hyper-parameter; None: one that is missing gives NaN.
+    given : mapping
+        Own schedules by hyper-parameter: one or a list.
     narrow : bool
         A parameter is float32.
     updates : int
@@ -192,14 +192,12 @@ class Settings:
     Attributes
     ----------
     missing : dict of str to int
-        Hyper-parameters with own schedules that were not given, and how many each has.
+        Hyper-parameters with own schedules that are not given, and how many each has; a schedule of NaN replaces them.
     """
 
-    def __init__(self, given: Mapping[str, Any] | None, *, narrow: bool, updates: int) -> None:
-        self._given = {ascii_name(k): v if isinstance(v, (list, tuple)) else [v] for k, v in (given or {}).items()}
-        self._to_look_at = given is None
+    def __init__(self, given: Mapping[str, Any], *, narrow: bool, updates: int) -> None:
+        self._own = {ascii_name(k): list(v) if isinstance(v, (list, tuple)) else [v] for k, v in given.items()}
         self._narrow, self._updates = narrow, updates
-        self._unknown: dict[tuple[str, int], UnknownSchedule] = {}
         self.missing: dict[str, int] = {}
 
     def optimiser(self, name: Any) -> type[Optimiser]:
@@ -217,7 +215,11 @@ class Settings:
         if name not in cls.hypers:
             raise mismatch("a hyper-parameter", name, f"one of {cls.__name__}: {', '.join(cls.hypers)}")
         if isinstance(x, OwnSchedule):
-            return self._own(name, x.own)
+            own = self._own.setdefault(ascii_name(name), [])
+            if x.own >= len(own):
+                self.missing[name] = x.own + 1
+                own += [UnknownSchedule() for _ in range(x.own + 1 - len(own))]
+            return own[x.own]
         check = cls.hypers[name].check
         try:
             if not isinstance(x, ReadyMade):
@@ -243,17 +245,9 @@ class Settings:
             found.append(Event(step, name, old, new))
         return found
 
-    def _own(self, name: str, which: int) -> Callable[[int], float]:
-        given = self._given.get(ascii_name(name), [])
-        if which < len(given):
-            return given[which]  # type: ignore[no-any-return]
-        if not self._to_look_at:
-            self.missing[name] = max(self.missing.get(name, 0), which + 1)
-        return self._unknown.setdefault((name, which), UnknownSchedule())
-
 
 class UnknownSchedule:
-    """Stands for an own schedule in a run that is only looked at."""
+    """Replaces an own schedule that is not given."""
 
     def __call__(self, n: int) -> float:
         return float("nan")

@@ -1,8 +1,8 @@
-"""The turns of a run as an object that can be given to another run."""
+"""The turns of a run, to be repeated in another run: `Run(..., turns=other.turns)`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from fluxmagic.optimise.optimiser import Optimiser
@@ -13,7 +13,7 @@ __all__ = ["Turns"]
 
 
 class Turns(tuple[Event, ...]):
-    """Turns of dials and swaps of optimisers, in order: `Run(..., turns=other.turns)` makes them in another run.
+    """Changes of hyper-parameters and of the optimiser, in the order of their steps.
 
     Parameters
     ----------
@@ -28,22 +28,15 @@ class Turns(tuple[Event, ...]):
 
     __slots__ = ()
 
-    def __new__(cls, events: Iterable[Any] = ()) -> Turns:
-        """Check the order."""
+    def __new__(cls, events: Iterable[Sequence[Any]] = ()) -> Turns:
         new = super().__new__(cls, (e if isinstance(e, Event) else Event(*e) for e in events))
         steps = [e.step for e in new]
         if not all(type(s) is int and s >= 0 for s in steps) or steps != sorted(steps):
-            raise ValueError(f"turns are in the order of their steps, from 0, and these are {steps}")
+            raise ValueError(f"turns are in the order of their steps, from 0; the steps of these are {steps}")
         return new
 
     def check(self, cls: type[Optimiser] | None) -> None:
-        """Check that they can be made from an optimiser of this class on.
-
-        Raises
-        ------
-        TypeError, ValueError
-            Naming the turn.
-        """
+        """Check that they are possible, beginning with an optimiser of this class; an error names the turn."""
         for e in self:
             try:
                 if cls is None:
@@ -56,11 +49,11 @@ class Turns(tuple[Event, ...]):
                 raise type(error)(f"turns: {e.name} → {e.new} after step {e.step}: {error}") from None
 
     def due(self, step: int) -> Iterator[Event]:
-        """Give those that are to be made after so many steps."""
+        """Give the turns after this step."""
         return (e for e in self if e.step == step)
 
     def next_after(self, step: int) -> int | None:
-        """Return after how many steps the first one comes that is later than this step."""
+        """Give the first later step with a turn."""
         return next((e.step for e in self if e.step > step), None)
 
     def __repr__(self) -> str:
