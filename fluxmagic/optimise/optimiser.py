@@ -81,8 +81,9 @@ class Optimiser(Declared):
     decoupled_decay: ClassVar[bool] = False
     """Whether the rule itself applies `weightdecay`."""
     plain: ClassVar[bool] = False
-    """Whether the rule is arithmetic on δ and the state alone.  Such a rule raises nothing, calls nothing of this
-    package, and steps nowhere where δ and the state are 0; it runs without copies and floating-point errors."""
+    """Declared by `class Mine(Optimiser, plain=True)`: the rule is arithmetic on δ and the state alone.  It raises
+    nothing, calls nothing of this package, and its step is 0 where δ and the state are.  It runs without a copy of a
+    small model, and NumPy neither warns nor raises in it."""
 
     decay = Hyper(0.0, "inverse decay γ of the step: 1 / (1 + γ n)")
     clip = Hyper(math.inf, "bound on each element of the gradient", low_open=True, scale="log", off=math.inf)

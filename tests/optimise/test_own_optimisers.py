@@ -166,6 +166,44 @@ def test_an_update_of_a_large_model_that_raises_says_that_it_is_half_done(regist
     assert not q.grad.any()
 
 
+def test_a_rule_declared_plain_runs_without_a_copy_and_a_rule_that_replaces_it_does_not(registry):
+    class Plain(Optimiser, plain=True):
+        def step(self, δ, s):
+            if self.n == 1:
+                raise RuntimeError("no more")
+            return δ
+
+    class Replacing(Plain):
+        def step(self, δ, s):
+            return super().step(δ, s)
+
+    assert (Plain.plain, Replacing.plain) == (True, False)
+    for cls, notes in ((Plain, 1), (Replacing, 0)):
+        opt = cls([param(1.0)])
+        opt()
+        with pytest.raises(RuntimeError, match="no more") as caught:
+            opt()
+        assert len(getattr(caught.value, "__notes__", [])) == notes
+
+
+def test_a_rule_takes_the_hyper_parameters_that_it_names(registry):
+    class Named(Optimiser):
+        η = Hyper(0.1, "learning rate")
+        ρ = Hyper(0.5, "share")
+
+        def step(self, δ, s, ρ, η):
+            assert ρ.dtype == η.dtype == δ.dtype
+            return ρ * η * δ
+
+    p = param(np.ones(2, np.float32))
+    opt = Named([p])
+    for right in (0.95, 0.75):
+        back(p.sum())
+        opt()
+        np.testing.assert_allclose(p.data, right)
+        opt.η = 0.4
+
+
 def test_a_run_goes_back_to_the_last_whole_update_after_a_rule_that_raised(registry):
     p, q, opt, loss = fragile(5, SMALL, registry)
     run = Run(lambda x: loss(), [0] * 10, opt)

@@ -122,7 +122,13 @@ def loss(x):
         twice()
     return (W - x).sum()
 
-run = Run(loss, [1.0] * 5, "Twice", hypers={"η": 1.0})
+def data():
+    for _ in range(5):
+        if sys.argv[1] == "data":
+            twice()
+        yield 1.0
+
+run = Run(loss, data, "Twice", hypers={"η": 1.0})
 try:
     run.train(cb=lambda: sys.argv[1] == "callback" and twice())
 except KeyboardInterrupt:
@@ -138,6 +144,7 @@ print(run.steps, run.state, W.data.tolist())
         ("loss", ["2 paused [-2.0, -2.0, -2.0, -2.0]"]),
         ("update", ["went on", "3 paused [-3.0, -3.0, -3.0, -3.0]"]),
         ("callback", ["2 paused [-2.0, -2.0, -2.0, -2.0]"]),
+        ("data", ["2 paused [-2.0, -2.0, -2.0, -2.0]"]),
     ],
 )
 def test_a_second_interrupt_stops_at_once_but_for_an_update(where, shown):
