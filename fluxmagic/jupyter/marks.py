@@ -93,9 +93,9 @@ def _branch_points(run: Run) -> list[tuple[int, str]]:
     found = []
     end = run.steps
     while run.parent is not None:
-        if run.parted <= end:
-            found.append((run.parted, run.name or "branch"))
-        end = min(end, run.parted)
+        if run.branched_at <= end:
+            found.append((run.branched_at, run.name or "branch"))
+        end = min(end, run.branched_at)
         run = run.parent
     return found
 

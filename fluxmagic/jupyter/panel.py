@@ -16,7 +16,7 @@ from fluxmagic.jupyter.driver import Live, Page, drive, earlier, follow, fronten
 from fluxmagic.jupyter.message_pump import MessagePump
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run
-from fluxmagic.runs.run import TURN
+from fluxmagic.runs.lifecycle import SLICE_SECONDS
 
 __all__ = ["Panel"]
 
@@ -181,7 +181,7 @@ class Panel:
             while board.single and not self.run.finished:
                 board.single -= 1
                 self.run.step()
-                if time.perf_counter() - start > TURN:
+                if time.perf_counter() - start > SLICE_SECONDS:
                     break
         if board.closed:
             self.close()
@@ -235,7 +235,7 @@ class Panel:
         """Train for a short while; whether to go on."""
         with self._told():
             run = self.run
-            run.advance(TURN)
+            run.advance(SLICE_SECONDS)
             if pump is not None:
                 # a message that waits for its turn on the event loop would wait for a turn of training
                 pump.handle_waiting()
@@ -310,7 +310,7 @@ class Panel:
                     break
                 if self._task is None and not isinstance(view, Live):
                     break
-                await asyncio.sleep(TURN)
+                await asyncio.sleep(SLICE_SECONDS)
         error = self._error
         self.close()
         if isinstance(error, asyncio.CancelledError | GeneratorExit):  # which would mean something to who awaits

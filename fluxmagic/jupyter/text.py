@@ -63,7 +63,7 @@ def _losses(run: Run) -> str:
 
 def _evaluated(run: Run) -> str:
     """Validation loss and metrics: of the epoch whose weights were kept, otherwise of the last one."""
-    kept, best, checks = run.record.kept, run.best, run.last_check
+    kept, best, checks = run.record.kept, run.best, run.last_evaluation
     if kept is not None:
         checks = dict(run.record.evaluations).get(kept, {})
     parts = [f"{k} {number(v)}" for k in ("valid", *run.metrics) if (v := checks.get(k)) is not None]

@@ -1,9 +1,9 @@
 """Runs: training as an object that can be stepped, turned, paused and looked at.  Knows nothing of Jupyter."""
 
 from fluxmagic.runs.archive import ArchiveError
-from fluxmagic.runs.back import NotRepeated
 from fluxmagic.runs.early_stopping import Condition
 from fluxmagic.runs.history import Event, History
+from fluxmagic.runs.replay import ReplayMismatch
 from fluxmagic.runs.run import Run
 from fluxmagic.runs.turns import Turns
 from fluxmagic.runs.weights import load_params, save_params
@@ -13,7 +13,7 @@ __all__ = [
     "Condition",
     "Event",
     "History",
-    "NotRepeated",
+    "ReplayMismatch",
     "Run",
     "Turns",
     "load_params",

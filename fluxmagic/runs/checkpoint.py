@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from fluxmagic.runs.archive import AnyPath, ArchiveError
 from fluxmagic.runs.cursor import generator_states, restore_generators
 from fluxmagic.runs.format_1 import upgrade
 from fluxmagic.runs.optimisers import OptimiserState
+from fluxmagic.runs.problem import MissingLoss
 from fluxmagic.runs.record import Record
 from fluxmagic.runs.saved_run import (
     OwnSchedules,
@@ -39,7 +40,7 @@ from fluxmagic.runs.state import Snapshot, TrainingState, Values
 from fluxmagic.tracker import Param, param
 from fluxmagic.version import __version__
 
-__all__ = ["Checkpoint", "Loaded", "MissingLoss", "reading"]
+__all__ = ["Checkpoint", "Loaded", "reading"]
 
 Names = Mapping[int, str]
 """Names of parameters by their ids."""
@@ -104,20 +105,6 @@ def _save_snapshot(prefix: str, s: Snapshot, arrays: dict[str, np.ndarray], own:
 def _save_values(prefix: str, values: Values, arrays: dict[str, np.ndarray]) -> None:
     for kind, pairs in values._asdict().items():
         arrays.update({f"{prefix}/{kind}/{i}": a for i, (_, a) in enumerate(pairs)})
-
-
-class MissingLoss:
-    """Stands for the loss of a run that is only looked at."""
-
-    def __init__(self, path: AnyPath, names: Names) -> None:
-        self.path = path
-        self.names = names
-
-    def __call__(self, *batch: object) -> NoReturn:
-        raise RuntimeError(
-            f"this run was loaded to be looked at: it cannot train or replay. Run.load({str(self.path)!r}, loss, data, "
-            "params) gives one that can"
-        )
 
 
 @contextmanager

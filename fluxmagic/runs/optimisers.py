@@ -146,6 +146,11 @@ class OptimiserSet:
         return self._active_spec or _label(self.opt)
 
     @property
+    def kind(self) -> str:
+        """What a function or a list is called in messages."""
+        return "a list of optimisers" if isinstance(self.opt, (list, tuple)) else "a plain function"
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The hyper-parameters by name: a number, or the schedule."""
         if self.spec is not None:

@@ -174,7 +174,7 @@ def test_a_generator_is_refused_for_several_epochs(shell):
 def test_a_comprehension_of_the_line_may_use_a_batch_s_name_and_a_metric_may_read_it(shell):
     shell("x = X")
     shell(f"%%train x, y in batches(*[x for x in (X, Y)], size=20) --valid X, Y --metric n=len(x)\n{LOSS}")
-    assert shell["run"].last_check["n"] == 60
+    assert shell["run"].last_evaluation["n"] == 60
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_names_stay_bound_to_the_last_batch_and_the_body_runs_in_the_namespace(s
     assert shell["x"].shape == (20, 4)
     assert shell["z"].shape == (20, 2)
     assert shell["m"].pi > 3
-    assert shell["run"].last_check["n"] == 60
+    assert shell["run"].last_evaluation["n"] == 60
 
 
 def test_validation_binds_no_names(shell):

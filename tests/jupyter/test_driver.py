@@ -441,7 +441,7 @@ def test_a_validation_loss_of_an_earlier_epoch_is_marked_as_such():
     X = np.array([[3.0], [2.0]])
     run = Run(lambda x: ((W - x) ** 2).mean(), [X], SGD([W], 0.1), epochs=2, valid=X * 0.5)
     run.train()
-    last = f"valid {run.last_check['valid']:.4g}"
+    last = f"valid {run.last_evaluation['valid']:.4g}"
     assert text.summary(run).endswith(last)
     run.valid, run.epochs = None, 4
     run.train()

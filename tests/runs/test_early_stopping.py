@@ -130,7 +130,7 @@ def test_best_weights_are_computed_again_where_they_are_not_at_hand():
     run, _ = ended(snapshot_bytes=0)
     run.train()
     run.rewind(12)
-    run._best = None
+    run.early_stopping.resume(None)
     run.stop()
     assert (run.state, arrays(run)) == ("stopped", longer(10))
 

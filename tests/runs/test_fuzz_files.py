@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from fluxmagic import NotFinite, Run, params
-from fluxmagic.runs import ArchiveError, NotRepeated, archive
+from fluxmagic.runs import ArchiveError, ReplayMismatch, archive
 from tests.runs.archives import npy, spoil, steered, untouched
 from tests.runs.saved_run import problem
 
@@ -148,7 +148,7 @@ def outcome(path, again, arguments):
     try:
         loaded.replay()
         loaded.step()
-    except (NotRepeated, NotFinite) as error:
+    except (ReplayMismatch, NotFinite) as error:
         return type(error).__name__
     except RuntimeError as error:
         return "looked at" if not arguments and "loaded to be looked at" in str(error) else str(error)
@@ -187,4 +187,4 @@ def test_a_changed_file_is_refused_or_is_a_run(tmp_path, source, kind):
             before = spoil(m)
     print(kind, dict(outcomes))
     assert outcomes["refused"]
-    assert outcomes.keys() <= {"refused", "looked at", "replayed", "NotRepeated", "NotFinite"}
+    assert outcomes.keys() <= {"refused", "looked at", "replayed", "ReplayMismatch", "NotFinite"}

@@ -654,7 +654,7 @@ def test_validation_is_once_an_epoch_in_test_mode_and_changes_nothing():
     with fluxmagic.layers.testmode(m):
         assert h["valid"][-1] == pytest.approx(float(mse(m(X), Y)), rel=1e-6)
     np.testing.assert_allclose(h["m"], h["valid"], rtol=1e-6)
-    assert checked.last_check == {"valid": h["valid"][-1], "m": h["m"][-1]}
+    assert checked.last_evaluation == {"valid": h["valid"][-1], "m": h["m"][-1]}
 
 
 def test_validation_data_that_is_shuffled_by_the_same_generator_changes_nothing():
@@ -688,7 +688,7 @@ def test_validation_is_one_call_and_batches_are_weighted_by_rows(kind):
     loss = lambda *d: ((W - d[-1]) ** 2).mean()
     run = Run(loss, [np.ones(2)], "SGD", valid=valid, metrics={"mean": mean})
     run.train()
-    assert run.last_check["mean"] == pytest.approx(rows.mean())
+    assert run.last_evaluation["mean"] == pytest.approx(rows.mean())
     calls = {"list": [3, 2497], "numbered": [3, 2497], "batches": [1000, 1000, 500]}.get(kind, [2500])
     assert sizes == calls * 2  # once before the first step
 
@@ -705,7 +705,7 @@ def test_a_metric_that_is_no_mean_is_right_for_more_rows_than_one_chunk():
         metrics={"R²": r2, "most": lambda x, y: x.max()},
     )
     run.train()
-    assert run.last_check == {"valid": 0.0, "R²": 1.0, "most": 1.0}
+    assert run.last_evaluation == {"valid": 0.0, "R²": 1.0, "most": 1.0}
 
 
 @pytest.mark.parametrize("said", ["Unable to allocate 3 TiB", ""])
@@ -1061,7 +1061,7 @@ def test_until_ends_the_run_and_the_best_weights_are_put_back():
 def test_a_run_says_what_it_is():
     run, _ = line(name="first", epochs=2)
     assert repr(run) == "Run('first', SGD, ready, epoch 1/2, 0 steps)"
-    assert (run.steps_per_epoch, run.rate, run.seconds, run.last_check) == (None, 0, 0, {})
+    assert (run.steps_per_epoch, run.rate, run.seconds, run.last_evaluation) == (None, 0, 0, {})
     assert math.isnan(run.last_loss)
     run.train()
     assert repr(run) == "Run('first', SGD, done, epoch 2/2, 8 steps)"
@@ -1109,7 +1109,7 @@ def test_digits_are_learned():
         hypers={"η": 0.01},
     )
     run.train()
-    assert run.last_check["acc"] > 0.97
+    assert run.last_evaluation["acc"] > 0.97
 
 
 def test_the_until_of_a_branch_looks_at_the_branch() -> None:

@@ -17,7 +17,7 @@ import pytest
 import fluxmagic
 from fluxmagic import SGD, Momentum, NotFinite, Run, batches, param
 from fluxmagic.optimise import exponential
-from fluxmagic.runs import NotRepeated, back, environment
+from fluxmagic.runs import ReplayMismatch, environment, replay
 from fluxmagic.runs.snapshots import SnapshotStore
 from tests.runs.problems import X, Y, arrays, everything, line, network
 
@@ -176,7 +176,7 @@ def test_what_does_not_repeat_is_named_at_its_first_step_and_the_state_from_befo
     run.train()
     before, log = everything(run), run.events
     noise[at - 1] = 1e-9
-    with pytest.raises(NotRepeated, match=f"step {at} does not repeat: its loss was") as caught:
+    with pytest.raises(ReplayMismatch, match=f"step {at} does not repeat: its loss was") as caught:
         run.replay()
     assert caught.value.step == at
     assert everything(run) == before
@@ -187,7 +187,7 @@ def test_weights_changed_by_hand_show_in_a_replay():
     run, W = line()
     run.train()
     W.data = [1.0, 1.0]
-    with pytest.raises(NotRepeated, match="its weights differ by up to"):
+    with pytest.raises(ReplayMismatch, match="its weights differ by up to"):
         run.replay()
     np.testing.assert_array_equal(W.data, [1.0, 1.0])
 
@@ -210,7 +210,7 @@ def test_an_error_in_a_replay_puts_everything_back():
 def test_a_replay_warns_of_another_machine():
     run, _ = line()
     run.train()
-    run._environment = {**run._environment, "NumPy": "1.0"}
+    run.environment["NumPy"] = "1.0"
     with pytest.warns(UserWarning, match="replay may differ in the last bits: NumPy was 1.0, now is"):
         run.replay()
 
@@ -222,16 +222,16 @@ def test_a_run_of_other_numerics_is_compared_to_a_tolerance_with_a_warning(monke
     run.save(tmp_path / "run.npz")
     loss = run.loss
     loaded = Run.load(tmp_path / "run.npz", lambda x: loss(x) * (1 + gap), run.data, [W])
-    with pytest.raises(NotRepeated, match="step 1 does not repeat"):
+    with pytest.raises(ReplayMismatch, match="step 1 does not repeat"):
         loaded.replay()
     was = environment.NUMERICS
-    for module in (back, environment):
+    for module in (replay, environment):
         monkeypatch.setattr(module, "NUMERICS", was + 1)
     warned = pytest.warns(UserWarning, match=f"numerics was {was}, now is {was + 1}")
-    differs = nullcontext() if repeats else pytest.raises(NotRepeated, match="step 1 does not repeat")
+    differs = nullcontext() if repeats else pytest.raises(ReplayMismatch, match="step 1 does not repeat")
     with warned, differs:
         loaded.replay()
-    with nullcontext() if repeats else pytest.raises(NotRepeated):
+    with nullcontext() if repeats else pytest.raises(ReplayMismatch):
         loaded.rewind(2)
 
 

@@ -1,0 +1,273 @@
+"""Takes steps on a training state and writes them to a record.
+
+Only the thread that holds the run's boundary (`control`) calls it.  What depends on the run itself (weights that
+another run trains, `until`) reaches it as `Hooks`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sized
+from typing import Any, NamedTuple
+
+from fluxmagic.optimise.errors import NotFinite
+from fluxmagic.optimise.interrupts import InterruptGuard
+from fluxmagic.optimise.optimiser import Optimiser
+from fluxmagic.optimise.step import train_step, zero_grads
+from fluxmagic.runs.cursor import END, GeneratorStates, generator_states, restore_generators
+from fluxmagic.runs.environment import environment
+from fluxmagic.runs.log import Log
+from fluxmagic.runs.optimisers import optimiser_class
+from fluxmagic.runs.problem import Problem
+from fluxmagic.runs.record import Event, Record, count_rows
+from fluxmagic.runs.snapshots import SnapshotStore
+from fluxmagic.runs.state import Snapshot, TrainingState, Values
+from fluxmagic.tracker import Param, Tracked, leaves
+
+__all__ = ["Hooks", "Loop"]
+
+FOREVER = 1 << 60  # steps
+MAX_STEPS_PER_LOCK = 1000
+
+
+class Hooks(NamedTuple):
+    """What the loop calls.
+
+    `on_start` gets the parameters before the first update, and an evaluation of the untrained model.  `on_epoch`, if
+    any, tells after a whole epoch whether the run is to end.
+    """
+
+    on_start: Callable[[list[Param], Mapping[str, float]], None]
+    on_epoch: Callable[[], bool] | None = None
+
+
+_NO_HOOKS = Hooks(lambda params, values: None)
+
+
+class Loop:
+    """Steps, changes of hyper-parameters, and their record.
+
+    Attributes
+    ----------
+    problem, state, record, snapshots, log
+    guard : InterruptGuard
+        Shielded, but for the loss, the data, callbacks and validation.
+    draws : list of (Generator, state)
+        The generators that this step has drawn from, as they were before.
+    initial : (Values, generator states) or None
+        Just before the first step.
+    environment : dict
+        Where the steps were computed.
+    params_final : bool
+        A parameter that turns up later is an error.
+    """
+
+    def __init__(
+        self, problem: Problem, state: TrainingState, record: Record, snapshots: SnapshotStore, log: Log | None
+    ) -> None:
+        self.problem, self.state, self.record, self.snapshots, self.log = problem, state, record, snapshots, log
+        self.guard = InterruptGuard()
+        self.draws: GeneratorStates = []
+        self.initial: tuple[Values, GeneratorStates] | None = None
+        self.environment: dict[str, Any] = {}
+        self.params_final = False
+        self.seconds = 0.0
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all epochs, or steps, are done."""
+        return self.problem.is_finished(self.record)
+
+    # -- changes -------------------------------------------------------------------------------------------
+
+    def apply(self, kind: str, values: Mapping[str, Any]) -> None:
+        """Apply a request: "set" with hyper-parameters; "swap" with these, `opt`, and `prepared` or None."""
+        values = dict(values)
+        if kind == "swap":
+            self.activate(values.pop("opt"), values.pop("prepared"))
+        self.set_values(values)
+
+    def set_values(self, values: Mapping[str, Any]) -> None:
+        """Set hyper-parameters of the active optimiser."""
+        self.record_direct_changes()
+        for name, new in values.items():
+            self._record_event(name, self.state.optimisers.set_value(name, new), new)
+
+    def activate(self, cls: type[Optimiser], prepared: Optimiser | None = None) -> None:
+        """Activate the optimiser of a class."""
+        self.record_direct_changes()
+        optimisers = self.state.optimisers
+        old, before = optimisers.name, optimisers.cls
+        optimisers.activate(cls, prepared)
+        self._record_event("opt", old, optimisers.name, optimisers.cls is not before)
+
+    def redo(self, event: Event) -> None:
+        """Make a recorded change."""
+        if event.name == "opt":
+            self.activate(event.cls or optimiser_class(event.new))
+        else:
+            self.set_values({event.name: event.new})
+
+    def record_direct_changes(self) -> None:
+        """Record what a user has changed on the optimiser itself."""
+        for name, old, new in self.state.optimisers.direct_changes():
+            self._record_event(name, old, new)
+
+    def _record_event(self, name: str, old: Any, new: Any, changed: bool = False) -> None:
+        if old != new or changed:  # a class that was defined again has the same name
+            event = Event(self.state.step, name, old, new)
+            if name == "opt":
+                event.cls = self.state.optimisers.cls
+            self.record.events.append(event)
+            if self.log:
+                self.log.write(event=name, step=self.state.step, old=old, new=new)
+
+    def make_planned_changes(self) -> None:
+        """Make the changes of another run that are due."""
+        record, step, optimisers = self.record, self.state.step, self.state.optimisers
+        if record.plan and record.planned < step:
+            record.planned = step
+            for event in record.plan.due(step):
+                cls = optimisers.cls
+                if event.name == "opt" or (cls is not None and event.name in cls.hypers):
+                    self.redo(event)
+                else:
+                    told = f"after step {step} {event.name} was to be turned, which {optimisers.name} does not have"
+                    warnings.warn(told, RuntimeWarning, stacklevel=2)
+
+    @property
+    def steps_to_change(self) -> int:
+        """Steps to the next planned change, or to the end."""
+        record = self.record
+        ends = (self.problem.step_limit, record.plan.next_after(self.state.step) if record.plan else None)
+        return min((end - self.state.step for end in ends if end is not None), default=FOREVER)
+
+    # -- steps ---------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self.state.find_parts(self.problem.roots)
+        self.initial = self.state.values(), generator_states(self.state.generators)
+        self.state.optimisers.zero_grads()
+        self.environment = environment()
+
+    def _start(self, l: Tracked, on_start: Callable[[list[Param], Mapping[str, float]], None]) -> None:
+        """Take the parameters of the first loss, unless the optimiser has its own, and the snapshot of the start."""
+        state, optimisers = self.state, self.state.optimisers
+        found = list(leaves(l))
+        if not found:
+            raise TypeError("the loss reaches no parameter")
+        params = optimisers.params or found
+        on_start(params, {"loss": float(l.value), **self._evaluate(), "epoch": 0, "step": 0})
+        state.params = params
+        if optimisers.spec is not None:
+            zero_grads([], l)
+            optimisers.build(found)
+        self.params_final = self.problem.strict and optimisers.cls is not None and set(found) <= set(params)
+        assert self.initial is not None
+        values = state.values()._replace(buffers=self.initial[0].buffers)
+        states, active = optimisers.initial_states(), optimisers.initial_key
+        self.snapshots.add(Snapshot(0, values, self.initial[1], states, active, -1, []))
+
+    def _evaluate(self) -> Mapping[str, float]:
+        with self.guard.shield(False):
+            return self.problem.evaluate(self.state.cursor.last, self.state.generators)
+
+    def take_steps(
+        self,
+        n: int,
+        hooks: Hooks = _NO_HOOKS,
+        *,
+        until: float = math.inf,
+        attention: Sized = (),
+        old: Record | None = None,
+    ) -> None:
+        """Take at most n steps: to the end of the epoch, until that time, or until `attention` is not empty.
+
+        With an old record the steps are computed again, and its evaluations are used.  A step of a small model takes
+        50 µs, of which a few go into this loop.
+        """
+        if self.initial is None and self.snapshots.start is None:
+            self._begin()
+        record, state, snapshots, guard, draws = self.record, self.state, self.snapshots, self.guard, self.draws
+        cursor, optimisers, problem, clock = state.cursor, state.optimisers, self.problem, time.perf_counter
+        on_loss = None if snapshots.start is not None else lambda l: self._start(l, hooks.on_start)
+        on_step = hooks.on_epoch if record.stepwise else None
+        first = state.step + 1
+        before = clock()
+        for step in range(first, first + (1 if on_loss else min(n, MAX_STEPS_PER_LOCK))):
+            if optimisers.watched.version != optimisers.version:
+                self.record_direct_changes()
+            d = cursor.next(guard)
+            while d is END:
+                if self.end_epoch(hooks, old):
+                    return
+                d = cursor.next(guard)
+            buffers = [(a, a.copy()) for a in state.buffers]
+            if draws:
+                draws.clear()  # those for the data are not repeated
+            rejected = None
+            try:
+                value = train_step(problem.loss, d, optimisers.opts, step, guard, self.params_final, on_loss)
+            except NotFinite as error:
+                Values([], buffers).restore()
+                record.rejected.append(step)
+                value, rejected = error.loss, error
+            except BaseException:
+                Values([], buffers).restore()
+                restore_generators(draws)
+                cursor.push_back(d)
+                raise
+            now = clock()
+            self.seconds = seconds = self.seconds + now - before
+            before = now
+            record.loss.append(value)
+            record.rows.append(count_rows(d))
+            record.seconds.append(seconds)
+            cursor.position = position = cursor.position + 1
+            state.step = step
+            if self.log:
+                self.log.write(step=step, loss=value, seconds=seconds)
+            if rejected is not None:
+                try:
+                    self._explain(rejected)
+                    raise rejected
+                finally:
+                    rejected = None  # the error holds this frame
+            if on_step is not None and on_step():
+                until = now
+            if position == cursor.length and (old is None or old.ended(step)) and cursor.next(guard) is END:
+                self.end_epoch(hooks, old)
+                self.seconds += clock() - now
+                record.seconds[-1] = self.seconds
+                until = now
+            if step % snapshots.stride == 0 and old is None:
+                snapshots.add(state.capture())
+                before = clock()
+            if now >= until or attention or guard.presses:
+                return
+
+    def _explain(self, error: NotFinite) -> None:
+        """Add the parameters' names, and the last loss that was finite."""
+        names = self.problem.names()
+        error.name = names.get(id(error.parameter))
+        error.largest_name = names.get(id(error.largest))
+        error.last_loss = next((l for l in reversed(self.record.loss) if math.isfinite(l)), math.nan)
+
+    def end_epoch(self, hooks: Hooks = _NO_HOOKS, old: Record | None = None) -> bool:
+        """Evaluate, and turn to the next epoch.  Tell whether the run is to end."""
+        record, cursor = self.record, self.state.cursor
+        if not cursor.position:
+            again = ": a generator can be gone through once; pass a list, batches(...), or a function"
+            raise ValueError("the data gave no batch" + again * (record.epochs_done > 0))
+        values = self._evaluate() if old is None else old.evaluations_at(self.state.step)
+        # An error in the evaluation does not end the epoch: the next step evaluates again.
+        cursor.end_epoch()
+        record.end_epoch(dict(values))
+        if old is not None:
+            return self.is_finished
+        ends = hooks.on_epoch is not None and hooks.on_epoch()
+        if self.log:
+            self.log.write(epoch=record.epochs_done, step=self.state.step, seconds=self.seconds, **values)
+        return ends or self.is_finished

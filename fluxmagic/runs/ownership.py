@@ -1,0 +1,62 @@
+"""Which run's state is active over shared parameters: one at a time, the others are parked.
+
+`deciding` is held while that is decided.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterable
+from typing import Protocol
+
+from fluxmagic.runs.cursor import GeneratorStates
+from fluxmagic.runs.state import TrainingState, Values
+from fluxmagic.tracker import Param
+
+__all__ = ["Owner", "acquire", "deciding", "owners"]
+
+deciding = threading.RLock()
+
+
+class Owner(Protocol):
+    """What trains parameters."""
+
+    @property
+    def training(self) -> TrainingState:
+        """The state of its training."""
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it trains, or goes back, at this moment."""
+
+
+def owners(params: Iterable[Param]) -> list[Owner]:
+    """Give the owners of parameters, once each."""
+    return list({id(o): o for p in params if p.run_ref is not None and (o := p.run_ref()) is not None}.values())
+
+
+def acquire(owner: Owner, params: Iterable[Param], before: tuple[Values, GeneratorStates] | None = None) -> None:
+    """Park the other owners of the parameters, and assign the owner's own values.
+
+    `before` has buffers and generators as they were before the owner changed them.
+
+    Raises
+    ------
+    RuntimeError
+        If another owner is in use.
+    """
+    with deciding:
+        params = list(params)
+        others = [o for o in owners(params) if o is not owner]
+        for other in others:
+            if other.in_use:
+                raise RuntimeError(
+                    f"these weights are being trained by {other!r}: two runs cannot be active over shared "
+                    "parameters. Pause or stop that one first"
+                )
+        for other in others:
+            other.training.park(before)
+        owner.training.unpark()
+        for p in params:
+            p.run_ref = weakref.ref(owner)

@@ -1,0 +1,238 @@
+"""What can be read of a run: its record, its optimiser, how far it is."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from typing import Any
+
+import numpy as np
+
+from fluxmagic.optimise.optimiser import Optimiser
+from fluxmagic.runs.control import Control
+from fluxmagic.runs.early_stopping import EarlyStopping
+from fluxmagic.runs.history import History
+from fluxmagic.runs.lifecycle import Lifecycle
+from fluxmagic.runs.loop import Loop
+from fluxmagic.runs.problem import Problem
+from fluxmagic.runs.record import Best, Event, Record
+from fluxmagic.runs.snapshots import SnapshotStore
+from fluxmagic.runs.state import TrainingState
+from fluxmagic.runs.turns import Turns
+from fluxmagic.tracker import Param
+
+__all__ = ["RunViews"]
+
+
+def _part(path: str, doc: str) -> Any:
+    """Make an attribute of a run that is an attribute of one of its parts, "part.name"."""
+    part, name = path.split(".")
+
+    def get(run: RunViews) -> object:
+        return getattr(getattr(run, part), name)
+
+    def set_(run: RunViews, value: object) -> None:
+        setattr(getattr(run, part), name, value)
+
+    return property(get, set_, doc=doc)
+
+
+class RunViews:
+    """Attributes of a run that are those of its parts, and read-only views of problem, state and record."""
+
+    _loop: Loop
+    _life: Lifecycle
+    name: str | None
+
+    loss = _part("problem.loss", "The loss.")
+    data = _part("problem.data", "The data, as given.")
+    model = _part("problem.model", "The model, as given.")
+    valid = _part("problem.valid", "The validation data, as given.")
+    metrics = _part("problem.metrics", "Metrics by name.")
+    epochs = _part("problem.epochs", "Epochs of the whole run; None if `step_limit` ends it.")
+    step_limit = _part("problem.step_limit", "Steps of the whole run, if they were given.")
+    until = _part("early_stopping.until", "The condition for the end, as given.")
+    patience = _part("early_stopping.patience", "Epochs without a new minimum, as given.")
+    state = _part("_life.status", '"ready", "running", "paused", "stopped", "done" or "failed".')
+    log = _part("_loop.log", "The log, or None.")
+
+    @property
+    def problem(self) -> Problem:
+        """Loss, data, evaluation and length."""
+        return self._loop.problem
+
+    @property
+    def record(self) -> Record:
+        """The record behind `history`."""
+        return self._loop.record
+
+    @property
+    def training(self) -> TrainingState:
+        """All that the next step depends on."""
+        return self._loop.state
+
+    @property
+    def snapshots(self) -> SnapshotStore:
+        """Snapshots of the state."""
+        return self._loop.snapshots
+
+    @property
+    def control(self) -> Control:
+        """Requests, and the boundary between two batches."""
+        return self._life.control
+
+    @property
+    def early_stopping(self) -> EarlyStopping:
+        """`until`, `patience`, and the best epoch's values."""
+        return self._life.early
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Numerics, machine, NumPy and BLAS of the recorded steps."""
+        return self._loop.environment
+
+    @property
+    def history(self) -> History:
+        """Arrays by name, a row for each step."""
+        return History(self.record)
+
+    @property
+    def events(self) -> list[Event]:
+        """The changes so far: `(step, name, old, new)`."""
+        return list(self.record.events)
+
+    @property
+    def turns(self) -> Turns:
+        """The changes as an object: `Run(..., turns=other.turns)` makes them in another run."""
+        return Turns(self.record.events)
+
+    @property
+    def steps(self) -> int:
+        """Steps taken."""
+        return len(self.record.loss)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next step belongs to, from 1."""
+        return self.record.epochs_done + 1
+
+    @property
+    def total_steps(self) -> int | None:
+        """The steps of the whole run, as far as known."""
+        if self.problem.step_limit is not None:
+            return self.problem.step_limit
+        return (self.problem.epochs or 1) * self.steps_per_epoch if self.steps_per_epoch else None
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """The batches of an epoch, if the data has a len or one epoch is over."""
+        length = self.training.cursor.length
+        if self.record.stepwise or length is not None:
+            return length or 1
+        starts = self.record.epochs
+        return starts[1] - starts[0] if len(starts) > 1 else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs, or steps, are done."""
+        return self._loop.is_finished
+
+    @property
+    def seconds(self) -> float:
+        """Time spent training."""
+        return self.record.seconds[-1] if self.record.seconds else 0.0
+
+    @property
+    def rate(self) -> float:
+        """Steps a second over the last five seconds of training; 0 before the first step."""
+        seconds = self.record.seconds
+        if not seconds:
+            return 0.0
+        first = bisect_left(seconds, seconds[-1] - 5.0)
+        before = seconds[first - 1] if first else 0.0
+        return (len(seconds) - first) / max(seconds[-1] - before, 1e-9)
+
+    @property
+    def last_evaluation(self) -> dict[str, float]:
+        """Validation loss and metrics of the last epoch that is over; empty without."""
+        return dict(self.record.evaluations[-1][1]) if self.record.evaluations else {}
+
+    @property
+    def shown_loss(self) -> float:
+        """The loss to show: the mean over the rows of the last whole epoch.
+
+        In the first epoch it is the mean so far, and `so_far` is true; NaN before the first step.
+        """
+        return self.record.shown_loss
+
+    @property
+    def so_far(self) -> bool:
+        """Whether `shown_loss` is the mean of an unfinished epoch: the first one."""
+        return not self.record.stepwise and len(self.record.epochs) == 1
+
+    @property
+    def epoch_losses(self) -> np.ndarray:
+        """The mean loss over the rows of each whole epoch, of shape (epochs done,)."""
+        return np.array(self.record.loss[:] if self.record.stepwise else self.record.means[:], np.float64)
+
+    @property
+    def best(self) -> Best | None:
+        """The best epoch, `(name, value, epoch, step)`; None before the first whole epoch.
+
+        It has the smallest validation loss, if there is one (`name` is "valid"), or else the smallest mean loss.
+        """
+        return self.record.best
+
+    @property
+    def epoch_values(self) -> dict[str, float]:
+        """The numbers for `until`: loss (the last whole epoch's mean), valid, the metrics, epoch and step."""
+        return {
+            "loss": self.shown_loss,
+            **self.last_evaluation,
+            "epoch": self.record.epochs_done,
+            "step": self.steps,
+        }
+
+    @property
+    def last_loss(self) -> float:
+        """The loss of the last batch, which is not to be shown as a result; NaN before the first."""
+        return self.record.loss[-1] if self.record.loss else math.nan
+
+    @property
+    def opt(self) -> Any:
+        """The active optimiser; None before the first batch if its class or name was given."""
+        return self.training.optimisers.opt
+
+    @property
+    def opt_name(self) -> str:
+        """The name of the active optimiser."""
+        return self.training.optimisers.name
+
+    @property
+    def opt_class(self) -> type[Optimiser] | None:
+        """The class of the active optimiser; None for a function or a list."""
+        return self.training.optimisers.cls
+
+    @property
+    def opt_kind(self) -> str:
+        """What a function or a list of optimisers is called in messages."""
+        return self.training.optimisers.kind
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The present hyper-parameters by name."""
+        return self.training.optimisers.values
+
+    @property
+    def params(self) -> list[Param]:
+        """What is trained; empty before the first batch if the optimiser was given by name."""
+        return self.training.params or self.training.optimisers.params
+
+    def __repr__(self) -> str:
+        name = f"{self.name!r}, " if self.name else ""
+        epochs, limit = self.problem.epochs, self.problem.step_limit
+        if epochs is None:
+            where = f"{self.steps:,}/{limit:,} steps"
+        else:
+            where = f"epoch {min(self.epoch, epochs)}/{epochs}, {self.steps:,} steps"
+        return f"Run({name}{self.opt_name}, {self.state}, {where})"
