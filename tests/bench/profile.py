@@ -7,6 +7,7 @@ The rest of a function's time is Python: checks, records, calls.
 from __future__ import annotations
 
 import statistics
+import time
 import timeit
 from typing import Any
 
@@ -25,8 +26,8 @@ loss                                fm.logitcrossentropy(Z, y)
     range of labels                 y.item(y.argmax()), y.item(y.argmin())
     exp                             np.exp(z)
     sums of rows                    e.dot(ones_k)
-    log of what the labels take     np.log(flat.take(at) / total).dot(ones_n)
-    what the gradient keeps         flat_.__setitem__(at, taken - total)
+    logarithms of labels' shares    np.log(flat.take(at) / total).dot(ones_n)
+    residual                        flat_.__setitem__(at, taken - total)
 reverse pass                        back_counting(l), opt.clear()
     of the loss                     e * (one / total)[:, None]
     layer 2, of h, W, b             d.dot(W2), d.T.dot(h, g2), ones_n.dot(d, gb2)
@@ -103,11 +104,13 @@ def _names() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the table: medians, in µs."""
+    """Print the table: medians of CPU time, in µs."""
     measure.pin()
     names = _names()
     rows = [(line[:36].rstrip(), line[36:]) for line in LINES.strip().splitlines()]
-    timers = [(timeit.Timer(code, globals=names), 100 if "train" in code else 1) for _, code in rows]
+    timers = [
+        (timeit.Timer(code, timer=time.process_time, globals=names), 100 if "train" in code else 1) for _, code in rows
+    ]
     times: list[list[float]] = [[] for _ in rows]
     with names["np"].errstate(all="ignore"):
         for _ in range(60):  # interleaved: what slows the machine down slows all of them
