@@ -19,7 +19,7 @@ import numpy as np
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.runs import archive
 from fluxmagic.runs.archive import AnyPath, ArchiveError
-from fluxmagic.runs.cursor import generator_states, restore_generators
+from fluxmagic.runs.cursor import GeneratorStates, generator_states, restore_generators
 from fluxmagic.runs.format_1 import upgrade
 from fluxmagic.runs.optimisers import OptimiserState
 from fluxmagic.runs.problem import MissingLoss
@@ -244,9 +244,7 @@ class Loaded:
         if self.settings.missing and not isinstance(self.loss, MissingLoss):
             functions = {k: "…" if n == 1 else f"[{n} functions]" for k, n in sorted(self.settings.missing.items())}
             again = ", ".join(f'"{k}": {given}' for k, given in functions.items())
-            yield (
-                f"schedules that are functions of one's own have to be passed again: Run.load(…, schedules={{{again}}})"
-            )
+            yield f"schedules that are your own functions have to be passed again: Run.load(…, schedules={{{again}}})"
 
     def _array(self, name: str, like: Param | np.ndarray) -> np.ndarray:
         a = self.arrays[name]
@@ -266,10 +264,8 @@ class Loaded:
         saved: SavedSnapshot = getattr(self.saved, prefix)
         if saved.position not in positions or active not in saved.optimisers:
             raise ArchiveError(f"{prefix} is not the state after step {step}, with {active} as the active optimiser")
-        generators, epoch_start = (
-            [(g, _load_generator(g, s)) for g, s in zip(training.generators, states, strict=True)]
-            for states in (saved.generators, saved.epoch_start if saved.position >= 0 else saved.generators)
-        )
+        generators = _load_generators(training.generators, saved.generators)
+        epoch_start = _load_generators(training.generators, saved.epoch_start) if saved.position >= 0 else []
         optimisers = {k: self._optimiser(prefix, k, s) for k, s in saved.optimisers.items()}
         values = self._values(prefix, training)
         return Snapshot(step, values, generators, optimisers, active, saved.position, epoch_start)
@@ -309,18 +305,20 @@ def _generator(kind: object) -> np.random.Generator:
 _HIGHEST = {"pos": 624, "buffer_pos": 4, "has_uint32": 1, "uinteger": (1 << 32) - 1}
 
 
-def _load_generator(generator: np.random.Generator, saved: dict[str, Any]) -> dict[str, Any]:
-    """Convert a generator's state: another generator has to take it, and to give it again."""
-    for k, x in {**saved["state"], **saved}.items():
-        if k in _HIGHEST:
-            whole(high=_HIGHEST[k]).decode(x, k)
-    trial = type(generator.bit_generator)()
-    own = trial.state
-    trial.state = _with_arrays({**saved, "state": _with_arrays(saved["state"], own["state"])}, own)
-    state: dict[str, Any] = dict(trial.state)
-    if encode(state) != saved:
-        raise ArchiveError(f"{saved['bit_generator']} does not take the state that the file has for it")
-    return state
+def _load_generators(generators: list[np.random.Generator], saved: list[dict[str, Any]]) -> GeneratorStates:
+    """Convert states: another generator has to take each, and to give it again."""
+    found: GeneratorStates = []
+    for g, state in zip(generators, saved, strict=True):
+        for k, x in {**state["state"], **state}.items():
+            if k in _HIGHEST:
+                whole(high=_HIGHEST[k]).decode(x, k)
+        trial = type(g.bit_generator)()
+        own = trial.state
+        trial.state = _with_arrays({**state, "state": _with_arrays(state["state"], own["state"])}, own)
+        found.append((g, trial.state))
+        if encode(trial.state) != state:
+            raise ArchiveError(f"{state['bit_generator']} does not take the state that the file has for it")
+    return found
 
 
 def _with_arrays(state: dict[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

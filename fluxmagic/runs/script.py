@@ -194,7 +194,7 @@ def _steps(record: Record, names: Mapping[tuple[str, int], str]) -> list[str]:
         elif mark > at:
             lines.append(f"run.step({mark - at})")
         at = mark
-        lines += [_change(e, names) for e in record.events if e.step == mark]
+        lines += [_event_line(e, names) for e in record.events if e.step == mark]
         restored = [best for after, best in record.restored_weights if after == mark]
         lines += [f"run.put_back({best})  # the best weights" for best in restored]
     if record.kept is not None:
@@ -202,7 +202,7 @@ def _steps(record: Record, names: Mapping[tuple[str, int], str]) -> list[str]:
     return lines
 
 
-def _change(event: Event, names: Mapping[tuple[str, int], str]) -> str:
+def _event_line(event: Event, names: Mapping[tuple[str, int], str]) -> str:
     name, x = event.name, event.new
     if name == "opt":
         return f'run.swap("{x}")' if x.isidentifier() else f"run.swap({x!r})"

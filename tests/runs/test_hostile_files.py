@@ -261,3 +261,37 @@ def test_a_generator_position_outside_its_state_is_refused(tmp_path, kind):
         if k in state or k in state["state"]:
             with pytest.raises(ArchiveError, match=k):
                 Run.load(path, run.loss, run.data, [W])
+
+
+@pytest.mark.parametrize("kind", ["MT19937", "Philox", "SFC64"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x["ndarray"].pop(),
+        lambda x: x["ndarray"].append(0),
+        lambda x: x.update(ndarray=[x["ndarray"]]),
+        lambda x: x.update(ndarray=x["ndarray"][0]),
+        lambda x: x["ndarray"].__setitem__(0, 1 << 64),
+        lambda x: x["ndarray"].__setitem__(0, -1),
+        lambda x: x["ndarray"].__setitem__(0, 0.5),
+        lambda x: x["ndarray"].__setitem__(0, "1"),
+        lambda x: x.update(dtype="<f8"),
+        lambda x: x.update(dtype="U20000000"),
+        lambda x: x.clear(),
+    ],
+    ids=["short", "long", "two axes", "scalar", "large", "negative", "fraction", "text", "floats", "texts", "empty"],
+)
+def test_a_generator_array_of_another_shape_or_dtype_is_refused(tmp_path, kind, change):
+    W = param(1.0)
+    run = Run(lambda x: (W - x) ** 2, [1.0] * 4, "SGD", seed=getattr(np.random, kind)(3))
+    run.step(2)
+    run.save(tmp_path / "a")
+
+    def lie(meta, content, raw):
+        state = next(s for s in meta["now"]["generators"] if s["bit_generator"] == kind)["state"]
+        change(next(x for x in state.values() if isinstance(x, dict)))
+
+    Run.load(tmp_path / "a", run.loss, run.data, [W])
+    rewrite(tmp_path / "a", lambda *a: str(lie(*a)))
+    with pytest.raises(ArchiveError):
+        Run.load(tmp_path / "a", run.loss, run.data, [W])
