@@ -14,32 +14,30 @@ class Stop(Exception):
 
 
 class NotFinite(ArithmeticError):
-    """A loss, a gradient, an optimiser's state or an updated weight was not finite; nothing was updated.
+    """A loss, a gradient, an optimiser's state or an updated weight is not finite; nothing was updated.
 
     Attributes
     ----------
     step : int
-        The step that was refused, counted from 1.
+        The refused step, from 1.
     loss : float
-        NaN where an optimiser was called by hand, and knows no loss.
+        NaN if an optimiser was called by hand.
     parameter : Param or None
-        The first parameter for which it was so; None if it was the loss.
+        The first parameter that is affected; None if it is the loss.
     what : str
-        What of it was not finite: "gradient", "state m" (by the state's name), or "updated value".
-    name : str or None
-        That parameter's place in the model, where it is known.
+        What of it is not finite: "gradient", "state m" (by the state's name), or "updated value".
+    name, largest_name : str or None
+        Places in the model of `parameter` and `largest`, if known.
     reason : str or None
-        What made the loss not finite, where it is known.
+        Why the loss is not finite, if known.
     last_loss : float
-        The last loss that was finite; NaN where that is not known.
+        The last finite loss; NaN if unknown.
     largest : Param or None
-        The parameter with the largest gradient; the first whose gradient is not finite, if there is one.
+        The parameter with the largest gradient, or the first one with a gradient that is not finite.
     largest_gradient : float
         The largest absolute value in it.
-    largest_name : str or None
-        Its place in the model, where it is known.
     kept : bool
-        The weights and the optimiser's state are those of the last good step.
+        Weights and state are those of the last good step.
     """
 
     last_loss = math.nan
@@ -50,18 +48,9 @@ class NotFinite(ArithmeticError):
     kept = True
 
     def __init__(
-        self,
-        step: int,
-        loss: float,
-        parameter: Param | None = None,
-        name: str | None = None,
-        what: str = "gradient",
+        self, step: int, loss: float, parameter: Param | None = None, name: str | None = None, what: str = "gradient"
     ) -> None:
-        self.step = step
-        self.loss = loss
-        self.parameter = parameter
-        self.name = name
-        self.what = what
+        self.step, self.loss, self.parameter, self.name, self.what = step, loss, parameter, name, what
         super().__init__(step, loss, parameter, name, what)
 
     def __str__(self) -> str:
@@ -71,10 +60,8 @@ class NotFinite(ArithmeticError):
             what = f"the {self.what} of {self.name or f'a parameter of shape {self.parameter.shape}'} is not finite"
             if not math.isnan(self.loss):
                 what += f" (loss {self.loss:.6g})"
-        if self.kept:
-            what += "; nothing was updated. "
-        else:
-            what += "; other weights may be updated already: go back to some that were kept. "
+        kept, lost = "nothing was updated", "other weights may be updated already: go back to weights that were kept"
+        what += f"; {kept if self.kept else lost}. "
         if not math.isnan(self.last_loss):
             what += f"The last finite loss was {self.last_loss:.6g}. "
         if self.reason is not None:

@@ -27,7 +27,7 @@ OPTIMISERS: dict[str, type[Optimiser]] = {}
 """Every optimiser by name; a class is registered by being defined."""
 
 CHECK_EVERY = 128  # updates between two checks of the range of weights and state
-SMALL = 1 << 15  # elements of weights and state; to copy so many takes some 2 µs
+SMALL = 1 << 15  # elements of weights and state, which take some 2 µs to copy
 LARGE_VALUE = 1e6  # a hyper-parameter from here on may carry an update out of the range of float32
 
 

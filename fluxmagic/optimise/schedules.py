@@ -1,7 +1,7 @@
 """Schedules: hyper-parameters as functions of the number of updates done.
 
-Any function of n will do, `ADAM(ps, lambda n: 0.01 * 0.99**n)`; these are the common ones.  A number that is
-assigned later beats the schedule.
+Any function of n is a schedule, `ADAM(ps, lambda n: 0.01 * 0.99**n)`; these are the common ones.  A number that is
+assigned later replaces the schedule.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["cosine", "exponential", "onecycle"]
 
 
 @dataclass(frozen=True)
-class exponential:  # noqa: N801 - called like the function that it is
+class exponential:  # noqa: N801 - called like a function
     """first · factor^(n / every).
 
     Parameters
@@ -21,9 +21,8 @@ class exponential:  # noqa: N801 - called like the function that it is
     first : float
         The value at n = 0.
     factor : float
-        What it is multiplied by, over `every` updates.
+        The factor over `every` updates.
     every : int
-        Updates.
 
     Examples
     --------
@@ -46,13 +45,12 @@ class exponential:  # noqa: N801 - called like the function that it is
 
 @dataclass(frozen=True)
 class cosine:  # noqa: N801
-    """From first to last along half a cosine, over so many updates; then last.
+    """Half a cosine from first to last over a number of updates; then last.
 
     Parameters
     ----------
     first : float
     steps : int
-        Updates that it takes.
     last : float
 
     References
@@ -80,7 +78,7 @@ class cosine:  # noqa: N801
 
 @dataclass(frozen=True)
 class onecycle:  # noqa: N801
-    """Up to a peak along half a cosine, then down to almost nothing.
+    """Half a cosine up to a peak, then one down to almost 0.
 
     Parameters
     ----------
@@ -88,7 +86,7 @@ class onecycle:  # noqa: N801
     steps : int
         Updates in all.
     rise : float
-        The share of them that goes up.
+        The share of the updates that goes up.
     start, end : float
         First and last value, as shares of the peak.
 
@@ -126,7 +124,7 @@ def is_ready_made(x: object) -> bool:
 
 
 def _between(first: float, last: float, done: float) -> float:
-    """Along half a cosine; `done` from 0 to 1, and then it stays."""
+    """Go along half a cosine; `done` from 0 to 1, and 1 from there on."""
     return last + (first - last) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
 

@@ -23,7 +23,7 @@ Callbacks = Callable[..., object] | Sequence[Callable[..., object]] | None
 
 
 def stop() -> None:
-    """End the training loop at once; to be called in a callback, or in the loss, whose step is not taken then.
+    """End the training loop at once.  Call it in a callback, or in the loss, whose step is then not taken.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def throttle(f: Callable[P, R], seconds: float) -> Callable[P, R | None]:
 
 
 def train(loss: Loss, data: Iterable[Batch], opt: Updates, *, cb: Callbacks = None) -> None:
-    """For each d in data: compute loss(*d), check it, run the reverse pass, call opt, call cb.
+    """Train: for each d in data compute loss(*d), check it, run the reverse pass, call opt, call cb.
 
     Parameters
     ----------
@@ -74,21 +74,20 @@ def train(loss: Loss, data: Iterable[Batch], opt: Updates, *, cb: Callbacks = No
     data : iterable
         Of tuples (named ones too) or lists, the loss's arguments; or of single arrays.
     opt : callable or list of them
-        An optimiser, or any function that updates the parameters and clears their gradients.  Of several, each
-        gets the gradient of the batch, also for parameters that it shares with another.
+        An optimiser, or any function that updates the parameters and clears their gradients.  Each of several
+        gets the gradient of the batch, also for shared parameters.
     cb : callable or list of them, optional
         Called after each update; one that takes an argument gets the loss as a float.
 
     Raises
     ------
     NotFinite
-        If a loss or a gradient is not finite, or a weight or an optimiser's state would not be after the update;
-        nothing is updated.
+        If a loss, a gradient, an updated weight or an optimiser's state is not finite; nothing is updated.
     TypeError, ValueError
-        If the loss reaches no parameter, or is no scalar, or does not take the batch; if opt or cb cannot be called.
+        If the loss reaches no parameter, is not a scalar, or does not take the batch; if opt or cb cannot be called.
     KeyboardInterrupt
-        After an interrupt, when the batch is done.  In a task of an event loop it is asyncio.CancelledError; a
-        handler of one's own for SIGINT is called in its place, and decides.
+        After an interrupt, when the batch is done; asyncio.CancelledError in a task of an event loop.  A handler for
+        SIGINT that was installed before is called in its place.
 
     Notes
     -----
@@ -111,15 +110,13 @@ def train(loss: Loss, data: Iterable[Batch], opt: Updates, *, cb: Callbacks = No
         raise TypeError(f"data gives batches when iterated over, and a {type(data).__name__} does not") from None
 
     def start(l: Tracked) -> None:
-        zero_grads(opts, l)  # what was collected before is not of this batch
+        zero_grads(opts, l)  # gradients from before
 
-    on_loss: Callable[[Tracked], None] | None = start
     with without_fp_warnings(), InterruptGuard() as guard:
         try:
             for step, d in enumerate(batches, 1):
-                value = train_step(loss, d, opts, step, guard, False, on_loss)
+                value = train_step(loss, d, opts, step, guard, False, start if step == 1 else None)
                 guard.shielded = False
-                on_loss = None
                 for f in callbacks:
                     f(value)
                 if guard.presses:
