@@ -19,17 +19,10 @@ __all__ = ["Started", "new_run", "resume_run"]
 
 
 class Started(NamedTuple):
-    """A run that can take its first step.
-
-    Attributes
-    ----------
-    run : Run
-    displaced : Run or None
-        The run whose weights were put aside for the start that was asked for.
-    """
+    """A run that can take its first step."""
 
     run: Run
-    displaced: Run | None = None
+    displaced: Run | None = None  # the run whose weights were put aside for the start that was asked for
 
 
 def new_run(

@@ -60,21 +60,11 @@ Suggest = Callable[[Namespace, list[str]], Iterable[str]]
 
 @dataclass(frozen=True)
 class Command:
-    """One command.
+    """One command."""
 
-    Attributes
-    ----------
-    arguments : str
-        What follows; empty for nothing, in brackets where it may be left out.
-    help : str
-    function : callable
-        Of the target, and of what follows as text.
-    suggest : callable
-    """
-
-    arguments: str
+    arguments: str  # what follows; empty for nothing, in brackets where it may be left out
     help: str
-    function: Callable[[Target, str], None]
+    function: Callable[[Target, str], None]  # of the target, and of what follows as text
     suggest: Suggest
 
     def __call__(self, word: str, target: Target, rest: str) -> None:

@@ -16,20 +16,9 @@ from typing import Any, NamedTuple, Protocol
 from IPython.core.magic import Magics
 
 __all__ = [
-    "CompletionEvent",
-    "Namespace",
-    "Shell",
-    "TypedCell",
-    "add_completer",
-    "add_magics",
-    "cache_code",
-    "loaded_magics",
-    "parse_cell",
-    "python_matches",
-    "remove_completer",
-    "remove_magics",
-    "typed_cell",
-]
+    "CompletionEvent", "Namespace", "Shell", "TypedCell", "add_completer", "add_magics", "cache_code", "loaded_magics",
+    "parse_cell", "python_matches", "remove_completer", "remove_magics", "typed_cell",
+]  # fmt: skip
 
 Namespace = dict[str, Any]
 Hidden = dict[str, dict[str, Any]]
@@ -59,21 +48,11 @@ Completer = Callable[[Shell, CompletionEvent], list[str]]
 
 
 class TypedCell(NamedTuple):
-    """A cell as the user typed it.
+    """A cell as the user typed it."""
 
-    Attributes
-    ----------
-    text : str
-        All of it; IPython names the code after it.
-    head : str
-        What stands above the body.
-    number : int
-        Its execution count.
-    """
-
-    text: str
-    head: str
-    number: int
+    text: str  # all of it; IPython names the code after it
+    head: str  # what stands above the body
+    number: int  # its execution count
 
 
 # -- magics --------------------------------------------------------------------------------------------------

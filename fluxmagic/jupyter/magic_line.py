@@ -1,6 +1,6 @@
-"""The grammar of a magic's line: `NAMES in EXPR --option value …`, cut by Python's own tokenizer.
+"""The grammar of a magic's line, `NAMES in EXPR --option value …`, split with Python's own tokenizer.
 
-The pieces stay text as it was typed, so that whatever Python takes for a value works without quotes around it.
+The pieces stay text: every Python expression works as a value without quotes.
 """
 
 from __future__ import annotations
@@ -27,30 +27,20 @@ OPEN, CLOSE = "([{", ")]}"
 
 @dataclass(frozen=True)
 class Line:
-    """What `%%train` was asked for.
+    """The parts of a `%%train` line."""
 
-    Attributes
-    ----------
-    names : str
-        What each batch is bound to, as after `for`; empty where the loss takes none.
-    expr : str
-        The data; empty then, too.
-    options : list of (str, str)
-        Names, as Python would fold them, and values as they were typed; empty where there was none.
-    """
-
-    names: str
-    expr: str
-    options: list[tuple[str, str]]
+    names: str  # the target of each batch, as after `for`; empty where the loss takes no batch
+    expr: str  # the data; empty in the same case
+    options: list[tuple[str, str]]  # normalised names, and values as typed; the value of a flag is empty
 
 
 def parse(line: str) -> Line:
-    """Cut the line of a `%%train` cell.
+    """Split the line of a `%%train` cell.
 
     Raises
     ------
     UsageError
-        If it is not as it should be; one line, that says what is wrong.
+        If it does not follow the grammar; one line, with what is wrong.
     """
     head, options = split_options(line)
     if not head and any(name == "steps" for name, _ in options):
@@ -68,14 +58,12 @@ def parse(line: str) -> Line:
     except SyntaxError:
         loop = []
     if len(loop) != 1 or not isinstance(loop[0], ast.For):
-        raise UsageError(
-            f"{USAGE}: {names!r} is nothing that a batch can be bound to; write names, as in `x, y in data`"
-        )
+        raise UsageError(f"{USAGE}: {names!r} cannot be bound to a batch; write names, as in `x, y in data`")
     return Line(names, expr, options)
 
 
 def _instead(head: str) -> str:
-    """What may be meant by data without names."""
+    """Suggest what may be meant by data without names."""
     try:
         tree: Any = ast.parse(head, mode="eval").body
     except SyntaxError:
@@ -87,7 +75,7 @@ def _instead(head: str) -> str:
 
 
 def join_continued(line: str, cell: str) -> tuple[str, str]:
-    """Join a magic's line that ends in a backslash with the lines that it goes on in; the line, and what is left."""
+    """Join a magic's line that ends in a backslash with the lines below; return the line and the rest of the cell."""
     while line.rstrip().endswith("\\"):
         more, _, cell = cell.partition("\n")
         line = f"{line.rstrip()[:-1].rstrip()} {more.strip()}"
@@ -95,10 +83,10 @@ def join_continued(line: str, cell: str) -> tuple[str, str]:
 
 
 def split_options(text: str) -> tuple[str, list[tuple[str, str]]]:
-    """What comes before the first ` --option`, and the options with their values; a comment at the end is left out.
+    """Split text into the part before the first ` --option`, and the options with their values.
 
-    `--` counts where it follows a space or begins the text, has a letter right behind it, and is in no string,
-    bracket or comment.
+    `--` begins an option at the start of the text or after a space, if a letter follows, outside of strings, brackets
+    and comments.  A comment at the end is dropped.
     """
     text = text.strip()
     marks: list[re.Match[str]] = []
@@ -118,13 +106,7 @@ def split_options(text: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 def split_assignments(text: str) -> tuple[str, list[tuple[str, str]]]:
-    """What comes before the first `name=`, and names and values: "SGD η=0.1, clip=2*c" has two after "SGD".
-
-    Raises
-    ------
-    UsageError
-        If there is something that is no assignment.
-    """
+    """Split text into the part before the first `name=`, and names with values: "SGD η=0.1, clip=2*c" has two."""
     text = text.strip()
     tokens = list(top_level_tokens(text))
     marks = [
@@ -141,7 +123,7 @@ def split_assignments(text: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 def top_level_tokens(text: str) -> Iterator[tokenize.TokenInfo]:
-    """The tokens that are in no bracket, and the brackets themselves.
+    """Yield the tokens outside of brackets, and the brackets themselves.
 
     Raises
     ------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from IPython.core.error import UsageError
@@ -30,56 +31,27 @@ class Cell(NamedTuple):
     loss: CellLoss
 
 
+Read = Callable[[Cell, str, str], object]
+"""Of the cell, an option as typed ("--epochs 2") and its value as text, to the checked value."""
+
+
 @dataclass(frozen=True)
 class Option:
-    """One option.
+    """One option."""
 
-    Attributes
-    ----------
-    value : str
-        What stands for its value in help and errors; empty for a flag.
-    help : str
-    read : callable
-        Of the cell, the option as typed ("--epochs 2") and its value as text, to the checked value.
-    words : str
-        Its names in other libraries.
-    decides : str
-        What it says; of the options that say the same, a line may have one.
-    per_epoch : bool
-        It is evaluated after epochs, which a loss without batches does not have.
-    many : bool
-        It may be given several times; its values are pairs of a name and a value.
-    suggest : callable
-        Of the user's namespace, to what Tab offers for the value.
-    """
-
-    value: str
+    value: str  # what stands for its value in help and errors; empty for a flag
     help: str
-    read: Callable[[Cell, str, str], object]
-    words: str = ""
-    decides: str = ""
-    per_epoch: bool = False
-    many: bool = False
-    suggest: Callable[[Namespace], Iterable[str]] | None = None
+    read: Read
+    words: str = ""  # its names in other libraries
+    decides: str = ""  # what it says: a line may have one of the options that say the same
+    per_epoch: bool = False  # it is evaluated after epochs, which a loss without batches does not have
+    many: bool = False  # it may be given several times, with pairs of a name and a value
+    suggest: Callable[[Namespace], Iterable[str]] | None = None  # what Tab offers for the value
 
 
-def option(
-    value: str,
-    help: str,
-    read: Callable[[Cell, str, str], object],
-    words: str = "",
-    *,
-    default: object = None,
-    decides: str = "",
-    per_epoch: bool = False,
-    many: bool = False,
-    suggest: Callable[[Namespace], Iterable[str]] | None = None,
-) -> Any:
+def option(value: str, help: str, read: Read, words: str = "", *, default: object = None, **details: Any) -> Any:
     """Declare a field as an option; see `Option`."""
-    row = Option(value, help, read, words, decides, per_epoch, many, suggest)
-    if many:
-        return field(default_factory=dict, metadata={"option": row})
-    return field(default=default, metadata={"option": row})
+    return field(default=default, metadata={"option": Option(value, help, read, words, **details)})
 
 
 # -- kinds of value ------------------------------------------------------------------------------------------
@@ -93,7 +65,7 @@ def word(cell: Cell, what: str, text: str) -> str:
     return text
 
 
-def integer(low: int) -> Callable[[Cell, str, str], int]:
+def integer(low: int) -> Read:
     return lambda cell, what, text: as_int(expression(cell, what, text), low, what)
 
 
@@ -179,7 +151,7 @@ def parameters(cell: Cell, what: str, text: str) -> list[Param]:
         raise UsageError(f"{what}: {error}") from None
 
 
-def check_reads(f: Any, loss: CellLoss, what: str) -> None:
+def check_reads(f: FunctionType, loss: CellLoss, what: str) -> None:
     """Refuse code that reads what training binds: from the second epoch on it would be another value."""
     read = sorted(names_read(f, loss.ns) & {*loss.rebound_names, *loss.batch_variables})
     if read:

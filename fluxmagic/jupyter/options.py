@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
+from types import FunctionType
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -58,7 +59,7 @@ class Settings:
         "val validation validation-data",
         per_epoch=True,
     )
-    metric: dict[str, Callable[..., Any]] = option(
+    metric: dict[str, Callable[..., Any]] | None = option(
         "name=EXPR",
         "a number to follow beside the loss, on the validation data; may be given several times",
         kinds.metric,
@@ -118,7 +119,7 @@ OPTIONS = {name.rstrip("_").replace("_", "-"): row for name, row in ROWS.items()
 
 
 def read_settings(
-    cell: Cell, line: Line, data: Callable[[], object] | None, default: Callable[[str, bool], type[Optimiser]]
+    cell: Cell, line: Line, data: FunctionType | None, default: Callable[[str, bool], type[Optimiser]]
 ) -> Settings:
     """Evaluate and check the options of a line.
 

@@ -1,4 +1,7 @@
-"""Where weights come from: the oldest known start, and whether somebody has changed them since a run ended."""
+"""Where weights come from: their oldest known start, and whether they were changed after a run.
+
+Runs are remembered weakly, beside them: `runs` knows nothing of this.
+"""
 
 from __future__ import annotations
 
@@ -6,55 +9,63 @@ import hashlib
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from fluxmagic.runs import Run
 from fluxmagic.runs.state import Values
 
 __all__ = ["changed", "follow", "note", "reset"]
 
-Start = dict[int, tuple[Any, Any, str | None]]
-"""By identity: parameter or array, its value, and the name of the run that found it so."""
+Start = dict[int, tuple[Any, np.ndarray, str | None]]
+"""By identity: a parameter or array, its value, and the name of the run that started from it."""
+Position = tuple[int, int | None]
+"""The number of steps, and the epoch whose weights were kept."""
 
-_before: WeakKeyDictionary[Run, tuple[Start, Start]] = WeakKeyDictionary()
-_ends: WeakKeyDictionary[Run, tuple[Any, bytes]] = WeakKeyDictionary()
-
-
-def _starts(run: Run) -> tuple[Start, Start]:
-    """The oldest known values of what a run trains: weights, and running statistics."""
-    start = run.snapshots.start
-    kept = Values([], []) if start is None else start.values
-    weights, statistics = ({id(x): (x, value, run.name) for x, value in k} for k in kept)
-    older = _before.get(run, ({}, {}))
-    return {**weights, **older[0]}, {**statistics, **older[1]}
+_earlier_starts: WeakKeyDictionary[Run, tuple[Start, Start]] = WeakKeyDictionary()
+_ends: WeakKeyDictionary[Run, tuple[Position, bytes]] = WeakKeyDictionary()
 
 
 def follow(run: Run, before: Run | None) -> None:
-    """Remember that a run begins where another one has trained."""
+    """Remember that a run begins with the weights of another one."""
     if before is not None:
-        _before[run] = _starts(before)
+        _earlier_starts[run] = _starts(before)
 
 
 def reset(run: Run) -> str | None:
-    """Put the oldest known start of a run's weights back; the name of the run that began there."""
+    """Restore the oldest known start of a run's weights; return the name of the run that began there."""
     weights, statistics = _starts(run)
-    run.reset_weights()  # keeps the run's own state
+    run.reset_weights()  # the run keeps its own state
     Values(*([(x, value) for x, value, _ in found.values()] for found in (weights, statistics))).restore()
     return next((name for _, _, name in weights.values()), None)
 
 
-def note(run: Any) -> None:
-    """Remember the weights that a run has left."""
+def note(run: object) -> None:
+    """Remember the weights as a run leaves them."""
     if isinstance(run, Run) and run.steps and all(p.run_ref is not None and p.run_ref() is run for p in run.params):
-        _ends[run] = _mark(run)
+        _ends[run] = _position(run), _digest(run)
 
 
 def changed(run: Run) -> bool:
-    """Say whether weights are known not to be those that a run has left."""
-    place, digest = _ends.get(run, (None, b""))
-    return place == (run.steps, run.record.kept) and digest != _mark(run)[1]
+    """Say whether the weights are known to differ from those that a run left."""
+    position, digest = _ends.get(run, (None, b""))
+    return position == _position(run) and digest != _digest(run)
 
 
-def _mark(run: Run) -> tuple[Any, bytes]:
+def _starts(run: Run) -> tuple[Start, Start]:
+    """Return the oldest known values of what a run trains: weights, and running statistics."""
+    start = run.snapshots.start
+    values = Values([], []) if start is None else start.values
+    weights, statistics = ({id(x): (x, value, run.name) for x, value in pairs} for pairs in values)
+    older = _earlier_starts.get(run, ({}, {}))
+    return {**weights, **older[0]}, {**statistics, **older[1]}
+
+
+def _position(run: Run) -> Position:
+    return run.steps, run.record.kept
+
+
+def _digest(run: Run) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for p in run.params:
         digest.update(p.data.tobytes())
-    return (run.steps, run.record.kept), digest.digest()
+    return digest.digest()

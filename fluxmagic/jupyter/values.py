@@ -17,17 +17,9 @@ from fluxmagic.runs import Run
 from fluxmagic.tracker import Tracked
 
 __all__ = [
-    "as_int",
-    "as_optimiser",
-    "check_hyperparameters",
-    "did_you_mean",
-    "evaluate",
-    "evaluate_text",
-    "hyper_names",
-    "known_optimiser",
-    "owners",
-    "run_names",
-]
+    "as_int", "as_optimiser", "check_hyperparameters", "did_you_mean", "evaluate", "evaluate_text", "hyper_names",
+    "known_optimiser", "owners", "run_names",
+]  # fmt: skip
 
 
 def did_you_mean(name: str, names: Iterable[str], *, among: Iterable[str] = ()) -> str:

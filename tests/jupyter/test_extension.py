@@ -74,6 +74,7 @@ def complete(shell, line):
         ("%%train x in d --metric a=1 --m", ["--metric"], []),
         ("%%train x in d --opt AD", ["ADAM", "ADAGrad"], ["SGD"]),
         ("%%train x in d --opt=AD", ["ADAM"], ["SGD"]),
+        ("%%train x in d --from r", ["run"], ["--reset"]),
         ("%train ", ["status", "set", "swap", "rewind"], []),
         ("%train s", ["status", "stop", "step", "set", "swap", "save"], ["rewind"]),
         ("%train swap M", ["Momentum"], ["SGD"]),

@@ -51,9 +51,9 @@ from fluxmagic.jupyter.magic_line import parse, split_assignments, split_options
         ("größe in data --β2 β", "größe", "data", [("β2", "β")]),
     ],
 )
-def test_the_line_is_cut_where_python_would_see_an_option(line, names, expr, options):
-    cut_up = parse(line)
-    assert (cut_up.names, cut_up.expr, cut_up.options) == (names, expr, options)
+def test_a_line_is_split_at_options_outside_of_strings_and_brackets(line, names, expr, options):
+    parts = parse(line)
+    assert (parts.names, parts.expr, parts.options) == (names, expr, options)
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_the_line_is_cut_where_python_would_see_an_option(line, names, expr, opt
         ("in data", "nothing before `in`"),
         ("x in", "nothing after `in`"),
         ("x in --epochs 2", "nothing after `in`"),
-        ("x + 1 in data", "'x + 1' is nothing that a batch can be bound to"),
-        ("x: int in data", "'x: int' is nothing"),
-        ("f(x) in data", "'f(x)' is nothing"),
-        ("x; y in data", "'x; y' is nothing"),
-        ("None in data", "'None' is nothing"),
+        ("x + 1 in data", "'x + 1' cannot be bound to a batch"),
+        ("x: int in data", "'x: int' cannot be bound"),
+        ("f(x) in data", "'f(x)' cannot be bound"),
+        ("x; y in data", "'x; y' cannot be bound"),
+        ("None in data", "'None' cannot be bound"),
         ("x in f(data", "'(' was never closed: (data"),
         ("x in data --valid [1, 2", "'[' was never closed: [1, 2"),
         ("x in data)", "')' closes nothing"),
@@ -78,7 +78,7 @@ def test_the_line_is_cut_where_python_would_see_an_option(line, names, expr, opt
         ("x in '''data", "'''data"),
     ],
 )
-def test_what_is_no_line_is_refused_in_one_line_that_names_the_fault(line, says):
+def test_a_malformed_line_is_refused_in_one_line_that_names_the_fault(line, says):
     with pytest.raises(UsageError) as error:
         parse(line)
     assert says in str(error.value)
@@ -105,24 +105,24 @@ VALUES = st.recursive(
 
 @settings(deadline=None, max_examples=150)
 @given(NAMES, VALUES, st.lists(st.tuples(NAMES, VALUES, st.sampled_from([" ", "=", " = "])), max_size=4))
-def test_whatever_is_put_together_comes_apart_as_it_was(name, expr, options):
+def test_a_composed_line_is_split_into_its_parts(name, expr, options):
     import unicodedata
 
     line = f"{name} in {expr}" + "".join(f" --{k}{between}{v}" for k, v, between in options) + "  # --done"
-    cut_up = parse(line)
-    assert (cut_up.names, cut_up.expr) == (name, expr)
-    assert cut_up.options == [(unicodedata.normalize("NFKC", k), v) for k, v, _ in options]
+    parts = parse(line)
+    assert (parts.names, parts.expr) == (name, expr)
+    assert parts.options == [(unicodedata.normalize("NFKC", k), v) for k, v, _ in options]
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.text("xin ,=-#'\"()[]{}$\\?!:;ηa1\t\f\x00", max_size=40))
-def test_any_line_is_cut_or_refused_but_nothing_else_happens(line):
+def test_any_text_is_split_or_refused(line):
     try:
-        cut_up = parse(line)
+        parts = parse(line)
     except UsageError:
         return
-    assert cut_up.names
-    assert cut_up.expr
+    assert parts.names
+    assert parts.expr
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_any_line_is_cut_or_refused_but_nothing_else_happens(line):
         ("f(x) = 1", "f(x) = 1", []),
     ],
 )
-def test_assignments_are_told_from_what_comes_before_them(text, head, pairs):
+def test_assignments_are_split_from_the_part_before_them(text, head, pairs):
     assert split_assignments(text) == (head, pairs)
 
 
-def test_a_part_without_options_stays_as_it_is():
+def test_a_text_without_options_loses_only_its_comment():
     assert split_options("set η=0.1 # now") == ("set η=0.1", [])
