@@ -14,9 +14,9 @@ from IPython.core.error import UsageError
 from IPython.display import display
 
 from fluxmagic.jupyter.errors import shorten_traceback, train_here
+from fluxmagic.jupyter.formatting import progress, summary
 from fluxmagic.jupyter.ipython_compat import Namespace, Shell
 from fluxmagic.jupyter.magic_line import split_assignments
-from fluxmagic.jupyter.text import progress, summary
 from fluxmagic.jupyter.values import (
     as_int,
     as_optimiser,

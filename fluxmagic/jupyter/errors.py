@@ -21,11 +21,11 @@ OUR_FILES = PACKAGE_DIR, contextlib.__file__  # their frames are not the user's
 
 def train_here(run: Run, shell: Shell, panel: bool = True) -> None:
     """Train a run to its end in this cell; an error of an option is a line that names it."""
-    from fluxmagic.jupyter.driver import drive  # matplotlib takes its time
+    from fluxmagic.jupyter.loop import train_in_cell  # matplotlib takes its time
 
     def train() -> None:
         try:
-            drive(run, shell, panel=panel)
+            train_in_cell(run, shell, panel=panel)
         except Exception as error:
             option = getattr(error, "option", None)
             if option is None or run.steps:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fluxmagic.jupyter.commands import COMMANDS
+from fluxmagic.jupyter.formatting import format_value
 from fluxmagic.jupyter.options import OPTIONS
-from fluxmagic.jupyter.text import dial
 from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
 from fluxmagic.table import Table
 
@@ -60,9 +60,9 @@ def _own(cls: type[Optimiser]) -> dict[str, Hyper]:
 
 
 def _defaults(hypers: dict[str, Hyper]) -> str:
-    return ", ".join(f"{k} {dial(h.default)}" for k, h in hypers.items())
+    return ", ".join(f"{k} {format_value(h.default)}" for k, h in hypers.items())
 
 
 def _rows(name: str, hypers: dict[str, Hyper]) -> list[tuple[str, ...]]:
-    cells = [(k, h.ascii if h.ascii != k else "", dial(h.default), h.range, h.doc) for k, h in hypers.items()]
+    cells = [(k, h.ascii if h.ascii != k else "", format_value(h.default), h.range, h.doc) for k, h in hypers.items()]
     return [("" if i else name, *row) for i, row in enumerate(cells or [("",) * 5])]

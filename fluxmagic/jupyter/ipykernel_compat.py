@@ -12,12 +12,13 @@ from typing import Any, NamedTuple, Protocol
 
 import zmq
 
+from fluxmagic.jupyter.ipython_compat import Shell
+
 __all__ = [
     "INFO_REQUESTS",
     "Frames",
     "Kernel",
     "Receiver",
-    "Shell",
     "ShellChannel",
     "find_shell_channel",
     "parent_message",
@@ -33,12 +34,6 @@ class Kernel(Protocol):
 
     def get_parent(self) -> Message | None:
         """Give the request that is being executed."""
-
-
-class Shell(Protocol):
-    """An IPython shell, as far as a panel needs it; where it runs in a kernel it has an attribute `kernel`."""
-
-    user_ns: dict[str, Any]
 
 
 class Row(NamedTuple):

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from fluxmagic.jupyter.axes import BAD, EVENT, INK, set_plain_text, shorten
-from fluxmagic.jupyter.text import dial
+from fluxmagic.jupyter.formatting import format_value
 from fluxmagic.runs import Event, Run
 
 __all__ = ["Mark", "draw_marks", "find_marks"]
@@ -116,5 +116,6 @@ def _event_label(changes: Mapping[str, Sequence[Any]]) -> str:
         if name == "opt":
             words.append(f"{old} → {new}")
         else:  # among others there is room for the new value only
-            words.append(f"{name} {dial(old)} → {dial(new)}" if len(changes) == 1 else f"{name} {dial(new)}")
+            before = f"{format_value(old)} → " if len(changes) == 1 else ""
+            words.append(f"{name} {before}{format_value(new)}")
     return shorten(", ".join(words))

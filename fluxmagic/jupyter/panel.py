@@ -1,4 +1,4 @@
-"""A panel of its own: the cell returns at once, and buttons drive the training."""
+"""A panel of its own: the cell returns at once, and buttons drive the training as a task on the kernel's event loop."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ import asyncio
 import contextlib
 import time
 import weakref
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from IPython.core.getipython import get_ipython
 
-from fluxmagic.jupyter.board import Board
-from fluxmagic.jupyter.driver import Live, Page, drive, earlier, follow, frontend, let_rest
+from fluxmagic.jupyter.controls import RunControls
+from fluxmagic.jupyter.ipykernel_compat import Kernel, parent_message
+from fluxmagic.jupyter.ipython_compat import Shell
+from fluxmagic.jupyter.loop import pause_now, run_loop, train_in_cell
 from fluxmagic.jupyter.message_pump import MessagePump
-from fluxmagic.optimise import OPTIMISERS, Optimiser
+from fluxmagic.jupyter.views import TextView, View, make_view
+from fluxmagic.optimise import Optimiser
 from fluxmagic.runs import Run
 from fluxmagic.runs.lifecycle import SLICE_SECONDS
+from fluxmagic.runs.optimisers import optimiser_class
 
-__all__ = ["Panel"]
+if TYPE_CHECKING:
+    from fluxmagic.tracker import Param
+
+__all__ = ["TASK_NAME", "Panel", "live_panels"]
+
+TASK_NAME = "fluxmagic panel"
 
 
 class Panel:
@@ -46,6 +55,8 @@ class Panel:
     ----------
     run : Run
         After Branch the new one.
+    shown : bool
+        Whether a page shows it.
 
     Raises
     ------
@@ -65,18 +76,18 @@ class Panel:
 
     def __init__(
         self,
-        loss: Callable[..., Any] | Run,
-        data: Iterable[Any] | Callable[[], Iterable[Any]] | None = None,
-        params: Iterable[Any] | None = None,
+        loss: Callable[..., object] | Run,
+        data: Iterable[object] | Callable[[], Iterable[object]] | None = None,
+        params: Iterable[Param] | None = None,
         *,
         opt: str | type[Optimiser] | None = None,
         epochs: int | None = None,
-        valid: Any = None,
-        metrics: Any = None,
-        model: Any = None,
+        valid: object = None,
+        metrics: Mapping[str, Callable[..., object]] | None = None,
+        model: object = None,
         seed: int | None = None,
         name: str | None = None,
-        **hypers: Any,
+        **hypers: float | Callable[[int], float],
     ) -> None:
         if isinstance(loss, Run):
             given = (data, params, opt, epochs, valid, metrics, model, seed, name, hypers or None)
@@ -86,28 +97,17 @@ class Panel:
         else:
             if data is None or params is None:
                 raise TypeError("Panel takes a run, or loss, data and params: Panel(loss, data, params(m))")
-            cls = OPTIMISERS.get(opt or "ADAM") if opt is None or isinstance(opt, str) else opt
-            if not (isinstance(cls, type) and issubclass(cls, Optimiser)):
-                raise ValueError(f"there is no optimiser {opt}; there are {', '.join(OPTIMISERS)}")
-            self.run = Run(
-                loss,
-                data,
-                cls(params, **hypers),
-                epochs=100 if epochs is None else epochs,
-                valid=valid,
-                metrics=metrics,
-                model=model,
-                seed=seed,
-                name=name,
-            )
-        self._view: Page | None = None
+            made = optimiser_class(opt or "ADAM")(params, **hypers)
+            n = 100 if epochs is None else epochs
+            self.run = Run(loss, data, made, epochs=n, valid=valid, metrics=metrics, model=model, seed=seed, name=name)
+        self._view: View | None = None
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._blocking = False  # a cell drives the run, and serves the dials
+        self._driven_by_cell = False  # which processes the requests, too
         self._error: BaseException | None = None
-        self._woken = False  # `_serve` is about to be called
-        self._rested = 0.0  # the time at which it may be called again
-        self._places: dict[str, str] = {}  # the cells that show it, and the execution of each that did
+        self._scheduled = False  # `_process` is about to be called
+        self._next_processing = 0.0  # the time at which it may be called again
+        self._cells: dict[str, str] = {}  # the cells that show it, and the execution of each that did
         self.run.driver = self
 
     def __repr__(self) -> str:
@@ -115,41 +115,58 @@ class Panel:
 
     # -- showing -------------------------------------------------------------------------------------------
 
+    @property
+    def shown(self) -> bool:
+        return self._view is not None
+
+    @property
+    def controls(self) -> RunControls | None:
+        """The buttons and sliders, where a page shows them."""
+        return None if self._view is None else self._view.controls
+
     def _ipython_display_(self) -> None:
-        ip = get_ipython()
-        kind = frontend(ip)
-        self._take_place(ip)
+        shell = get_ipython()
+        self._take_cell(shell)
         if self._view is not None:
             self._view.open_again()
-        elif kind == "terminal":
+            return
+        view = make_view(self.run, shell, self._make_controls)
+        if isinstance(view, TextView):
             print(f"{self!r}: there is nothing here to click on; run.wait() trains")
-        elif kind == "page":
-            self._view = Page(self.run, earlier(self.run))
         else:
-            self._loop = asyncio.get_running_loop()
-            self._view = Live(self.run, earlier(self.run), Board(self.run, closable=True, wake=self._wake))
+            self._view = view
 
-    def _take_place(self, ip: Any) -> None:
+    def _make_controls(self) -> RunControls:
+        self._loop = asyncio.get_running_loop()
+        return RunControls(self.run, closable=True, wake=self._schedule_processing)
+
+    def _take_cell(self, shell: Shell | None) -> None:
         """Close the panels that an earlier execution of this cell has shown: the page shows them no more."""
-        place, execution = _execution(ip)
-        for other in [p for p in _shown if p is not self and p._places.get(place, execution) != execution]:
-            del other._places[place]
-            if not other._places and isinstance(other._view, Live):
-                if other.run.state == "running":
-                    print(f"`{other.run.name or 'run'}`, which this cell trained before, is paused")
-                other.close()
-        self._places[place] = execution
-        _shown.add(self)
+        cell, execution = _execution(shell)
+        for other in [p for p in _panels if p is not self]:
+            other.leave_cell(cell, execution)
+        self._cells[cell] = execution
+        _panels.add(self)
+
+    def leave_cell(self, cell: str, execution: str) -> None:
+        """Close if only this cell shows it, and is executed again."""
+        if self._cells.get(cell, execution) == execution:
+            return
+        del self._cells[cell]
+        if not self._cells and self.controls is not None:
+            if self.run.state == "running":
+                print(f"`{self.run.name or 'run'}`, which this cell trained before, is paused")
+            self.close()
 
     def close(self) -> None:
         """Leave the last frame and a summary; the run is paused, and can go on elsewhere."""
         if self._task is not None:
-            let_rest(self.run)
-        self._leave()
+            pause_now(self.run)
+        self._close_view()
 
-    def _leave(self) -> None:
+    def _close_view(self) -> None:
         view, self._view, self._task = self._view, None, None
-        self._places.clear()
+        self._cells.clear()
         if self.run.driver is self:
             self.run.driver = None
         if view is not None:
@@ -157,117 +174,110 @@ class Panel:
 
     # -- driving: on the event loop ------------------------------------------------------------------------
 
-    def _wake(self) -> None:
-        """A request was queued, on whatever thread."""
-        if self._loop is not None and not self._woken:
-            self._woken = True
-            self._loop.call_soon_threadsafe(self._serve_soon)
+    def _schedule_processing(self) -> None:
+        """Let the event loop process requests soon; called on any thread."""
+        if self._loop is not None and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon_threadsafe(self._process_later)
 
-    def _serve_soon(self) -> None:
+    def _process_later(self) -> None:
         assert self._loop is not None
-        self._loop.call_later(max(0.0, self._rested - time.perf_counter()), self._serve)
+        self._loop.call_later(max(0.0, self._next_processing - time.perf_counter()), self._process)
 
-    def _serve(self) -> None:
-        self._woken = False
-        view = self._view
-        if self._blocking or self._task is not None or not isinstance(view, Live):
-            return  # who drives the run serves
-        board = view.board
+    def _process(self) -> None:
+        self._scheduled = False
+        view, controls = self._view, self.controls
+        if self._driven_by_cell or self._task is not None or view is None or controls is None:
+            return  # the driver of the run processes requests
         start = time.perf_counter()
-        with self._told():
-            if board.serve():
-                view.settle()
-                self._take_over(view.run)
-            while board.single and not self.run.finished:
-                board.single -= 1
+        with self._errors_as_messages():
+            if controls.process_requests():
+                self._drive(controls.run)
+            while controls.pending_steps and not self.run.finished:
+                controls.pending_steps -= 1
                 self.run.step()
                 if time.perf_counter() - start > SLICE_SECONDS:
                     break
-        if board.closed:
+        if controls.closed:
             self.close()
-        elif board.playing:
-            self._play()
+        elif controls.playing:
+            self._start_task()
         else:
             view.draw()
-            if board.single:
-                self._wake()
+            if controls.pending_steps:
+                self._schedule_processing()
         now = time.perf_counter()
-        self._rested = now + (now - start)  # half of the time is left to the kernel, however much a page sends
+        self._next_processing = now + (now - start)  # half of the time is the kernel's, however much a page sends
 
-    def _take_over(self, run: Run) -> None:
-        """Be the driver of the branch that was made, if one was."""
+    def _drive(self, run: Run) -> None:
+        """Be the driver of a branch in place of the run that it was made of."""
         old = self.run
-        if run is old:
-            return
-        let_rest(old)
-        old.driver, self.run, run.driver = None, run, self
+        if run is not old:
+            pause_now(old)
+            old.driver, self.run, run.driver = None, run, self
 
-    def _play(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _start_task(self) -> None:
         self._error = None
-        self._task = loop.create_task(self._go())
+        self._task = asyncio.get_running_loop().create_task(self._train_task(), name=TASK_NAME)
 
-    async def _go(self) -> None:
+    async def _train_task(self) -> None:
         """Train in short turns, between which the kernel does its other work."""
-        view, task = self._view, asyncio.current_task()
-        board = view.board if isinstance(view, Live) else None
-        pump = None if board is None else MessagePump(_kernel(), board.owns)
+        view, controls, task = self._view, self.controls, asyncio.current_task()
+        pump = None if controls is None else MessagePump(_kernel(), controls.has_comm)
         try:
             with contextlib.nullcontext() if pump is None else pump.while_awaiting():
-                while self._task is task:
-                    if not self._turn(view, board, pump):
-                        break
+                while self._task is task and self._train_for_a_turn(view, pump):
                     await asyncio.sleep(0)
         except asyncio.CancelledError:
-            let_rest(self.run)
+            pause_now(self.run)
             raise
         finally:
-            if self._task is task:  # nobody else has taken over
-                if board is not None and board.closed:
+            if self._task is task:  # no other driver has taken over
+                if controls is not None and controls.closed:
                     self.close()
                 self._task = None
-                if board is not None:
-                    board.playing = False
+                if controls is not None:
+                    controls.playing = False
                 if view is not None and self._view is view:
                     view.draw()
 
-    def _turn(self, view: Page | None, board: Board | None, pump: MessagePump | None) -> bool:
-        """Train for a short while; whether to go on."""
-        with self._told():
-            run = self.run
+    def _train_for_a_turn(self, view: View | None, pump: MessagePump | None) -> bool:
+        """Train for a short while; tell whether to go on."""
+        with self._errors_as_messages():
+            run, controls = self.run, None if view is None else view.controls
             run.advance(SLICE_SECONDS)
-            if pump is not None:
-                # a message that waits for its turn on the event loop would wait for a turn of training
+            if pump is not None:  # a message that waits for the event loop would wait for another turn
                 pump.handle_waiting()
             if view is not None:
-                view.look()
-                self._take_over(view.run)
-            if board is not None and (board.closed or (self.run is not run and not board.playing)):
-                return False
+                view.refresh_if_due()
+            if controls is not None:
+                self._drive(controls.run)
+                if controls.closed or (self.run is not run and not controls.playing):
+                    return False
             return self.run is not run or run.state == "running"
         return False
 
     @contextlib.contextmanager
-    def _told(self) -> Any:
-        """What goes wrong is a message in the panel: there is no cell that it could leave through.
+    def _errors_as_messages(self) -> Iterator[None]:
+        """Show an error in the panel: there is no cell that it could leave through.
 
-        That holds for `sys.exit()` and a KeyboardInterrupt, too: on the event loop they would end the kernel.
+        `sys.exit()` and a KeyboardInterrupt are shown too: on the event loop they would end the kernel.
         """
         try:
             yield
         except BaseException as error:
             self._error = error
-            if isinstance(self._view, Live):
-                self._view.board.playing = False
-                self._view.board.single = 0
-                self._view.board.say(f"{type(error).__name__}: {error}".removesuffix(": "), wrong=True)
+            if self.controls is not None:
+                self.controls.playing = False
+                self.controls.pending_steps = 0
+                self.controls.show_message(f"{type(error).__name__}: {error}".removesuffix(": "), error=True)
 
     # -- joining -------------------------------------------------------------------------------------------
 
     def resume(self) -> None:
-        """Go on as if its Play were clicked; where there is nothing to click on, in the calling cell."""
-        if isinstance(self._view, Live):
-            self._view.board._play()
+        """Go on as if Play were clicked; where there are no buttons, in the calling cell."""
+        if self.controls is not None:
+            self.controls.press("Play")
         else:
             self.wait()
 
@@ -276,18 +286,18 @@ class Panel:
         self._task = None
         view = self._view
         if view is None:
-            self._leave()
-            drive(self.run, get_ipython())
+            self._close_view()
+            train_in_cell(self.run, get_ipython())
             return
-        self._blocking = True
+        self._driven_by_cell = True
         try:
             view.open_again()
-            follow(self.run, view, _kernel())
+            run_loop(view, _kernel())
         finally:
-            self._take_over(view.run)
-            self._blocking = False
+            self._drive(view.run)
+            self._driven_by_cell = False
             self._view = None
-            self._leave()
+            self._close_view()
 
     async def join(self) -> None:
         """Let the run go on to its end, and leave the last frame in the calling cell; what `await run` does."""
@@ -295,45 +305,40 @@ class Panel:
             self._ipython_display_()
         else:
             self._view.open_again()
-        view = self._view
-        if isinstance(view, Live):
-            view.board.playing = True
+        controls = self.controls
+        if controls is not None:
+            controls.playing = True
         if self._task is None and not self.run.finished:
-            self._play()
-        with (
-            MessagePump(_kernel(), view.board.owns).while_awaiting()
-            if isinstance(view, Live)
-            else contextlib.nullcontext()
-        ):
+            self._start_task()
+        pump = None if controls is None else MessagePump(_kernel(), controls.has_comm)
+        with contextlib.nullcontext() if pump is None else pump.while_awaiting():
             while self._view is not None and self._error is None:
-                if self.run.finished or self.run.state == "stopped":
-                    break
-                if self._task is None and not isinstance(view, Live):
+                if self.run.finished or self.run.state == "stopped" or (self._task is None and controls is None):
                     break
                 await asyncio.sleep(SLICE_SECONDS)
         error = self._error
         self.close()
-        if isinstance(error, asyncio.CancelledError | GeneratorExit):  # which would mean something to who awaits
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):  # these would end the awaiting cell otherwise
             raise RuntimeError(f"the loss raised {type(error).__name__}") from error
         if error is not None:
             raise error
 
 
-_shown: weakref.WeakSet[Panel] = weakref.WeakSet()
+_panels: weakref.WeakSet[Panel] = weakref.WeakSet()
 
 
 def live_panels() -> list[Panel]:
     """Give the panels that a page shows."""
-    return [p for p in _shown if p._view is not None]
+    return [p for p in _panels if p.shown]
 
 
-def _execution(ip: Any) -> tuple[str, str]:
-    """The cell that is executed, by its id where the page tells it, and which of its executions this is."""
-    kernel = getattr(ip, "kernel", None)
-    parent = (kernel.get_parent() if kernel is not None else None) or {}
-    place = parent.get("metadata", {}).get("cellId") or parent.get("content", {}).get("code", "")
-    return str(place), str(parent.get("header", {}).get("msg_id", ""))
+def _execution(shell: Shell | None) -> tuple[str, str]:
+    """Give the cell that is executed, by its id where the page tells it, and which of its executions this is."""
+    parent = parent_message(shell)
+    cell = parent.get("metadata", {}).get("cellId") or parent.get("content", {}).get("code", "")
+    return str(cell), str(parent.get("header", {}).get("msg_id", ""))
 
 
-def _kernel() -> Any:
-    return getattr(get_ipython(), "kernel", None)
+def _kernel() -> Kernel | None:
+    kernel: Kernel | None = getattr(get_ipython(), "kernel", None)
+    return kernel

@@ -1,20 +1,24 @@
-"""The panel's widgets: ipywidgets that leave what a page sends to their board.
+"""The panel's widgets: ipywidgets that leave what a page sends to a queue.
 
 A page may send anything, at any time, on another thread.  Only `value` and `index` count, and they are applied
-where the board says so: between two batches, on the thread that trains.
+where the queue says so: between two batches, on the thread that trains.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 import ipywidgets
-from ipywidgets import Layout as Layout
+from ipywidgets import Widget
 
-ACCEPTED = ("value", "index")
-"""What a page may set of a widget."""
+__all__ = ["Change", "FromPage", "State", "Widget", "models"]
+
+State = dict[str, Any]
+Change = dict[str, Any]  # what an observer gets: "old", "new", "owner", …
+
+ACCEPTED = ("value", "index")  # what a page may set
 
 
 class FromPage:
@@ -26,18 +30,18 @@ class FromPage:
         Of the widget and the state that the page sent; default: `apply` at once.
     """
 
-    receive: Callable[[Any, dict[str, Any]], None] | None = None
+    receive: Callable[[FromPage, State], None] | None = None
 
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Called by ipywidgets with the state that a page sent."""
+    def set_state(self, sync_data: State) -> None:
+        """Take a state that a page sent: ipywidgets calls it."""
         accepted = {k: v for k, v in sync_data.items() if k in ACCEPTED}
         if accepted:
             (self.receive or type(self).apply)(self, accepted)
-        if refused := [k for k in sync_data if k not in ACCEPTED]:
-            self._correct(refused)
+        if rejected := [k for k in sync_data if k not in ACCEPTED]:
+            self._correct(rejected)
 
-    def apply(self, state: dict[str, Any]) -> None:
-        """Take on a state, as far as it is one that the widget can have."""
+    def apply(self, state: State) -> None:
+        """Take on a state, as far as the widget can have it."""
         try:
             super().set_state(state)  # type: ignore[misc]
         except Exception:  # traitlets has put back what was there
@@ -49,7 +53,17 @@ class FromPage:
             self.send_state([k for k in names if k in self.keys])  # type: ignore[attr-defined]
 
 
-def _from_page(cls: type) -> Any:
+def models(top: Widget) -> Iterator[Widget]:
+    """Give a widget and all below it, with their layouts and styles."""
+    yield top
+    for name in ("layout", "style"):
+        if (part := getattr(top, name, None)) is not None:
+            yield part
+    for child in getattr(top, "children", ()):
+        yield from models(child)
+
+
+def _from_page(cls: type) -> type[Any]:
     return type(cls.__name__, (FromPage, cls), {})
 
 
@@ -64,6 +78,7 @@ HBox = _from_page(ipywidgets.HBox)
 HTML = _from_page(ipywidgets.HTML)
 IntSlider = _from_page(ipywidgets.IntSlider)
 Label = _from_page(ipywidgets.Label)
+Layout = _from_page(ipywidgets.Layout)
 SelectionSlider = _from_page(ipywidgets.SelectionSlider)
 Textarea = _from_page(ipywidgets.Textarea)
 VBox = _from_page(ipywidgets.VBox)

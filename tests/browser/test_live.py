@@ -8,7 +8,7 @@ SETUP = """
 import time
 import numpy as np
 from fluxmagic import Run, SGD, param
-from fluxmagic.jupyter.driver import drive
+from fluxmagic.jupyter.loop import train_in_cell
 from fluxmagic.jupyter.panel import Panel
 
 def make(steps=100_000, pause=0.001):
@@ -61,7 +61,7 @@ def stop_with_both_turns(nb):
 
 def test_run_all_with_dials(notebook):
     nb = notebook()
-    nb.open([SETUP, "run = make()\nprint('mine')\ndrive(run, get_ipython())", "print('next', run.state)"])
+    nb.open([SETUP, "run = make()\nprint('mine')\ntrain_in_cell(run, get_ipython())", "print('next', run.state)"])
     nb.run_all()
     nb.page.locator(".widget-label", has_text="η").first.wait_for()
     onward(nb)
@@ -125,7 +125,7 @@ def test_a_panel_leaves_the_kernel_free(notebook):
 
 def test_a_page_loaded_anew_in_the_middle_finds_the_panel_and_its_dials(notebook):
     nb = notebook()
-    nb.open([SETUP, "run = make()\ndrive(run, get_ipython())"])
+    nb.open([SETUP, "run = make()\ntrain_in_cell(run, get_ipython())"])
     nb.run_all()
     nb.page.locator(".widget-label", has_text="η").first.wait_for()
     onward(nb)
@@ -139,7 +139,7 @@ def test_a_page_loaded_anew_in_the_middle_finds_the_panel_and_its_dials(notebook
 
 def test_a_kernel_restarted_in_the_middle_trains_again(notebook):
     nb = notebook()
-    nb.open([SETUP, "run = make()\ndrive(run, get_ipython())"])
+    nb.open([SETUP, "run = make()\ntrain_in_cell(run, get_ipython())"])
     nb.run_all()
     nb.page.locator(".widget-label", has_text="η").first.wait_for()
     onward(nb)

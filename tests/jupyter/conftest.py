@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from IPython.testing import globalipapp
+
+from fluxmagic.jupyter import views
+from tests.jupyter.outputs import Output
 
 SETUP = """
 import numpy as np
@@ -89,3 +93,25 @@ def shell(bare: Shell) -> Shell:
     bare("%load_ext fluxmagic")
     bare(SETUP)
     return bare
+
+
+class Page:
+    """A shell of a page: `outputs` are those of the cell, in order."""
+
+    def __init__(self, takes_input: bool) -> None:
+        self.outputs: list[Output] = []
+        self.kernel = SimpleNamespace(get_parent=lambda: {"content": {"allow_stdin": takes_input}})
+
+    def display(self, *args: Any, **options: Any) -> Output:
+        self.outputs.append(Output(*args))
+        return self.outputs[-1]
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+    """A page that takes no input; no curve is remembered."""
+    page = Page(takes_input=False)
+    monkeypatch.setattr(views, "display", page.display)
+    views.forget_curves()
+    yield page
+    views.forget_curves()

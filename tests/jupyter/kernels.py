@@ -8,23 +8,37 @@ import time
 from typing import Any
 
 import pytest
+import zmq
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
+
+from tests.jupyter.panel_page import PanelPage
 
 INTERPRETERS = [sys.executable, *filter(None, os.environ.get("FLUXMAGIC_KERNELS", "").split(":"))]
 """Whose ipykernel is tried: this one's, and those of other environments."""
 
 
-class Kernel:
+class Manager(KernelManager):
+    """Starts the kernel of an interpreter."""
+
+    def __init__(self, python: str) -> None:
+        super().__init__()
+        self.python = python
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        argv = [self.python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        return KernelSpec(argv=argv, display_name="test", language="python")
+
+
+class Kernel(PanelPage):
     """A kernel with a client that keeps what a page would know: widgets by label, outputs by cell."""
 
     def __init__(self, python: str, cwd: str) -> None:
-        self.manager = KernelManager()
-        self.manager._kernel_spec = KernelSpec(
-            argv=[python, "-m", "ipykernel_launcher", "-f", "{connection_file}"], display_name="test", language="python"
-        )
+        self.manager = Manager(python)
         self.manager.start_kernel(cwd=cwd)
         self.client = self.manager.client()
+        self.client.context.setsockopt(zmq.RCVHWM, 0)  # a client that listens late loses no status and no reply
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
         self.widgets: dict[str, dict[str, Any]] = {}
@@ -91,13 +105,11 @@ class Kernel:
         elif kind == "status" and content["execution_state"] == "idle":
             self.idle.add(cell)
 
-    def until(self, condition: Any, seconds: float = 30.0) -> Any:
-        """Listen until something is so."""
-        end = time.monotonic() + seconds
-        while not (value := condition()):
-            assert time.monotonic() < end, f"it did not come to pass: {condition}; outputs: {self.outputs}"
-            self.listen(0.02)
-        return value
+    def wait_a_moment(self) -> None:
+        self.listen(0.02)
+
+    def describe(self) -> str:
+        return str(self.outputs)
 
     # -- what is said ----------------------------------------------------------------------------------------
 
@@ -151,41 +163,47 @@ class Kernel:
             self.told = sent
         return sent
 
-    def move(self, label: str, value: float) -> str:
-        """Move a slider."""
-        comm = self.find(label)
-        state = self.widgets[comm]
-        if "_options_labels" in state:
-            labels = list(state["_options_labels"])
-            return self.tell(
-                comm, {"method": "update", "state": {"index": labels.index(f"{value:g}")}, "buffer_paths": []}
-            )
-        return self.tell(comm, {"method": "update", "state": {"value": value}, "buffer_paths": []})
+    def set_state(self, label: str, **state: Any) -> str:
+        """Send a state of the widget that has a label."""
+        return self.tell(self.find(label), {"method": "update", "state": state, "buffer_paths": []})
 
-    def choose(self, label: str, option: str) -> str:
-        comm = self.find(label)
-        index = list(self.widgets[comm]["_options_labels"]).index(option)
-        return self.tell(comm, {"method": "update", "state": {"index": index}, "buffer_paths": []})
+    def turn(self, label: str, value: float) -> str:
+        labels = self.widgets[self.find(label)].get("_options_labels")
+        if labels is None:
+            return self.set_state(label, value=value)
+        return self.set_state(label, index=list(labels).index(f"{value:g}"))
+
+    def choose(self, option: str) -> str:
+        labels = self.widgets[self.find("optimiser")]["_options_labels"]
+        return self.set_state("optimiser", index=list(labels).index(option))
 
     def press(self, label: str) -> str:
         return self.tell(self.find(label, "Button"), {"method": "custom", "content": {"event": "click"}})
 
-    def progress(self) -> int:
-        """How many steps the panel says were taken; -1 where there is none."""
-        said = [str(s.get("value", "")) for k, s in self.widgets.items() if k not in self.closed]
-        steps = [v.split("step ")[1].split("/")[0].split(" ")[0].replace(",", "") for v in said if "· step " in v]
-        return int(steps[-1]) if steps else -1
+    def is_enabled(self, label: str) -> bool:
+        return not self.widgets[self.find(label, "Button")]["disabled"]
+
+    def texts(self) -> list[str]:
+        open_ = [s for k, s in self.widgets.items() if k not in self.closed]
+        return [s["value"] for s in open_ if s.get("_model_name") in ("HTMLModel", "LabelModel") and self._visible(s)]
+
+    def _visible(self, state: dict[str, Any]) -> bool:
+        layout = self.widgets.get(str(state.get("layout")).removeprefix("IPY_MODEL_"), {})
+        return layout.get("display") != "none"
+
+    def shows(self, text: str) -> bool:
+        """Tell whether a text is shown."""
+        return any(text in t for t in self.texts())
 
     def onward(self, steps: int = 20) -> None:
-        """Listen until the panel says that so many more steps were taken, and has taken in what it was told."""
+        """Wait until the panel shows that so many more steps were taken, and has taken in what it was told."""
         told, self.told = self.told, None
         if told is not None:
             self.until(lambda: told in self.idle)
-        here = max(self.progress(), 0)
-        self.until(lambda: self.progress() >= here + steps)
+        super().onward(steps)
         if told is not None and self.subshell:  # what was shown may have been on its way when the widget was heard
-            here = self.progress()
-            self.until(lambda: self.progress() != here)
+            here = self.steps
+            self.until(lambda: self.steps != here)
 
     def interrupt(self) -> None:
         self.manager.interrupt_kernel()

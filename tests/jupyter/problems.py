@@ -7,10 +7,10 @@ import numpy as np
 from fluxmagic import SGD, Run, param
 
 
-def quadratic(opt=None, *, n=10, epochs=2, **options):
-    """Make a run of `n` steps an epoch, whose loss shrinks by a constant factor a step; SGD where no opt is given."""
+def quadratic(make_opt=lambda params: SGD(params, 0.1), *, n=10, epochs=2, **options):
+    """Make a run of `n` steps an epoch; with SGD, its loss shrinks by a constant factor a step."""
     W = param(np.ones(3))
-    return Run(lambda x: ((W - x) ** 2).sum(), [np.zeros(3)] * n, opt or SGD([W], 0.1), epochs=epochs, **options)
+    return Run(lambda x: ((W - x) ** 2).sum(), [np.zeros(3)] * n, make_opt([W]), epochs=epochs, **options)
 
 
 def recorded(*losses, **options):

@@ -9,9 +9,9 @@ from typing import Any
 from fluxmagic.runs import Event, Run
 from fluxmagic.runs.early_stopping import Condition, out_of_patience
 
-__all__ = ["dial", "duration", "number", "progress", "summary"]
+__all__ = ["format_duration", "format_number", "format_value", "progress", "summary"]
 
-TURNS = 20  # as many are listed; a slider that was dragged makes hundreds
+MAX_EVENTS_LISTED = 20  # as many are listed; a slider that was dragged makes hundreds
 
 
 def progress(run: Run) -> str:
@@ -22,9 +22,9 @@ def progress(run: Run) -> str:
     if run.steps:
         parts.append(f"loss {_shown_loss(run)}")
     if run.rate:
-        parts.append(f"{number(run.rate)} steps/s")
+        parts.append(f"{format_number(run.rate)} steps/s")
         if total and not run.finished:
-            parts.append(f"{duration((total - run.steps) / run.rate)} left")
+            parts.append(f"{format_duration((total - run.steps) / run.rate)} left")
     return " · ".join(parts)
 
 
@@ -33,31 +33,35 @@ def summary(run: Run) -> str:
 
     Losses are means over epochs.
     """
-    lines = [f"{run.name or 'run'}: {run.opt_name}{_dials(run)}", _extent(run)]
+    lines = [f"{run.name or 'run'}: {run.opt_name}{_dials(run)}", _duration_line(run)]
     if run.steps:
         lines.append(_losses(run))
     numbers = _evaluated(run)
     if numbers:
         lines.append(numbers)
-    turns = _merged(run.events)
-    lines += [f"step {e.step:,}: {e.name} {dial(e.old)} → {dial(e.new)}" for e in turns[:TURNS]]
-    if len(turns) > TURNS:
-        lines.append(f"and {len(turns) - TURNS:,} more turns")
+    turns = merge_drags(run.events)
+    lines += [
+        f"step {e.step:,}: {e.name} {format_value(e.old)} → {format_value(e.new)}" for e in turns[:MAX_EVENTS_LISTED]
+    ]
+    if len(turns) > MAX_EVENTS_LISTED:
+        lines.append(f"and {len(turns) - MAX_EVENTS_LISTED:,} more turns")
     return "\n".join(lines)
 
 
 def _shown_loss(run: Run) -> str:
-    return number(run.shown_loss) + " so far" * run.so_far
+    return format_number(run.shown_loss) + " so far" * run.so_far
 
 
 def _losses(run: Run) -> str:
     """The epochs' mean losses, first and last, and the best epoch."""
     means = run.epoch_losses
-    line = f"loss {number(means[0])} → {number(means[-1])}" if len(means) > 1 else f"loss {_shown_loss(run)}"
+    if len(means) < 2:
+        return f"loss {_shown_loss(run)}"
+    line = f"loss {format_number(means[0])} → {format_number(means[-1])}"
     best = run.best
-    if best is not None and len(means) > 1:
+    if best is not None:
         what = "" if best.name == "loss" else f"{best.name} "
-        line += f", best {what}{number(best.value)} ({_place(run, best.epoch)})"
+        line += f", best {what}{format_number(best.value)} ({_place(run, best.epoch)})"
     return line
 
 
@@ -66,7 +70,7 @@ def _evaluated(run: Run) -> str:
     kept, best, checks = run.record.kept, run.best, run.last_evaluation
     if kept is not None:
         checks = dict(run.record.evaluations).get(kept, {})
-    parts = [f"{k} {number(v)}" for k in ("valid", *run.metrics) if (v := checks.get(k)) is not None]
+    parts = [f"{k} {format_number(v)}" for k in ("valid", *run.metrics) if (v := checks.get(k)) is not None]
     if parts and "valid" not in checks:  # which may be a row or two
         parts[-1] += " (of the last batch alone)"
     if kept is None or best is None:
@@ -74,7 +78,7 @@ def _evaluated(run: Run) -> str:
         if parts and (step := run.record.evaluations[-1][0]) in ends[:-1]:  # it went on without
             parts[-1] += f" ({_place(run, ends.index(step))})"
         return ", ".join(parts)
-    loss = number(run.epoch_losses[best.epoch - 1])
+    loss = format_number(run.epoch_losses[best.epoch - 1])
     return f"the weights are those of {_place(run, best.epoch)}: " + ", ".join([f"loss {loss}", *parts])
 
 
@@ -87,16 +91,16 @@ def _dials(run: Run) -> str:
     cls = run.opt_class
     common = () if cls is None else ("decay", "clip", "clipnorm", "weightdecay")
     shown = [
-        f"{k} {dial(v)}"
+        f"{k} {format_value(v)}"
         for k, v in run.values.items()
         if k not in common or (cls is not None and v != cls.hypers[k].default)
     ]
     return f" ({', '.join(shown)})" if shown else ""
 
 
-def _extent(run: Run) -> str:
+def _duration_line(run: Run) -> str:
     steps = f"{run.steps:,} step{'' if run.steps == 1 else 's'}"
-    time = f"{steps} in {duration(run.seconds)}" + (f" ({number(run.rate)} steps/s)" if run.rate else "")
+    time = f"{steps} in {format_duration(run.seconds)}" + (f" ({format_number(run.rate)} steps/s)" if run.rate else "")
     if run.finished and run.epochs is None:
         return time
     if run.finished:
@@ -120,7 +124,7 @@ def _reason(run: Run) -> str:
     return ""
 
 
-def _merged(events: list[Event]) -> list[Event]:
+def merge_drags(events: list[Event]) -> list[Event]:
     """A dial that was dragged between two steps was turned once."""
     turns: list[Event] = []
     for e in events:
@@ -131,23 +135,23 @@ def _merged(events: list[Event]) -> list[Event]:
     return turns
 
 
-def dial(x: Any) -> str:
+def format_value(x: Any) -> str:
     """What a dial is set to: a number, "off" for a bound that is infinite, a schedule or an optimiser by its name."""
     if isinstance(x, str):
         return x
     if callable(x):
         name = getattr(x, "__name__", type(x).__name__)
         return "schedule" if name == "<lambda>" else name
-    return "off" if x == math.inf else number(x)
+    return "off" if x == math.inf else format_number(x)
 
 
-def number(x: float) -> str:
+def format_number(x: float) -> str:
     """A number as people write it, to four digits."""
     x = x + 0.0  # -0 is 0
     return f"{x:,.0f}" if 1000 <= abs(x) < 1e9 else f"{x:.4g}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time as people write it: "35 ms", "4.2 s", "3:05", "1:02:30"."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"

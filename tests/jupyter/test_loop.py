@@ -1,0 +1,169 @@
+"""Driving in the calling cell: every way out, branches, and refreshing the view."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fluxmagic import SGD, NotFinite, Run, param
+from fluxmagic.jupyter import controls
+from fluxmagic.jupyter.loop import run_loop, train_in_cell
+from fluxmagic.jupyter.views import WidgetView
+from tests.jupyter.panel_page import ControlsPage
+from tests.jupyter.problems import quadratic
+
+TERMINAL = SimpleNamespace()
+
+
+def test_a_terminal_gets_the_summary(capsys):
+    run = quadratic(name="run")
+    train_in_cell(run, TERMINAL)
+    out = capsys.readouterr().out
+    assert run.state == "done"
+    assert "run: SGD (η 0.1)" in out
+    assert "20 steps" in out
+
+
+def test_not_finite_is_raised_after_the_summary(capsys):
+    W = param(1.0)
+    run = Run(lambda x: W * x, [1.0, 1.0, np.inf], SGD([W], 0.1), name="run")
+    with pytest.raises(NotFinite) as error:
+        train_in_cell(run, TERMINAL)
+    assert error.value.step == 3
+    assert np.isfinite(W.data)
+    assert "failed in epoch 1" in capsys.readouterr().out
+
+
+def test_an_error_of_the_loss_is_raised_after_the_summary(capsys):
+    W = param(1.0)
+
+    def loss(x):
+        if run.steps == 4:
+            raise ZeroDivisionError("mine")
+        return W * x
+
+    run = Run(loss, [1.0] * 9, SGD([W], 0.1))
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        train_in_cell(run, TERMINAL)
+    assert "4 steps" in capsys.readouterr().out
+
+
+def test_an_interrupt_is_raised_after_the_batch_and_the_summary(capsys):
+    W = param(np.ones(3))
+
+    def loss(x):
+        if run.steps == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return ((W - x) ** 2).sum()
+
+    run = Run(loss, [0.0] * 50, SGD([W], 0.1))
+    with pytest.raises(KeyboardInterrupt):
+        train_in_cell(run, TERMINAL)
+    assert run.steps == 5
+    assert run.state == "paused"
+    assert "5 steps" in capsys.readouterr().out
+
+
+def test_a_stopped_run_goes_on_when_it_is_driven_again(capsys):
+    run = quadratic()
+    run.step(3)
+    run.stop()
+    assert run.state == "stopped"
+    train_in_cell(run, TERMINAL)
+    assert run.state == "done"
+    assert run.steps == 20
+
+
+def test_a_pause_without_controls_ends_the_cell(capsys):
+    W = param(np.ones(3))
+
+    def loss(x):
+        if run.steps == 4:
+            run.pause()
+        return ((W - x) ** 2).sum()
+
+    run = Run(loss, [0.0] * 50, SGD([W], 0.1))
+    train_in_cell(run, TERMINAL)
+    assert (run.steps, run.state) == (5, "paused")
+
+
+def test_a_branch_takes_the_runs_place_and_the_runs_curve_stays_in_grey(page, monkeypatch):
+    monkeypatch.setattr(controls, "get_ipython", lambda: None)
+    run = quadratic(epochs=20, name="run")
+    view = WidgetView(run)
+    panel = ControlsPage(view.controls)
+    process = view.controls.process_requests
+    script = [(5, ["Branch"]), (30, ["Pause", "Branch"]), (30, ["Play"])]
+
+    def press_and_process():
+        if script and view.controls.run.steps >= script[0][0]:
+            for label in script.pop(0)[1]:
+                panel.press(label)
+        return process()
+
+    monkeypatch.setattr(view.controls, "process_requests", press_and_process)
+    run_loop(view, turn=0.0)
+    first, second = view.controls.run.parent, view.controls.run
+    assert first.parent is run
+    assert [r.state for r in (run, first, second)] == ["paused", "paused", "done"]
+    assert [r.steps for r in (run, first, second)] == [5, 30, 200]
+    assert view.run is view.curve.run is second
+    assert [s.n for s in view.earlier] == [5, 30]
+    assert view.curve.earlier == view.earlier
+    assert "run_c" in page.outputs[0].data[-1]["text/plain"]
+
+
+class CountingView:
+    """Counts what is asked of it."""
+
+    controls = None
+
+    def __init__(self, run, fails=False):
+        self.run = run
+        self.fails = fails
+        self.refreshed = self.closed = 0
+
+    def refresh_if_due(self):
+        self.refreshed += 1
+        if self.fails:
+            raise RuntimeError("cannot draw")
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.mark.parametrize(("turn", "refreshed"), [(0.0, 19), (60.0, 0)])
+def test_the_view_is_refreshed_after_each_turn_but_the_last_and_closed_once(turn, refreshed):
+    view = CountingView(quadratic())
+    run_loop(view, turn=turn)
+    assert view.run.state == "done"
+    assert (view.refreshed, view.closed) == (refreshed, 1)
+
+
+def test_a_view_that_fails_is_closed_and_its_run_is_paused():
+    view = CountingView(quadratic(), fails=True)
+    with pytest.raises(RuntimeError, match="cannot draw"):
+        run_loop(view, turn=0.0)
+    assert (view.refreshed, view.closed) == (1, 1)
+    assert (view.run.steps, view.run.state) == (1, "paused")
+
+
+def test_a_paused_run_sleeps_until_a_request_and_takes_single_steps(page):
+    view = WidgetView(quadratic())
+    panel, sleeps = ControlsPage(view.controls), []
+    script = [["Step"], [], ["Step", "Step"], ["Stop"]]
+
+    def sleep(seconds):
+        sleeps.append(view.run.steps)
+        for label in script.pop(0):
+            panel.press(label)
+
+    view.run.step()
+    panel.press("Pause")
+    run_loop(view, turn=0.0, sleep=sleep)
+    assert sleeps == [2, 3, 3, 5]
+    assert (view.run.steps, view.run.state) == (5, "stopped")

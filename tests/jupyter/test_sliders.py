@@ -1,0 +1,223 @@
+"""Sliders: made from declarations, and what a page makes of their values."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from fluxmagic import ADAM, SGD, Run, param
+from fluxmagic.jupyter.controls import RunControls
+from fluxmagic.jupyter.sliders import DRAG_SECONDS, MEMORY_VALUES, HyperparameterSlider
+from fluxmagic.optimise import OPTIMISERS, Hyper, Momentum, Optimiser
+from tests.jupyter.panel_page import ControlsPage
+from tests.jupyter.problems import quadratic
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMISERS))
+def test_every_optimiser_has_a_slider_for_each_hyperparameter(name):
+    run = quadratic(lambda ps: OPTIMISERS[name](ps))
+    page = ControlsPage(RunControls(run))
+    hypers = OPTIMISERS[name].hypers
+    assert {k: page.value(k) for k in hypers} == {k: h.default for k, h in hypers.items()}
+    assert page.value("optimiser") == name
+    assert set(page.find("optimiser").options) >= set(OPTIMISERS)
+    assert all(h.doc in page.find(k).tooltip for k, h in hypers.items())
+
+
+def test_a_users_own_optimiser_has_sliders():
+    class Own(Optimiser):
+        """Steps of constant size."""
+
+        η = Hyper(0.01, "learning rate", scale="log")
+        κ = Hyper(2.0, "mine", low=1.0, high=5.0)
+
+        def step(self, δ, s):
+            return self.η * np.sign(δ)
+
+    try:
+        run = quadratic()
+        page = ControlsPage(RunControls(run))
+        page.choose("Own")
+        assert page.process()
+        page.controls.show()
+        assert run.opt_name == "Own"
+        slider = page.find("κ")
+        assert (slider.description, slider.min, slider.max, slider.value) == ("κ", 1.0, 5.0, 2.0)
+        page.turn("κ", 3.5)
+        page.process()
+        assert run.opt.κ == 3.5
+    finally:
+        del OPTIMISERS["Own"]
+
+
+@pytest.mark.parametrize("value", [0.9, 0.99, 0.999])
+def test_memory_values_are_even_in_the_logarithm_of_one_minus_the_value(value):
+    def place(v):
+        return MEMORY_VALUES.index(v)
+
+    assert place(0.99) - place(0.9) == place(0.999) - place(0.99) == 11
+    turned = []
+    slider = HyperparameterSlider(Momentum.hypers["ρ"], value, lambda *a: turned.append(a))
+    assert slider.slider.value == value
+    slider.slider.index = 3
+    assert turned == [("ρ", MEMORY_VALUES[3])]
+    assert all(0 <= v < 1 for _, v in slider.slider.options)
+
+
+def test_a_value_that_is_no_option_becomes_one():
+    slider = HyperparameterSlider(Momentum.hypers["ρ"], 0.9, lambda *a: pytest.fail("nobody moved it"))
+    slider.show(0.9371)
+    assert slider.slider.value == 0.9371
+    assert ("0.9371", 0.9371) in slider.slider.options
+
+
+@pytest.mark.parametrize("name", ["clip", "clipnorm", "decay", "weightdecay"])
+def test_a_value_that_switches_off_is_labelled_off(name):
+    h = SGD.hypers[name]
+    slider = HyperparameterSlider(h, h.default, lambda *a: None)
+    assert slider.slider.options[slider.slider.index][0] == "off"
+    at_end = slider.slider.options[-1 if math.isinf(h.default) else 0]
+    assert at_end == ("off", h.default)
+
+
+@pytest.mark.parametrize("value", [1e-9, 0.003, 5.0, 4e4])
+def test_a_log_slider_grows_to_any_value(value):
+    slider = HyperparameterSlider(SGD.hypers["η"], 0.1, lambda *a: pytest.fail("nobody moved it"))
+    slider.show(value)
+    assert slider.slider.value == value
+
+
+def test_zero_on_a_log_slider_is_no_error():
+    run = quadratic()
+    run.set(η=0.0)
+    page = ControlsPage(RunControls(run))
+    run.set(η=0.1)
+    page.controls.show()
+    run.set(η=0.0)
+    page.controls.show()
+    assert run.opt.η == 0.0
+
+
+def test_a_value_that_the_page_rounded_is_no_change():
+    turned = []
+    slider = HyperparameterSlider(ADAM.hypers["η"], 0.005, lambda name, value: turned.append(value))
+    slider.slider.value = 10**-2.3  # 0.005 on the slider's steps, as a page sends it back
+    assert turned == []
+    slider.show(0.005)
+    assert slider.slider.value == 10**-2.3  # nor is it sent to and fro
+    slider.slider.value = 10**-2.25
+    assert turned == [10**-2.25]
+
+
+def test_a_rounded_value_that_comes_late_is_no_change():
+    turned = []
+    slider = HyperparameterSlider(ADAM.hypers["η"], 0.001, lambda name, value: turned.append(value))
+    for _ in range(2):
+        slider.box.children[2].click()
+    slider.slider.value = 10**-2.7  # 0.002 on the slider's steps
+    slider.slider.value = 10**-2.4  # 0.004
+    assert turned == [0.002, 0.004]
+
+
+def test_clicks_on_factors_multiply_before_they_are_processed():
+    run = quadratic()
+    page = ControlsPage(RunControls(run))
+    for label in ("÷2", "÷2", "÷2", "×2"):
+        page.press(label)
+    page.process()
+    assert run.opt.η == 0.025
+    assert run.events[-1].new == 0.025
+
+
+def test_a_change_by_program_moves_the_slider_and_is_no_request():
+    run = quadratic()
+    page = ControlsPage(RunControls(run))
+    run.set(η=0.03)
+    page.controls.show()
+    assert page.value("η") == 0.03
+    assert not page.process()
+    assert len(run.events) == 1
+
+
+def test_the_effective_rate_stands_beside_ρ():
+    page = ControlsPage(RunControls(quadratic(lambda ps: Momentum(ps, 0.01, ρ=0.9))))
+    assert "η/(1−ρ) = 0.1" in page.texts()
+    page = ControlsPage(RunControls(quadratic()))
+    assert not any("ρ" in t for t in page.texts())
+
+
+def test_a_rejected_value_is_a_message_and_the_slider_goes_back():
+    run = quadratic()
+    page = ControlsPage(RunControls(run))
+    page.controls.set_value("η", -1.0)
+    page.process()
+    assert "η = -1 is out of range: 0 ≤ η" in page.message
+    assert run.opt.η == 0.1
+    assert page.value("η") == 0.1
+    page.turn("η", 0.05)
+    page.process()
+    assert page.message == ""
+
+
+def test_an_optimiser_given_by_name_has_sliders_before_the_first_step():
+    W = param(1.0)
+    run = Run(lambda x: W * W, [1.0] * 5, "ADAM")
+    page = ControlsPage(RunControls(run))
+    page.turn("β1", 0.5)
+    page.process()
+    run.step()
+    assert run.opt.β1 == 0.5
+
+
+def test_the_position_follows_the_run_unless_the_user_moved_it():
+    now = 0.0
+    run = quadratic()
+    page = ControlsPage(RunControls(run, clock=lambda: now))
+    slider = page.find("step")
+    assert slider.disabled
+
+    def stands():
+        nonlocal now
+        now += DRAG_SECONDS
+        page.controls.show()
+        return slider.value, slider.max
+
+    run.step(3)
+    assert stands() == (3, 3)
+    assert not slider.disabled
+    slider.value = 2
+    run.step(4)
+    assert stands() == (2, 7)
+    slider.value = 3  # where it stood when it was let go of by the run
+    run.step(1)
+    assert stands() == (3, 8)
+    slider.value = 8
+    run.step(1)
+    assert stands() == (9, 9)
+    slider.value = 4
+    page.press("Rewind")
+    page.process()
+    assert stands() == (4, 4)
+    run.step(2)
+    assert stands() == (6, 6)
+    slider.value = 5
+    run.rewind(0)
+    assert stands() == (0, 1)
+    assert slider.disabled
+
+
+def test_the_position_sliders_scale_rests_while_it_is_dragged():
+    now = 0.0
+    run = quadratic()
+    page = ControlsPage(RunControls(run, clock=lambda: now))
+    run.step(5)
+    page.controls.show()
+    page.find("step").value = 2
+    run.step(5)
+    page.controls.show()
+    assert page.find("step").max == 5
+    now += DRAG_SECONDS
+    page.controls.show()
+    assert (page.value("step"), page.find("step").max) == (2, 10)

@@ -1,0 +1,151 @@
+"""Views: what is shown while a run is driven, and what is left at the end."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from types import SimpleNamespace
+
+import pytest
+
+from fluxmagic import SGD, Run, param
+from fluxmagic.jupyter import views
+from fluxmagic.jupyter.loop import run_loop, train_in_cell
+from fluxmagic.jupyter.views import ImageView, TextView, WidgetView, frontend_kind, recent_curves
+from tests.jupyter.outputs import Clock, open_widgets
+from tests.jupyter.panel_page import ControlsPage
+from tests.jupyter.problems import quadratic
+
+
+@pytest.mark.parametrize(
+    ("shell", "kind"),
+    [
+        (SimpleNamespace(), "terminal"),
+        (SimpleNamespace(kernel=None), "terminal"),
+        (SimpleNamespace(kernel=SimpleNamespace(get_parent=lambda: {"content": {"allow_stdin": True}})), "widgets"),
+        (SimpleNamespace(kernel=SimpleNamespace(get_parent=lambda: {"content": {"allow_stdin": False}})), "page"),
+        (SimpleNamespace(kernel=SimpleNamespace(get_parent=lambda: {})), "page"),
+        (SimpleNamespace(kernel=SimpleNamespace(get_parent=lambda: None)), "page"),
+    ],
+)
+def test_the_kind_of_a_front_end_follows_from_the_request(shell, kind):
+    assert frontend_kind(shell) == kind
+
+
+def test_lines_that_cannot_be_overwritten_get_rarer(capsys):
+    clock = Clock()
+    view = TextView(quadratic(), clock, overwrite=False)
+    for _ in range(600):
+        clock.now += 0.1
+        view.refresh_if_due()
+    lines = capsys.readouterr().out.splitlines()
+    assert 3 <= len(lines) <= 10
+    assert all(line.startswith("epoch 1/2") for line in lines)
+
+
+def test_a_line_that_is_overwritten_is_removed_at_the_end(capsys):
+    clock = Clock()
+    view = TextView(quadratic(name="run"), clock, overwrite=True)
+    for _ in range(30):
+        clock.now += 0.1
+        view.refresh_if_due()
+    view.run.step()
+    view.close()
+    out = capsys.readouterr().out
+    assert out.count("\r") >= 3
+    assert out.rsplit("\r", 1)[1].startswith("run: SGD")
+
+
+def test_the_last_three_runs_of_the_same_name_are_drawn(page):
+    runs = [quadratic(name="a") for _ in range(4)]
+    other = quadratic(name="b")
+    assert recent_curves(runs[0]) == []
+    train_in_cell(runs[0], page)
+    train_in_cell(other, page)
+    assert recent_curves(runs[0]) == []  # a run that is resumed is not earlier than itself
+    assert [d.n for d in recent_curves(runs[1])] == [20]
+    for r in runs[1:]:
+        train_in_cell(r, page)
+    assert len(recent_curves(quadratic(name="a"))) == 3
+    assert recent_curves(quadratic(name="b")) == []
+
+
+def test_the_parent_of_a_branch_is_drawn(page):
+    run = quadratic(name="a", epochs=3)
+    run.step(12)
+    branch = run.branch("b")
+    train_in_cell(run, page)
+    assert [d.n for d in recent_curves(branch)] == [30]
+    assert recent_curves(quadratic(name="b")) == []
+
+
+def test_recent_curves_do_not_keep_their_runs_in_memory(page):
+    run = quadratic(name="a")
+    train_in_cell(run, page)
+    ref = weakref.ref(run)
+    del run
+    gc.collect()
+    assert ref() is None
+    assert len(recent_curves(quadratic(name="a"))) == 1
+
+
+def test_frames_of_a_paused_run_are_not_on_the_budget(page):
+    view = ImageView(quadratic(), clock=(clock := Clock()))
+    for _ in range(50):
+        view.draw()
+    clock.now += 1.0
+    assert view.budget.due()
+    assert view.budget.share == 0.0
+
+
+def test_a_page_without_input_gets_the_picture_and_the_summary(page):
+    view = ImageView(quadratic())
+    run_loop(view)
+    assert page.outputs[0].data[-1]["image/png"].startswith(b"\x89PNG")
+    assert "20 steps" in page.outputs[1].data[-1]["text/plain"]
+
+
+def test_a_curve_that_cannot_be_drawn_is_a_message_and_the_training_goes_on(page, monkeypatch):
+    def fail(self):
+        raise ValueError("no such\nglyph")
+
+    monkeypatch.setattr(views.Curve, "frame", fail)
+    view = ImageView(quadratic())
+    view.draw()
+    assert "the curve cannot be drawn: ValueError: no such glyph" in page.outputs[1].data[-1]["text/plain"]
+    monkeypatch.setattr(views.Curve, "picture", fail)
+    run_loop(view)
+    assert view.run.state == "done"
+    assert "20 steps" in page.outputs[1].data[-1]["text/plain"]
+    assert page.outputs[1].data[-1]["text/plain"].endswith("the curve cannot be drawn: ValueError: no such glyph")
+
+
+def test_a_curve_that_cannot_be_drawn_leaves_no_widget(page, monkeypatch):
+    monkeypatch.setattr(views.Curve, "frame", lambda self: 1 / 0)
+    before = open_widgets()
+    run = quadratic()
+    view = WidgetView(run)
+    assert "the curve cannot be drawn" in ControlsPage(view.controls).message
+    run_loop(view)
+    assert run.state == "done"
+    assert open_widgets() == before
+
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(views, "display", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        WidgetView(quadratic())
+    assert open_widgets() == before
+
+
+@pytest.mark.parametrize("kind", [ImageView, WidgetView, TextView])
+def test_of_a_run_without_a_step_nothing_is_shown(page, capsys, kind):
+    W = param(1.0)
+    view = kind(Run(lambda x: 1 / 0, [1.0], SGD([W], 0.1)))
+    with pytest.raises(ZeroDivisionError):
+        run_loop(view)
+    for output in page.outputs:
+        assert output.data[-1] == {"text/plain": ""}
+        assert not any("image/png" in d for d in output.data[1:])
+    assert capsys.readouterr().out == ""
