@@ -27,12 +27,12 @@ _TIME = re.compile(r"""get_ipython\(\)\.run_line_magic\('time', ('(?:[^'\\]|\\.)
 
 _SCRIPT = '''"""{title}.
 
-It begins as the run in {quoted} did, which `run.save` writes, and ends in the same bits on the
+It begins as the run in {path} did, which `run.save` writes, and ends in the same bits on the
 same machine, NumPy and number of BLAS threads, with fluxmagic {version} (numerics {numerics}).
 """
 
-{imports}
-run = Run.load({path!r}, {arguments})  # its start: weights, seed, optimiser
+{definitions}
+run = Run.load({arguments})  # its start: weights, seed, optimiser
 run.rewind(0)
 {steps}
 '''
@@ -57,7 +57,7 @@ class CellSource:
     body: str
 
 
-class SavedRun(Protocol):
+class SaveableRun(Protocol):
     """A run that can be saved and written as a script."""
 
     id: str
@@ -98,41 +98,33 @@ def write_script(
     if not all(k.isidentifier() and not iskeyword(k) for k in module.split(".")):
         raise ValueError(f"module is the name of a module, as import takes it, not {module!r}")
     own = own_schedules(record)
-    names = {
-        (k, f): f"{ascii_name(k)}_schedule" + f"_{i}" * (i > 1)
-        for k, found in own.items()
-        for i, f in enumerate(map(id, found), 1)
-    }
+    names = {(k, id(f)): _schedule_name(k, i) for k, found in own.items() for i, f in enumerate(found, 1)}
+    loss, data, functions = ("loss", "data" if has_data else "None", [""]) if cell is None else _functions(cell)
+    root = loss if cell is not None or (part and not has_model) else "model"
+    arguments = [repr(str(path)), loss, data]
+    arguments += [f"[p for k, p in named_params({root}) if k in {part}]" if part else f"params({root})"]
+    arguments += ["model=model"] * (cell is None and has_model)
+    if own:
+        given = {k: ", ".join(names[k, id(f)] for f in found) for k, found in own.items()}
+        items = (f'"{k}": [{found}]' if "," in found else f'"{k}": {found}' for k, found in given.items())
+        arguments += [f"schedules={{{', '.join(items)}}}"]
     steps = _steps(record, names)
     used = sorted(k for k in ready_made.__all__ if any(f"={k}(" in line for line in steps))
+    objects = [*(["data"] * has_data), "loss", "model"] if cell is None else []
     imports = ["from contextlib import suppress", ""] * bool(record.rejected)
     imports += [f"from fluxmagic import {'NotFinite, ' * bool(record.rejected)}Run, params"]
     imports += [f"from fluxmagic.optimise import {', '.join(used)}"] * bool(used)
     imports += ["from fluxmagic.layers import named_params"] * bool(part)
-    if cell is None:
-        imports += [f"from {module} import {', '.join([*['data'] * has_data, 'loss', 'model', *names.values()])}", ""]
-        root, arguments = ("loss" if part and not has_model else "model"), f"loss, {'data' if has_data else None}, "
-    else:
-        functions, root, data = _functions(cell)
-        imports += [f"from {module} import *  # what the cell names: data, model, functions"]
-        imports += [f"from {module} import {', '.join(names.values())}"] * bool(names)
-        imports += functions
-        arguments = f"{root}, {data}, "
-    arguments += f"[p for k, p in named_params({root}) if k in {part}]" if part else f"params({root})"
-    arguments += ", model=model" * (cell is None and has_model)
-    if own:
-        given = {k: ", ".join(names[k, id(f)] for f in found) for k, found in own.items()}
-        items = (f'"{k}": [{found}]' if "," in found else f'"{k}": {found}' for k, found in given.items())
-        arguments += f", schedules={{{', '.join(items)}}}"
+    imports += [f"from {module} import *  # what the cell names: data, model, functions"] * (cell is not None)
+    imports += [f"from {module} import {', '.join([*objects, *names.values()])}"] * bool(objects or names)
     title, n = f"Run {str(name)!r}" if name else "Run", len(record.events)
     script = _SCRIPT.format(
         title=_in_docstring(f"{title}: {record.active}, {len(record.loss):,} steps, {n} turn" + "s" * (n != 1)),
-        quoted=_in_docstring(repr(str(path))),
+        path=_in_docstring(repr(str(path))),
         version=__version__,
         numerics=numerics,
-        imports="\n".join(imports),
-        path=str(path),
-        arguments=arguments,
+        definitions="\n".join(imports + functions),
+        arguments=", ".join(arguments),
         steps="\n".join(steps),
     )
     try:
@@ -147,7 +139,7 @@ def trained_part(names: Mapping[int, str], trained: set[int]) -> list[str]:
     return sorted(names[i] for i in trained) if trained < names.keys() else []
 
 
-def saved_script(run: SavedRun, name: str | None = None) -> str:
+def saved_script(run: SaveableRun, name: str | None = None) -> str:
     """Save a run beside the script that loads it; give the script, whose first line says where the run is.
 
     The file is NAME.npz in the working directory; NAME-2.npz, and so on, where that is not a file of this run.
@@ -160,7 +152,7 @@ def saved_script(run: SavedRun, name: str | None = None) -> str:
     return f"# The run is saved in {path}\n{run.as_code(path=path)}"
 
 
-def _is_of(run: SavedRun, path: str) -> bool:
+def _is_of(run: SaveableRun, path: str) -> bool:
     try:
         return archive.read(path, "run")[0].get("id") == run.id
     except (ArchiveError, OSError):
@@ -175,6 +167,10 @@ def own_schedules(record: Record) -> dict[str, list[Callable[[int], float]]]:
         if callable(x) and not ready_made.is_ready_made(x) and not any(x is f for f in found.get(name, [])):
             found.setdefault(name, []).append(x)
     return dict(sorted(found.items()))
+
+
+def _schedule_name(name: str, i: int) -> str:
+    return f"{ascii_name(name)}_schedule" + f"_{i}" * (i > 1)
 
 
 def _in_docstring(text: str) -> str:
@@ -217,8 +213,8 @@ def _event_line(event: Event, names: Mapping[tuple[str, int], str]) -> str:
     return f"run.set(**{{{name!r}: {value}}})" if is_keyword else f"run.set({name}={value})"
 
 
-def _functions(cell: CellSource) -> tuple[list[str], str, str]:
-    """Write a cell as functions, whose names also are returned: its loss and its data.
+def _functions(cell: CellSource) -> tuple[str, str, list[str]]:
+    """Give the names of a cell's loss and data as functions, and the lines of these.
 
     The names that a step assigns are globals, as in a notebook: the next one finds them.
     """
@@ -251,7 +247,7 @@ def _functions(cell: CellSource) -> tuple[list[str], str, str]:
         *_returning_body(body),
         *tail,
     ]
-    return functions, loss, data
+    return loss, data, functions
 
 
 def _unused_name(name: str, cell: CellSource) -> str:
