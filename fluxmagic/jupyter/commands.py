@@ -91,9 +91,6 @@ def command(
     return enter
 
 
-# -- finding a run -------------------------------------------------------------------------------------------
-
-
 def find_run(ns: Namespace, name: str) -> Run:
     """Return the run of a name: a variable that holds it or its Panel, or its own name; "run" is the only live Panel's.
 
@@ -128,9 +125,6 @@ def _live_panels() -> list[Any]:
     return [] if module is None else module.live_panels()
 
 
-# -- what follows a command ----------------------------------------------------------------------------------
-
-
 def _parse_int(target: Target, text: str, low: int, what: str) -> int:
     return as_int(evaluate_text(text, target.ns, f"{what} {text}"), low, f"{what} {text}")
 
@@ -158,11 +152,13 @@ def _suggest_optimiser(ns: Namespace, words: list[str]) -> Iterable[str]:
     return OPTIMISERS if len(words) == 1 else [f"{name}=" for name in hyper_names(known_optimiser(words[1], ns))]
 
 
+def _print_state(target: Target, will: str) -> None:
+    state = target.run.state
+    print(f"{target.name} {will} after the batch" if state == "running" else f"{target.name} is {state}")
+
+
 def _print_headline(run: Run) -> None:
     print(summary(run).split("\n", 1)[0])
-
-
-# -- the commands --------------------------------------------------------------------------------------------
 
 
 @command("", "what it is and where it stands")
@@ -174,16 +170,14 @@ def status(target: Target, rest: str) -> None:
 
 @command("", "end it after the batch")
 def stop(target: Target, rest: str) -> None:
-    run = target.run
-    run.stop()
-    print(f"{target.name} stops after the batch" if run.state == "running" else f"{target.name} is {run.state}")
+    target.run.stop()
+    _print_state(target, "stops")
 
 
 @command("", "let it rest after the batch")
 def pause(target: Target, rest: str) -> None:
-    run = target.run
-    run.pause()
-    print(f"{target.name} pauses after the batch" if run.state == "running" else f"{target.name} is {run.state}")
+    target.run.pause()
+    _print_state(target, "pauses")
 
 
 @command("", "go on: in this cell, or in its panel")

@@ -55,9 +55,6 @@ class TypedCell(NamedTuple):
     number: int  # its execution count
 
 
-# -- magics --------------------------------------------------------------------------------------------------
-
-
 def add_magics(shell: Shell, magics: Magics) -> Hidden:
     """Register magics; return those that they hide."""
     manager = _unchecked(shell).magics_manager
@@ -86,9 +83,6 @@ def loaded_magics(shell: Shell, name: str) -> Any:
     return _unchecked(shell).magics_manager.registry.get(name)
 
 
-# -- completion ----------------------------------------------------------------------------------------------
-
-
 def add_completer(shell: Shell, key: str, completer: Completer) -> None:
     """Complete the lines that begin with a key by a function."""
     _unchecked(shell).set_hook("complete_command", completer, str_key=key)
@@ -107,9 +101,6 @@ def python_matches(shell: Shell, symbol: str) -> list[str]:
     """Complete a name or an attribute; on a line that is not Python, IPython itself does not."""
     completer = _unchecked(shell).Completer
     return list(completer.attr_matches(symbol) if "." in symbol else completer.global_matches(symbol))
-
-
-# -- code ----------------------------------------------------------------------------------------------------
 
 
 def typed_cell(shell: Shell, magic: str, body: str) -> TypedCell:

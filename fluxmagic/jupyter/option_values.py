@@ -54,9 +54,6 @@ def option(value: str, help: str, read: Read, words: str = "", *, default: objec
     return field(default=default, metadata={"option": Option(value, help, read, words, **details)})
 
 
-# -- kinds of value ------------------------------------------------------------------------------------------
-
-
 def flag(cell: Cell, what: str, text: str) -> bool:
     return True
 

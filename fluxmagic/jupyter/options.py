@@ -115,9 +115,6 @@ OPTIONS = {name.rstrip("_").replace("_", "-"): row for name, row in ROWS.items()
 """The rows by the names that users type."""
 
 
-# -- reading -------------------------------------------------------------------------------------------------
-
-
 def read_settings(
     cell: Cell, line: Line, data: FunctionType | None, default: Callable[[str, bool], type[Optimiser]]
 ) -> Settings:

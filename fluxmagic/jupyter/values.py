@@ -100,9 +100,6 @@ def check_hyperparameters(cls: type[Optimiser], given: dict[str, tuple[str, obje
     return checked
 
 
-# -- names that Tab offers -----------------------------------------------------------------------------------
-
-
 def run_names(ns: Namespace) -> list[str]:
     """Return the variables that hold runs."""
     return [k for k, v in ns.items() if isinstance(v, Run) and not k.startswith("_")]
