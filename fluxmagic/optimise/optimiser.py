@@ -17,7 +17,7 @@ from fluxmagic.optimise.flat_buffer import FlatBuffer
 from fluxmagic.optimise.hyper import Hyper, Schedule
 from fluxmagic.optimise.memory import Block, Memory
 from fluxmagic.optimise.state_dict import check_numbers, check_state
-from fluxmagic.optimise.transforms import add_weight_decay, clip, inverse_decay, norm_scale
+from fluxmagic.optimise.transforms import clip, clip_norm, inverse_decay, norm_scale, weight_decay
 from fluxmagic.tracker import Param, Tracked
 from fluxmagic.tracker.fp_errors import ignoring_fp_errors
 
@@ -222,37 +222,37 @@ class Optimiser(Declared):
                 self.__dict__["_last_constants"] = constants
             if self._only_hypers:
                 self.__dict__["_constants_version"] = self.version
+        rule = self._rule if self.plain else self._checked_rule
         if self._rule_alone:
-            rule, plain = self._rule, self.plain
             for s, numbers in self._blocks:
-                step = rule(s.δ, s, *numbers)
-                if not plain:
-                    _check_step(step, s.p.shape, self.name)
-                np.subtract(s.p, step, s.p)
+                np.subtract(s.p, rule(s.δ, s, *numbers), s.p)
         else:
-            self._apply_transformed()
+            self._apply_transformed(rule)
         self.__dict__["n"] += 1
         self._flat.mark_updated()
 
-    def _apply_transformed(self) -> None:
-        scale = 1.0 if self.clipnorm == math.inf else norm_scale(self._flat, self.clipnorm)
-        factor = inverse_decay(self.decay, self.n)
+    def _apply_transformed(self, rule: Callable[..., np.ndarray]) -> None:
+        scale = norm_scale(self._flat, self.clipnorm)
+        λ = 0.0 if self.decoupled_decay else self.weightdecay
+        γ = {"gradient": 0.0, "step": 0.0, self.decay_on: self.decay}
         for s, numbers in self._blocks:
-            δ = s.δ
-            if scale != 1:
-                δ *= scale
-            if self.clip != math.inf:
-                clip(δ, self.clip)
-            if self.weightdecay and not self.decoupled_decay:
-                add_weight_decay(δ, s.p, self.weightdecay, s.tmp)
-            if factor != 1 and self.decay_on == "gradient":
-                δ *= factor
-            step = self._rule(δ, s, *numbers)
-            if not self.plain:
-                _check_step(step, s.p.shape, self.name)
-            if factor != 1 and self.decay_on == "step":
-                step = step * factor
+            clip_norm(s.δ, scale)
+            clip(s.δ, self.clip)
+            weight_decay(s.δ, s.p, λ, s.tmp)
+            s.δ = inverse_decay(s.δ, γ["gradient"], self.n)
+            step = inverse_decay(rule(s.δ, s, *numbers), γ["step"], self.n)
             np.subtract(s.p, step, s.p)
+
+    def _checked_rule(self, δ: np.ndarray, s: Block, *constants: np.ndarray) -> np.ndarray:
+        """Call a user's rule; refuse a step that would fit the parameters only by broadcasting."""
+        step = self._rule(δ, s, *constants)
+        given = np.asarray(step)
+        if given.dtype.kind not in "fiub" or given.shape not in ((), s.p.shape):
+            what = f"an array of shape {given.shape}" if given.dtype.kind in "fiub" else f"a {type(step).__name__}"
+            raise TypeError(
+                f"step of {self.name} returns what is subtracted, of δ's shape {s.p.shape}, and gave {what}"
+            )
+        return step
 
     def _check_range(self) -> None:
         if self.n % CHECK_EVERY == 0:
@@ -324,14 +324,6 @@ class Optimiser(Declared):
         vars(self._numbers).update({k: float(v) for k, v in d["numbers"].items()})
         for k, arrays in d["arrays"].items():
             self.memory.load_state(k, arrays)
-
-
-def _check_step(step: object, shape: tuple[int, ...], name: str) -> None:
-    """Refuse a step of a user's rule that would fit the parameters only by broadcasting."""
-    given = np.asarray(step)
-    if given.dtype.kind not in "fiub" or given.shape not in ((), shape):
-        what = f"an array of shape {given.shape}" if given.dtype.kind in "fiub" else f"a {type(step).__name__}"
-        raise TypeError(f"step of {name} returns what is subtracted, of δ's shape {shape}, and gave {what}")
 
 
 def _refuse_no_arguments(rule: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
