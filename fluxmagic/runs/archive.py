@@ -43,7 +43,7 @@ class ArchiveError(ValueError):
 
 
 def digest(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of names, types, shapes and bytes."""
+    """Compute the SHA-256 of JSON and of the names, dtypes, shapes and bytes of arrays."""
     h = hashlib.sha256(json.dumps(meta, sort_keys=True, ensure_ascii=False).encode())
     for name in sorted(arrays):
         a = np.asarray(arrays[name], order="C")

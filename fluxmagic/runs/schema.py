@@ -2,12 +2,12 @@
 
 A type is `None`, `int` (from 0), `float`, `bool`, `str`, `object` (any JSON), a union, `list[A]`, `tuple[A, B]`,
 `dict[A, B]`, a dataclass, or `Annotated[A, limit]`.  Nothing becomes larger than the JSON that it is read from.
+A field with a default may be missing: a field that is added to a format has one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -24,7 +24,7 @@ Type = Any
 
 
 class Limit(NamedTuple):
-    """A condition, and in words what it allows."""
+    """A condition on a value, and what it allows in words."""
 
     holds: Callable[[Any], bool]
     allowed: str
@@ -78,7 +78,7 @@ def encode(x: object) -> Any:
 def decode(cls: Callable[..., T], x: object, name: str) -> T:
     """Convert JSON to a dataclass; raises `ArchiveError` at the first value that its type does not allow."""
     found, hints = _LIMITS[dict].decode(x, name), _hints(cls)
-    wrong = sorted(found.keys() ^ hints.keys())
+    wrong = sorted(k for k in found.keys() ^ hints.keys() if k in found or not hasattr(cls, k))
     if wrong:
         raise ArchiveError(f"{_shown(name)} has too much or too little: {', '.join(map(_shown, wrong[:9]))}")
     return cls(**{k: _decode(hints[k], v, k) for k, v in found.items()})
@@ -109,10 +109,13 @@ def _decode(kind: Type, x: object, name: str) -> Any:
 
 
 def _decode_union(kinds: tuple[Type, ...], x: object, name: str) -> Any:
+    wrong = []
     for kind in kinds:
-        with suppress(ArchiveError):
+        try:
             return _decode(kind, x, name)
-    raise mismatch(name, x, "of a type that it may have")
+        except ArchiveError as error:
+            wrong.append(str(error))
+    raise ArchiveError("; or ".join(wrong))
 
 
 def _shown(x: object) -> str:
