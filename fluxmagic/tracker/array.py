@@ -5,18 +5,14 @@
 
 from __future__ import annotations
 
-import dis
 import sys
-from collections import deque
 from collections.abc import Iterator
-from itertools import takewhile
-from types import FrameType
 from typing import Any, NoReturn
 
 import numpy as np
 
-from fluxmagic.tracker.aliases import Array, ArrayLike
-from fluxmagic.tracker.conversion import refusal
+from fluxmagic.tracker.aliases import Array, ArrayLike, DType, Index
+from fluxmagic.tracker.callers import float_caller, refusal, variable_name
 from fluxmagic.tracker.node import Node, data, ids
 from fluxmagic.tracker.numpy_protocols import ArrayInterface
 
@@ -99,10 +95,9 @@ class Tracked(ArrayInterface):
             raise TypeError(
                 f"float() needs a scalar, not an array of shape {self.shape}: use .data for the plain array"
             )
-        caller = sys._getframe(1)
-        if _package(caller) or _passes_initial(caller):
+        if function := float_caller():
             raise TypeError(
-                f"{_entered(caller)} takes a tracked array as a plain number (initial=, left=, …), so that "
+                f"{function} takes a tracked array as a plain number (initial=, left=, …), so that "
                 "its gradient would be lost: add it by an operation of its own, or pass float(x)"
             )
         return float(self.data)
@@ -123,13 +118,13 @@ class Tracked(ArrayInterface):
             raise TypeError("iteration over a 0-d tracked array")
         return (self[i] for i in range(len(self)))
 
-    def __contains__(self, item: Any) -> bool:
+    def __contains__(self, item: ArrayLike) -> bool:
         return bool((self.data == data(item)).any())
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DType = None, copy: bool | None = None) -> np.ndarray:
         raise TypeError(refusal())
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __setitem__(self, index: Index, value: ArrayLike) -> None:
         raise TypeError(
             "a tracked array is not written in place: build a new one (np.where, np.concatenate), or, for a "
             "parameter W, use update(W, Δ) or W.data[...] = value"
@@ -151,37 +146,6 @@ class Tracked(ArrayInterface):
 
 
 Node.computed = Tracked
-
-
-def _package(frame: FrameType) -> str:
-    """Return "numpy" or "scipy" for a frame of theirs, and "" for another."""
-    package: str = frame.f_globals.get("__name__", "").partition(".")[0]
-    return package if package in ("numpy", "scipy") else ""
-
-
-def _entered(frame: FrameType) -> str:
-    """Name the function of NumPy's or SciPy's through which a frame of theirs was reached."""
-    package = _package(frame)
-    if not package:
-        return "a ufunc's reduce"
-    while frame.f_back is not None and _package(frame.f_back) == package:
-        frame = frame.f_back
-    place = "np" if package == "numpy" else frame.f_globals["__name__"].partition("._")[0]
-    return f"{place}.{frame.f_code.co_name.lstrip('_')}"
-
-
-def _passes_initial(frame: FrameType) -> bool:
-    """Tell whether the call that a frame is in has a keyword `initial`.
-
-    `np.add.reduce(x, initial=W)` asks W for a float from C, with no frame of NumPy's in between.
-    """
-    consts = frame.f_code.co_consts
-    places = {k for k, c in enumerate(consts) if type(c) is tuple and "initial" in c}
-    if not places:
-        return False
-    until = takewhile(lambda i: i.offset <= frame.f_lasti, dis.get_instructions(frame.f_code))
-    call = deque(until, maxlen=3)  # the names of keywords come one or two instructions before the call itself
-    return any(i.opname in ("KW_NAMES", "LOAD_CONST") and i.arg in places for i in call)
 
 
 class Param(Tracked):
@@ -210,7 +174,7 @@ class Param(Tracked):
         return self.value  # type: ignore[no-any-return]
 
     @data.setter
-    def data(self, new: Any) -> None:
+    def data(self, new: ArrayLike) -> None:
         new = np.asarray(data(new))
         if new.shape != self.value.shape:
             raise ValueError(f"data of shape {new.shape} does not fit a parameter of shape {self.value.shape}")
@@ -228,15 +192,25 @@ class Param(Tracked):
                 self.gradient.fill(0)
         return self.gradient
 
-    def accumulate(self, δ: Array) -> bool:
-        """Add δ to the gradient; say whether it is the first since the gradient was cleared."""
+    def accumulate(self, δ: Array, computed_at: int = sys.maxsize) -> bool:
+        """Add δ, from a node of that id, to the gradient; say whether it is the first since it was cleared."""
+        if self.updated > computed_at:
+            self.refuse_update_since(computed_at)
         first = self.grad_is_zero
-        if not first or self.grad_exposed:  # what was handed out may have been written into
+        if not first or self.grad_exposed:  # what was read may have been written into
             self.gradient += δ
         elif δ is not self.gradient:  # where the rule has not written it already
             self.gradient[...] = δ
         self.grad_is_zero = False
         return first
+
+    def refuse_update_since(self, id: int) -> None:
+        """Raise a RuntimeError if the parameter was updated after the node of that id was computed from it."""
+        if self.updated > id:
+            raise RuntimeError(
+                f"{variable_name(self)} was updated after this result was computed from it, so that its gradient would "
+                "mix old and new values: compute the loss again after an update"
+            )
 
     def zero_grad(self) -> None:
         """Set the gradient to zero."""
@@ -277,7 +251,7 @@ def _restore(value: np.ndarray, gradient: np.ndarray | None) -> Param:
     return new
 
 
-def param(x: Any) -> Param:
+def param(x: ArrayLike) -> Param:
     """Make a parameter: a leaf of the graph, which collects gradients.
 
     Parameters
@@ -314,7 +288,7 @@ def param(x: Any) -> Param:
     return Param(value.astype(dtype, copy=False))
 
 
-def istracked(x: Any) -> bool:
+def istracked(x: ArrayLike) -> bool:
     """Say whether x is a tracked array.
 
     Parameters

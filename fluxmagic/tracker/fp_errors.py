@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.aliases import Function
+from fluxmagic.tracker.aliases import ArrayLike, Function
 
 __all__ = ["ignoring_fp_errors"]
 
@@ -25,6 +25,6 @@ class _ThreadContext(threading.local):
 _context = _ThreadContext()
 
 
-def ignoring_fp_errors(f: Function, *args: Any) -> Any:
+def ignoring_fp_errors(f: Function, *args: ArrayLike) -> Any:
     """Call f where NumPy neither warns nor raises.  f must not call `ignoring_fp_errors` itself."""
     return _context.run(f, *args)

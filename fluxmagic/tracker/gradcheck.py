@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from fluxmagic.tracker.aliases import ArrayLike
 from fluxmagic.tracker.gradients import gradient
 from fluxmagic.tracker.node import data
 
 __all__ = ["gradcheck", "ngradient"]
 
 
-def ngradient(f: Callable[..., Any], *xs: Any, step: float = 6e-6) -> tuple[np.ndarray, ...]:
+def ngradient(f: Callable[..., Any], *xs: ArrayLike, step: float = 6e-6) -> tuple[np.ndarray, ...]:
     """Gradients of a scalar function by central differences.
 
     Parameters
@@ -58,7 +59,7 @@ def ngradient(f: Callable[..., Any], *xs: Any, step: float = 6e-6) -> tuple[np.n
     return tuple(gradients)
 
 
-def _float64(x: Any, i: int) -> np.ndarray:
+def _float64(x: ArrayLike, i: int) -> np.ndarray:
     x = np.asarray(data(x))
     if x.dtype.kind == "f" and x.dtype != np.float64:
         raise TypeError(f"differences need float64, and argument {i} is {x.dtype}: use x.astype(np.float64)")
@@ -77,7 +78,7 @@ def _value(f: Callable[..., Any], arrays: list[np.ndarray]) -> float:
     return float(y)
 
 
-def gradcheck(f: Callable[..., Any], *xs: Any, rtol: float = 1e-5, atol: float = 1e-6) -> bool:
+def gradcheck(f: Callable[..., Any], *xs: ArrayLike, rtol: float = 1e-5, atol: float = 1e-6) -> bool:
     """Check `gradient(f, *xs)` against central differences.
 
     Parameters

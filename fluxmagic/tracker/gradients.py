@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fluxmagic import generators
-from fluxmagic.tracker.aliases import Array, GradOut
+from fluxmagic.tracker.aliases import Array, ArrayLike, Function, GradOut, Option
 from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.node import Node, data, ids, make_node
 from fluxmagic.tracker.operation import Op, define
@@ -32,7 +32,7 @@ class _Nesting(threading.local):
 nesting = _Nesting()
 
 
-def _as_input(x: Any) -> Any:
+def _as_input(x: ArrayLike) -> Any:
     if isinstance(x, Tracked):
         return x
     value = np.asarray(x)
@@ -45,7 +45,7 @@ def _as_input(x: Any) -> Any:
     return value
 
 
-def forward(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+def forward(f: Callable[..., Any], *args: ArrayLike) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """Compute f(*args), and a function that carries a gradient back to the arguments.
 
     Parameters
@@ -84,7 +84,7 @@ def forward(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tup
     value = y.value if depends else y
     made = next(ids)
 
-    def pullback(Δ: Any) -> tuple[Any, ...]:
+    def pullback(Δ: ArrayLike) -> tuple[Any, ...]:
         if not isinstance(Δ, Tracked):
             Δ = np.asarray(Δ, value.dtype if depends else None)
         if np.shape(Δ) != np.shape(value):
@@ -97,7 +97,7 @@ def forward(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tup
     return (np.array(value) if isinstance(value, (np.ndarray, np.generic)) else value), pullback
 
 
-def _as_gradient(δ: Any, x: Array) -> Any:
+def _as_gradient(δ: ArrayLike, x: Array) -> Any:
     if δ is None:
         return np.zeros(x.shape, x.dtype)
     if δ.shape != x.shape:
@@ -107,7 +107,7 @@ def _as_gradient(δ: Any, x: Array) -> Any:
     return δ if isinstance(δ, Tracked) else np.array(δ)  # a copy: several gradients may be one array
 
 
-def gradient(f: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
+def gradient(f: Callable[..., Any], *args: ArrayLike) -> tuple[Any, ...]:
     """Gradients of a scalar function with respect to each of its arguments.
 
     Parameters
@@ -149,7 +149,7 @@ def gradient(f: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
     return pullback(np.ones((), getattr(y, "dtype", None)))
 
 
-def jacobian(f: Callable[..., Any], x: Any) -> Any:
+def jacobian(f: Callable[..., Any], x: ArrayLike) -> Any:
     """The derivatives of each element of f(x) by each element of x.
 
     Parameters
@@ -183,7 +183,7 @@ def jacobian(f: Callable[..., Any], x: Any) -> Any:
     return np.reshape(np.stack(rows), shape + x_shape)
 
 
-def hessian(f: Callable[..., Any], x: Any) -> Any:
+def hessian(f: Callable[..., Any], x: ArrayLike) -> Any:
     """The second derivatives of a scalar function.
 
     Parameters
@@ -210,11 +210,11 @@ def hessian(f: Callable[..., Any], x: Any) -> Any:
 # -- what bends the reverse pass -----------------------------------------------------------------------
 
 
-def _identity(x: Any, f: Any) -> Any:
+def _identity(x: ArrayLike, f: ArrayLike) -> Any:
     return x
 
 
-def _private_copy(Δ: Any) -> Any:
+def _private_copy(Δ: ArrayLike) -> Any:
     """A copy for foreign hands: other parts of the graph may hold the same array."""
     return Δ.copy() if isinstance(Δ, np.ndarray) else Δ
 
@@ -222,7 +222,7 @@ def _private_copy(Δ: Any) -> Any:
 HOOK = define(_identity, lambda Δ, y, x, f: f(_private_copy(Δ)), None, name="hook")
 
 
-def hook(f: Callable[[Any], Any], x: Any) -> Any:
+def hook(f: Callable[[Any], Any], x: ArrayLike) -> Any:
     """Hand x through unchanged, and in the reverse pass its gradient through f.
 
     Parameters
@@ -248,12 +248,19 @@ def hook(f: Callable[[Any], Any], x: Any) -> Any:
     return HOOK(x, f) if isinstance(x, Tracked) else x
 
 
-def _checkpoint(*values: Any, f: Any, args: Any, inputs: Any, draws: Any) -> Any:
+def _checkpoint(*values: ArrayLike, f: Function, args: Any, inputs: ArrayLike, draws: Any) -> Any:
     raise NotImplementedError  # a checkpoint is recorded by `checkpoint` itself
 
 
 def _d_checkpoint(
-    Δ: Array, y: Array, *values: Any, grad_out: GradOut, f: Any, args: Any, inputs: tuple[Tracked, ...], draws: Any
+    Δ: Array,
+    y: Array,
+    *values: ArrayLike,
+    grad_out: GradOut,
+    f: ArrayLike,
+    args: ArrayLike,
+    inputs: tuple[Tracked, ...],
+    draws: Any,
 ) -> list[Any]:
     start = next(ids)
     with generators.replay_draws(draws):
@@ -265,7 +272,7 @@ def _d_checkpoint(
 CHECKPOINT = Op("checkpoint", _checkpoint, vjp=_d_checkpoint)
 
 
-def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
+def checkpoint(f: Callable[..., Any], *args: ArrayLike) -> Any:
     """Compute f(*args), forget what is inside, and compute it again in the reverse pass.
 
     Saves the memory of what f keeps for its gradient, at the price of a second forward pass.  Parameters
@@ -320,6 +327,14 @@ def _external_inputs(y: Tracked, start: int) -> list[Node]:
     return entries
 
 
+def _checked_gradient(op: Op, i: int, δ: Array, x: Array) -> Array:
+    if not isinstance(δ, Tracked):
+        δ = np.asarray(δ)
+    if δ.shape != x.shape:
+        raise ValueError(f"{op.name}: the gradient of argument {i} has shape {δ.shape}, the argument {x.shape}")
+    return δ
+
+
 def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
     """Give a function a gradient rule of its own (a decorator).
 
@@ -349,7 +364,7 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @wraps(f)
-    def call(*args: Any, **options: Any) -> Any:
+    def call(*args: ArrayLike, **options: Option) -> Any:
         depth = max((a.depth for a in args if isinstance(a, Tracked)), default=-1)
         if depth < 0:
             return f(*args, **options)[0]
@@ -365,23 +380,16 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
             raise TypeError(f"{op.name} closes over a tracked array: hand it in as an argument, or take its .data")
         return make_node(value, op, parents, values, {"pullback": pullback}, depth)
 
-    def joint(Δ: Array, y: Array, *args: Any, grad_out: GradOut, pullback: Any) -> list[Any]:
+    def joint(Δ: Array, y: Array, *args: ArrayLike, grad_out: GradOut, pullback: Any) -> list[Any]:
         δs = pullback(_private_copy(Δ))
         if not isinstance(δs, (tuple, list)):
             δs = (δs,)
         if len(δs) != len(args):
             raise ValueError(f"{op.name}: the pullback returned {len(δs)} gradients for {len(args)} arguments")
-        result: list[Any] = []
-        for i, (δ, x) in enumerate(zip(δs, args, strict=True)):
-            if δ is None or grad_out[i] is False:
-                result.append(None)
-                continue
-            if not isinstance(δ, Tracked):
-                δ = np.asarray(δ)
-            if δ.shape != x.shape:
-                raise ValueError(f"{op.name}: the gradient of argument {i} has shape {δ.shape}, the argument {x.shape}")
-            result.append(δ)
-        return result
+        return [
+            None if δ is None or grad_out[i] is False else _checked_gradient(op, i, δ, x)
+            for i, (δ, x) in enumerate(zip(δs, args, strict=True))
+        ]
 
     op = Op(getattr(f, "__name__", "custom"), f, vjp=joint)
     return call

@@ -6,6 +6,7 @@ import copyreg
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from fluxmagic.tracker.aliases import ArrayLike
 from fluxmagic.tracker.array import Param, Tracked
 from fluxmagic.tracker.node import Node, make_node
 
@@ -18,7 +19,7 @@ class _Ref(NamedTuple):
     position: int
 
 
-def topological_order(*ys: Any) -> list[Node]:
+def topological_order(*ys: ArrayLike) -> list[Node]:
     """Give the tracked arrays among ys and all that they were computed from, at every depth, oldest first."""
     found = {y for y in ys if isinstance(y, Node)}
     stack = list(found)
@@ -31,7 +32,7 @@ def topological_order(*ys: Any) -> list[Node]:
     return sorted(found, key=lambda n: n.id)
 
 
-def leaves(y: Any) -> Iterator[Param]:
+def leaves(y: ArrayLike) -> Iterator[Param]:
     """The parameters that y depends on, in the order in which they were made.
 
     Parameters
@@ -59,7 +60,7 @@ def _flatten(y: Tracked) -> tuple[Any, ...]:
     order = topological_order(y)
     position = {n: _Ref(i) for i, n in enumerate(order)}
 
-    def refer(x: Any) -> Any:
+    def refer(x: ArrayLike) -> Any:
         return position[x] if isinstance(x, Node) else x
 
     flat = [
@@ -75,7 +76,7 @@ def _rebuild(flat: list[Any]) -> Tracked:
     """Build the graph that `_flatten` took apart, and give its last node."""
     built: list[Tracked] = []
 
-    def get(x: Any) -> Any:
+    def get(x: ArrayLike) -> Any:
         return built[x.position] if isinstance(x, _Ref) else x
 
     for entry in flat:

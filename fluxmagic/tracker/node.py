@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from fluxmagic.tracker.aliases import VJP, Array, Forward
+from fluxmagic.tracker.aliases import VJP, Array, ArrayLike, Forward
 
 __all__ = ["Node", "Operation", "data", "ids", "make_node"]
 
@@ -70,7 +70,7 @@ class Node:
         return value if type(value) is np.ndarray else np.asarray(value)
 
     @data.setter
-    def data(self, new: Any) -> None:
+    def data(self, new: ArrayLike) -> None:
         raise TypeError("only a parameter's data can be assigned; this array is computed, make a new one instead")
 
 
@@ -97,7 +97,7 @@ def make_node(
     return made
 
 
-def data(x: Any) -> Any:
+def data(x: ArrayLike) -> Any:
     """Give the plain value of a tracked array, and anything else as it is.
 
     Parameters

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.aliases import Array, DType, Function, Where
+from fluxmagic.tracker.aliases import Array, ArrayLike, DType, Function, Where
 from fluxmagic.tracker.calls import (
     is_call_error,
     missing_rule,
@@ -36,6 +36,8 @@ __all__ = ["apply_function", "apply_ufunc"]
 
 def apply_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Array:
     """Carry out np.add(W, 1), np.add.reduce(W) and the like."""
+    if method == "__call__" and not options and ufunc in OPS:
+        return record(OPS[ufunc], inputs)
     name = ufunc.__name__
     if method == "at":
         raise TypeError(
@@ -72,7 +74,7 @@ def apply_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: 
     return rule(*given) if where is True else _selected(rule, ufunc, given, where)
 
 
-def _cast(x: Any, dtype: DType, name: str) -> Array:
+def _cast(x: ArrayLike, dtype: DType, name: str) -> Array:
     """Give an input in the dtype that a ufunc computes in."""
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise TypeError(f"{name}: with tracked arrays dtype= is float32 or float64, not {dtype}")
@@ -143,6 +145,6 @@ def _apply_with_options(op: Op, function: Function, args: tuple[Any, ...], optio
     return apply(op, args, options or None)
 
 
-def _untrack(x: Any) -> Any:
+def _untrack(x: ArrayLike) -> Any:
     """Give the plain values of an array, or of a list of arrays."""
     return type(x)(map(_untrack, x)) if type(x) in (list, tuple) else data(x)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.aliases import Array, Function, Index, Shape
+from fluxmagic.tracker.aliases import Array, ArrayLike, Function, Index, Option, Shape
 from fluxmagic.tracker.calls import with_shapes
 from fluxmagic.tracker.node import Node, data, make_node
 from fluxmagic.tracker.numpy_calls import apply_function, apply_ufunc
@@ -32,20 +32,19 @@ def _infix(function: Function, shortcut: Function | None = None, reflected: bool
     small model's step.  `shortcut` is Python's operator, which knows short cuts (x**2) that NumPy's ufuncs do not.
     """
 
-    def method(a: Node, b: Any) -> Array:
+    def method(a: Node, b: ArrayLike) -> Array:
         op = OPS[function]
-        parent = None
-        if isinstance(b, Node) and not a.depth and not b.depth:
+        if type(b) in _PLAIN and not a.depth:
+            y, parent = b, None
+        elif isinstance(b, Node) and not a.depth and not b.depth:
             y, parent = b.value, b
-        elif type(b) in _PLAIN and not isinstance(a.value, Node):
-            y = b
         elif b is None or isinstance(b, (str, bytes)):
             return NotImplemented
         else:
             return record(op, (b, a) if reflected else (a, b))
         parents, args = ((parent, a), (y, a.value)) if reflected else ((a, parent), (a.value, y))
         try:
-            value = (shortcut or op.forward)(*args)
+            value = shortcut(*args) if shortcut else op.forward(*args)
         except (ValueError, TypeError, OverflowError) as error:
             raise with_shapes(op.name, args, error) from None
         if value.dtype not in FLOATS:
@@ -58,7 +57,7 @@ def _infix(function: Function, shortcut: Function | None = None, reflected: bool
 
 
 def _plain_infix(f: Function, reflected: bool = False) -> Method:
-    def method(a: Node, b: Any) -> Array:
+    def method(a: Node, b: ArrayLike) -> Array:
         return f(data(b), a.data) if reflected else f(a.data, data(b))
 
     method.__doc__ = "Carry out the operator on the plain values, element by element."
@@ -68,7 +67,7 @@ def _plain_infix(f: Function, reflected: bool = False) -> Method:
 def _method(function: Function, one_argument: bool = False) -> Method:
     """Make the method that calls a NumPy function; x.reshape(2, 3) is x.reshape((2, 3)), with one_argument."""
 
-    def method(self: Node, *args: Any, **options: Any) -> Array:
+    def method(self: Node, *args: ArrayLike, **options: Option) -> Array:
         if one_argument and len(args) > 1:
             args = (args,)
         return apply_function(function, (self, *args), options)
@@ -79,7 +78,7 @@ def _method(function: Function, one_argument: bool = False) -> Method:
 
 
 def _plain_method(name: str) -> Method:
-    def method(self: Node, *args: Any, **options: Any) -> Array:
+    def method(self: Node, *args: ArrayLike, **options: Option) -> Array:
         return getattr(self.data, name)(*args, **options)
 
     method.__doc__ = "Do what the method of an ndarray does, on the plain value."
@@ -97,7 +96,7 @@ class ArrayInterface(Node):
 
     # -- NumPy's protocols -----------------------------------------------------------------------------
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Array:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: ArrayLike, **options: Option) -> Array:
         return apply_ufunc(ufunc, method, inputs, options)
 
     def __array_function__(self, func: Function, types: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -124,7 +123,7 @@ class ArrayInterface(Node):
     __abs__ = _method(np.absolute)
     __divmod__ = _method(np.divmod)
 
-    def __rdivmod__(self, other: Any) -> tuple[Array, Array]:
+    def __rdivmod__(self, other: ArrayLike) -> tuple[Array, Array]:
         return apply_function(np.divmod, (other, self), {})  # type: ignore[no-any-return]
 
     __eq__ = _plain_infix(operator.eq)

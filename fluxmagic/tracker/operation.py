@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.aliases import VJP, Array, Forward, Function
+from fluxmagic.tracker.aliases import VJP, Array, ArrayLike, Forward, Function, Option
 from fluxmagic.tracker.calls import is_call_error, only_given, out_by_name, reject_out, same_kind, wrong_call
 from fluxmagic.tracker.record import apply
 
@@ -83,7 +83,7 @@ class Op:
         self.needs_output_only = needs_output_only
         self.has_residual = has_residual
 
-    def __call__(self, *args: Any, **options: Any) -> Array:
+    def __call__(self, *args: ArrayLike, **options: Option) -> Array:
         return apply(self, args, options)
 
     def document(self, doc: str) -> None:
@@ -172,7 +172,7 @@ def define(
     return op
 
 
-def differentiable(*vjps: VJP | None, **settings: Any) -> Callable[[Function], Op]:
+def differentiable(*vjps: VJP | None, **settings: Option) -> Callable[[Function], Op]:
     """Make an operation of the function below, whose name and docstring it takes (a decorator; see `define`)."""
     return lambda function: define(function, *vjps, **settings)
 
@@ -186,7 +186,7 @@ def composed(*functions: Function) -> Callable[[Function], Function]:
 
     def enter(f: Function) -> Function:
         @wraps(f)
-        def call_composed(*args: Any, **options: Any) -> Any:
+        def call_composed(*args: ArrayLike, **options: Option) -> Any:
             args, options = out_by_name(functions[0], args, options)
             reject_out(name, options)
             try:

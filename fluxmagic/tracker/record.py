@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.aliases import Array
+from fluxmagic.tracker.aliases import Array, ArrayLike
 from fluxmagic.tracker.calls import with_shapes
 from fluxmagic.tracker.node import Node, Operation, make_node
 
@@ -34,12 +34,12 @@ def record(op: Operation, args: tuple[Any, ...], options: dict[str, Any] | None 
     values: list[Any] = []
     depth = 0
     for a in args:
-        if isinstance(a, Node) and not a.depth:
-            parents.append(a)
-            values.append(a.value)
-        elif type(a) in _PLAIN:
+        if type(a) in _PLAIN:  # asked first: isinstance is slow to say no
             parents.append(None)
             values.append(a)
+        elif isinstance(a, Node) and not a.depth:
+            parents.append(a)
+            values.append(a.value)
         else:
             parents, values, depth = _split_arguments(op, args)
             break
@@ -78,7 +78,7 @@ def _split_arguments(op: Operation, args: tuple[Any, ...]) -> tuple[list[Node | 
     return parents, values, depth
 
 
-def as_constant(op: Operation, a: Any) -> Any:
+def as_constant(op: Operation, a: ArrayLike) -> Any:
     """Give an argument that is not tracked as NumPy sees it."""
     if type(a) is not np.ndarray and hasattr(a, "tocsr") and op.name != "matmul":
         raise TypeError(f"{op.name}: a sparse array S goes with tracked ones in W @ S alone; otherwise S.toarray()")
@@ -89,7 +89,7 @@ def as_constant(op: Operation, a: Any) -> Any:
     return np.asarray(a)  # pandas, memory maps
 
 
-def check_dtype(op: Operation, value: Any) -> None:
+def check_dtype(op: Operation, value: ArrayLike) -> None:
     """Refuse a result that is not real floating point: no gradient is defined for it."""
     if value.dtype.newbyteorder("=") not in FLOATS:
         raise TypeError(

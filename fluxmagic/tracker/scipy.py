@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import linalg, special
 
-from fluxmagic.tracker.aliases import Array, GradOut
+from fluxmagic.tracker.aliases import Array, ArrayLike, Axis, Gradients, GradOut
 from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import Op, define
@@ -22,20 +22,20 @@ from fluxmagic.tracker.rules.special import POLYGAMMA
 
 __all__ = ["log_softmax", "logsumexp", "multigammaln", "polygamma", "softmax", "solve_triangular"]
 
-Axis = int | tuple[int, ...] | None
 
-
-def _arrays(*xs: Any) -> tuple[Any, ...]:
+def _arrays(*xs: ArrayLike) -> tuple[Array, ...]:
     return tuple(x if isinstance(x, Tracked) else np.asarray(x) for x in xs)
 
 
-def _top(x: Array, axis: Axis) -> Any:
+def _top(x: Array, axis: Axis) -> Array:
     """The largest, plain: what is taken off before exp, and has no part in the result."""
     top = np.max(data(x), axis=axis, keepdims=True, initial=-np.inf)
     return np.where(np.isfinite(top), top, top.dtype.type(0))
 
 
-def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False, return_sign: bool = False) -> Any:
+def logsumexp(
+    a: ArrayLike, axis: Axis = None, b: ArrayLike = None, keepdims: bool = False, return_sign: bool = False
+) -> Array:
     """`scipy.special.logsumexp`: the logarithm of the sum of exponentials, log Σ b exp(a).
 
     Parameters
@@ -81,7 +81,7 @@ def logsumexp(a: Any, axis: Axis = None, b: Any = None, keepdims: bool = False, 
     return (y, sign) if return_sign else y
 
 
-def softmax(x: Any, axis: Axis = None) -> Any:
+def softmax(x: ArrayLike, axis: Axis = None) -> Array:
     """`scipy.special.softmax`: exp(x) / Σ exp(x).
 
     Parameters
@@ -110,7 +110,7 @@ def softmax(x: Any, axis: Axis = None) -> Any:
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
-def log_softmax(x: Any, axis: Axis = None) -> Any:
+def log_softmax(x: ArrayLike, axis: Axis = None) -> Array:
     """`scipy.special.log_softmax`: x - log Σ exp(x).
 
     Parameters
@@ -138,7 +138,7 @@ def log_softmax(x: Any, axis: Axis = None) -> Any:
     return x - without_factors(x, axis=axis, keepdims=True)
 
 
-def polygamma(n: Any, x: Any) -> Any:
+def polygamma(n: Any, x: ArrayLike) -> Array:
     """`scipy.special.polygamma`: the n-th derivative of digamma.
 
     Parameters
@@ -168,7 +168,7 @@ def polygamma(n: Any, x: Any) -> Any:
     return POLYGAMMA(x, n=np.asarray(n)) if isinstance(x, Tracked) else special.polygamma(n, x)
 
 
-def multigammaln(a: Any, d: int) -> Any:
+def multigammaln(a: ArrayLike, d: int) -> Array:
     """`scipy.special.multigammaln`: the logarithm of the gamma function of d × d matrices.
 
     Parameters
@@ -203,7 +203,7 @@ def multigammaln(a: Any, d: int) -> Any:
 
 def _d_triangular(
     Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut, lower: bool, unit_diagonal: bool
-) -> tuple[Any, Any]:
+) -> Gradients:
     columns = y.ndim > 1
     δb = TRIANGULAR(a.T, Δ, lower=not lower, unit_diagonal=unit_diagonal)
     if grad_out[0] is False:
@@ -220,14 +220,14 @@ TRIANGULAR: Op = define(
 
 
 def solve_triangular(
-    a: Any,
-    b: Any,
+    a: ArrayLike,
+    b: ArrayLike,
     trans: int | str = 0,
     lower: bool = False,
     unit_diagonal: bool = False,
     overwrite_b: bool = False,
     check_finite: bool = True,
-) -> Any:
+) -> Array:
     """`scipy.linalg.solve_triangular`: x of a x = b for a triangular matrix a.
 
     Parameters

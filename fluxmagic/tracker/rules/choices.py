@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.aliases import Array
+from fluxmagic.tracker.aliases import Array, Option
 from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import Op, composed, define
@@ -15,7 +14,7 @@ from fluxmagic.tracker.rules.shapes import SCATTER
 
 
 @composed(np.piecewise)
-def _piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> Any:
+def _piecewise(x: Array, condlist: Option, funclist: Option, *args: Array, **kw: Option) -> Array:
     if isinstance(condlist, Tracked):
         raise TypeError("conditions are plain truth values, as comparisons give them")
     if np.isscalar(condlist) or (x.ndim and not isinstance(condlist[0], (list, np.ndarray))):
@@ -26,7 +25,7 @@ def _piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> A
     elif len(funclist) != len(conditions):
         n = len(conditions)
         raise ValueError(f"{n} conditions take {n} or {n + 1} functions, not {len(funclist)}")
-    y: Any = np.zeros(x.shape, x.dtype)
+    y: Array = np.zeros(x.shape, x.dtype)
     for condition, f in zip(conditions, funclist, strict=True):
         if not callable(f):
             y = np.where(condition, f, y)
@@ -38,7 +37,7 @@ def _piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> A
 
 
 @composed(np.choose)
-def _choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
+def _choose(a: Array, choices: Array, out: Option = None, mode: str = "raise") -> Array:
     if isinstance(a, Tracked):
         raise TypeError("a tracked array holds no integers to choose by; only the choices may be tracked")
     given = np.broadcast_arrays(*choices)
@@ -49,7 +48,7 @@ def _choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
 
 
 @composed(np.ediff1d)
-def _ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
+def _ediff1d(ary: Array, to_end: Array = None, to_begin: Array = None) -> Array:
     flat = np.ravel(ary)
     parts = [to_begin, flat[1:] - flat[:-1], to_end]
     if to_begin is None and to_end is None:
@@ -72,7 +71,7 @@ define(np.vander, _d_vander)
 _COSINES = np.cos((np.arange(64) + 0.5) * (math.pi / 128)).tolist()  # 256 points: exact to the last digits up to 700
 
 
-def _bessel(x: Any, k: int) -> Any:
+def _bessel(x: Array, k: int) -> Array:
     f = np.sinh if k % 2 else np.cosh
     y = sum(f(x * c) * c**k for c in _COSINES) / len(_COSINES)
     return np.asarray(y, x.dtype)[()]

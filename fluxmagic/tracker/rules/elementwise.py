@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.aliases import Array
+from fluxmagic.tracker.aliases import Array, Call, DType, Option
 from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import composed, define
@@ -18,18 +17,13 @@ from fluxmagic.tracker.rules.reductions import quotient
 define(np.add, lambda Δ, y, a, b: Δ, lambda Δ, y, a, b: Δ)
 define(np.subtract, lambda Δ, y, a, b: Δ, lambda Δ, y, a, b: -Δ)
 define(np.multiply, lambda Δ, y, a, b: Δ * b, lambda Δ, y, a, b: Δ * a)
-define(
-    np.divide,
-    lambda Δ, y, a, b: Δ / b,
-    lambda Δ, y, a, b: -Δ * y / b,
-    aliases=[np.true_divide],
-)
+define(np.divide, lambda Δ, y, a, b: Δ / b, lambda Δ, y, a, b: -Δ * y / b, aliases=[np.true_divide])
 define(np.negative, lambda Δ, y, x: -Δ)
 define(np.positive, lambda Δ, y, x: Δ)
 define(np.absolute, lambda Δ, y, x: Δ * np.sign(x), name="abs", aliases=[np.abs])
 
 
-def _power_base(Δ: Array, y: Array, a: Array, b: Any) -> Array:
+def _power_base(Δ: Array, y: Array, a: Array, b: Array) -> Array:
     if type(b) in (int, float):
         if b == 2:
             return Δ * (a + a)
@@ -53,17 +47,12 @@ define(np.power, _power_base, _power_exponent)
 define(np.float_power, _power_base, _power_exponent)
 define(np.reciprocal, lambda Δ, y, x: -Δ * y * y)
 define(np.fabs, lambda Δ, y, x: Δ * np.sign(x))
-define(
-    np.remainder,
-    lambda Δ, y, a, b: Δ,
-    lambda Δ, y, a, b: -Δ * np.floor_divide(a, b),
-    aliases=[np.mod],
-)
+define(np.remainder, lambda Δ, y, a, b: Δ, lambda Δ, y, a, b: -Δ * np.floor_divide(a, b), aliases=[np.mod])
 define(np.fmod, lambda Δ, y, a, b: Δ, lambda Δ, y, a, b: -Δ * np.trunc(a / b))
 
 
 @composed(np.divmod)
-def _divmod(a: Any, b: Any) -> tuple[Any, Any]:
+def _divmod(a: Array, b: Array) -> tuple[Array, Array]:
     return np.floor_divide(a, b), np.remainder(a, b)
 
 
@@ -71,7 +60,7 @@ FRACTION = define(lambda x: np.modf(x)[0], lambda Δ, y, x: Δ, name="modf")
 
 
 @composed(np.modf)
-def _modf(x: Any) -> tuple[Any, Any]:
+def _modf(x: Array) -> tuple[Array, Array]:
     return FRACTION(x), np.trunc(x)
 
 
@@ -108,12 +97,7 @@ def _d_angle(Δ: Array, a: Array, b: Array) -> Array:
     return quotient(Δ * quotient(b, r), r)  # the origin has no angle: 0
 
 
-define(
-    np.arctan2,
-    lambda Δ, y, a, b: _d_angle(Δ, a, b),
-    lambda Δ, y, a, b: -_d_angle(Δ, b, a),
-    aliases=[np.atan2],
-)
+define(np.arctan2, lambda Δ, y, a, b: _d_angle(Δ, a, b), lambda Δ, y, a, b: -_d_angle(Δ, b, a), aliases=[np.atan2])
 # at the tip of the cone 0
 define(np.hypot, lambda Δ, y, a, b: quotient(Δ * a, y), lambda Δ, y, a, b: quotient(Δ * b, y))
 
@@ -122,7 +106,7 @@ def _d_sinc(Δ: Array, y: Array, x: Array) -> Array:
     near = np.less(np.abs(x), 0.2)
     # around 0, where (cos πx - sinc x) / x would cancel, the series, to any order of derivative
     z = np.square(np.where(near, x, 0.0) * math.pi)
-    series: Any = 0.0
+    series: Array = 0.0
     for k in range(10, 0, -1):
         series = series * z + (-1) ** k * 2 * k / math.factorial(2 * k + 1)
     far = np.where(near, 1.0, x)
@@ -132,27 +116,27 @@ def _d_sinc(Δ: Array, y: Array, x: Array) -> Array:
 define(np.sinc, _d_sinc)
 
 
-def _over(a: Array, b: Array) -> Array:
+def _difference(a: Array, b: Array) -> Array:
     """b - a, without going through the sum, whose last digits large numbers take; two infinite numbers are even."""
     even = np.isinf(a) & np.equal(a, b)
     return np.where(even, 0.0, b) - np.where(even, 0.0, a)
 
 
-def _share(Δ: Array, a: Array, b: Array) -> Array:
+def softmax_share(Δ: Array, a: Array, b: Array) -> Array:
     """The part that a has of exp(a) + exp(b)."""
-    return Δ * np.exp(-np.logaddexp(0.0, _over(a, b)))
+    return Δ * np.exp(-np.logaddexp(0.0, _difference(a, b)))
 
 
-def _share2(Δ: Array, a: Array, b: Array) -> Array:
-    return Δ * np.exp2(-np.logaddexp2(0.0, _over(a, b)))
+def softmax2_share(Δ: Array, a: Array, b: Array) -> Array:
+    return Δ * np.exp2(-np.logaddexp2(0.0, _difference(a, b)))
 
 
-define(np.logaddexp, lambda Δ, y, a, b: _share(Δ, a, b), lambda Δ, y, a, b: _share(Δ, b, a))
-define(np.logaddexp2, lambda Δ, y, a, b: _share2(Δ, a, b), lambda Δ, y, a, b: _share2(Δ, b, a))
+define(np.logaddexp, lambda Δ, y, a, b: softmax_share(Δ, a, b), lambda Δ, y, a, b: softmax_share(Δ, b, a))
+define(np.logaddexp2, lambda Δ, y, a, b: softmax2_share(Δ, a, b), lambda Δ, y, a, b: softmax2_share(Δ, b, a))
 
 
 @composed(np.heaviside)
-def _heaviside(x1: Any, x2: Any) -> Any:
+def _heaviside(x1: Array, x2: Array) -> Array:
     y = np.heaviside(data(x1), data(x2))  # flat but for its value at 0, which is x2
     return np.where(np.equal(x1, 0), x2, y).astype(y.dtype) if isinstance(x2, Tracked) else y
 
@@ -160,25 +144,25 @@ def _heaviside(x1: Any, x2: Any) -> Any:
 # -- choices -----------------------------------------------------------------------------------------
 
 
-def _chosen(Δ: Array, y: Array, a: Array, b: Array) -> Array:
+def _grad_of_maximum(Δ: Array, y: Array, a: Array, b: Array) -> Array:
     """Δ where a was taken, half of it on ties; NaN passes from where it came."""
     return Δ * np.where(np.equal(a, b), y.dtype.type(0.5), (np.equal(a, y) | np.isnan(a)))
 
 
-define(np.maximum, _chosen, lambda Δ, y, a, b: _chosen(Δ, y, b, a))
-define(np.minimum, _chosen, lambda Δ, y, a, b: _chosen(Δ, y, b, a))
+define(np.maximum, _grad_of_maximum, lambda Δ, y, a, b: _grad_of_maximum(Δ, y, b, a))
+define(np.minimum, _grad_of_maximum, lambda Δ, y, a, b: _grad_of_maximum(Δ, y, b, a))
 
 
-def _fchosen(Δ: Array, y: Array, a: Array, b: Array) -> Array:
+def _grad_of_fmaximum(Δ: Array, y: Array, a: Array, b: Array) -> Array:
     return Δ * np.where(np.equal(a, b), y.dtype.type(0.5), np.equal(a, y))  # NaN is passed over
 
 
-define(np.fmax, _fchosen, lambda Δ, y, a, b: _fchosen(Δ, y, b, a))
-define(np.fmin, _fchosen, lambda Δ, y, a, b: _fchosen(Δ, y, b, a))
+define(np.fmax, _grad_of_fmaximum, lambda Δ, y, a, b: _grad_of_fmaximum(Δ, y, b, a))
+define(np.fmin, _grad_of_fmaximum, lambda Δ, y, a, b: _grad_of_fmaximum(Δ, y, b, a))
 define(np.copysign, lambda Δ, y, a, b: Δ * (np.sign(a) * np.copysign(1.0, b)), None)
 
 
-def _normalize_where(condition: Any, *choices: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _normalize_where(condition: Array, *choices: Array) -> Call:
     if len(choices) != 2:
         raise TypeError("where takes a condition and two choices; where an array is not zero says np.nonzero")
     return (data(condition), *choices), {}
@@ -194,17 +178,17 @@ define(
 
 
 def _normalize_clip(
-    a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None, max: Any = None
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    a: Array, a_min: Option = None, a_max: Option = None, out: Option = None, *, min: Option = None, max: Option = None
+) -> Call:
     return (a, a_min if min is None else min, a_max if max is None else max), {"out": out}
 
 
-def _clip(x: Any, low: Any = None, high: Any = None) -> Any:
+def _clip(x: Array, low: Array = None, high: Array = None) -> Array:
     return np.clip(x, low, high)
 
 
-def _clip_x(Δ: Array, y: Array, x: Array, low: Any = None, high: Any = None) -> Array:
-    inside: Any = True  # at a bound the gradient passes, as in PyTorch
+def _clip_x(Δ: Array, y: Array, x: Array, low: Array = None, high: Array = None) -> Array:
+    inside: Option = True  # at a bound the gradient passes, as in PyTorch
     if low is not None:
         inside = np.greater_equal(x, low)
     if high is not None:
@@ -212,11 +196,11 @@ def _clip_x(Δ: Array, y: Array, x: Array, low: Any = None, high: Any = None) ->
     return Δ * inside
 
 
-def _clip_low(Δ: Array, y: Array, x: Array, low: Any, high: Any = None) -> Array:
+def _clip_low(Δ: Array, y: Array, x: Array, low: Array, high: Array = None) -> Array:
     return Δ * (np.less(x, low) if high is None else np.less(x, low) & np.less_equal(low, high))
 
 
-def _clip_high(Δ: Array, y: Array, x: Array, low: Any, high: Any) -> Array:
+def _clip_high(Δ: Array, y: Array, x: Array, low: Array, high: Array) -> Array:
     return Δ * np.greater(x if low is None else np.maximum(x, low), high)
 
 
@@ -224,7 +208,7 @@ define(np.clip, _clip_x, _clip_low, _clip_high, forward=_clip, normalize_call=_n
 
 
 @composed(np.select)
-def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
+def _select(condlist: Option, choicelist: Option, default: Option = 0) -> Array:
     if len(condlist) != len(choicelist):
         raise ValueError(f"{len(condlist)} conditions for {len(choicelist)} choices")
     y = default
@@ -236,7 +220,7 @@ def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
 define(np.nan_to_num, lambda Δ, y, x, *_, **__: Δ * np.isfinite(x))
 
 
-def _astype(x: Any, dtype: Any, *, copy: bool = True) -> Any:
+def _astype(x: Array, dtype: DType, *, copy: bool = True) -> Array:
     return x.astype(dtype, copy=copy)
 
 

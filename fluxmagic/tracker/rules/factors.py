@@ -7,40 +7,41 @@ from typing import Any
 import numpy as np
 from numpy import linalg
 
-from fluxmagic.tracker.aliases import Array, GradOut
+from fluxmagic.tracker.aliases import Array, Gradients, GradOut
 from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import composed, define
-from fluxmagic.tracker.rules.linalg import _t
 
 QRResult: Any = type(linalg.qr(np.eye(1)))
+
+_transpose = np.matrix_transpose
 
 # An operation has one result: Q and R are put together along the axis in which they are of one length.
 
 
-def _qr(x: Any) -> Any:
+def _qr(x: Array) -> Array:
     q, r = linalg.qr(x)
     return np.concatenate([q, r], axis=-2 if x.shape[-2] >= x.shape[-1] else -1)
 
 
-def _cut(y: Array, m: int, n: int) -> tuple[Array, Array]:
+def _split_factors(y: Array, m: int, n: int) -> tuple[Array, Array]:
     return (y[..., :m, :], y[..., m:, :]) if m >= n else (y[..., :m], y[..., m:])
 
 
 def _of_tall(δq: Array, δr: Array, q: Array, r: Array) -> Array:
     """Walter, Lehmann: Algorithmic differentiation of linear algebra functions.  arXiv:1009.6112"""
-    inner = np.matmul(r, _t(δr)) - np.matmul(_t(δq), q)
-    inner = np.tril(inner) + _t(np.tril(inner, -1))
-    return _t(linalg.solve(r, _t(δq + np.matmul(q, inner))))
+    inner = np.matmul(r, _transpose(δr)) - np.matmul(_transpose(δq), q)
+    inner = np.tril(inner) + _transpose(np.tril(inner, -1))
+    return _transpose(linalg.solve(r, _transpose(δq + np.matmul(q, inner))))
 
 
 def _d_qr(Δ: Array, y: Array, x: Array) -> Array:
     m, n = x.shape[-2:]
-    (q, r), (δq, δr) = _cut(y, m, n), _cut(Δ, m, n)
+    (q, r), (δq, δr) = _split_factors(y, m, n), _split_factors(Δ, m, n)
     if m >= n:
         return _of_tall(δq, δr, q, r)
     more = δr[..., m:]  # the columns to the right of the square are Qᵀ times those of x
-    δq = δq + np.matmul(x[..., m:], _t(more))
+    δq = δq + np.matmul(x[..., m:], _transpose(more))
     return np.concatenate([_of_tall(δq, δr[..., :m], q, r[..., :m]), np.matmul(q, more)], axis=-1)
 
 
@@ -48,25 +49,25 @@ QR = define(_qr, _d_qr, name="linalg.qr")
 
 
 @composed(linalg.qr)
-def _qr_result(a: Any, mode: str = "reduced") -> Any:
+def _qr_result(a: Array, mode: str = "reduced") -> Array:
     if mode not in ("reduced", "r") and not (mode == "complete" and a.shape[-2] <= a.shape[-1]):
         raise TypeError(
             f"qr: mode={mode!r} has no gradient for matrices of shape {a.shape[-2:]}; 'reduced' and 'r' have one"
         )
-    q, r = _cut(QR(a), *a.shape[-2:])
+    q, r = _split_factors(QR(a), *a.shape[-2:])
     return r if mode == "r" else QRResult(q, r)
 
 
 # -- least squares -----------------------------------------------------------------------------------
 
 
-def _lstsq(a: Any, b: Any, rcond: float) -> Any:
+def _lstsq(a: Array, b: Array, rcond: float) -> Array:
     """Solution, residuals and singular values, flat and one after the other."""
     x, residuals, _, s = linalg.lstsq(a, b, rcond)
     return np.concatenate([x.ravel(), residuals, s])
 
 
-def _d_lstsq(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut, rcond: float) -> tuple[Any, Any]:
+def _d_lstsq(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut, rcond: float) -> Gradients:
     """Golub, Pereyra: The differentiation of pseudo-inverses.  https://doi.org/10.1137/0710036"""
     (m, n), shape = a.shape, b.shape
     b = b[:, None] if b.ndim == 1 else b
@@ -75,14 +76,14 @@ def _d_lstsq(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut, rcond: 
     δx, δresiduals, δs = np.reshape(Δ[: n * k], (n, k)), Δ[n * k : len(y) - least], Δ[len(y) - least :]
     inverse = linalg.pinv(a, rcond)
     left = b - np.matmul(a, x)
-    δb = np.matmul(_t(inverse), δx)
-    δa = np.matmul(left, _t(np.matmul(inverse, δb))) - np.matmul(δb, _t(x))
+    δb = np.matmul(_transpose(inverse), δx)
+    δa = np.matmul(left, _transpose(np.matmul(inverse, δb))) - np.matmul(δb, _transpose(x))
     s = data(y)[len(y) - least :]
     if m < n or np.any(s <= rcond * s[:1]):  # not of full rank in its columns
-        δa = δa + np.matmul(np.matmul(_t(inverse), x), _t(δx - np.matmul(inverse, np.matmul(a, δx))))
+        δa = δa + np.matmul(np.matmul(_transpose(inverse), x), _transpose(δx - np.matmul(inverse, np.matmul(a, δx))))
     if δresiduals.size:
         twice = 2 * δresiduals * left
-        δa, δb = δa - np.matmul(twice, _t(x)), δb + twice
+        δa, δb = δa - np.matmul(twice, _transpose(x)), δb + twice
     u, _, vh = linalg.svd(a, full_matrices=False)
     return δa + np.matmul(u * δs, vh), np.reshape(δb, shape)
 
@@ -91,7 +92,7 @@ LSTSQ = define(_lstsq, vjp=_d_lstsq, name="linalg.lstsq")
 
 
 @composed(linalg.lstsq)
-def _lstsq_result(a: Any, b: Any, rcond: float | None = None) -> Any:
+def _lstsq_result(a: Array, b: Array, rcond: float | None = None) -> Array:
     a, b = (x if isinstance(x, Tracked) else np.asarray(x) for x in (a, b))
     if a.ndim != 2 or b.ndim not in (1, 2) or a.shape[0] != b.shape[0]:
         raise linalg.LinAlgError(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from fluxmagic.tracker.aliases import Array, GradOut
+from fluxmagic.tracker.aliases import Array, Axis, Call, DType, Gradients, GradOut, Option
 from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import composed, define
@@ -17,8 +17,8 @@ from fluxmagic.tracker.rules.shapes import SCATTER
 
 
 def _d_interp(
-    Δ: Array, y: Array, x: Array, xp: Array, fp: Array, grad_out: GradOut, left: Any = None, right: Any = None
-) -> list[Any]:
+    Δ: Array, y: Array, x: Array, xp: Array, fp: Array, grad_out: GradOut, left: Array = None, right: Array = None
+) -> Gradients:
     """At a point of xp the slope is that of the segment to the right, at the last point that to the left."""
     n = len(data(xp))
     i = np.clip(np.searchsorted(data(xp), data(x), side="right") - 1, 0, max(n - 2, 0))
@@ -50,14 +50,16 @@ INTERP = define(
 )
 
 
-def _as_float(x: Any) -> Any:
+def _as_float(x: Array) -> Array:
     """Differences of small integers would wrap around."""
     x = np.asarray(x)
     return x.astype(np.float64) if x.dtype.kind in "iub" else x
 
 
 @composed(np.interp)
-def _interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: float | None = None) -> Any:
+def _interp(
+    x: Array, xp: Array, fp: Array, left: Array = None, right: Array = None, period: float | None = None
+) -> Array:
     if isinstance(period, Tracked):
         raise TypeError("no gradient passes through period=; give it as a plain number (.data)")
     x, xp, fp = (a if isinstance(a, Tracked) else _as_float(a) for a in (x, xp, fp))
@@ -100,8 +102,8 @@ def _d_linspace(
     num: int = 50,
     endpoint: bool = True,
     axis: int = 0,
-    **_: Any,
-) -> list[Any]:
+    **_: Option,
+) -> Gradients:
     Δ, t = _progress(Δ, num, endpoint, axis)
     return [None if grad_out[k] is False else np.sum(Δ * part, axis=0) for k, part in enumerate((1 - t, t))]
 
@@ -115,15 +117,15 @@ def _d_geomspace(
     num: int = 50,
     endpoint: bool = True,
     axis: int = 0,
-    **_: Any,
-) -> list[Any]:
+    **_: Option,
+) -> Gradients:
     δs = _d_linspace(Δ * y, y, start, stop, grad_out, num=num, endpoint=endpoint, axis=axis)
     return [None if δ is None else δ / end for δ, end in zip(δs, (start, stop), strict=True)]
 
 
 def _normalize_ends(
-    start: Any, stop: Any, num: Any = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    start: Array, stop: Array, num: Option = 50, endpoint: bool = True, dtype: DType = None, axis: int = 0
+) -> Call:
     return (start, stop), {"num": num, "endpoint": endpoint, "dtype": dtype, "axis": axis}
 
 
@@ -132,16 +134,16 @@ LINSPACE = define(lambda *ends, **options: np.linspace(*ends, **options), vjp=_d
 
 @composed(np.linspace)
 def _linspace(
-    start: Any,
-    stop: Any,
-    num: Any = 50,
+    start: Array,
+    stop: Array,
+    num: Option = 50,
     endpoint: bool = True,
     retstep: bool = False,
-    dtype: Any = None,
+    dtype: DType = None,
     axis: int = 0,
     *,
-    device: Any = None,
-) -> Any:
+    device: Option = None,
+) -> Array:
     y = LINSPACE(start, stop, num=num, endpoint=endpoint, dtype=dtype, axis=axis)
     if not retstep:
         return y
@@ -154,8 +156,14 @@ define(np.geomspace, vjp=_d_geomspace, normalize_call=_normalize_ends)
 
 @composed(np.logspace)
 def _logspace(
-    start: Any, stop: Any, num: Any = 50, endpoint: bool = True, base: Any = 10.0, dtype: Any = None, axis: int = 0
-) -> Any:
+    start: Array,
+    stop: Array,
+    num: Option = 50,
+    endpoint: bool = True,
+    base: Option = 10.0,
+    dtype: DType = None,
+    axis: int = 0,
+) -> Array:
     if np.ndim(base):
         start, stop, base = np.broadcast_arrays(start, stop, base)
         base = np.expand_dims(base, axis)
@@ -199,7 +207,7 @@ def _slope(f: Array, h: Array, axis: int, edge_order: int) -> Array:
 
 
 @composed(np.gradient)
-def _gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
+def _gradient(f: Array, *varargs: Option, axis: Axis = None, edge_order: int = 1) -> Array:
     f = f if isinstance(f, Tracked) else np.asarray(f)
     if f.dtype.kind in "iub":
         f = f.astype(np.float64)
@@ -225,7 +233,7 @@ def _gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> A
     return slopes[0] if len(slopes) == 1 else tuple(slopes)
 
 
-def _normalize_unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.pi) -> Any:
+def _normalize_unwrap(p: Array, discont: Option = None, axis: int = -1, *, period: Option = 2 * np.pi) -> Array:
     return (p,), {"discont": discont, "axis": normalize_axis_index(axis, np.ndim(p)), "period": period}
 
 

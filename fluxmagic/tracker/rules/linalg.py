@@ -9,39 +9,45 @@ from typing import Any
 import numpy as np
 from numpy import linalg
 
-from fluxmagic.tracker.aliases import Array, GradOut
+from fluxmagic.tracker.aliases import Array, Axis, Gradients, GradOut, Option
 from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import composed, define, define_plain
-from fluxmagic.tracker.rules.reductions import d_extreme, divides, extent, lines, products_of_others, quotient, restore
+from fluxmagic.tracker.rules.reductions import (
+    divides,
+    expand_reduced,
+    extent,
+    grad_of_extremum,
+    merge_axes,
+    products_of_others,
+    quotient,
+)
 
 EighResult: Any = type(linalg.eigh(np.eye(1)))
 SVDResult: Any = type(linalg.svd(np.eye(1)))
 
 
-def _t(x: Array) -> Array:
-    return np.swapaxes(x, -1, -2)
-
+_transpose = np.matrix_transpose
 
 # -- inverses ----------------------------------------------------------------------------------------
 
 
-def _d_solve(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> tuple[Any, Any]:
+def _d_solve(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> Gradients:
     if b.ndim == 1:
         Δ, y = Δ[..., None], y[..., None]
-    δb = linalg.solve(_t(a), Δ)
-    return None if grad_out[0] is False else -np.matmul(δb, _t(y)), δb[..., 0] if b.ndim == 1 else δb
+    δb = linalg.solve(_transpose(a), Δ)
+    return None if grad_out[0] is False else -np.matmul(δb, _transpose(y)), δb[..., 0] if b.ndim == 1 else δb
 
 
-def _d_pinv(Δ: Array, y: Array, a: Array, *_: Any, **__: Any) -> Array:
+def _d_pinv(Δ: Array, y: Array, a: Array, *_: Option, **__: Option) -> Array:
     """Golub, Pereyra: The differentiation of pseudo-inverses.  https://doi.org/10.1137/0710036"""
-    Δt, yt = _t(Δ), _t(y)
+    Δt, yt = _transpose(Δ), _transpose(y)
     outside = np.matmul(Δt - np.matmul(a, np.matmul(y, Δt)), np.matmul(y, yt))
     inside = np.matmul(np.matmul(yt, y), Δt - np.matmul(Δt, np.matmul(y, a)))
     return outside + inside - np.matmul(yt, np.matmul(Δ, yt))
 
 
-define(linalg.inv, lambda Δ, y, x: -np.matmul(_t(y), np.matmul(Δ, _t(y))), name="linalg.inv")
+define(linalg.inv, lambda Δ, y, x: -np.matmul(_transpose(y), np.matmul(Δ, _transpose(y))), name="linalg.inv")
 define(linalg.solve, vjp=_d_solve, name="linalg.solve")
 define(linalg.pinv, _d_pinv, name="linalg.pinv")
 
@@ -62,25 +68,25 @@ def _cofactors(x: Array) -> Array:
 
 def _d_det(Δ: Array, y: Array, x: Array) -> Array:
     if divides(y):
-        return (Δ * y)[..., None, None] * _t(linalg.inv(x))
+        return (Δ * y)[..., None, None] * _transpose(linalg.inv(x))
     if isinstance(x, Tracked) and x.shape[-1] > 16:  # whose minors would take n⁴ numbers
         sign, log = linalg.slogdet(x)
         if np.all(np.isfinite(log)):  # the determinant alone has underflowed: in two halves it need not
             half = np.exp(log * 0.5)
-            return (Δ * sign * half)[..., None, None] * (_t(linalg.inv(x)) * half[..., None, None])
+            return (Δ * sign * half)[..., None, None] * (_transpose(linalg.inv(x)) * half[..., None, None])
     return Δ[..., None, None] * (_cofactors(x) if x.shape[-1] else np.zeros(x.shape, x.dtype))
 
 
 define(linalg.det, _d_det, name="linalg.det")
 LOGDET = define(
     lambda x: linalg.slogdet(x)[1],
-    lambda Δ, y, x: Δ[..., None, None] * _t(linalg.inv(x)),
+    lambda Δ, y, x: Δ[..., None, None] * _transpose(linalg.inv(x)),
     name="linalg.slogdet",
 )
 
 
 @composed(linalg.slogdet)
-def _slogdet(a: Any) -> Any:
+def _slogdet(a: Array) -> Array:
     plain_result = linalg.slogdet(data(a))
     return type(plain_result)(plain_result.sign, LOGDET(a))
 
@@ -92,48 +98,48 @@ def _slogdet(a: Any) -> Any:
 
 def _d_cholesky(Δ: Array, y: Array, x: Array, *, upper: bool = False) -> Array:
     """Symmetric, as the matrix is.  Murray: Differentiation of the Cholesky decomposition.  arXiv:1602.07527"""
-    L, Δ = (_t(y), _t(Δ)) if upper else (y, Δ)
-    inner = np.matmul(_t(L), Δ)
+    L, Δ = (_transpose(y), _transpose(Δ)) if upper else (y, Δ)
+    inner = np.matmul(_transpose(L), Δ)
     inner = np.tril(inner) - inner * (0.5 * np.eye(L.shape[-1], dtype=L.dtype))
     inverse = linalg.inv(L)
-    δ = np.matmul(_t(inverse), np.matmul(inner, inverse))
-    return (δ + _t(δ)) / 2
+    δ = np.matmul(_transpose(inverse), np.matmul(inner, inverse))
+    return (δ + _transpose(δ)) / 2
 
 
 define(linalg.cholesky, _d_cholesky, name="linalg.cholesky")
 
 
-def _over(x: Array, y: Array) -> Array:
+def _safe_divide(x: Array, y: Array) -> Array:
     """x / y, but 0 / 0 is 0: what does not depend on the vectors of equal values has a gradient all the same."""
     nothing = np.equal(x, 0) & np.equal(y, 0)
     return x / np.where(nothing, 1.0, y)
 
 
-def _over_gaps(x: Array, values: Array) -> Array:
+def _divide_by_gaps(x: Array, values: Array) -> Array:
     """xᵢⱼ / (λⱼ - λᵢ), and 0 on the diagonal."""
     off = x * (1 - np.eye(values.shape[-1], dtype=values.dtype))
-    return _over(off, values[..., None, :] - values[..., :, None])
+    return _safe_divide(off, values[..., None, :] - values[..., :, None])
 
 
 # An operation has one result: several factors are stacked on top of each other, and cut apart again.
 
 
-def _eigh(x: Any, UPLO: Any) -> Any:
+def _eigh(x: Array, UPLO: Option) -> Array:
     values, vectors = linalg.eigh(x, UPLO)
     return np.concatenate([values[..., None, :], vectors], axis=-2)
 
 
-def _d_eigh(Δ: Array, y: Array, x: Array, UPLO: Any) -> Array:
+def _d_eigh(Δ: Array, y: Array, x: Array, UPLO: Option) -> Array:
     values, vectors = y[..., 0, :], y[..., 1:, :]
-    inner = _over_gaps(np.matmul(_t(vectors), Δ[..., 1:, :]), values)
+    inner = _divide_by_gaps(np.matmul(_transpose(vectors), Δ[..., 1:, :]), values)
     inner = inner + Δ[..., :1, :] * np.eye(x.shape[-1], dtype=x.dtype)
-    δ = np.matmul(vectors, np.matmul(inner, _t(vectors)))
-    return (δ + _t(δ)) / 2  # symmetric, as the matrix is
+    δ = np.matmul(vectors, np.matmul(inner, _transpose(vectors)))
+    return (δ + _transpose(δ)) / 2  # symmetric, as the matrix is
 
 
-def _d_eigvalsh(Δ: Array, y: Array, x: Array, UPLO: Any = "L") -> Array:
+def _d_eigvalsh(Δ: Array, y: Array, x: Array, UPLO: Option = "L") -> Array:
     vectors = linalg.eigh(x, UPLO)[1]
-    return np.matmul(vectors * Δ[..., None, :], _t(vectors))
+    return np.matmul(vectors * Δ[..., None, :], _transpose(vectors))
 
 
 EIGH = define(_eigh, _d_eigh, name="linalg.eigh")
@@ -141,14 +147,14 @@ define(linalg.eigvalsh, _d_eigvalsh, name="linalg.eigvalsh")
 
 
 @composed(linalg.eigh)
-def _eigh_result(a: Any, UPLO: Any = "L") -> Any:
+def _eigh_result(a: Array, UPLO: Option = "L") -> Array:
     y = EIGH(a, UPLO=UPLO)
     return EighResult(y[..., 0, :], y[..., 1:, :])
 
 
-def _svd(x: Any) -> Any:
+def _svd(x: Array) -> Array:
     u, s, vh = linalg.svd(x, full_matrices=False)
-    return np.concatenate([s[..., None, :], u, _t(vh)], axis=-2)
+    return np.concatenate([s[..., None, :], u, _transpose(vh)], axis=-2)
 
 
 def _d_svd(Δ: Array, y: Array, x: Array) -> Array:
@@ -157,14 +163,16 @@ def _d_svd(Δ: Array, y: Array, x: Array) -> Array:
     s, u, v = y[..., :1, :], y[..., 1 : m + 1, :], y[..., m + 1 :, :]
     δs, δu, δv = Δ[..., :1, :], Δ[..., 1 : m + 1, :], Δ[..., m + 1 :, :]
     squares = np.square(s[..., 0, :])
-    uδu, vδv = np.matmul(_t(u), δu), np.matmul(_t(v), δv)
-    inner = _over_gaps(uδu - _t(uδu), squares) * s + _t(s) * _over_gaps(vδv - _t(vδv), squares)
+    uδu, vδv = np.matmul(_transpose(u), δu), np.matmul(_transpose(v), δv)
+    inner = _divide_by_gaps(uδu - _transpose(uδu), squares) * s + _transpose(s) * _divide_by_gaps(
+        vδv - _transpose(vδv), squares
+    )
     inner = inner + δs * np.eye(s.shape[-1], dtype=x.dtype)
-    δ = np.matmul(u, np.matmul(inner, _t(v)))
+    δ = np.matmul(u, np.matmul(inner, _transpose(v)))
     if m > s.shape[-1]:
-        δ = δ + np.matmul(_over(δu - np.matmul(u, uδu), s), _t(v))
+        δ = δ + np.matmul(_safe_divide(δu - np.matmul(u, uδu), s), _transpose(v))
     if x.shape[-1] > s.shape[-1]:
-        δ = δ + np.matmul(u, _t(_over(δv - np.matmul(v, vδv), s)))
+        δ = δ + np.matmul(u, _transpose(_safe_divide(δv - np.matmul(v, vδv), s)))
     return δ
 
 
@@ -178,21 +186,21 @@ SVDVALS = define(linalg.svdvals, _d_svdvals, forward=lambda x: linalg.svd(x, com
 
 
 @composed(linalg.svd)
-def _svd_result(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
+def _svd_result(a: Array, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Array:
     if not compute_uv:
         return SVDVALS(a)
     m, n = a.shape[-2:]
     if full_matrices and m != n:
         raise TypeError("svd: the full matrices have no gradient where they are not square; pass full_matrices=False")
     y = SVD(a)
-    return SVDResult(y[..., 1 : m + 1, :], y[..., 0, :], _t(y[..., m + 1 :, :]))
+    return SVDResult(y[..., 1 : m + 1, :], y[..., 0, :], _transpose(y[..., m + 1 :, :]))
 
 
 # -- powers and chains -------------------------------------------------------------------------------
 
 
 @composed(linalg.matrix_power)
-def _matrix_power(a: Any, n: int) -> Any:
+def _matrix_power(a: Array, n: int) -> Array:
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise linalg.LinAlgError(f"an array of shape {a.shape} holds no square matrices")
     n = operator.index(n)
@@ -211,24 +219,24 @@ def _matrix_power(a: Any, n: int) -> Any:
     return result
 
 
-def _multi_dot(*xs: Any) -> Any:
+def _multi_dot(*xs: Array) -> Array:
     return linalg.multi_dot(xs)
 
 
-def _d_multi_dot(Δ: Array, y: Array, *xs: Array, grad_out: GradOut) -> list[Any]:
+def _d_multi_dot(Δ: Array, y: Array, *xs: Array, grad_out: GradOut) -> Gradients:
     matrices = list(xs)
     if xs[0].ndim == 1:
         matrices[0] = xs[0][None]
     if xs[-1].ndim == 1:
         matrices[-1] = xs[-1][:, None]
     Δ = np.reshape(Δ, (matrices[0].shape[0], matrices[-1].shape[1]))
-    result: list[Any] = []
+    result: list[Array] = []
     for k, x in enumerate(xs):
         δ = Δ  # never the product of two others first: it may be one of small integers, which wraps around
         for left in matrices[:k]:
-            δ = np.matmul(_t(left), δ)
+            δ = np.matmul(_transpose(left), δ)
         for right in reversed(matrices[k + 1 :]):
-            δ = np.matmul(δ, _t(right))
+            δ = np.matmul(δ, _transpose(right))
         result.append(None if grad_out[k] is False else np.reshape(δ, x.shape))
     return result
 
@@ -244,9 +252,9 @@ define(
 # -- norms -------------------------------------------------------------------------------------------
 
 
-def _d_norm(Δ: Array, y: Array, x: Array, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Array:
+def _d_norm(Δ: Array, y: Array, x: Array, ord: Option = None, axis: Axis = None, keepdims: bool = False) -> Array:
     axes = axis if isinstance(axis, tuple) else tuple(range(x.ndim)) if axis is None else (int(axis),)
-    Δ, y = restore(Δ, x, axes, keepdims), restore(y, x, axes, keepdims)
+    Δ, y = expand_reduced(Δ, x, axes, keepdims), expand_reduced(y, x, axes, keepdims)
     if ord is None or ord in ("fro", "f") or (ord == 2 and len(axes) == 1):
         if not divides(y, 2):  # the squares have underflowed, or overflowed
             x = x / extent(x, axes)
@@ -256,7 +264,7 @@ def _d_norm(Δ: Array, y: Array, x: Array, ord: Any = None, axis: Any = None, ke
         if ord == 0:
             return Δ * np.zeros(x.shape, x.dtype)
         if ord in (math.inf, -math.inf):
-            return d_extreme(Δ, y, np.abs(x), axes, keepdims=True) * np.sign(x)
+            return grad_of_extremum(Δ, y, np.abs(x), axes, keepdims=True) * np.sign(x)
         if ord == 1:
             return Δ * np.sign(x)
         if ord > 1 and not divides(y, ord):
@@ -269,13 +277,13 @@ def _d_norm(Δ: Array, y: Array, x: Array, ord: Any = None, axis: Any = None, ke
     if ord in (1, -1, math.inf, -math.inf):
         summed, chosen = axes if ord in (1, -1) else reversed(axes)
         sums = np.sum(np.abs(x), axis=summed, keepdims=True)
-        return d_extreme(Δ, y, sums, chosen, keepdims=True) * np.sign(x)
+        return grad_of_extremum(Δ, y, sums, chosen, keepdims=True) * np.sign(x)
     x = np.moveaxis(x, axes, (-2, -1))
     u, s, vh = linalg.svd(x, full_matrices=False)
     weights = np.ones(s.shape, s.dtype)
     if ord != "nuc":
         top = np.max(s, axis=-1, keepdims=True) if ord == 2 else np.min(s, axis=-1, keepdims=True)
-        weights = d_extreme(np.ones(top.shape, s.dtype), top, s, -1, keepdims=True)
+        weights = grad_of_extremum(np.ones(top.shape, s.dtype), top, s, -1, keepdims=True)
     return Δ * np.moveaxis(np.matmul(u * weights[..., None, :], vh), (-2, -1), axes)
 
 
@@ -283,13 +291,13 @@ define(linalg.norm, _d_norm, name="linalg.norm")
 
 
 @composed(linalg.vector_norm)
-def _vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
-    y = linalg.norm(lines(x, axis), ord, axis=-1)
-    return restore(y, x, tuple(range(x.ndim)) if axis is None else axis) if keepdims else y
+def _vector_norm(x: Array, /, *, axis: Axis = None, keepdims: bool = False, ord: Option = 2) -> Array:
+    y = linalg.norm(merge_axes(x, axis), ord, axis=-1)
+    return expand_reduced(y, x, tuple(range(x.ndim)) if axis is None else axis) if keepdims else y
 
 
 @composed(linalg.matrix_norm)
-def _matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
+def _matrix_norm(x: Array, /, *, keepdims: bool = False, ord: Option = "fro") -> Array:
     return linalg.norm(x, ord, axis=(-2, -1), keepdims=keepdims)
 
 

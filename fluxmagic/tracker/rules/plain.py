@@ -52,11 +52,4 @@ define_unsupported(
     instead=f"{_INSTEAD}. np.full_like(a, W) and np.nan_to_num(a, nan=W) of a plain array come here, too: write "
     "np.broadcast_to(W, a.shape) and np.where(np.isnan(a), W, a)",
 )
-define_unsupported(
-    np.put,
-    np.place,
-    np.putmask,
-    np.fill_diagonal,
-    np.put_along_axis,
-    instead=_INSTEAD,
-)
+define_unsupported(np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis, instead=_INSTEAD)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from fluxmagic.tracker.aliases import Array, GradOut
+from fluxmagic.tracker.aliases import Array, Call, Gradients, GradOut, Option
 from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.operation import Op, composed, define
 
@@ -20,7 +18,7 @@ def _swap(x: Array) -> Array:
     return x.T if x.ndim == 2 else np.swapaxes(x, -1, -2)
 
 
-def can_write(buffer: Any, x: Any, y: Any) -> bool:
+def fits_buffer(buffer: Array, x: Array, y: Array) -> bool:
     """Whether the product of two matrices can be written straight into a buffer."""
     return (
         type(buffer) is np.ndarray
@@ -31,47 +29,44 @@ def can_write(buffer: Any, x: Any, y: Any) -> bool:
     )
 
 
-def _matmul(a: Any, b: Any) -> Any:
+def _matmul(a: Array, b: Array) -> Array:
     if hasattr(b, "tocsr"):
         return a @ b  # SciPy's
     # for vectors and matrices dot is the same product, called in less time
     return a.dot(b) if type(a) is type(b) is np.ndarray and 0 < a.ndim < 3 and 0 < b.ndim < 3 else np.matmul(a, b)
 
 
-def _d_matmul(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> tuple[Any, Any]:
+def _d_matmul(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> Gradients:
     to_a, to_b = grad_out
     if a.ndim == 1 and b.ndim == 1:
         return (None if to_a is False else Δ * b), (None if to_b is False else Δ * a)
-    return (
-        None if to_a is False else _d_left(Δ, a, b, to_a),
-        None if to_b is False else _d_right(Δ, a, b, to_b),
-    )
+    return (None if to_a is False else _d_left(Δ, a, b, to_a), None if to_b is False else _d_right(Δ, a, b, to_b))
 
 
-def outer(a: Array, b: Array, buffer: Any) -> Array:
+def outer(a: Array, b: Array, buffer: Array) -> Array:
     """Each entry of a times the vector b; written into the buffer, if there is one that fits."""
     fits = type(a) is type(b) is type(buffer) is np.ndarray and a.dtype == b.dtype == buffer.dtype
     return np.multiply(a[..., None], b, buffer if fits else None)
 
 
-def _d_left(Δ: Array, a: Array, b: Array, buffer: Any) -> Array:
+def _d_left(Δ: Array, a: Array, b: Array, buffer: Array) -> Array:
     if b.ndim == 1:
         return outer(Δ, b, buffer)
     if hasattr(b, "tocsr"):
         return Δ @ b.T
     if a.ndim == 1:
         return np.matmul(b, Δ[..., None])[..., 0]
-    return Δ.dot(b.T, buffer) if can_write(buffer, Δ, b) else np.matmul(Δ, _swap(b))
+    return Δ.dot(b.T, buffer) if fits_buffer(buffer, Δ, b) else np.matmul(Δ, _swap(b))
 
 
-def _d_right(Δ: Array, a: Array, b: Array, buffer: Any) -> Array:
+def _d_right(Δ: Array, a: Array, b: Array, buffer: Array) -> Array:
     if a.ndim == 1:
         return np.multiply(a[:, None], Δ[..., None, :])
     if b.ndim == 1:
         if a.ndim == 2:
             return np.matmul(Δ, a)
         return np.sum(np.multiply(a, Δ[..., None]), axis=tuple(range(a.ndim - 1)))
-    return a.T.dot(Δ, buffer) if can_write(buffer, Δ, a) else np.matmul(_swap(a), Δ)
+    return a.T.dot(Δ, buffer) if fits_buffer(buffer, Δ, a) else np.matmul(_swap(a), Δ)
 
 
 define(np.matmul, forward=_matmul, vjp=_d_matmul, aliases=[np.linalg.matmul])
@@ -79,7 +74,7 @@ define(np.matmul, forward=_matmul, vjp=_d_matmul, aliases=[np.linalg.matmul])
 # -- products that sum over axes -----------------------------------------------------------------------
 
 
-def _d_contracted(Δ: Array, a: Array, b: Array, over_a: Axes, over_b: Axes, grad_out: GradOut) -> tuple[Any, Any]:
+def _grad_of_tensordot(Δ: Array, a: Array, b: Array, over_a: Axes, over_b: Axes, grad_out: GradOut) -> Gradients:
     """Of a product that sums over axes of a and b, in pairs, and leaves the free axes of a, then those of b."""
     free_a = tuple(i for i in range(a.ndim) if i not in over_a)
     free_b = tuple(i for i in range(b.ndim) if i not in over_b)
@@ -98,15 +93,15 @@ def _inverse(order: Axes) -> Axes:
     return tuple(int(i) for i in np.argsort(order))
 
 
-def _scaled(Δ: Array, a: Array, b: Array, grad_out: GradOut) -> tuple[Any, Any]:
+def _grad_of_scale(Δ: Array, a: Array, b: Array, grad_out: GradOut) -> tuple[Array, Array]:
     return (None if grad_out[0] is False else Δ * b), (None if grad_out[1] is False else Δ * a)
 
 
-def _arrays(*xs: Any) -> tuple[Any, ...]:
+def _arrays(*xs: Array) -> tuple[Array, ...]:
     return tuple(x if isinstance(x, Tracked) else np.asarray(x) for x in xs)
 
 
-def _normalize_tensordot(a: Any, b: Any, axes: Any = 2) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _normalize_tensordot(a: Array, b: Array, axes: Option = 2) -> Call:
     a, b = _arrays(a, b)
     if np.ndim(axes):
         over_a, over_b = (tuple(map(int, np.atleast_1d(i))) for i in axes)
@@ -115,27 +110,27 @@ def _normalize_tensordot(a: Any, b: Any, axes: Any = 2) -> tuple[tuple[Any, ...]
     return (a, b), {"axes": (over_a, over_b)}
 
 
-def _d_tensordot(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut, axes: tuple[Axes, Axes]) -> tuple[Any, Any]:
+def _d_tensordot(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut, axes: tuple[Axes, Axes]) -> Gradients:
     over_a, over_b = tuple(i % a.ndim for i in axes[0]), tuple(i % b.ndim for i in axes[1])
-    return _d_contracted(Δ, a, b, over_a, over_b, grad_out)
+    return _grad_of_tensordot(Δ, a, b, over_a, over_b, grad_out)
 
 
 define(np.tensordot, vjp=_d_tensordot, normalize_call=_normalize_tensordot, aliases=[np.linalg.tensordot])
 
 
-def _d_dot(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> tuple[Any, Any]:
+def _d_dot(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> Gradients:
     if not np.ndim(a) or not np.ndim(b):
-        return _scaled(Δ, a, b, grad_out)
-    return _d_contracted(Δ, a, b, (a.ndim - 1,), (max(b.ndim - 2, 0),), grad_out)
+        return _grad_of_scale(Δ, a, b, grad_out)
+    return _grad_of_tensordot(Δ, a, b, (a.ndim - 1,), (max(b.ndim - 2, 0),), grad_out)
 
 
-def _d_inner(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> tuple[Any, Any]:
+def _d_inner(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> Gradients:
     if not np.ndim(a) or not np.ndim(b):
-        return _scaled(Δ, a, b, grad_out)
-    return _d_contracted(Δ, a, b, (a.ndim - 1,), (b.ndim - 1,), grad_out)
+        return _grad_of_scale(Δ, a, b, grad_out)
+    return _grad_of_tensordot(Δ, a, b, (a.ndim - 1,), (b.ndim - 1,), grad_out)
 
 
-def _d_outer(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> tuple[Any, Any]:
+def _d_outer(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> Gradients:
     flat_a, flat_b = np.ravel(a), np.ravel(b)
     return (
         None if grad_out[0] is False else np.reshape(np.matmul(Δ, flat_b), np.shape(a)),
@@ -143,14 +138,14 @@ def _d_outer(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> tupl
     )
 
 
-def _d_vdot(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> tuple[Any, Any]:
+def _d_vdot(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> Gradients:
     return (
         None if grad_out[0] is False else Δ * np.reshape(b, np.shape(a)),
         None if grad_out[1] is False else Δ * np.reshape(a, np.shape(b)),
     )
 
 
-def _normalize_pair(a: Any, b: Any, out: Any = None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _normalize_pair(a: Array, b: Array, out: Option = None) -> Call:
     return _arrays(a, b), {"out": out}
 
 
@@ -169,7 +164,7 @@ VECDOT = define(
 
 
 @composed(np.vecdot, np.linalg.vecdot)
-def _vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
+def _vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
     x1, x2 = _arrays(x1, x2)
     if axis != -1:
         x1, x2 = np.moveaxis(x1, axis, -1), np.moveaxis(x2, axis, -1)
@@ -177,20 +172,12 @@ def _vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
 
 
 if hasattr(np, "matvec"):  # NumPy 2.2
-    define(
-        np.matvec,
-        lambda Δ, y, a, b: Δ[..., None] * b[..., None, :],
-        lambda Δ, y, a, b: np.vecmat(Δ, a),
-    )
-    define(
-        np.vecmat,
-        lambda Δ, y, a, b: np.matvec(b, Δ),
-        lambda Δ, y, a, b: a[..., None] * Δ[..., None, :],
-    )
+    define(np.matvec, lambda Δ, y, a, b: Δ[..., None] * b[..., None, :], lambda Δ, y, a, b: np.vecmat(Δ, a))
+    define(np.vecmat, lambda Δ, y, a, b: np.matvec(b, Δ), lambda Δ, y, a, b: a[..., None] * Δ[..., None, :])
 
 
 @composed(np.kron)
-def _kron(a: Any, b: Any) -> Any:
+def _kron(a: Array, b: Array) -> Array:
     a, b = _arrays(a, b)
     n = max(a.ndim, b.ndim)
     a, b = (np.reshape(x, (1,) * (n - x.ndim) + x.shape) for x in (a, b))
@@ -199,15 +186,12 @@ def _kron(a: Any, b: Any) -> Any:
 
 
 CROSS: Op = define(
-    lambda a, b: np.cross(a, b),
-    lambda Δ, y, a, b: CROSS(b, Δ),
-    lambda Δ, y, a, b: CROSS(Δ, a),
-    name="cross",
+    lambda a, b: np.cross(a, b), lambda Δ, y, a, b: CROSS(b, Δ), lambda Δ, y, a, b: CROSS(Δ, a), name="cross"
 )
 
 
 @composed(np.cross, np.linalg.cross)
-def _cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Any:
+def _cross(a: Array, b: Array, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Array:
     if axis is not None:
         axisa = axisb = axisc = axis
     a, b = _arrays(a, b)
@@ -218,12 +202,12 @@ def _cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, ax
 
 
 @composed(np.convolve)
-def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
+def _convolve(a: Array, v: Array, mode: str = "full") -> Array:
     return CONVOLVE(*_arrays(a, v), mode=mode) if np.size(a) >= np.size(v) else CONVOLVE(*_arrays(v, a), mode=mode)
 
 
 @composed(np.correlate)
-def _correlate(a: Any, v: Any, mode: str = "valid") -> Any:
+def _correlate(a: Array, v: Array, mode: str = "valid") -> Array:
     a, v = _arrays(a, v)
     if a.size < v.size:
         return np.flip(_correlate(v, a, mode))
@@ -231,14 +215,14 @@ def _correlate(a: Any, v: Any, mode: str = "valid") -> Any:
 
 
 @composed(np.polyval)
-def _polyval(p: Any, x: Any) -> Any:
+def _polyval(p: Array, x: Array) -> Array:
     x, y = (x if isinstance(x, Tracked) else np.asarray(x)), np.zeros_like(x)
     for coefficient in p:
         y = y * x + coefficient
     return y
 
 
-def _d_convolve(Δ: Array, y: Array, a: Array, v: Array, grad_out: GradOut, mode: str = "full") -> tuple[Any, Any]:
+def _d_convolve(Δ: Array, y: Array, a: Array, v: Array, grad_out: GradOut, mode: str = "full") -> Gradients:
     n, m = len(a), len(v)
     start = {"full": 0, "same": (m - 1) // 2, "valid": m - 1}[mode]
     Δ = np.pad(Δ, (start, n + m - 1 - start - len(Δ)))  # as if the mode had been full
@@ -267,11 +251,11 @@ def _parse(subscripts: str, shapes: list[tuple[int, ...]]) -> tuple[list[str], s
     return operands, output.replace("...", letters)
 
 
-def _from_lists(*given: Any) -> tuple[str, tuple[Any, ...]]:
+def _from_lists(*given: Array) -> tuple[str, tuple[Array, ...]]:
     """The string for einsum(a, [0, 1], b, [1, 2], [0, 2]): capitals first, so that they are sorted as the numbers."""
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-    def term(axes: Any) -> str:
+    def term(axes: Option) -> str:
         if isinstance(axes, Tracked) or not all(i is Ellipsis or 0 <= i < len(letters) for i in axes):
             raise TypeError("einsum: after each array a list of its axes, numbers from 0 to 51, or a string before all")
         return "".join("..." if i is Ellipsis else letters[i] for i in axes)
@@ -282,17 +266,19 @@ def _from_lists(*given: Any) -> tuple[str, tuple[Any, ...]]:
     return terms, given[: len(given) // 2 * 2 : 2]
 
 
-def _normalize_einsum(subscripts: Any, *operands: Any, **options: Any) -> Any:
+def _normalize_einsum(subscripts: Option, *operands: Array, **options: Option) -> Array:
     if not isinstance(subscripts, str):
         subscripts, operands = _from_lists(subscripts, *operands)
     return operands, {"subscripts": subscripts, **options}
 
 
-def _einsum(*operands: Any, subscripts: str, optimize: Any = False) -> Any:
+def _einsum(*operands: Array, subscripts: str, optimize: Option = False) -> Array:
     return np.einsum(subscripts, *operands, optimize=optimize)
 
 
-def _d_einsum(Δ: Array, y: Array, *xs: Any, grad_out: GradOut, subscripts: str, optimize: Any = False) -> list[Any]:
+def _d_einsum(
+    Δ: Array, y: Array, *xs: Array, grad_out: GradOut, subscripts: str, optimize: Option = False
+) -> Gradients:
     terms, output = _parse(subscripts, [np.shape(x) for x in xs])
     length: dict[str, int] = {}  # of each letter's axis; one of length 1 is broadcast
     for term, x in zip(terms, xs, strict=True):
@@ -301,7 +287,7 @@ def _d_einsum(Δ: Array, y: Array, *xs: Any, grad_out: GradOut, subscripts: str,
                 length[letter] = n
     if not isinstance(optimize, (bool, str)):
         optimize = True  # a path that is given is one for other operands
-    result: list[Any] = []
+    result: list[Array] = []
     for k, x in enumerate(xs):
         if grad_out[k] is False:
             result.append(None)
@@ -331,7 +317,7 @@ def _d_einsum(Δ: Array, y: Array, *xs: Any, grad_out: GradOut, subscripts: str,
     return result
 
 
-def _as_float(x: Any, Δ: Array) -> Any:
+def _as_float(x: Array, Δ: Array) -> Array:
     """Small integers would wrap around where two of them are multiplied first."""
     return x if isinstance(x, Tracked) or np.asarray(x).dtype.kind == "f" else np.asarray(x, Δ.dtype)
 

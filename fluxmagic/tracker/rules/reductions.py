@@ -3,74 +3,57 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index
 
-from fluxmagic.tracker.aliases import Array, GradOut
+from fluxmagic.tracker.aliases import VJP, Array, Axis, DType, Function, Option, Where
 from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import Op, composed, define
 
-Axis = int | tuple[int, ...] | None
 
-
-def restore(reduced: Array, x: Array, axis: Axis, keepdims: bool = False) -> Array:
+def expand_reduced(reduced: Array, x: Array, axis: Axis, keepdims: bool = False) -> Array:
     """Put the axes that a reduction of x took away back in, with length 1; a scalar is reduced along 0 and -1 too."""
     if axis is None or keepdims or not x.ndim:
         return reduced if keepdims or not reduced.ndim else reduced.reshape((1,) * x.ndim)
     return np.expand_dims(reduced, tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,))))
 
 
-def count(x: Array, axis: Axis) -> int:
-    """How many elements of x one element of the reduction stands for."""
+def reduced_size(x: Array, axis: Axis, where: Where = True) -> Array:
+    """Count the elements of x, of those that `where` selects, that one element of the reduction stands for."""
+    if where is not True:
+        return np.sum(np.broadcast_to(where, x.shape), axis=axis, keepdims=True, dtype=x.dtype)
     if axis is None:
-        return int(x.size)
-    n = 1
-    for a in axis if isinstance(axis, tuple) else (axis,):
-        n *= x.shape[a]
-    return n
+        return x.size
+    return math.prod(x.shape[a] for a in (axis if isinstance(axis, tuple) else (axis,)))
 
 
-def spread(Δ: Array, x: Array, axis: Axis, keepdims: bool = False, where: Any = True) -> Array:
+def broadcast_grad(Δ: Array, x: Array, axis: Axis, keepdims: bool = False, where: Where = True) -> Array:
     """Give each element of x the gradient of the element that it was reduced to."""
     if axis is None and not keepdims and where is True:
         return Δ  # a scalar is spread by the reverse pass itself
-    Δ = np.broadcast_to(restore(Δ, x, axis, keepdims), x.shape)
+    Δ = np.broadcast_to(expand_reduced(Δ, x, axis, keepdims), x.shape)
     return Δ if where is True else np.where(where, Δ, 0.0)
 
 
-def counted(x: Array, axis: Axis, where: Any) -> Any:
-    """`count`, of those elements alone that `where` lets in; with the reduced axes."""
-    if where is True:
-        return count(x, axis)
-    return np.sum(np.broadcast_to(where, x.shape), axis=axis, keepdims=True, dtype=x.dtype)
-
-
-def extent(x: Array, axis: Axis, where: Any = True) -> Any:
+def extent(x: Array, axis: Axis, where: Where = True) -> Array:
     """The largest absolute value, by which x can be scaled; 1 where there is none."""
     largest = np.max(np.abs(data(x)), axis=axis, keepdims=True, initial=0, where=where)
     return np.where(np.equal(largest, 0) | np.isinf(largest), largest.dtype.type(1), largest)
 
 
-def _quotient(a: Any, b: Any) -> Any:
+def _quotient(a: Array, b: Array) -> Array:
     zero = np.equal(b, 0) & ~np.isnan(a)
     return np.where(zero, 0.0, np.divide(a, np.where(zero, 1.0, b)))
 
 
 # a / b, but 0 where b is 0: a slope at a kink.  Its own derivatives are infinite or NaN there, as they should be.
-quotient: Op = define(
-    _quotient,
-    lambda Δ, y, a, b: Δ / b,
-    lambda Δ, y, a, b: -Δ * y / b,
-    name="quotient",
-)
+quotient: Op = define(_quotient, lambda Δ, y, a, b: Δ / b, lambda Δ, y, a, b: -Δ * y / b, name="quotient")
 
 # NumPy's own functions, but that the way there through its Python wrappers is shorter
 
 
-def _sum(x: Any, axis: Axis = None, dtype: Any = None, *, keepdims: Any = False, **options: Any) -> Any:
+def _sum(x: Array, axis: Axis = None, dtype: DType = None, *, keepdims: Option = False, **options: Option) -> Array:
     return np.add.reduce(x, axis, dtype, None, keepdims, **options)  # type: ignore[call-overload]
 
 
@@ -79,43 +62,42 @@ def _d_sum(
     y: Array,
     x: Array,
     axis: Axis = None,
-    dtype: Any = None,
+    dtype: DType = None,
     *,
     keepdims: bool = False,
-    where: Any = True,
-    **_: Any,
+    where: Where = True,
+    **_: Option,
 ) -> Array:
-    return spread(Δ, x, axis, keepdims, where)
+    return broadcast_grad(Δ, x, axis, keepdims, where)
 
 
-def _mean(x: Any, axis: Axis = None, dtype: Any = None, **options: Any) -> Any:
+def _mean(x: Array, axis: Axis = None, dtype: DType = None, **options: Option) -> Array:
     if axis is not None or dtype is not None or options or not x.size or x.dtype == np.float16:
         return np.mean(x, axis, dtype, **options)
     return np.add.reduce(x, None) / x.size
 
 
 def _d_mean(
-    Δ: Array, y: Array, x: Array, axis: Axis = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True
+    Δ: Array, y: Array, x: Array, axis: Axis = None, dtype: DType = None, *, keepdims: bool = False, where: Where = True
 ) -> Array:
     if where is True:
-        return spread(Δ / max(count(x, axis), 1), x, axis, keepdims)
-    return spread(restore(Δ, x, axis, keepdims) / np.maximum(counted(x, axis, where), 1), x, axis, True, where)
+        return broadcast_grad(Δ / max(reduced_size(x, axis), 1), x, axis, keepdims)
+    return broadcast_grad(
+        expand_reduced(Δ, x, axis, keepdims) / np.maximum(reduced_size(x, axis, where), 1), x, axis, True, where
+    )
 
 
 define(np.sum, _d_sum, forward=_sum, as_reduce=np.add)
 define(np.mean, _d_mean, forward=_mean)
 
 
-def _var(x: Any, axis: Axis = None, dtype: Any = None, **options: Any) -> Any:
-    if "mean" in options:
-        raise TypeError("a mean that is given is not looked into; leave mean= away")
-    return np.var(x, axis, dtype, **options)
+def _without_given_mean(function: Function) -> Function:
+    def reduced(x: Array, axis: Axis = None, dtype: DType = None, **options: Option) -> Array:
+        if "mean" in options:
+            raise TypeError("a mean that is given is not looked into; leave mean= away")
+        return function(x, axis, dtype, **options)
 
-
-def _std(x: Any, axis: Axis = None, dtype: Any = None, **options: Any) -> Any:
-    if "mean" in options:
-        raise TypeError("a mean that is given is not looked into; leave mean= away")
-    return np.std(x, axis, dtype, **options)
+    return reduced
 
 
 def _d_var(
@@ -123,25 +105,25 @@ def _d_var(
     y: Array,
     x: Array,
     axis: Axis = None,
-    dtype: Any = None,
+    dtype: DType = None,
     *,
     ddof: float = 0,
     keepdims: bool = False,
     correction: float | None = None,
-    where: Any = True,
+    where: Where = True,
 ) -> Array:
-    n = counted(x, axis, where) - float(ddof if correction is None else correction)
+    n = reduced_size(x, axis, where) - float(ddof if correction is None else correction)
     if where is not True:
         x = np.where(where, x, 0.0)
     if where is True:  # without degrees of freedom ∞ · 0, which is NaN, as the variance is
-        factor: Any = 2 / n if n > 0 else math.inf
+        factor: Option = 2 / n if n > 0 else math.inf
     else:
         factor = np.divide(2, np.maximum(n, 0), dtype=x.dtype)
-    δ = restore(Δ, x, axis, keepdims) * ((x - np.mean(x, axis=axis, keepdims=True, where=where)) * factor)
+    δ = expand_reduced(Δ, x, axis, keepdims) * ((x - np.mean(x, axis=axis, keepdims=True, where=where)) * factor)
     return δ if where is True else np.where(where, δ, 0.0)
 
 
-def _d_std(Δ: Array, y: Array, x: Array, axis: Axis = None, dtype: Any = None, **options: Any) -> Array:
+def _d_std(Δ: Array, y: Array, x: Array, axis: Axis = None, dtype: DType = None, **options: Option) -> Array:
     if x.size and not divides(y, 2):  # squares have underflowed, or overflowed: the slope does not depend on the scale
         where = options.get("where", True)
         x = x - np.mean(data(x), axis=axis, keepdims=True, where=where)
@@ -151,29 +133,29 @@ def _d_std(Δ: Array, y: Array, x: Array, axis: Axis = None, dtype: Any = None, 
     return _d_var(quotient(Δ, y + y), y, x, axis, dtype, **options)
 
 
-define(np.var, _d_var, forward=_var)
-define(np.std, _d_std, forward=_std)
+define(np.var, _d_var, forward=_without_given_mean(np.var))
+define(np.std, _d_std, forward=_without_given_mean(np.std))
 
 
-def d_extreme(
-    Δ: Array, y: Array, x: Array, axis: Axis = None, *, keepdims: bool = False, where: Any = True, **_: Any
+def grad_of_extremum(
+    Δ: Array, y: Array, x: Array, axis: Axis = None, *, keepdims: bool = False, where: Where = True, **_: Option
 ) -> Array:
     """Ties share the gradient equally; NaN passes from where it came."""
-    y = restore(y, x, axis, keepdims)
+    y = expand_reduced(y, x, axis, keepdims)
     at = (np.equal(x, y) | (np.isnan(x) & np.isnan(y))) & where
-    return restore(Δ, x, axis, keepdims) * (at / np.maximum(at.sum(axis=axis, keepdims=True), 1)).astype(x.dtype)
+    return expand_reduced(Δ, x, axis, keepdims) * (at / np.maximum(at.sum(axis=axis, keepdims=True), 1)).astype(x.dtype)
 
 
-define(np.max, d_extreme, aliases=[np.amax], as_reduce=np.maximum)
-define(np.min, d_extreme, aliases=[np.amin], as_reduce=np.minimum)
+define(np.max, grad_of_extremum, aliases=[np.amax], as_reduce=np.maximum)
+define(np.min, grad_of_extremum, aliases=[np.amin], as_reduce=np.minimum)
 
 
 @composed(np.ptp)
-def _ptp(a: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+def _ptp(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
     return np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims)
 
 
-def lines(x: Array, axis: Axis) -> Array:
+def merge_axes(x: Array, axis: Axis) -> Array:
     """x with the axes that are reduced joined into one, the last."""
     if axis is None or not x.ndim:
         return np.ravel(x)
@@ -183,7 +165,7 @@ def lines(x: Array, axis: Axis) -> Array:
     return np.reshape(front, (*front.shape[: len(kept)], math.prod(front.shape[len(kept) :])))
 
 
-def unlines(flat: Array, x: Array, axis: Axis) -> Array:
+def split_axes(flat: Array, x: Array, axis: Axis) -> Array:
     """What `lines` made of x's shape, as x again."""
     if axis is None or not x.ndim:
         return np.reshape(flat, x.shape)
@@ -198,18 +180,18 @@ def _d_prod(
     y: Array,
     x: Array,
     axis: Axis = None,
-    dtype: Any = None,
+    dtype: DType = None,
     *,
     keepdims: bool = False,
-    where: Any = True,
-    initial: Any = 1,
+    where: Where = True,
+    initial: Option = 1,
 ) -> Array:
-    Δ, y = restore(Δ, x, axis, keepdims), restore(y, x, axis, keepdims)
+    Δ, y = expand_reduced(Δ, x, axis, keepdims), expand_reduced(y, x, axis, keepdims)
     if where is not True:
         x, Δ = np.where(where, x, 1.0), np.where(where, Δ, 0.0)
     if divides(y):
         return Δ * y / x
-    return Δ * unlines(products_of_others(lines(x, axis)), x, axis) * initial
+    return Δ * split_axes(products_of_others(merge_axes(x, axis)), x, axis) * initial
 
 
 def divides(y: Array, power: float = 1) -> bool:
@@ -219,7 +201,7 @@ def divides(y: Array, power: float = 1) -> bool:
     return bool(np.all((size >= ends.tiny ** (1 / power)) & (size < ends.max ** (1 / power))))
 
 
-def _products_before(x: Array) -> Array:
+def products_before(x: Array) -> Array:
     """For each element of a line, the product of those before it."""
     return np.cumprod(np.concatenate([np.ones((*x.shape[:-1], 1), x.dtype), x[..., :-1]], axis=-1), axis=-1)
 
@@ -228,7 +210,7 @@ def products_of_others(x: Array) -> Array:
     """For each element of a line, the product of all others: also where some are zero, and to any order."""
     if not x.shape[-1]:
         return x
-    return _products_before(x) * np.flip(_products_before(np.flip(x, -1)), -1)
+    return products_before(x) * np.flip(products_before(np.flip(x, -1)), -1)
 
 
 define(np.prod, _d_prod, as_reduce=np.multiply)
@@ -236,16 +218,7 @@ define(np.prod, _d_prod, as_reduce=np.multiply)
 # -- passing over NaN --------------------------------------------------------------------------------
 
 
-def _own_mean(function: Any) -> Any:
-    def reduced(x: Any, axis: Axis = None, dtype: Any = None, **options: Any) -> Any:
-        if "mean" in options:
-            raise TypeError("a mean that is given is not looked into; leave mean= away")
-        return function(x, axis, dtype, **options)
-
-    return reduced
-
-
-def _but_nan(rule: Any) -> Any:
+def _ignoring_nan(rule: VJP) -> Array:
     return lambda Δ, y, x, *args, where=True, **options: rule(Δ, y, x, *args, where=where & ~np.isnan(x), **options)
 
 
@@ -255,19 +228,21 @@ for function, rule in (
     (np.nanprod, _d_prod),
     (np.nanvar, _d_var),
     (np.nanstd, _d_std),
-    (np.nanmax, d_extreme),
-    (np.nanmin, d_extreme),
+    (np.nanmax, grad_of_extremum),
+    (np.nanmin, grad_of_extremum),
 ):
-    define(function, _but_nan(rule), forward=_own_mean(function) if rule in (_d_var, _d_std) else None)
+    define(function, _ignoring_nan(rule), forward=_without_given_mean(function) if rule in (_d_var, _d_std) else None)
 
 # -- averages ----------------------------------------------------------------------------------------
 
 
 @composed(np.average)
-def _average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False) -> Any:
+def _average(
+    a: Array, axis: Axis = None, weights: Array = None, returned: bool = False, *, keepdims: bool = False
+) -> Array:
     if weights is None:
-        y: Any = np.mean(a, axis=axis, keepdims=keepdims)
-        total: Any = y.dtype.type(a.size / max(y.size, 1))
+        y: Array = np.mean(a, axis=axis, keepdims=keepdims)
+        total: Array = y.dtype.type(a.size / max(y.size, 1))
     else:
         w = weights if isinstance(weights, Tracked) else np.asarray(weights)
         if w.shape != a.shape:
@@ -285,58 +260,7 @@ def _average(a: Any, axis: Axis = None, weights: Any = None, returned: bool = Fa
     return (y, np.broadcast_to(total, y.shape)) if returned else y
 
 
-def _d_at(Δ: Array, y: Array, x: Array, axis: Axis, keepdims: bool, q: float) -> Array:
-    """Of the value at q in sorted order, 0 ≤ q ≤ 1: the one or two elements there share the gradient by their
-    distance from it; NaN passes from where it came."""
-    flat = lines(np.asarray(data(x)), axis)
-    n = flat.shape[-1]
-    place = q * (n - 1)
-    low = min(int(place), max(n - 2, 0))
-    order = np.argsort(flat, axis=-1, kind="stable")[..., low : low + 2]
-    weights = np.zeros_like(flat)
-    np.put_along_axis(weights, order, np.array([1 - (place - low), place - low], flat.dtype)[: order.shape[-1]], -1)
-    missing = np.isnan(flat)
-    some = missing.any(axis=-1, keepdims=True)
-    weights = np.where(some, missing / np.maximum(missing.sum(axis=-1, keepdims=True), 1), weights)
-    return restore(Δ, x, axis, keepdims) * unlines(weights.astype(flat.dtype), x, axis)
-
-
-def _median(x: Any, axis: Axis = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
-    return np.median(x, axis, keepdims=keepdims)  # the input is never overwritten
-
-
-def _d_median(
-    Δ: Array, y: Array, x: Array, axis: Axis = None, overwrite_input: bool = False, keepdims: bool = False
-) -> Array:
-    return _d_at(Δ, y, x, axis, keepdims, 0.5)
-
-
-def _quantiles(function: Any, unit: float) -> None:
-    op = define(
-        lambda x, q, axis=None, keepdims=False: function(x, q, axis, keepdims=keepdims),
-        lambda Δ, y, x, q, axis=None, keepdims=False: _d_at(Δ, y, x, axis, keepdims, float(q) / unit),
-        name=function.__name__,
-    )
-
-    def at(
-        a: Any, q: Any, axis: Axis = None, overwrite_input: bool = False, method: str = "linear", keepdims: bool = False
-    ) -> Any:
-        if method != "linear" or isinstance(q, Tracked):
-            raise TypeError("a gradient goes to the values alone, and by the linear method")
-        if np.ndim(q):
-            q = np.asarray(q)
-            return np.stack([at(a, q[i, ...], axis, keepdims=keepdims) for i in range(len(q))])
-        return op(a, q=q, axis=axis, keepdims=keepdims)
-
-    composed(function)(at)
-
-
-_quantiles(np.quantile, 1)
-_quantiles(np.percentile, 100)
-define(np.median, _d_median, forward=_median)
-
-
-def _logsumexp(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
+def _logsumexp(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
     x = np.asarray(x)
     if x.dtype.kind in "iub":
         x = x.astype(np.float64)
@@ -347,8 +271,8 @@ def _logsumexp(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
     return y if keepdims or not y.ndim else np.squeeze(y, axis=axis)  # a scalar is reduced along 0 and -1 too
 
 
-def _d_logsumexp(Δ: Array, y: Array, x: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
-    Δ, y = restore(Δ, x, axis, keepdims), restore(y, x, axis, keepdims)
+def grad_of_logsumexp(Δ: Array, y: Array, x: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
+    Δ, y = expand_reduced(Δ, x, axis, keepdims), expand_reduced(y, x, axis, keepdims)
     infinite = np.isinf(y)
     at = np.isinf(y) & np.equal(x, y)  # an infinite sum is shared by what is infinite
     share = (at / np.maximum(np.sum(at, axis=axis, keepdims=True), 1)).astype(x.dtype)
@@ -359,7 +283,7 @@ def _d_logsumexp(Δ: Array, y: Array, x: Array, axis: Axis = None, *, keepdims: 
 
 logsumexp = define(
     _logsumexp,
-    _d_logsumexp,
+    grad_of_logsumexp,
     name="logsumexp",
     doc="""
     Logarithm of the sum of exponentials, log Σ exp(x); right for ±1e4.
@@ -385,102 +309,3 @@ logsumexp = define(
     np.float64(1000.693)
     """,
 )
-
-# -- running sums and products -----------------------------------------------------------------------
-
-
-def _reversed_cumsum(Δ: Array, axis: int) -> Array:
-    return np.flip(np.cumsum(np.flip(Δ, axis), axis), axis)
-
-
-def _d_cumsum(Δ: Array, y: Array, x: Array, axis: int | None = None, dtype: Any = None) -> Array:
-    return np.reshape(_reversed_cumsum(Δ, -1 if axis is None else axis), x.shape)
-
-
-def _d_cumprod(Δ: Array, y: Array, x: Array, axis: int | None = None, dtype: Any = None) -> Array:
-    if axis is None:
-        return np.reshape(_d_cumprod(Δ, y, np.ravel(x), 0), x.shape)
-    if divides(y) and divides(x):
-        return _reversed_cumsum(Δ * y, axis) / x
-    x, Δ = np.moveaxis(x, axis, -1), np.moveaxis(Δ, axis, -1)
-    # δᵢ = x₀…xᵢ₋₁ (Δᵢ + xᵢ₊₁ (Δᵢ₊₁ + xᵢ₊₂ (…))): nothing is divided, so it is right at zeros, and to any order
-    after = np.concatenate([x[..., 1:], np.ones((*x.shape[:-1], 1), x.dtype)], axis=-1)[..., : x.shape[-1]]
-    sums = np.flip(RECURRENCE(np.flip(after, -1), np.flip(Δ, -1)), -1)
-    return np.moveaxis(_products_before(x) * sums, -1, axis)
-
-
-def _recurrence(a: Any, b: Any) -> Any:
-    """hᵢ = aᵢ hᵢ₋₁ + bᵢ along the last axis, from h₋₁ = 0."""
-    a, h = np.moveaxis(a, -1, 0), np.moveaxis(b, -1, 0).copy()
-    for i in range(1, len(h)):
-        h[i] += a[i] * h[i - 1]
-    return np.moveaxis(h, 0, -1)
-
-
-def _d_recurrence(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> tuple[Array, Array]:
-    zero = np.zeros((*y.shape[:-1], 1), y.dtype)
-    # the first of `a` meets no element: what its place holds is of no account
-    δ = np.flip(RECURRENCE(np.concatenate([zero, np.flip(a, -1)], axis=-1)[..., :-1], np.flip(Δ, -1)), -1)
-    return δ * np.concatenate([zero, y], axis=-1)[..., :-1], δ
-
-
-RECURRENCE: Op = define(_recurrence, vjp=_d_recurrence, name="recurrence")
-
-
-define(np.cumsum, _d_cumsum, as_accumulate=np.add)
-define(np.cumprod, _d_cumprod, as_accumulate=np.multiply)
-
-
-def _with_initial(x: Any, axis: int | None, dtype: Any, include_initial: bool, scan: Any, initial: float) -> Any:
-    if axis is None and x.ndim > 1:
-        raise ValueError("an array of several axes needs axis=")
-    y = scan(x, axis, dtype)
-    if not include_initial:
-        return y
-    axis = normalize_axis_index(axis or 0, y.ndim)
-    first = np.full((*y.shape[:axis], 1, *y.shape[axis + 1 :]), initial, y.dtype)
-    return np.concatenate([first, y], axis)
-
-
-if hasattr(np, "cumulative_sum"):  # NumPy 2.1
-
-    @composed(np.cumulative_sum)
-    def _cumulative_sum(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Any:
-        return _with_initial(x, axis, dtype, include_initial, np.cumsum, 0)
-
-    @composed(np.cumulative_prod)
-    def _cumulative_prod(
-        x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
-    ) -> Any:
-        return _with_initial(x, axis, dtype, include_initial, np.cumprod, 1)
-
-
-@composed(np.diff)
-def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
-    if n < 0:
-        raise ValueError(f"n is the number of differences, at least 0, not {n}")
-    if n == 0:
-        return a  # NumPy adds no ends then
-    axis = normalize_axis_index(axis, np.ndim(a))
-    ends = [
-        e if np.ndim(e) else np.broadcast_to(e, (*a.shape[:axis], 1, *a.shape[axis + 1 :]))
-        for e in (prepend, append)
-        if e is not None
-    ]
-    if ends:
-        a = np.concatenate([*ends[: prepend is not None], a, *ends[prepend is not None :]], axis)
-    before = (slice(None),) * axis
-    for _ in range(n):
-        a = a[(*before, slice(1, None))] - a[(*before, slice(None, -1))]
-    return a
-
-
-@composed(np.trapezoid)
-def _trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
-    axis = normalize_axis_index(axis, np.ndim(y))
-    if x is not None:
-        dx = np.diff(x) if np.ndim(x) == 1 else np.diff(x, axis=axis)
-        if np.ndim(x) == 1:
-            dx = np.reshape(dx, (-1,) + (1,) * (np.ndim(y) - axis - 1))
-    before = (slice(None),) * axis
-    return np.sum(dx * (y[(*before, slice(1, None))] + y[(*before, slice(None, -1))]) / 2.0, axis=axis)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from fluxmagic.tracker.aliases import Array, GradOut
+from fluxmagic.tracker.aliases import Array, DType, Function, Gradients, GradOut, Index, Option
 from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import Op, composed, define
@@ -17,11 +15,11 @@ from fluxmagic.tracker.operation import Op, composed, define
 # -- shapes and axes ---------------------------------------------------------------------------------
 
 
-def _reshaped(Δ: Array, y: Array, x: Array, *_: Any, **__: Any) -> Array:
+def _reshaped(Δ: Array, y: Array, x: Array, *_: Option, **__: Option) -> Array:
     return np.reshape(Δ, x.shape)
 
 
-def _d_reshape(Δ: Array, y: Array, x: Array, shape: Any = None, order: str = "C", **_: Any) -> Array:
+def _d_reshape(Δ: Array, y: Array, x: Array, shape: Option = None, order: str = "C", **_: Option) -> Array:
     if order == "A":
         order = "F" if data(x).flags.fnc else "C"
     return np.reshape(Δ, x.shape, order=order)  # type: ignore[call-overload]
@@ -35,7 +33,7 @@ def _d_ravel(Δ: Array, y: Array, x: Array, order: str = "C") -> Array:
     return np.transpose(np.reshape(Δ, [x.shape[i] for i in axes]), tuple(int(i) for i in np.argsort(axes)))
 
 
-def _d_transpose(Δ: Array, y: Array, x: Array, axes: Any = None) -> Array:
+def _d_transpose(Δ: Array, y: Array, x: Array, axes: Option = None) -> Array:
     if axes is None:
         return np.transpose(Δ)
     return np.transpose(Δ, tuple(int(i) for i in np.argsort([a % x.ndim for a in np.atleast_1d(axes)])))
@@ -50,15 +48,11 @@ define(np.broadcast_to, lambda Δ, y, x, shape, subok=False: Δ)  # the reverse 
 
 define(np.swapaxes, lambda Δ, y, x, axis1, axis2: np.swapaxes(Δ, axis1, axis2))
 define(np.moveaxis, lambda Δ, y, x, source, destination: np.moveaxis(Δ, destination, source))
-define(
-    np.matrix_transpose,
-    lambda Δ, y, x: np.swapaxes(Δ, -1, -2),
-    aliases=[np.linalg.matrix_transpose],
-)
+define(np.matrix_transpose, lambda Δ, y, x: np.swapaxes(Δ, -1, -2), aliases=[np.linalg.matrix_transpose])
 
 
 @composed(np.rollaxis)
-def _rollaxis(a: Any, axis: int, start: int = 0) -> Any:
+def _rollaxis(a: Array, axis: int, start: int = 0) -> Array:
     axis = normalize_axis_index(axis, a.ndim)
     order = [i for i in range(a.ndim) if i != axis]
     start = start + a.ndim if start < 0 else start
@@ -66,8 +60,8 @@ def _rollaxis(a: Any, axis: int, start: int = 0) -> Any:
     return np.transpose(a, order)
 
 
-def _at_least(function: Any, n: int) -> None:
-    def reshaped(*arys: Any) -> Any:
+def _at_least(function: Function, n: int) -> None:
+    def reshaped(*arys: Array) -> Array:
         whole = tuple(x if np.ndim(x) >= n else np.reshape(x, function(np.empty(np.shape(x))).shape) for x in arys)
         return whole[0] if len(whole) == 1 else whole
 
@@ -80,13 +74,13 @@ _at_least(np.atleast_3d, 3)
 
 
 @composed(np.broadcast_arrays)
-def _broadcast_arrays(*args: Any, subok: bool = False) -> tuple[Any, ...]:
+def _broadcast_arrays(*args: Array, subok: bool = False) -> tuple[Array, ...]:
     shape = np.broadcast_shapes(*map(np.shape, args))
     return tuple(np.broadcast_to(x, shape) for x in args)
 
 
 @composed(np.meshgrid)
-def _meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> tuple[Any, ...]:
+def _meshgrid(*xi: Array, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> tuple[Array, ...]:
     if indexing not in ("xy", "ij"):
         raise ValueError("indexing is 'xy' or 'ij'")
     grids = [np.reshape(x, (1,) * i + (-1,) + (1,) * (len(xi) - i - 1)) for i, x in enumerate(xi)]
@@ -97,8 +91,8 @@ def _meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str =
 
 @composed(np.full_like)
 def _full_like(
-    a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
-) -> Any:
+    a: Array, fill_value: Array, dtype: DType = None, order: str = "K", subok: bool = True, shape: Option = None
+) -> Array:
     a = data(a)
     dtype = a.dtype if dtype is None else dtype
     if not isinstance(fill_value, Tracked):
@@ -109,11 +103,11 @@ def _full_like(
 # -- indexing ----------------------------------------------------------------------------------------
 
 
-def _take(x: Any, index: Any) -> Any:
+def _take(x: Array, index: Index) -> Array:
     return x[index]
 
 
-def _scatter(Δ: Any, index: Any, shape: tuple[int, ...]) -> Any:
+def _scatter(Δ: Array, index: Index, shape: tuple[int, ...]) -> Array:
     """An array of zeros, to which Δ is added at index."""
     full = np.zeros(shape, Δ.dtype)
     if _basic(index):
@@ -123,7 +117,7 @@ def _scatter(Δ: Any, index: Any, shape: tuple[int, ...]) -> Any:
     return full
 
 
-def _basic(index: Any) -> bool:
+def _basic(index: Index) -> bool:
     """No element is taken twice: no index arrays, or one mask alone."""
     if isinstance(index, np.ndarray) and index.dtype == bool:
         return True
@@ -152,33 +146,33 @@ define(np.tril, lambda Δ, y, x, k=0: np.tril(Δ, k))
 define(np.triu, lambda Δ, y, x, k=0: np.triu(Δ, k))
 
 
-def _moved(f: Callable[..., Any]) -> Callable[..., Any]:
+def grad_by_gather(f: Function) -> Function:
     """The gradient rule of f, which moves elements about, repeats or drops some, and fills up with zeros.
 
     f is asked where it takes each element from, by giving it numbers to move: 1, 2, … for the elements.
     """
 
-    def rule(Δ: Array, y: Array, x: Array, *args: Any, **options: Any) -> Array:
+    def rule(Δ: Array, y: Array, x: Array, *args: Array, **options: Option) -> Array:
         source = f(np.arange(1, x.size + 1).reshape(x.shape), *args, **options)
         return np.reshape(SCATTER(Δ, index=source, shape=(x.size + 1,))[1:], x.shape)
 
     return rule
 
 
-define(np.tile, _moved(np.tile))
-define(np.repeat, _moved(np.repeat))
-define(np.diag, _moved(np.diag))
-define(np.diagflat, _moved(np.diagflat))
-define(np.diagonal, _moved(np.diagonal))
-define(np.linalg.diagonal, _moved(np.linalg.diagonal), name="linalg.diagonal")
-define(np.take, _moved(np.take))
-define(np.take_along_axis, _moved(np.take_along_axis))
-define(np.delete, _moved(np.delete))
-define(np.resize, _moved(np.resize))
+define(np.tile, grad_by_gather(np.tile))
+define(np.repeat, grad_by_gather(np.repeat))
+define(np.diag, grad_by_gather(np.diag))
+define(np.diagflat, grad_by_gather(np.diagflat))
+define(np.diagonal, grad_by_gather(np.diagonal))
+define(np.linalg.diagonal, grad_by_gather(np.linalg.diagonal), name="linalg.diagonal")
+define(np.take, grad_by_gather(np.take))
+define(np.take_along_axis, grad_by_gather(np.take_along_axis))
+define(np.delete, grad_by_gather(np.delete))
+define(np.resize, grad_by_gather(np.resize))
 
 
 @composed(np.insert)
-def _insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
+def _insert(arr: Array, obj: Option, values: Array, axis: int | None = None) -> Array:
     arr, values = (x if isinstance(x, Tracked) else np.asarray(x) for x in (arr, values))
     if arr.dtype.kind != "f":
         raise TypeError(f"tracked numbers do not go into an array of dtype {arr.dtype}; pass arr.astype(float)")
@@ -188,31 +182,31 @@ def _insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
 
 
 @composed(np.compress)
-def _compress(condition: Any, a: Any, axis: int | None = None) -> Any:
+def _compress(condition: Array, a: Array, axis: int | None = None) -> Array:
     return np.take(a, np.flatnonzero(data(condition)), axis=axis)
 
 
 @composed(np.extract)
-def _extract(condition: Any, arr: Any) -> Any:
+def _extract(condition: Array, arr: Array) -> Array:
     return np.take(arr, np.flatnonzero(data(condition)))
 
 
 @composed(np.trace)
-def _trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Any:
+def _trace(a: Array, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: DType = None) -> Array:
     return np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype)
 
 
 @composed(np.linalg.trace)
-def _linalg_trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Any:
+def _linalg_trace(x: Array, /, *, offset: int = 0, dtype: DType = None) -> Array:
     return np.trace(x, offset, -2, -1, dtype)
 
 
-def _d_permuted(Δ: Array, y: Array, x: Array, *args: Any, axis: int | None = -1, **_: Any) -> Array:
+def _grad_of_sort(Δ: Array, y: Array, x: Array, *args: Array, axis: int | None = -1, **_: Option) -> Array:
     """Of a function that orders elements along an axis: both sides are matched in their sorted order."""
     if args:
         axis = args[0]
     if axis is None:
-        return np.reshape(_d_permuted(Δ, y, np.ravel(x)), x.shape)
+        return np.reshape(_grad_of_sort(Δ, y, np.ravel(x)), x.shape)
     if not x.ndim:
         return Δ
     here, there = (np.argsort(data(a), axis=axis, kind="stable") for a in (x, y))
@@ -221,33 +215,29 @@ def _d_permuted(Δ: Array, y: Array, x: Array, *args: Any, axis: int | None = -1
     return np.take_along_axis(Δ, back, axis)
 
 
-def _sort(x: Any, axis: int | None = -1, kind: Any = None, **options: Any) -> Any:
+def _sort(x: Array, axis: int | None = -1, kind: Option = None, **options: Option) -> Array:
     return np.sort(x, axis, kind, **options)
 
 
-def _partition(x: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect", **options: Any) -> Any:
+def _partition(x: Array, kth: Option, axis: int | None = -1, kind: Option = "introselect", **options: Option) -> Array:
     return np.partition(x, kth, axis, kind, **options)
 
 
-define(np.sort, _d_permuted, forward=_sort)
-define(
-    np.partition,
-    lambda Δ, y, x, kth, axis=-1, *_, **__: _d_permuted(Δ, y, x, axis=axis),
-    forward=_partition,
-)
+define(np.sort, _grad_of_sort, forward=_sort)
+define(np.partition, lambda Δ, y, x, kth, axis=-1, *_, **__: _grad_of_sort(Δ, y, x, axis=axis), forward=_partition)
 
 # -- joining -----------------------------------------------------------------------------------------
 
 
-def _normalize_concatenate(arrays: Any, axis: int | None = 0, **options: Any) -> Any:
+def _normalize_concatenate(arrays: Array, axis: int | None = 0, **options: Option) -> Array:
     return tuple(arrays), {"axis": axis, **options}
 
 
-def _concatenate(*xs: Any, axis: int | None, **options: Any) -> Any:
+def _concatenate(*xs: Array, axis: int | None, **options: Option) -> Array:
     return np.concatenate(xs, axis=axis, **options)
 
 
-def _d_concatenate(Δ: Array, y: Array, *xs: Any, grad_out: GradOut, axis: int | None, **_: Any) -> list[Any]:
+def _d_concatenate(Δ: Array, y: Array, *xs: Array, grad_out: GradOut, axis: int | None, **_: Option) -> Gradients:
     if axis is None:
         cuts = np.cumsum([np.size(x) for x in xs])
         return [
@@ -263,15 +253,15 @@ def _d_concatenate(Δ: Array, y: Array, *xs: Any, grad_out: GradOut, axis: int |
     return result
 
 
-def _normalize_stack(arrays: Any, axis: int = 0, **options: Any) -> Any:
+def _normalize_stack(arrays: Array, axis: int = 0, **options: Option) -> Array:
     return tuple(arrays), {"axis": axis, **options}
 
 
-def _stack(*xs: Any, axis: int, **options: Any) -> Any:
+def _stack(*xs: Array, axis: int, **options: Option) -> Array:
     return np.stack(xs, axis=axis, **options)
 
 
-def _d_stack(Δ: Array, y: Array, *xs: Any, grad_out: GradOut, axis: int, **_: Any) -> list[Any]:
+def _d_stack(Δ: Array, y: Array, *xs: Array, grad_out: GradOut, axis: int, **_: Option) -> Gradients:
     before = (slice(None),) * (axis % y.ndim)
     return [None if want is False else Δ[(*before, i)] for i, want in enumerate(grad_out)]
 
@@ -280,40 +270,40 @@ define(np.concatenate, forward=_concatenate, vjp=_d_concatenate, normalize_call=
 define(np.stack, forward=_stack, vjp=_d_stack, normalize_call=_normalize_stack)
 
 
-def _joined(function: Any, prepare: Callable[[Any], Any], axis: Callable[[Any], int]) -> None:
-    def join(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
+def _define_stack(function: Function, prepare: Function, axis: Function) -> None:
+    def join(tup: Array, *, dtype: DType = None, casting: str = "same_kind") -> Array:
         arrays = [prepare(x) for x in tup]
         return np.concatenate(arrays, axis=axis(arrays), dtype=dtype, casting=casting)  # type: ignore[call-overload]
 
     composed(function)(join)
 
 
-_joined(np.vstack, np.atleast_2d, lambda arrays: 0)
-_joined(np.hstack, np.atleast_1d, lambda arrays: 0 if arrays and arrays[0].ndim == 1 else 1)
-_joined(np.dstack, np.atleast_3d, lambda arrays: 2)
+_define_stack(np.vstack, np.atleast_2d, lambda arrays: 0)
+_define_stack(np.hstack, np.atleast_1d, lambda arrays: 0 if arrays and arrays[0].ndim == 1 else 1)
+_define_stack(np.dstack, np.atleast_3d, lambda arrays: 2)
 
 
 @composed(np.column_stack)
-def _column_stack(tup: Any) -> Any:
+def _column_stack(tup: Array) -> Array:
     return np.concatenate([x if np.ndim(x) > 1 else np.reshape(x, (-1, 1)) for x in tup], axis=1)
 
 
 @composed(np.append)
-def _append(arr: Any, values: Any, axis: int | None = None) -> Any:
+def _append(arr: Array, values: Array, axis: int | None = None) -> Array:
     return np.concatenate((arr, values), axis=axis)
 
 
 @composed(np.block)
-def _block(arrays: Any) -> Any:
-    def depth(x: Any) -> int:
+def _block(arrays: Array) -> Array:
+    def depth(x: Array) -> int:
         return 1 + max(map(depth, x), default=0) if isinstance(x, list) else 0
 
-    def join(x: Any, level: int) -> Any:
+    def join(x: Array, level: int) -> Array:
         if isinstance(x, list):
             return np.concatenate([join(part, level - 1) for part in x], axis=-level)
         return np.reshape(x, (1,) * (ndim - np.ndim(x)) + np.shape(x))
 
-    def most(x: Any) -> int:
+    def most(x: Array) -> int:
         return max(map(most, x)) if isinstance(x, list) else np.ndim(x)
 
     levels = depth(arrays)
@@ -324,8 +314,8 @@ def _block(arrays: Any) -> Any:
 # -- splitting ---------------------------------------------------------------------------------------
 
 
-def _cut(function: Any, axis_of: Callable[[Any], int] | None = None) -> None:
-    def cut(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+def _define_split(function: Function, axis_of: Function | None = None) -> None:
+    def cut(ary: Array, indices_or_sections: Option, axis: int = 0) -> list[Array]:
         pieces = function(data(ary), indices_or_sections, *([axis] if axis_of is None else []))
         axis = axis if axis_of is None else axis_of(ary)
         before = (slice(None),) * normalize_axis_index(axis, ary.ndim)
@@ -338,13 +328,13 @@ def _cut(function: Any, axis_of: Callable[[Any], int] | None = None) -> None:
     composed(function)(cut)
 
 
-_cut(np.split)
-_cut(np.array_split)
-_cut(np.vsplit, lambda x: 0)
-_cut(np.hsplit, lambda x: 1 if x.ndim > 1 else 0)
-_cut(np.dsplit, lambda x: 2)
+_define_split(np.split)
+_define_split(np.array_split)
+_define_split(np.vsplit, lambda x: 0)
+_define_split(np.hsplit, lambda x: 1 if x.ndim > 1 else 0)
+_define_split(np.dsplit, lambda x: 2)
 if hasattr(np, "unstack"):  # NumPy 2.1
 
     @composed(np.unstack)
-    def _unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
+    def _unstack(x: Array, /, *, axis: int = 0) -> tuple[Array, ...]:
         return tuple(np.moveaxis(x, axis, 0))

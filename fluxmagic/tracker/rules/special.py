@@ -7,21 +7,20 @@ Those of its functions that are no ufuncs turn their arguments into plain arrays
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from scipy import special
 
-from fluxmagic.tracker.aliases import Array
+from fluxmagic.tracker.aliases import VJP, Array
 from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.operation import Op, composed, define
 
 
-def _with_plain_first(ufunc: Any, what: str, rule: Any) -> None:
+def _with_plain_first(ufunc: np.ufunc, what: str, rule: VJP) -> None:
     """Enter a ufunc whose first argument has no gradient rule; rule is `(Δ, y, a, x)`, for x."""
     op = define(lambda x, a: ufunc(a, x), lambda Δ, y, x, a: rule(Δ, y, a, x), name=ufunc.__name__)
 
-    def checked(a: Any, x: Any) -> Any:
+    def checked(a: Array, x: Array) -> Array:
         if isinstance(a, Tracked):
             raise TypeError(f"no gradient passes through {what}, the first argument; give it as plain numbers (.data)")
         return op(x, a=a)
@@ -38,14 +37,14 @@ define(special.logit, lambda Δ, y, x: Δ / (x * (1 - x)))
 # -- errors ------------------------------------------------------------------------------------------
 
 
-def _bell(x: Array) -> Array:
+def _gaussian(x: Array) -> Array:
     return np.exp(-x * x) * (2 / math.sqrt(math.pi))
 
 
-define(special.erf, lambda Δ, y, x: Δ * _bell(x))
-define(special.erfc, lambda Δ, y, x: -Δ * _bell(x))
-define(special.erfinv, lambda Δ, y, x: Δ / _bell(y), needs_output_only=True)
-define(special.erfcinv, lambda Δ, y, x: -Δ / _bell(y), needs_output_only=True)
+define(special.erf, lambda Δ, y, x: Δ * _gaussian(x))
+define(special.erfc, lambda Δ, y, x: -Δ * _gaussian(x))
+define(special.erfinv, lambda Δ, y, x: Δ / _gaussian(y), needs_output_only=True)
+define(special.erfcinv, lambda Δ, y, x: -Δ / _gaussian(y), needs_output_only=True)
 define(special.erfi, lambda Δ, y, x: Δ * np.exp(x * x) * (2 / math.sqrt(math.pi)))
 define(special.dawsn, lambda Δ, y, x: Δ * (1 - 2 * x * y))
 
@@ -53,7 +52,7 @@ define(special.dawsn, lambda Δ, y, x: Δ * (1 - 2 * x * y))
 def _d_erfcx(Δ: Array, y: Array, x: Array) -> Array:
     far = np.greater(x, 50)  # where 2 x y - 2 / √π would cancel, the asymptotic series
     s = 0.5 / np.square(np.where(far, x, 50.0))
-    series: Any = 0.0
+    series: Array = 0.0
     for n in (10395, 945, 105, 15, 3, 1):
         series = n - s * series
     return 2 * Δ * np.where(far, s * series / -math.sqrt(math.pi), x * y - 1 / math.sqrt(math.pi))
@@ -67,7 +66,7 @@ define(special.ndtr, lambda Δ, y, x: Δ * np.exp(x * x * -0.5) * (1 / math.sqrt
 # -- gamma and its relations ---------------------------------------------------------------------------
 
 
-def _polygamma(x: Any, n: int) -> Any:
+def _polygamma(x: Array, n: int) -> Array:
     return special.polygamma(n, x).astype(x.dtype)
 
 
@@ -89,7 +88,7 @@ define(
 define(special.rgamma, lambda Δ, y, x: -Δ * y * special.digamma(x))
 
 
-def _of_gamma(a: Any, x: Array) -> Array:
+def _of_gamma(a: Array, x: Array) -> Array:
     """Density of the gamma distribution of shape a."""
     return np.exp(special.xlogy(a - 1.0, x) - x - special.gammaln(a))
 
@@ -123,9 +122,7 @@ def _d_pseudo_huber(Δ: Array, y: Array, δ: Array, r: Array) -> Array:
 
 
 define(
-    special.huber,
-    lambda Δ, y, δ, r: Δ * np.maximum(np.abs(r) - δ, 0.0),
-    lambda Δ, y, δ, r: Δ * np.clip(r, -1.0 * δ, δ),
+    special.huber, lambda Δ, y, δ, r: Δ * np.maximum(np.abs(r) - δ, 0.0), lambda Δ, y, δ, r: Δ * np.clip(r, -1.0 * δ, δ)
 )
 define(special.pseudo_huber, _d_pseudo_huber, lambda Δ, y, δ, r: Δ * r / _bend(δ, r))
 

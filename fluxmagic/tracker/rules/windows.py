@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.stride_tricks import sliding_window_view
 
-from fluxmagic.tracker.aliases import Array
+from fluxmagic.tracker.aliases import Array, Axis, Call, Function, Option
 from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.operation import composed, define
-from fluxmagic.tracker.rules.shapes import _moved
+from fluxmagic.tracker.rules.shapes import grad_by_gather
 
 
 def _normalize_windows(
-    x: Any, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    x: Array, window_shape: Option, axis: Axis = None, *, subok: bool = False, writeable: bool = False
+) -> Call:
     if writeable:
         raise TypeError("sliding_window_view: writeable=True does not go with tracked arrays; leave it away")
     return (x,), {"window_shape": window_shape, "axis": axis}
 
 
-define(sliding_window_view, _moved(sliding_window_view), normalize_call=_normalize_windows)
+define(sliding_window_view, grad_by_gather(sliding_window_view), normalize_call=_normalize_windows)
 
 
-def _shifts(function: Any, sign: int) -> None:
-    def shift(x: Any, axes: Any = None) -> Any:
+def _shifts(function: Function, sign: int) -> None:
+    def shift(x: Array, axes: Option = None) -> Array:
         axes = tuple(range(x.ndim)) if axes is None else normalize_axis_tuple(axes, x.ndim, allow_duplicate=True)
         return np.roll(x, tuple(sign * (x.shape[a] // 2) for a in axes), axes)
 
@@ -40,7 +38,7 @@ _shifts(np.fft.ifftshift, -1)
 
 PAD = define(
     lambda x, widths, mode, **options: np.pad(x, widths, mode, **options),
-    _moved(
+    grad_by_gather(
         lambda x, widths, mode, constant_values=0, **options: np.pad(x, widths, mode, **options)
     ),  # a constant has the number 0
     name="pad",
@@ -51,7 +49,7 @@ def _part(x: Array, axis: int, start: int | None, stop: int | None) -> Array:
     return x[(slice(None),) * axis + (slice(start, stop),)]
 
 
-def _ramps(x: Array, axis: int, widths: Any, ends: Any, wide: bool) -> tuple[Array, Array]:
+def _ramps(x: Array, axis: int, widths: Option, ends: Array, wide: bool) -> tuple[Array, Array]:
     dtype = x.dtype
     if wide:  # NumPy's rounding: in float64, unless each axis has end values of its own
         x = x.astype(np.float64)
@@ -62,7 +60,7 @@ def _ramps(x: Array, axis: int, widths: Any, ends: Any, wide: bool) -> tuple[Arr
     return left, np.flip(right, axis)
 
 
-def _statistics(x: Array, axis: int, widths: Any, lengths: Any, function: Any) -> tuple[Array, Array]:
+def _statistics(x: Array, axis: int, widths: Option, lengths: Option, function: Function) -> tuple[Array, Array]:
     n = x.shape[axis]
     left, right = (min(length, n) for length in lengths)
     parts = (_part(x, axis, 0, left), _part(x, axis, n - right, None))
@@ -72,7 +70,7 @@ def _statistics(x: Array, axis: int, widths: Any, lengths: Any, function: Any) -
     )  # type: ignore[return-value]
 
 
-def _mirrored(x: Array, axis: int, widths: Any, with_edge: bool) -> Array:
+def _mirrored(x: Array, axis: int, widths: Option, with_edge: bool) -> Array:
     """Odd about both edges: twice the edge, less the mirror image.  What was added is mirrored in turn."""
     left, right = widths
     while left or right:
@@ -84,24 +82,20 @@ def _mirrored(x: Array, axis: int, widths: Any, with_edge: bool) -> Array:
         first = _part(x, axis, int(not with_edge), a + (not with_edge))
         last = _part(x, axis, near - b, near)
         x = np.concatenate(
-            [
-                2 * _part(x, axis, 0, 1) - np.flip(first, axis),
-                x,
-                2 * _part(x, axis, -1, None) - np.flip(last, axis),
-            ],
+            [2 * _part(x, axis, 0, 1) - np.flip(first, axis), x, 2 * _part(x, axis, -1, None) - np.flip(last, axis)],
             axis,
         )
         left, right = left - a, right - b
     return x
 
 
-_STATISTICS = {"mean": np.mean, "maximum": np.max, "minimum": np.min, "median": np.median}
+_STATISTICS: dict[str, Function] = {"mean": np.mean, "maximum": np.max, "minimum": np.min, "median": np.median}
 
 
-def _pairs(widths: Any, ndim: int) -> Any:
+def _pairs(widths: Option, ndim: int) -> Array:
     """Two numbers for each axis, as NumPy understands one number, a pair, a pair for each, or {axis: a pair}."""
     if isinstance(widths, dict):
-        each: list[Any] = [(0, 0)] * ndim
+        each: list[Array] = [(0, 0)] * ndim
         for axis, width in widths.items():
             each[axis] = (width, width) if np.ndim(width) == 0 else width
         widths = each
@@ -109,7 +103,7 @@ def _pairs(widths: Any, ndim: int) -> Any:
 
 
 @composed(np.pad)
-def _pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Any:
+def _pad(array: Array, pad_width: Option, mode: Option = "constant", **options: Option) -> Array:
     x = array
     if not isinstance(mode, str):
         raise TypeError("a mode that is a function writes in place, which has no gradient; name one of NumPy's modes")
@@ -121,7 +115,7 @@ def _pad(array: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> 
         return PAD(x, widths=pad_width, mode=mode, **options)
     PAD(np.zeros([min(n, 1) for n in x.shape]), widths=pad_width, mode=mode, **options)  # NumPy's checks and messages
     pairs = _pairs(pad_width, x.ndim)
-    settings: Any = None
+    settings: Option = None
     wide = np.size(options.get("end_values", 0)) < 3
     if mode in _STATISTICS:
         length = options.get("stat_length")
