@@ -91,15 +91,8 @@ class Optimiser(Declared):
     weightdecay = Hyper(0.0, "λ: adds λ p to the gradient", scale="log")
 
     memory: Memory
-    _numbers: SimpleNamespace
-    _flat: FlatBuffer
     _taken: ClassVar[list[str]] = []  # hyper-parameters that the rule names
     _only_hypers: ClassVar[bool] = True  # the constants are those
-    _last_constants: tuple[float, ...]
-    _constants_version: int  # the version that the constants belong to; -1 where they change with every update
-    _blocks: list[tuple[Block, list[np.ndarray]]]
-    _rule_alone: bool  # no transform is on
-    _near_overflow: bool  # the next update may leave the range of the dtype: it is made with a copy
 
     def __init_subclass__(cls, *, plain: bool = False, **options: object) -> None:
         super().__init_subclass__(**options)
@@ -114,23 +107,25 @@ class Optimiser(Declared):
             OPTIMISERS[cls.__name__] = cls
 
     def __init__(self, params: Iterable[Param], *η: float | Schedule, **hypers: float | Schedule) -> None:
-        private = self.__dict__  # past __setattr__, which is for users
-        private.update(params=_as_params(params, self.name), _near_overflow=True)
+        self.__dict__["params"] = _as_params(params, self.name)  # past __setattr__, which is for users
+        self._near_overflow = True  # the next update may leave the range of the dtype: it is made with a copy
+        self._rule_alone = True  # no transform is on
         self._init_hypers(η, hypers)
-        flat = FlatBuffer(self.params)
-        memory = Memory(flat, self.state)
-        blocks = [(s, memory.constants[s.p.dtype]) for s in memory.blocks]
-        private.update(_flat=flat, memory=memory, _blocks=blocks, _numbers=SimpleNamespace(**self.numbers))
-        private.update(_last_constants=(), _constants_version=-1)
+        self._flat = FlatBuffer(self.params)
+        self.__dict__["memory"] = Memory(self._flat, self.state)
+        self._blocks = [(s, self.memory.constants[s.p.dtype]) for s in self.memory.blocks]
+        self._numbers = SimpleNamespace(**self.numbers)
+        self._last_constants: tuple[float, ...] = ()
+        self._constants_version = -1  # the version that the constants belong to, where they follow from it
 
     def store(self, name: str, value: float) -> None:
         """Store a hyper-parameter that was checked; see what it changes in the next update."""
         super().store(name, value)
         if value > LARGE_VALUE and self.hypers[name].off is None:
-            self.__dict__["_near_overflow"] = True
+            self._near_overflow = True
         if name in COMMON:
             on = [k for k in COMMON if self._values.get(k) != self.hypers[k].default]
-            self.__dict__["_rule_alone"] = not on or (on == ["weightdecay"] and self.decoupled_decay)
+            self._rule_alone = not on or (on == ["weightdecay"] and self.decoupled_decay)
 
     def __repr__(self) -> str:
         changed = [f"{k}={v:g}" for k, v in self._values.items() if v != self.hypers[k].default or k == "η"]
@@ -221,7 +216,7 @@ class Optimiser(Declared):
                 self.memory.set_constants(constants)
                 self.__dict__["_last_constants"] = constants
             if self._only_hypers:
-                self.__dict__["_constants_version"] = self.version
+                self._constants_version = self.version
         rule = self._rule if self.plain else self._checked_rule
         if self._rule_alone:
             for s, numbers in self._blocks:
@@ -261,7 +256,7 @@ class Optimiser(Declared):
             self.memory.clear_padding(state=True)
         near = self.memory.near_overflow(self.n)
         large = any(v > LARGE_VALUE and self.hypers[k].off is None for k, v in self._values.items())
-        self.__dict__["_near_overflow"] = near or large
+        self._near_overflow = near or large
 
     def clear(self) -> None:
         """Set the gradients of the optimiser's parameters to zero."""
@@ -273,7 +268,7 @@ class Optimiser(Declared):
         flat.zero_unreached()
         if flat.grad_norm_squared() <= flat.limit:
             return None
-        self.__dict__["_near_overflow"] = True
+        self._near_overflow = True
         return flat.first_nonfinite()
 
     @property
@@ -319,8 +314,8 @@ class Optimiser(Declared):
         for name, value in check_state(self, d).items():
             self.store(name, value)
         if schedules is not None:
-            self.__dict__["_schedules"] = dict(schedules)
-        self.__dict__.update(n=int(d["n"]), _near_overflow=True)
+            self._schedules = dict(schedules)
+        self.__dict__["n"], self._near_overflow = int(d["n"]), True
         vars(self._numbers).update({k: float(v) for k, v in d["numbers"].items()})
         for k, arrays in d["arrays"].items():
             self.memory.load_state(k, arrays)
