@@ -170,13 +170,13 @@ class Loaded:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the run is made with, beside loss, data and optimiser."""
+        """Arguments of the run beside loss, data and optimiser."""
         seed = self.saved.seed  # the state of a generator is restored
         given = _generator(seed.bit_generator) if isinstance(seed, SavedGenerator) else seed
         return {"epochs": self.saved.epochs, "steps": self.saved.steps, "seed": given, "name": self.saved.name}
 
     def fit(self, training: TrainingState, names: Names) -> tuple[Snapshot, Snapshot, Values | None]:
-        """Check that all fits; give the snapshots of start and end, and the values that are shown in place of these.
+        """Check that all fits, and give the snapshots of start and end and the values that are shown.
 
         Raises
         ------
@@ -225,7 +225,7 @@ class Loaded:
         return [self.arrays[f"now/buffers/{i}"] for i in range(self.saved.buffers)]
 
     def _misfits(self, training: TrainingState) -> Iterator[str]:
-        """Say all that the user may have given differently."""
+        """Yield what does not fit of that which the user gave."""
         names = self.saved.params
         if len(self.params) != len(names):
             yield f"it is of {len(names)} parameters, and {len(self.params)} were given"

@@ -178,7 +178,7 @@ def to_file(name: str, value: Any, own: OwnSchedules) -> Any:
 
 
 class Settings:
-    """Gives optimisers by name, and numbers and schedules within the bounds of their hyper-parameters.
+    """Converts names to optimisers, and saved settings to numbers and schedules within their bounds.
 
     Parameters
     ----------
