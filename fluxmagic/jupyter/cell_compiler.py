@@ -27,16 +27,7 @@ NAMESPACE_READERS = {"dir", "eval", "exec", "locals", "vars"}  # these see the n
 
 
 class CellCompiler:
-    """Compiler for pieces of one cell.
-
-    Parameters
-    ----------
-    shell : Shell
-    magic : str
-        The line without its `%%train`.
-    body : str
-        The lines below it.
-    """
+    """Compiler for the pieces of one cell: its `magic` line, without `%%train`, and the `body` below."""
 
     def __init__(self, shell: Shell, magic: str, body: str) -> None:
         self.shell = shell
@@ -53,13 +44,7 @@ class CellCompiler:
         return FunctionType(code, self.ns, "<cell>")
 
     def expression(self, what: str, text: str) -> FunctionType:
-        """Compile a piece of the line to a function without arguments.
-
-        Raises
-        ------
-        UsageError
-            If it is not an expression; it begins with `what`.
-        """
+        """Compile a piece of the line to a function without arguments; an error begins with `what`."""
         try:
             tree = ast.parse(text, mode="eval")
         except SyntaxError as error:
@@ -87,12 +72,7 @@ class CellCompiler:
     def loss(self, names: str) -> tuple[list[FunctionType], FunctionType]:
         """Compile the body to functions, to be called one after another, the first with a batch; and to one function.
 
-        Raises
-        ------
-        UsageError
-            If the body does not end with an expression.
-        SyntaxError
-            With the place in the cell.
+        It is a UsageError if the body does not end with an expression.
         """
         try:
             tree = parse_cell(self.shell, self.above + self.code, self.name)

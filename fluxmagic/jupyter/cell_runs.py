@@ -28,19 +28,9 @@ class Started(NamedTuple):
 def new_run(
     settings: Settings, opt: type[Optimiser], epochs: int, loss: CellLoss, data: CellData | None, ns: Namespace
 ) -> Started:
-    """Make a run, and put the weights where it starts; say where that is.
+    """Make a run, restore the weights that it starts from, and print where they come from.
 
-    Parameters
-    ----------
-    settings : Settings
-    opt : type
-        The optimiser, the default one included.
-    epochs : int
-        Where neither --epochs nor --steps is given.
-    loss : CellLoss
-    data : CellData or None
-    ns : dict
-        The user's namespace.
+    `opt` is the optimiser, also where the line names none; `epochs` holds where it has neither --epochs nor --steps.
     """
     trained = settings.params or [p for _, p in named_params(loss.body)]
     before = _last_run(trained)
@@ -84,7 +74,7 @@ def new_run(
 
 
 def resume_run(settings: Settings, epochs: int, loss: CellLoss, data: CellData | None, ns: Namespace) -> Started:
-    """Let the run of that name go on with what the line says now; parameters as for `new_run`."""
+    """Change the run of that name to what the line says now."""
     run = _resumable(settings, loss, data, ns)
     if settings.steps is not None:
         run.epochs, run.step_limit = None, run.steps + settings.steps
@@ -116,7 +106,7 @@ def _resumable(settings: Settings, loss: CellLoss, data: CellData | None, ns: Na
     if not _share(run.params, [p for _, p in named_params(loss.body)]):
         raise UsageError(f"{what} trains parameters that the loss does not name: was the model made anew?")
     if settings.params is not None and {*map(id, settings.params)} != {*map(id, run.params)}:
-        raise UsageError(f"{what} trains other parameters than --params: leave one of the two out")
+        raise UsageError(f"{what} trains other parameters than --params: leave one of them out")
     if (data is None) != (run.data is None):
         has = "takes no batch: leave NAMES in EXPR out" if run.data is None else "has data: NAMES in EXPR"
         raise UsageError(f"{what} {has}")

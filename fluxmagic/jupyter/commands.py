@@ -94,10 +94,7 @@ def command(
 def find_run(ns: Namespace, name: str) -> Run:
     """Return the run of a name: a variable that holds it or its Panel, or its own name; "run" is the only live Panel's.
 
-    Raises
-    ------
-    UsageError
-        With the names that there are.
+    Where there is none, a UsageError has the names that there are.
     """
     named = {k: run for k, v in ns.items() if not k.startswith("_") and (run := _run_of(v)) is not None}
     if name in named:

@@ -13,16 +13,7 @@ __all__ = ["complete_cell", "complete_line"]
 
 
 def complete_cell(event: CompletionEvent, ns: Namespace, default: str) -> list[str]:
-    """Complete the line of `%%train`: options, hyper-parameters of the optimiser on it, values of some options.
-
-    Parameters
-    ----------
-    event : CompletionEvent
-    ns : dict
-        The user's namespace.
-    default : str
-        The optimiser where the line names none.
-    """
+    """Complete the line of `%%train`: options, hyper-parameters of the optimiser on it (or the default one), values."""
     before = event.text_until_cursor
     value = re.search(r"\s--([\w-]+)(?:\s+|\s*=\s*)[\w.]*$", before)
     row = OPTIONS.get(value[1]) if value else None

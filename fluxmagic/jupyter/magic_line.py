@@ -35,13 +35,7 @@ class Line:
 
 
 def parse(line: str) -> Line:
-    """Split the line of a `%%train` cell.
-
-    Raises
-    ------
-    UsageError
-        If it does not follow the grammar; one line, with what is wrong.
-    """
+    """Split the line of a `%%train` cell; where it does not follow the grammar, a UsageError says in one line why."""
     head, options = split_options(line)
     if not head and any(name == "steps" for name, _ in options):
         return Line("", "", options)
@@ -123,13 +117,7 @@ def split_assignments(text: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 def top_level_tokens(text: str) -> Iterator[tokenize.TokenInfo]:
-    """Yield the tokens outside of brackets, and the brackets themselves.
-
-    Raises
-    ------
-    UsageError
-        If a bracket or a string is not closed.
-    """
+    """Yield the tokens outside of brackets, and the brackets; an open bracket or string is a UsageError."""
     opened: list[tokenize.TokenInfo] = []
     try:
         for t in tokenize.generate_tokens(io.StringIO(text).readline):

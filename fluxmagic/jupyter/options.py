@@ -118,21 +118,10 @@ OPTIONS = {name.rstrip("_").replace("_", "-"): row for name, row in ROWS.items()
 def read_settings(
     cell: Cell, line: Line, data: FunctionType | None, default: Callable[[str, bool], type[Optimiser]]
 ) -> Settings:
-    """Evaluate and check the options of a line.
+    """Evaluate and check the options of a line; an error is a UsageError in one line, with the choices.
 
-    Parameters
-    ----------
-    cell : Cell
-    line : Line
-    data : function or None
-        The line's expression; None where the loss takes no batch.
-    default : callable
-        Of the run's name and whether it goes on, to the optimiser where --opt is not given.
-
-    Raises
-    ------
-    UsageError
-        In one line, with the choices.
+    `data` is the line's expression, None where the loss takes no batch.  `default` gives the optimiser where --opt is
+    not given, of the run's name and of whether the run goes on.
     """
     _check_values(line.options)
     texts = dict(line.options)

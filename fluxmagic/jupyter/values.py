@@ -75,12 +75,7 @@ def owners(name: str) -> list[str]:
 def check_hyperparameters(cls: type[Optimiser], given: dict[str, tuple[str, object]]) -> dict[str, Any]:
     """Return hyper-parameters under their own names, checked.
 
-    Parameters
-    ----------
-    cls : type
-        The optimiser.
-    given : dict
-        By the names that were typed: how an error begins, and the value, a number or a schedule.
+    `given` has, by the names that were typed, how an error begins, and the value: a number or a schedule.
     """
     try:
         cls.canonical(given)
