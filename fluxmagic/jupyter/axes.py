@@ -20,23 +20,9 @@ from matplotlib.legend import Legend
 from matplotlib.text import Text
 
 __all__ = [
-    "BAD",
-    "DISPLAY_SIZE",
-    "EVENT",
-    "INK",
-    "LOSS",
-    "METRICS",
-    "VALID",
-    "data_range",
-    "default_style",
-    "label_legend",
-    "make_axes",
-    "set_plain_text",
-    "sharp_png",
-    "shorten",
-    "strip_axes",
-    "with_margin",
-]
+    "BAD", "DISPLAY_SIZE", "EVENT", "INK", "LOSS", "METRICS", "VALID", "data_range", "default_style", "label_legend",
+    "make_axes", "set_plain_text", "sharp_png", "shorten", "strip_axes", "with_margin",
+]  # fmt: skip
 
 SIZE = (8.6, 3.6)  # inches
 DPI = 100

@@ -8,25 +8,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fluxmagic.jupyter.axes import (
-    DISPLAY_SIZE,
-    INK,
-    LOSS,
-    METRICS,
-    VALID,
-    data_range,
-    default_style,
-    label_legend,
-    make_axes,
-    sharp_png,
-    with_margin,
-)
+from fluxmagic.jupyter import axes
 from fluxmagic.jupyter.downsample import RunSeries
 from fluxmagic.runs import Run
 
 __all__ = ["Comparison", "compare"]
 
-COLOURS = (LOSS, VALID, *METRICS)
+COLOURS = (axes.LOSS, axes.VALID, *axes.METRICS)
 DASHES = ("-", "--", ":", "-.")
 
 
@@ -44,7 +32,7 @@ class Comparison:
         self.names = names
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        return sharp_png(self.figure), DISPLAY_SIZE
+        return axes.sharp_png(self.figure), axes.DISPLAY_SIZE
 
     def __repr__(self) -> str:
         return f"Comparison({', '.join(self.names)})"
@@ -61,8 +49,8 @@ def compare(*runs: Run, log: bool = False, smoothing: float = 0.9) -> Comparison
     if not 0 <= smoothing < 1:
         raise ValueError(f"smoothing = {smoothing:g} is out of range: 0 ≤ smoothing < 1")
     labels = _distinct_names(runs)
-    with default_style():
-        figure, ax = make_axes()
+    with axes.default_style():
+        figure, ax = axes.make_axes()
         losses: list[np.ndarray] = []
         lines: list[Line2D] = []
         for i, run in enumerate(runs):
@@ -78,11 +66,11 @@ def compare(*runs: Run, log: bool = False, smoothing: float = 0.9) -> Comparison
                 ax.plot(x, y, color=colour, lw=1.2, ls=":")
                 losses.append(y)
         ax.set_yscale("log" if log else "linear")
-        ax.set_ylim(*with_margin(*data_range(losses, log), log))
+        ax.set_ylim(*axes.with_margin(*axes.data_range(losses, log), log))
         end = max([2, *(r.steps for r in runs)])
         ax.set_xlim(-0.01 * end, end)
-        legend = ax.legend(lines, ["x"] * len(lines), loc="upper right", frameon=False, labelcolor=INK, fontsize=9)
-        label_legend(legend, labels)
+        legend = ax.legend(lines, ["x"] * len(lines), loc="upper right", frameon=False, labelcolor=axes.INK, fontsize=9)
+        axes.label_legend(legend, labels)
     return Comparison(figure, labels)
 
 

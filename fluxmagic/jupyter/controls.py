@@ -95,6 +95,7 @@ class RunControls:
         self.widgets.optimiser.observe(self._on_optimiser, "value")
         self._ids: set[str] = set()
         self._receive_from_page(self.box)
+        self._receive_from_page(self._effective_rate)
         if run.opt_class is None:
             self.show_message(f"{run.opt_name} is {run.opt_kind}: it has no dials")
         self.show()

@@ -15,14 +15,8 @@ import zmq
 from fluxmagic.jupyter.ipython_compat import Shell
 
 __all__ = [
-    "INFO_REQUESTS",
-    "Frames",
-    "Kernel",
-    "Receiver",
-    "ShellChannel",
-    "find_shell_channel",
-    "parent_message",
-]
+    "INFO_REQUESTS", "Frames", "Kernel", "Receiver", "ShellChannel", "find_shell_channel", "parent_message",
+]  # fmt: skip
 
 Frames = list[zmq.Frame]
 Message = dict[str, Any]

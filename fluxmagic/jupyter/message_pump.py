@@ -17,14 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from fluxmagic.jupyter.ipykernel_compat import (
-    INFO_REQUESTS,
-    Frames,
-    Kernel,
-    Receiver,
-    ShellChannel,
-    find_shell_channel,
-)
+from fluxmagic.jupyter.ipykernel_compat import INFO_REQUESTS, Frames, Kernel, Receiver, find_shell_channel
 
 __all__ = ["CONTROL", "MessagePump", "deferred_interrupts"]
 
@@ -60,7 +53,7 @@ class MessagePump:
         self._deferred: deque[Frames] = deque()
         self._controls: set[str] = set()
         main = threading.current_thread() is threading.main_thread()
-        self._channel: ShellChannel | None = find_shell_channel(kernel) if main else None
+        self._channel = find_shell_channel(kernel) if main else None
         self.supported = self._channel is not None
 
     def __enter__(self) -> MessagePump:

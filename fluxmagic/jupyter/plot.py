@@ -14,20 +14,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from fluxmagic.jupyter.axes import (
-    DISPLAY_SIZE,
-    INK,
-    LOSS,
-    METRICS,
-    VALID,
-    data_range,
-    default_style,
-    label_legend,
-    make_axes,
-    sharp_png,
-    strip_axes,
-    with_margin,
-)
+from fluxmagic.jupyter import axes
 from fluxmagic.jupyter.downsample import MinMaxSeries, RunSeries, loss_series
 from fluxmagic.jupyter.marks import Mark, draw_marks, find_marks
 from fluxmagic.jupyter.png import png
@@ -84,8 +71,8 @@ class Curve:
         self.smoothing = 0.9
         self.earlier = [s for s in (loss_series(r) for r in earlier if r is not run) if s.n]
         self._series = RunSeries(run)
-        with default_style():
-            self.figure, self._ax = make_axes()
+        with axes.default_style():
+            self.figure, self._ax = axes.make_axes()
             self._add_lines()
         self._marks: list[Mark] = []
         self._mark_artists: list[Artist] = []
@@ -99,20 +86,20 @@ class Curve:
         self._metric_ax: Axes | None = None
         if any(k != "valid" for k in names):
             self._metric_ax = self._ax.twinx()
-            strip_axes(self._metric_ax)
+            axes.strip_axes(self._metric_ax)
             self._metric_ax.tick_params(left=False)
-        self._raw = self._add_line(self._ax, "raw loss", color=LOSS, alpha=0.35, lw=0.9)
+        self._raw = self._add_line(self._ax, "raw loss", color=axes.LOSS, alpha=0.35, lw=0.9)
         self._evaluations = {}
-        colours = iter(METRICS * len(names))
+        colours = iter(axes.METRICS * len(names))
         for k in names:
-            ax, colour = (self._ax, VALID) if k == "valid" else (self._metric_ax, next(colours))
+            ax, colour = (self._ax, axes.VALID) if k == "valid" else (self._metric_ax, next(colours))
             assert ax is not None
             self._evaluations[k] = self._add_line(ax, k, color=colour, lw=1.6, marker=".", ms=4)
-        self._smooth = self._add_line(self._ax, "loss", color=LOSS, lw=1.8)
+        self._smooth = self._add_line(self._ax, "loss", color=axes.LOSS, lw=1.8)
         named = {"loss": self._smooth, **self._evaluations}
         for series in self.earlier:
             x, y = series.moving_average(self.smoothing)
-            (named["earlier"],) = self._ax.plot(x, y, color=INK, alpha=0.45, lw=1.2, zorder=1)
+            (named["earlier"],) = self._ax.plot(x, y, color=axes.INK, alpha=0.45, lw=1.2, zorder=1)
         legend = self._ax.legend(
             list(named.values()),
             ["x"] * len(named),
@@ -120,7 +107,7 @@ class Curve:
             bbox_to_anchor=(-0.01, 0.99),
             ncols=8,
             frameon=False,
-            labelcolor=INK,
+            labelcolor=axes.INK,
             fontsize=9,
             handlelength=1.4,
             columnspacing=1.4,
@@ -128,7 +115,7 @@ class Curve:
         for handle in legend.legend_handles:
             if handle is not None:
                 handle.set_animated(False)
-        label_legend(legend, named)
+        axes.label_legend(legend, named)
 
     @staticmethod
     def _add_line(ax: Axes, name: str, **style: Any) -> Line2D:
@@ -162,7 +149,7 @@ class Curve:
             ys.append(np.quantile(raw, [0.01, 0.99]))  # a single spike is cut off
         metrics = [np.asarray(line.get_ydata()) for k, line in self._evaluations.items() if k != "valid"]
         end = max([self.run.steps, 1, *(s.n for s in self.earlier)])
-        return Limits(float(end), *data_range(ys, self.log), *data_range(metrics, False))
+        return Limits(float(end), *axes.data_range(ys, self.log), *axes.data_range(metrics, False))
 
     def _set_limits(self, final: bool = False) -> bool:
         """Let the axes hold the data, moving them seldom; tell whether they were moved."""
@@ -176,8 +163,8 @@ class Curve:
             total = self.run.total_steps or 0
             end = float(total) if self.run.steps * 4 > total > 0 else end * 1.8 + 40
             end = max(end, float(self.run.steps))
-        low, high = with_margin(low, high, self.log)
-        bottom, top = with_margin(bottom, top, False)
+        low, high = axes.with_margin(low, high, self.log)
+        bottom, top = axes.with_margin(bottom, top, False)
         self._ax.set_yscale("log" if self.log else "linear")
         self._ax.set_xlim(-0.01 * end, end)
         self._ax.set_ylim(low, high)
@@ -233,12 +220,12 @@ class Curve:
         self._update()
         self._set_limits(final=True)
         self._set_marks()
-        drawn = sharp_png(self.figure)
+        drawn = axes.sharp_png(self.figure)
         self._limits = None  # the next frame has axes of its own
         return drawn
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        return self.picture(), DISPLAY_SIZE
+        return self.picture(), axes.DISPLAY_SIZE
 
     def __repr__(self) -> str:
         return f"Curve({self.run!r})"

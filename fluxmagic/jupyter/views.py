@@ -48,17 +48,10 @@ class View(Protocol):
     run: Run
     controls: RunControls | None
 
-    def refresh_if_due(self) -> None:
-        """Show where the run is, if it is time."""
-
-    def draw(self) -> None:
-        """Show where the run is, now."""
-
-    def open_again(self) -> None:
-        """Show it in another cell as well."""
-
-    def close(self) -> None:
-        """Leave the last frame and the summary."""
+    def refresh_if_due(self) -> None: ...
+    def draw(self) -> None: ...
+    def open_again(self) -> None: ...  # in another cell as well
+    def close(self) -> None: ...  # leaves the last frame and the summary
 
 
 class TextView:
