@@ -90,15 +90,16 @@ def correct(numbers: dict[str, float], product: str, β: float) -> float:
     return 1 - numbers[product]
 
 
-def in_units(numbers: dict[str, float], unit: str, β: float) -> tuple[float, float]:
-    """Return the factor for an average that is kept in units of 1-β, and that unit.
+def in_units(numbers: dict[str, float], unit: str, product: str, β: float) -> tuple[float, float, float]:
+    """Return the factor for an average that is kept in units of 1-β, that unit, and 1 - Πβ.
 
     a / (1-β) takes two passes over memory a step, `accumulate`, where a takes three, `average`.  A new β changes the
     unit.
     """
     old, new = numbers[unit] or 1 - β, 1 - β
     numbers[unit] = new
-    return β * old / new, new
+    numbers[product] *= β
+    return β * old / new, new, 1 - numbers[product]
 
 
 # -- rules ---------------------------------------------------------------------------------------------------------
@@ -224,11 +225,10 @@ class ADAM(_Moments, plain=True):
     numbers: ClassVar = {"Πβ1": 1.0, "Πβ2": 1.0, "unit1": 0.0, "unit2": 0.0}
 
     def constants(self) -> tuple[float, ...]:
-        k, β1, β2 = vars(self._numbers), self.β1, self.β2
-        keep1, unit1 = in_units(k, "unit1", β1)
-        keep2, unit2 = in_units(k, "unit2", β2)
-        scale = (unit2 / correct(k, "Πβ2", β2)) ** 0.5
-        return keep1, keep2, self.ϵ / scale, self.η * unit1 / correct(k, "Πβ1", β1) / scale
+        keep1, unit1, rest1 = in_units(vars(self._numbers), "unit1", "Πβ1", self.β1)
+        keep2, unit2, rest2 = in_units(vars(self._numbers), "unit2", "Πβ2", self.β2)
+        scale = (unit2 / rest2) ** 0.5
+        return keep1, keep2, self.ϵ / scale, self.η * unit1 / rest1 / scale
 
     def step(self, δ: Array, s: Block, keep1: float, keep2: float, ϵ: float, η: float) -> Array:
         accumulate(s.m, keep1, δ)
