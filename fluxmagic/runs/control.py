@@ -13,10 +13,10 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import get_ident
 from typing import Any
 
 __all__ = ["Control", "Request"]
@@ -74,21 +74,25 @@ class Control:
     @property
     def is_held_here(self) -> bool:
         """Whether this thread holds the boundary."""
-        return self._holder == threading.get_ident()
+        return self._holder == get_ident()
 
-    @contextmanager
-    def boundary(self) -> Iterator[None]:
-        """Hold the boundary, and apply what was asked for before and meanwhile."""
+    def __enter__(self) -> None:
+        """Hold the boundary, and apply what was asked for before; at the exit, what was asked for meanwhile."""
         self._acquire()
         try:
-            self._apply_requests()
-            yield
-        finally:
+            if self._requests:
+                self._apply_requests()
+        except BaseException:
             self._release()
-        self.apply_if_idle()
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._release()
+        if self._requests and kind is None:
+            self.apply_if_idle()
 
     def _acquire(self, wait: bool = True) -> bool:
-        me = threading.get_ident()
+        me = get_ident()
         with self._mutex:
             if self._holder != me and (self._holder is not None or self._waiting):
                 if not wait:

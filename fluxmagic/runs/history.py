@@ -40,10 +40,11 @@ class History(Mapping[str, np.ndarray], dict[str, np.ndarray]):  # type: ignore[
 
     def __init__(self, record: Record) -> None:
         self._record = record
+        self._length = len(record.seconds)  # which grow last; columns have one length while the run trains
 
     def __getitem__(self, key: str) -> np.ndarray:
         r = self._record
-        n = len(r.seconds)  # which grow last
+        n = self._length
         if key == "step":
             return np.arange(1, n + 1)
         if key in ("loss", "seconds"):
@@ -117,7 +118,7 @@ class History(Mapping[str, np.ndarray], dict[str, np.ndarray]):  # type: ignore[
     def __iter__(self) -> Iterator[str]:
         yield from ("step", "epoch", "seconds", "loss")
         yield from self._checked()
-        n = len(self._record.seconds)
+        n = self._length
         yield "opt"
         yield from dict.fromkeys(k for _, _, _, values, _ in self._stretches(n) for k in values)
 
@@ -125,7 +126,7 @@ class History(Mapping[str, np.ndarray], dict[str, np.ndarray]):  # type: ignore[
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:
-        return f"History({len(self._record.loss)} steps: {', '.join(self)})"
+        return f"History({self._length} steps: {', '.join(self)})"
 
     # -- a file --------------------------------------------------------------------------------------------
 
@@ -152,7 +153,7 @@ class History(Mapping[str, np.ndarray], dict[str, np.ndarray]):  # type: ignore[
         checked = list(self._checked())
         dials = columns[columns.index("opt") + 1 :]
         checks = dict(self._record.evaluations)
-        for start, end, opt, values, updates in self._stretches(len(self._record.seconds)):
+        for start, end, opt, values, updates in self._stretches(self._length):
             for a in range(start, end, CHUNK):
                 b = min(a + CHUNK, end)
                 settings = [_cells(values.get(k), updates[a - start : b - start]) for k in dials]

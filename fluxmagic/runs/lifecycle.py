@@ -74,7 +74,7 @@ class Lifecycle:
     @contextmanager
     def between(self) -> Iterator[None]:
         """Hold the boundary between two batches, with requests and direct changes recorded."""
-        with self.control.boundary(), self.loop.state.using_rng:
+        with self.control, self.loop.state.using_rng:
             if not self.control.in_batch:
                 self.loop.record_direct_changes()
             yield
@@ -142,9 +142,10 @@ class Lifecycle:
         if isinstance(loop.problem.loss, MissingLoss):
             loop.problem.loss()
         halts = control.halts
-        with self.between(), ownership.deciding:
+        with control, ownership.deciding, loop.state.using_rng:
             if control.driven:
                 raise RuntimeError("this run is being driven already")
+            loop.record_direct_changes()
             loop.state.own_rng()
             ownership.acquire(self.owner, self.params)
             control.driven = True
@@ -180,7 +181,7 @@ class Lifecycle:
         hooks = Hooks(self._on_start, on_epoch)
         value = None
         while n > 0 and not (control.halt or loop.is_finished):
-            with control.boundary(), loop.state.using_rng:
+            with control, loop.state.using_rng:
                 if control.halt:
                     break
                 self.show_last()

@@ -24,6 +24,7 @@ from fluxmagic.runs.problem import Problem
 from fluxmagic.runs.record import Event, Record, count_rows
 from fluxmagic.runs.snapshots import SnapshotStore
 from fluxmagic.runs.state import Snapshot, TrainingState, Values
+from fluxmagic.runs.turns import Turns
 from fluxmagic.tracker import Param, Tracked, leaves
 
 __all__ = ["Hooks", "Loop"]
@@ -65,9 +66,14 @@ class Loop:
     """
 
     def __init__(
-        self, problem: Problem, state: TrainingState, record: Record, snapshots: SnapshotStore, log: Log | None
+        self, problem: Problem, state: TrainingState, plan: Turns, snapshots: SnapshotStore, log: Log | None
     ) -> None:
-        self.problem, self.state, self.record, self.snapshots, self.log = problem, state, record, snapshots, log
+        self.problem, self.state, self.snapshots, self.log = problem, state, snapshots, log
+        opts = state.optimisers
+        plan.check(opts.cls)
+        self.record = Record(
+            opts.initial, opts.initial_settings, opts.initial_updates, plan=plan, stepwise=problem.data is None
+        )
         self.guard = InterruptGuard()
         self.draws: GeneratorStates = []
         self.initial: tuple[Values, GeneratorStates] | None = None
@@ -199,11 +205,9 @@ class Loop:
         for step in range(first, first + (1 if on_loss else min(n, MAX_STEPS_PER_LOCK))):
             if optimisers.watched.version != optimisers.version:
                 self.record_direct_changes()
-            d = cursor.next(guard)
-            while d is END:
-                if self.end_epoch(hooks, old):
-                    return
-                d = cursor.next(guard)
+            d = self._next_batch(hooks, old)
+            if d is END:
+                return
             buffers = [(a, a.copy()) for a in state.buffers]
             if draws:
                 draws.clear()  # those for the data are not repeated
@@ -231,8 +235,7 @@ class Loop:
                 self.log.write(step=step, loss=value, seconds=seconds)
             if rejected is not None:
                 try:
-                    self._explain(rejected)
-                    raise rejected
+                    raise self._explained(rejected)
                 finally:
                     rejected = None  # the error holds this frame
             if on_step is not None and on_step():
@@ -248,12 +251,20 @@ class Loop:
             if now >= until or attention or guard.presses:
                 return
 
-    def _explain(self, error: NotFinite) -> None:
+    def _next_batch(self, hooks: Hooks, old: Record | None) -> Any:
+        """Give the next batch, of the next epoch if this one is over; END if the run is to end."""
+        d = self.state.cursor.next(self.guard)
+        while d is END and not self.end_epoch(hooks, old):
+            d = self.state.cursor.next(self.guard)
+        return d
+
+    def _explained(self, error: NotFinite) -> NotFinite:
         """Add the parameters' names, and the last loss that was finite."""
         names = self.problem.names()
         error.name = names.get(id(error.parameter))
         error.largest_name = names.get(id(error.largest))
         error.last_loss = next((l for l in reversed(self.record.loss) if math.isfinite(l)), math.nan)
+        return error
 
     def end_epoch(self, hooks: Hooks = _NO_HOOKS, old: Record | None = None) -> bool:
         """Evaluate, and turn to the next epoch.  Tell whether the run is to end."""

@@ -51,17 +51,23 @@ class Problem:
     def __post_init__(self) -> None:
         if not callable(self.loss):
             raise TypeError(f"loss is a function of a batch, not a {type(self.loss).__name__}")
+        self._check_length()
+        self._check_data()
+        self._check_metrics()
+
+    def _check_length(self) -> None:
         if self.step_limit is not None and self.epochs is not None:
             raise ValueError("a run ends after its epochs or after its steps: give one of the two")
-        if self.data is None:
-            if self.step_limit is None:
-                raise ValueError("a loss that takes no batch is computed so many times: give steps")
-            if self.valid is not None or self.metrics:
-                raise ValueError("valid and metrics are evaluated after an epoch of data, and data is None")
+        if self.data is None and self.step_limit is None:
+            raise ValueError("a loss that takes no batch is computed so many times: give steps")
         if self.step_limit is None:
             self.epochs = positive("epochs", 1 if self.epochs is None else self.epochs)
         else:
             self.step_limit = positive("steps", self.step_limit)
+
+    def _check_data(self) -> None:
+        if self.data is None and (self.valid is not None or self.metrics):
+            raise ValueError("valid and metrics are evaluated after an epoch of data, and data is None")
         if isinstance(self.valid, Iterator):
             raise TypeError("valid is a generator, which can be gone through once: pass a list, or a function")
         if isinstance(self.data, Iterator) and (self.epochs or 1) > 1:
@@ -69,6 +75,8 @@ class Problem:
                 f"the data is a {type(self.data).__name__}, which can be gone through once, and epochs is "
                 f"{self.epochs}: pass a list, batches(...), or a function that makes it"
             )
+
+    def _check_metrics(self) -> None:
         if not all(isinstance(k, str) for k in self.metrics):
             raise TypeError(f"the names of metrics are text, and these are {', '.join(map(repr, self.metrics))}")
         taken = sorted(self.metrics.keys() & RESERVED.union(*(cls.hypers for cls in OPTIMISERS.values())))

@@ -83,7 +83,9 @@ class Record:
         Every step is an epoch: the loss takes no batch.  `epochs`, `means` and `checks` stay empty then.
     """
 
-    def __init__(self, opt: str, values: dict[str, Any], updates: int = 0, *, stepwise: bool = False) -> None:
+    def __init__(
+        self, opt: str, values: dict[str, Any], updates: int = 0, *, plan: Any = (), stepwise: bool = False
+    ) -> None:
         self.opt = opt
         self.values = values
         self.updates = updates  # that the optimiser had done before
@@ -98,7 +100,7 @@ class Record:
         self.events: list[Event] = []
         self.restored_weights: list[tuple[int, int]] = []  # after how many steps, and the step whose they are
         self.kept: int | None = None  # the step whose weights were put back when the run ended here
-        self.plan: Any = ()  # `Turns` of another run, to be made at their steps
+        self.plan = plan  # `Turns` of another run, to be made at their steps
         self.planned = -1  # the last step at which that was done
         self._best: Best | None = None
         self._seen: tuple[int, Best | None] = 0, None  # where every step is an epoch: the best of so many

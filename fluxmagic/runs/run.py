@@ -23,7 +23,6 @@ from fluxmagic.runs.log import Log
 from fluxmagic.runs.loop import Loop
 from fluxmagic.runs.optimisers import OptimiserSet
 from fluxmagic.runs.problem import Problem
-from fluxmagic.runs.record import Record
 from fluxmagic.runs.script import CellSource
 from fluxmagic.runs.snapshots import SnapshotStore
 from fluxmagic.runs.state import TrainingState
@@ -56,9 +55,8 @@ class Run(RunViews):
     loss : callable
         Of a batch, to a scalar.
     data : iterable, or function without arguments, or None
-        Gives the batches of an epoch: tuples, the loss's arguments, or single arrays.  It is iterated afresh every
-        epoch; a function is called first.  None: the loss takes no batch, `steps` says how often it is computed, and
-        every step is an epoch for `until` and `patience`.
+        Gives the batches of an epoch: tuples, the loss's arguments, or single arrays; a function is called for it.
+        None: the loss takes no batch, and every one of `steps` is an epoch for `until` and `patience`.
     opt : Optimiser, type, str or callable
         An optimiser; or the class or name of one, which then gets the parameters of the first batch's loss; or any
         function that updates parameters and clears their gradients.
@@ -66,15 +64,14 @@ class Run(RunViews):
     steps : int, optional
         In place of `epochs`: the run ends after that many steps, in the middle of an epoch too.
     valid : array or tuple of arrays, iterable of batches, or function that returns such, optional
-        Validation data for the loss, after every epoch.  Arrays are passed in one call; if they are too large for
-        that, give `batches(X, Y, size)`: the result is the mean over batches, weighted by their rows.
+        Validation data for the loss, after every epoch.  Arrays are passed in one call; of batches, for larger data,
+        the result is the mean, weighted by their rows.
     metrics : dict, optional
         From name to a function of a batch, to a number; evaluated on `valid` (without it on the last batch).
     model : optional
         What is trained, for names in errors; default: what the loss refers to.
     seed : int, optional
-        Of the run's own generator, which replaces the default one: order of the data, dropout.  Default: it is
-        seeded from the default generator at the first step.
+        Of the run's own generator for order of the data and dropout.  Default: seeded from the default generator.
     name : str, optional
     hypers : dict, optional
         As `**dials`.
@@ -143,11 +140,8 @@ class Run(RunViews):
         optimisers = OptimiserSet.of(opt, {**(hypers or {}), **dials})
         rng = None if seed is None else np.random.default_rng(seed)
         state = TrainingState(optimisers, DataCursor(data), rng)
-        name_, settings, updates = optimisers.initial, optimisers.initial_settings, optimisers.initial_updates
-        record = Record(name_, settings, updates, stepwise=data is None)
-        record.plan = Turns(turns)
-        record.plan.check(optimisers.cls)
-        self._loop = Loop(problem, state, record, SnapshotStore(snapshot_bytes), None if log is None else Log(log))
+        snapshots = SnapshotStore(snapshot_bytes)
+        self._loop = Loop(problem, state, Turns(turns), snapshots, None if log is None else Log(log))
         self._life = Lifecycle(self, self._loop, early)
         self._timeline = Timeline(self._life)
         self.seed = seed
@@ -166,16 +160,13 @@ class Run(RunViews):
     # -- requests, from any thread -------------------------------------------------------------------------
 
     def set(self, **hypers: Any) -> None:
-        """Set hyper-parameters, by their Greek or ASCII names: applied between two batches, and recorded.
-
-        An unknown name is a TypeError, a value out of bounds a ValueError; nothing has changed then.
-        """
+        """Set hyper-parameters, by Greek or ASCII names: checked at once, applied between two batches, recorded."""
         self._life.set(hypers)
 
     def swap(self, opt: str | type[Optimiser], **hypers: Any) -> None:
         """Go on with another registered optimiser, and set its hyper-parameters.
 
-        The weights stay.  An optimiser that was active before comes back with its own state and values.
+        The weights stay.  An earlier optimiser comes back with its own state and values.
         """
         self._life.swap(opt, hypers)
 

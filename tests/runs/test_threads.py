@@ -39,7 +39,7 @@ def caught(found, f):
 def test_of_two_threads_that_begin_to_drive_at_the_same_moment_one_is_refused():
     run, _ = line(epochs=2)
     found: list = []
-    with run.control.boundary():
+    with run.control:
         threads = [caught(found, lambda: run.train(cb=lambda: wait_for(lambda: found))) for _ in range(2)]
         wait_for(lambda: run.control.waiting == 2)
     for t in threads:
@@ -54,7 +54,7 @@ def test_of_two_threads_that_begin_to_drive_at_the_same_moment_one_is_refused():
 def test_what_is_asked_for_before_the_first_step_of_a_train_that_has_begun_counts(ask, state):
     run, _ = line()
     found: list = []
-    with run.control.boundary():
+    with run.control:
         thread = caught(found, run.train)
         wait_for(lambda: run.control.waiting)
         getattr(run, ask)()
@@ -126,7 +126,7 @@ def test_two_rewinds_at_the_same_moment_are_one_after_the_other():
     for _ in range(20):
         run.step(20 - run.steps)
         found: list = []
-        with run.control.boundary():
+        with run.control:
             threads = [caught(found, lambda s=s: run.rewind(s)) for s in (3, 8)]
             wait_for(lambda: run.control.waiting == 2)
         for t in threads:
