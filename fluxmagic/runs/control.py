@@ -78,13 +78,17 @@ class Control:
 
     def __enter__(self) -> None:
         """Hold the boundary, and apply what was asked for before; at the exit, what was asked for meanwhile."""
-        self._acquire()
-        try:
-            if self._requests:
+        with self._mutex:
+            if self._holder is None and not self._waiting:
+                self._holder, self._depth = get_ident(), 1
+            else:
+                self._acquire()
+        if self._requests:
+            try:
                 self._apply_requests()
-        except BaseException:
-            self._release()
-            raise
+            except BaseException:
+                self._release()
+                raise
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._release()

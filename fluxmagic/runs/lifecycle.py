@@ -184,8 +184,10 @@ class Lifecycle:
             with control, loop.state.using_rng:
                 if control.halt:
                     break
-                self.show_last()
-                loop.make_planned_changes()
+                if loop.state.last is not None:
+                    self.show_last()
+                if loop.record.plan:
+                    loop.make_planned_changes()
                 before = loop.state.step
                 control.in_batch = True
                 try:

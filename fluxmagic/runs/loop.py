@@ -84,7 +84,11 @@ class Loop:
     @property
     def is_finished(self) -> bool:
         """Whether all epochs, or steps, are done."""
-        return self.problem.is_finished(self.record)
+        limit = self.problem.step_limit
+        if limit is not None:
+            return self.state.step >= limit
+        assert self.problem.epochs is not None
+        return self.record.epochs_done >= self.problem.epochs
 
     # -- changes -------------------------------------------------------------------------------------------
 
@@ -133,7 +137,7 @@ class Loop:
     def make_planned_changes(self) -> None:
         """Make the changes of another run that are due."""
         record, step, optimisers = self.record, self.state.step, self.state.optimisers
-        if record.plan and record.planned < step:
+        if record.planned < step:
             record.planned = step
             for event in record.plan.due(step):
                 cls = optimisers.cls

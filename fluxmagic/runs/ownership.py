@@ -33,7 +33,12 @@ class Owner(Protocol):
 
 def owners(params: Iterable[Param]) -> list[Owner]:
     """Give the owners of parameters, once each."""
-    return list({id(o): o for p in params if p.run_ref is not None and (o := p.run_ref()) is not None}.values())
+    found: list[Owner] = []
+    for p in params:
+        owner = p.run_ref and p.run_ref()
+        if owner is not None and owner not in found:
+            found.append(owner)
+    return found
 
 
 def acquire(owner: Owner, params: Iterable[Param], before: tuple[Values, GeneratorStates] | None = None) -> None:
@@ -46,8 +51,11 @@ def acquire(owner: Owner, params: Iterable[Param], before: tuple[Values, Generat
     RuntimeError
         If another owner is in use.
     """
+    ref = weakref.ref(owner)
     with deciding:
         params = list(params)
+        if owner.training.parked is None and all(p.run_ref is ref for p in params):
+            return
         others = [o for o in owners(params) if o is not owner]
         for other in others:
             if other.in_use:
@@ -59,4 +67,4 @@ def acquire(owner: Owner, params: Iterable[Param], before: tuple[Values, Generat
             other.training.park(before)
         owner.training.unpark()
         for p in params:
-            p.run_ref = weakref.ref(owner)
+            p.run_ref = ref

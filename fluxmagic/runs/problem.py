@@ -11,7 +11,6 @@ import numpy as np
 from fluxmagic.layers import named_params
 from fluxmagic.optimise.optimiser import OPTIMISERS
 from fluxmagic.runs.evaluate import evaluate
-from fluxmagic.runs.record import Record
 
 __all__ = ["MissingLoss", "Problem", "positive"]
 
@@ -97,13 +96,6 @@ class Problem:
         if isinstance(self.loss, MissingLoss):
             return self.loss.names
         return {id(p): path for path, p in named_params(self.loss if self.model is None else self.model)}
-
-    def is_finished(self, record: Record) -> bool:
-        """Tell whether all epochs, or steps, are done."""
-        if self.step_limit is not None:
-            return len(record.loss) >= self.step_limit
-        assert self.epochs is not None
-        return record.epochs_done >= self.epochs
 
     def evaluate(self, last: Any, generators: list[np.random.Generator]) -> Mapping[str, float]:
         """Evaluate validation loss and metrics; `last` stands for missing validation data."""

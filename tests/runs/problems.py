@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,6 +51,23 @@ def everything(run: Run) -> SimpleNamespace:
         },
         place=run.training.cursor.tell()[0],
     )
+
+
+def signed(W: Any) -> Any:
+    """A function in place of an optimiser: gradient descent with a rate of 0.1."""
+
+    def sgd() -> None:
+        fluxmagic.tracker.update(W, -0.1 * fluxmagic.tracker.grad(W))
+
+    return sgd
+
+
+def unsized() -> Iterator[Any]:
+    """Batches without a len, drawn from the default generator."""
+    rng = fluxmagic.generators.as_generator()
+    for _ in range(5):
+        rows = rng.integers(len(X), size=6)
+        yield X[rows], Y[rows]
 
 
 def fresh(m: Any) -> list[np.ndarray]:
