@@ -62,7 +62,11 @@ def apply_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: 
         inputs = (np.reshape(a, a.shape + (1,) * b.ndim), b)
     elif method != "__call__":
         raise missing_rule(f"{name}.{method}")
-    rule = _ufunc_rule(ufunc)
+    return _apply_with_ufunc_options(ufunc, inputs, options)
+
+
+def _apply_with_ufunc_options(ufunc: np.ufunc, inputs: tuple[Any, ...], options: dict[str, Any]) -> Array:
+    rule, name = _ufunc_rule(ufunc), ufunc.__name__
     if ufunc.signature and ufunc in COMPOSITES:
         return rule(*inputs, **options)
     given = [np.asarray(x) if type(x) in (list, tuple) else x for x in inputs]
