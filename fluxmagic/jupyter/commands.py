@@ -171,7 +171,7 @@ def stop(target: Target, rest: str) -> None:
     _print_state(target, "stops")
 
 
-@command("", "let it rest after the batch")
+@command("", "pause it after the batch")
 def pause(target: Target, rest: str) -> None:
     target.run.pause()
     _print_state(target, "pauses")

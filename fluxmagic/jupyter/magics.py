@@ -38,7 +38,7 @@ class FluxMagics(Magics):
     shell: Shell  # type: ignore[assignment]
     opt = Unicode("ADAM", help="The optimiser of %%train where --opt is not given.").tag(config=True)
     epochs = Int(1, help="How often %%train goes through the data where --epochs is not given.").tag(config=True)
-    panel = Bool(True, help="Whether %%train shows dials, where somebody can turn them.").tag(config=True)
+    panel = Bool(True, help="Whether %%train shows dials, in a front end that has widgets.").tag(config=True)
 
     def add(self) -> None:
         """Add the magics and their completion to the shell."""

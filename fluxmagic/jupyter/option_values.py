@@ -109,7 +109,7 @@ def validation(cell: Cell, what: str, text: str) -> object:
         if not isinstance(value, Iterable):
             raise UsageError(f"{what}: give arrays, or something that gives batches, not a {type(value).__name__}")
         if isinstance(value, list) and len(value) == loss.arity and all(hasattr(a, "__array__") for a in value):
-            raise UsageError(f"{what}: a list gives batches, each of these arrays one: leave the brackets away")
+            raise UsageError(f"{what}: a list gives batches, each of these arrays one: leave the brackets out")
         return value
     if loss.arity is not None and len(arrays) != loss.arity:
         raise UsageError(f"{what}: {len(arrays)} for {loss.arity} names, `{loss.names}`")

@@ -186,7 +186,7 @@ def test_a_comprehension_of_the_line_may_use_a_batch_s_name_and_a_metric_may_rea
         ("--until los < 0.1", "--until: NameError: name 'los' is not defined"),
         ("--valid X", "--valid X: 1 for 2 names"),
         ("--valid [X, Y, X]", "--valid"),
-        ("--valid [X, Y]", "--valid [X, Y]: a list gives batches, each of these arrays one: leave the brackets away"),
+        ("--valid [X, Y]", "--valid [X, Y]: a list gives batches, each of these arrays one: leave the brackets out"),
         ("--valid X[:, :2], Y", "--valid: "),
     ],
 )
