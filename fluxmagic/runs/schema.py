@@ -89,9 +89,13 @@ def _hints(cls: Type) -> dict[str, Type]:
     return get_type_hints(cls, include_extras=True)
 
 
+@cache
+def _parts(kind: Type) -> tuple[Type, tuple[Type, ...]]:
+    return get_origin(kind), get_args(kind)
+
+
 def _decode(kind: Type, x: object, name: str) -> Any:
-    origin: Type = get_origin(kind)
-    args = get_args(kind)
+    origin, args = _parts(kind)
     if origin is Annotated:
         return args[1].decode(x, name)
     if origin in (Union, UnionType):
