@@ -13,11 +13,15 @@ import numpy as np
 
 from fluxmagic.optimise.interrupts import InterruptGuard
 
-__all__ = ["END", "DataCursor", "GeneratorStates", "generator_states", "restore_generators"]
+__all__ = ["END", "Batch", "Data", "DataCursor", "GeneratorStates", "generator_states", "restore_generators"]
 
 END = object()
 """What follows the last batch of an epoch."""
 
+Batch = Any
+"""The arguments of a loss, as a tuple or a list, or its one argument."""
+Data = Any
+"""What gives batches: an iterable, a sequence, a function without arguments, or None."""
 GeneratorStates = list[tuple[np.random.Generator, Any]]
 
 
@@ -52,7 +56,7 @@ class DataCursor:
         The order of the data may be drawn from them.
     """
 
-    def __init__(self, data: Any) -> None:
+    def __init__(self, data: Data) -> None:
         if data is not None and not callable(data) and not _is_iterable(data):
             raise TypeError(f"data gives batches when iterated over, and a {type(data).__name__} does not")
         self.data = data
@@ -74,7 +78,7 @@ class DataCursor:
         """Give what `seek` takes: the position, -1 before an epoch; the generators at the epoch's start."""
         return (-1 if self._batches is None else self.position), self._epoch_start
 
-    def next(self, guard: InterruptGuard) -> Any:
+    def next(self, guard: InterruptGuard) -> Batch:
         """Give the next batch, or `END`.  The caller adds 1 to `position` when it has finished the batch."""
         if self._pushed_back is not None:
             (d,), self._pushed_back = self._pushed_back, None
@@ -109,7 +113,7 @@ class DataCursor:
             self.seek(self.position, self._epoch_start)
             restore_generators(now)
 
-    def push_back(self, d: Any) -> None:
+    def push_back(self, d: Batch) -> None:
         """Give this batch again at the next call of `next`."""
         self._pushed_back = (d,)
 
@@ -150,5 +154,5 @@ def _by_index(source: Sequence[Any]) -> Iterator[Any]:
     return (source[i] for i in range(len(source)))
 
 
-def _is_iterable(data: Any) -> bool:
+def _is_iterable(data: Data) -> bool:
     return isinstance(data, Iterable) or (hasattr(data, "__getitem__") and hasattr(data, "__len__"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from fluxmagic.runs.evaluate import named
 from fluxmagic.runs.problem import positive
@@ -11,6 +11,14 @@ from fluxmagic.runs.record import Record
 from fluxmagic.runs.state import TrainingState, Values
 
 __all__ = ["Condition", "EarlyStopping", "out_of_patience"]
+
+
+class HasValues(Protocol):
+    """A run, for a `Condition`."""
+
+    @property
+    def epoch_values(self) -> dict[str, float]:
+        """Numbers by name."""
 
 
 class Condition:
@@ -27,7 +35,7 @@ class Condition:
     def __init__(self, function: Callable[[Mapping[str, float]], Any]) -> None:
         self.function = function
 
-    def __call__(self, run: Any) -> bool:
+    def __call__(self, run: HasValues) -> bool:
         """Tell whether it holds after the run's last whole epoch."""
         return self.holds(run.epoch_values)
 
@@ -75,7 +83,7 @@ class EarlyStopping:
         if isinstance(self.until, Condition):
             self.until.holds(values)
 
-    def check(self, run: Any, record: Record, state: TrainingState) -> bool:
+    def check(self, run: object, record: Record, state: TrainingState) -> bool:
         """Copy the values of a new best epoch, and tell whether the run is to end."""
         best = record.best
         is_best = best is not None and best.step == state.step

@@ -12,7 +12,7 @@ import numpy as np
 from fluxmagic.layers import state
 from fluxmagic.layers.batches import batches
 from fluxmagic.layers.training_mode import evaluating
-from fluxmagic.runs.cursor import generator_states, restore_generators
+from fluxmagic.runs.cursor import Batch, Data, generator_states, restore_generators
 from fluxmagic.runs.record import count_rows
 from fluxmagic.tracker import data
 
@@ -20,7 +20,7 @@ __all__ = ["evaluate", "named"]
 
 
 def evaluate(
-    functions: Mapping[str, Callable[..., Any]], valid: Any, last: Any, generators: list[np.random.Generator]
+    functions: Mapping[str, Callable[..., Any]], valid: Data, last: Batch, generators: list[np.random.Generator]
 ) -> dict[str, float]:
     """Evaluate functions on the whole of the validation data, in test mode; change nothing and keep no graph.
 
@@ -97,7 +97,7 @@ def _option(name: str) -> str:
     return name if name == "valid" else f"metric {name}"
 
 
-def _number(value: Any, name: str) -> float:
+def _number(value: object, name: str) -> float:
     x = data(value)
     if isinstance(x, (str, bytes)) or np.ndim(x) != 0:
         kind = f"an array of shape {np.shape(x)}" if np.ndim(x) else f"the text {x!r}"
@@ -108,7 +108,7 @@ def _number(value: Any, name: str) -> float:
         raise TypeError(f"{_option(name)} gives a {type(x).__name__}, and has to give a number") from None
 
 
-def _chunks(valid: Any, last: Any) -> Iterator[tuple[Any, int]]:
+def _chunks(valid: Data, last: Batch) -> Iterator[tuple[Any, int]]:
     valid = valid() if callable(valid) else valid
     if valid is None:
         yield tuple(last) if isinstance(last, list) else last, 1

@@ -12,7 +12,8 @@ import numpy as np
 
 from fluxmagic.optimise.optimiser import OPTIMISERS
 from fluxmagic.runs import archive
-from fluxmagic.runs.record import Event, Record
+from fluxmagic.runs.archive import AnyPath
+from fluxmagic.runs.record import Event, Record, Setting
 
 __all__ = ["Event", "History", "Record"]
 
@@ -130,7 +131,7 @@ class History(Mapping[str, np.ndarray], dict[str, np.ndarray]):  # type: ignore[
 
     # -- a file --------------------------------------------------------------------------------------------
 
-    def to_csv(self, path: Any) -> None:
+    def to_csv(self, path: AnyPath) -> None:
         """Write all columns to a file: UTF-8, numbers in full, nothing for NaN.
 
         Parameters
@@ -182,21 +183,21 @@ class History(Mapping[str, np.ndarray], dict[str, np.ndarray]):  # type: ignore[
     def __ror__(self, other: Any) -> Any:
         return other | self.copy()
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[type, tuple[dict[str, np.ndarray]]]:
         return dict, (self.copy(),)
 
-    def _read_only(self, *args: Any, **values: Any) -> NoReturn:
+    def _read_only(self, *args: object, **values: object) -> NoReturn:
         raise TypeError("a run's history is read-only: run.history.copy() is a dictionary of one's own")
 
     __setitem__ = __delitem__ = __ior__ = _read_only
     clear = pop = popitem = setdefault = update = _read_only
 
 
-def _cell(x: Any) -> Any:
+def _cell(x: Setting) -> Setting:
     return "" if x is None or x != x else x
 
 
-def _cells(value: Any, updates: np.ndarray) -> Iterator[Any]:
+def _cells(value: Setting, updates: np.ndarray) -> Iterator[Any]:
     """A dial's values, of which `value` is one or the schedule."""
     if callable(value):
         return (_cell(value(n)) for n in updates.tolist())

@@ -16,12 +16,12 @@ from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.optimise.step import train_step, zero_grads
-from fluxmagic.runs.cursor import END, GeneratorStates, generator_states, restore_generators
+from fluxmagic.runs.cursor import END, Batch, GeneratorStates, generator_states, restore_generators
 from fluxmagic.runs.environment import environment
 from fluxmagic.runs.log import Log
 from fluxmagic.runs.optimisers import optimiser_class
 from fluxmagic.runs.problem import Problem
-from fluxmagic.runs.record import Event, Record, count_rows
+from fluxmagic.runs.record import Event, Record, Setting, count_rows
 from fluxmagic.runs.snapshots import SnapshotStore
 from fluxmagic.runs.state import Snapshot, TrainingState, Values
 from fluxmagic.runs.turns import Turns
@@ -125,7 +125,7 @@ class Loop:
         for name, old, new in self.state.optimisers.direct_changes():
             self._record_event(name, old, new)
 
-    def _record_event(self, name: str, old: Any, new: Any, changed: bool = False) -> None:
+    def _record_event(self, name: str, old: Setting, new: Setting, changed: bool = False) -> None:
         if old != new or changed:  # a class that was defined again has the same name
             event = Event(self.state.step, name, old, new)
             if name == "opt":
@@ -156,11 +156,16 @@ class Loop:
 
     # -- steps ---------------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        self.state.find_parts(self.problem.roots)
-        self.initial = self.state.values(), generator_states(self.state.generators)
-        self.state.optimisers.zero_grads()
-        self.environment = environment()
+    def _on_first_loss(self, hooks: Hooks) -> Callable[[Tracked], None] | None:
+        """Give what `train_step` calls with the first loss; None later."""
+        if self.snapshots.start is not None:
+            return None
+        if self.initial is None:
+            self.state.find_parts(self.problem.roots)
+            self.initial = self.state.values(), generator_states(self.state.generators)
+            self.state.optimisers.zero_grads()
+            self.environment = environment()
+        return lambda l: self._start(l, hooks.on_start)
 
     def _start(self, l: Tracked, on_start: Callable[[list[Param], Mapping[str, float]], None]) -> None:
         """Take the parameters of the first loss, unless the optimiser has its own, and the snapshot of the start."""
@@ -198,11 +203,9 @@ class Loop:
         With an old record the steps are computed again, and its evaluations are used.  A step of a small model takes
         50 µs, of which a few go into this loop.
         """
-        if self.initial is None and self.snapshots.start is None:
-            self._begin()
+        on_loss = self._on_first_loss(hooks)
         record, state, snapshots, guard, draws = self.record, self.state, self.snapshots, self.guard, self.draws
         cursor, optimisers, problem, clock = state.cursor, state.optimisers, self.problem, time.perf_counter
-        on_loss = None if snapshots.start is not None else lambda l: self._start(l, hooks.on_start)
         on_step = hooks.on_epoch if record.stepwise else None
         first = state.step + 1
         before = clock()
@@ -213,8 +216,7 @@ class Loop:
             if d is END:
                 return
             buffers = [(a, a.copy()) for a in state.buffers]
-            if draws:
-                draws.clear()  # those for the data are not repeated
+            draws.clear()  # those for the data are not repeated
             rejected = None
             try:
                 value = train_step(problem.loss, d, optimisers.opts, step, guard, self.params_final, on_loss)
@@ -255,7 +257,7 @@ class Loop:
             if now >= until or attention or guard.presses:
                 return
 
-    def _next_batch(self, hooks: Hooks, old: Record | None) -> Any:
+    def _next_batch(self, hooks: Hooks, old: Record | None) -> Batch:
         """Give the next batch, of the next epoch if this one is over; END if the run is to end."""
         d = self.state.cursor.next(self.guard)
         while d is END and not self.end_epoch(hooks, old):

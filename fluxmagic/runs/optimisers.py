@@ -13,9 +13,14 @@ import numpy as np
 
 from fluxmagic.optimise.inputs import as_optimisers
 from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
+from fluxmagic.runs.record import Setting
 from fluxmagic.tracker import Param
 
-__all__ = ["OptimiserSet", "OptimiserState", "check_values", "optimiser_class"]
+__all__ = ["Opt", "OptimiserSet", "OptimiserState", "check_values", "optimiser_class"]
+
+
+Opt = Any
+"""An optimiser, a class or a name of one, a function that updates, or a list of optimisers and functions."""
 
 
 class OptimiserState(NamedTuple):
@@ -97,7 +102,7 @@ class OptimiserSet:
     _seen: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, opt: Any, hypers: Mapping[str, Any]) -> OptimiserSet:
+    def of(cls, opt: Opt, hypers: Mapping[str, Any]) -> OptimiserSet:
         """Make one from an optimiser, a class or a name with hyper-parameters, a function, or a list."""
         new = cls()
         if isinstance(opt, str) or (isinstance(opt, type) and issubclass(opt, Optimiser)):
@@ -178,7 +183,7 @@ class OptimiserSet:
 
     # -- changes -------------------------------------------------------------------------------------------
 
-    def set_value(self, name: str, new: Any) -> Any:
+    def set_value(self, name: str, new: Setting) -> Setting:
         """Set a hyper-parameter, and return its old setting."""
         old = self.settings[name]
         if self.spec is not None:
@@ -268,7 +273,7 @@ class OptimiserSet:
         if active:
             self._put(self._by_key[active])
 
-    def fresh_copy(self, params: list[Param]) -> Any:
+    def fresh_copy(self, params: list[Param]) -> Opt:
         """Make optimisers of the same classes over the same parameters, which share no state with these."""
         if self.active_key:
             return type(self.opt)(params)
@@ -276,5 +281,5 @@ class OptimiserSet:
         return new if isinstance(self.opt, (list, tuple)) else new[0]
 
 
-def _label(opt: Any) -> str:
+def _label(opt: Opt) -> str:
     return getattr(opt, "__name__", None) or getattr(opt, "name", None) or type(opt).__name__

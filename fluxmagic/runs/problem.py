@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from fluxmagic.layers import named_params
 from fluxmagic.optimise.optimiser import OPTIMISERS
+from fluxmagic.runs.archive import AnyPath
+from fluxmagic.runs.cursor import Batch
 from fluxmagic.runs.evaluate import evaluate
 
 __all__ = ["MissingLoss", "Problem", "positive"]
@@ -20,11 +22,11 @@ RESERVED = frozenset(("step", "epoch", "seconds", "loss", "valid", "opt"))
 class MissingLoss:
     """Stands for the loss of a run that is only looked at; `names` are the parameters' by their ids."""
 
-    def __init__(self, path: Any, names: dict[int, str]) -> None:
+    def __init__(self, path: AnyPath, names: dict[int, str]) -> None:
         self.path = path
         self.names = names
 
-    def __call__(self, *batch: Any) -> Any:
+    def __call__(self, *batch: object) -> NoReturn:
         raise RuntimeError(
             f"this run was loaded to be looked at: it cannot train or replay. Run.load({str(self.path)!r}, loss, data, "
             "params) gives one that can"
@@ -97,14 +99,14 @@ class Problem:
             return self.loss.names
         return {id(p): path for path, p in named_params(self.loss if self.model is None else self.model)}
 
-    def evaluate(self, last: Any, generators: list[np.random.Generator]) -> Mapping[str, float]:
+    def evaluate(self, last: Batch, generators: list[np.random.Generator]) -> Mapping[str, float]:
         """Evaluate validation loss and metrics; `last` stands for missing validation data."""
         loss = getattr(self.loss, "without_rebinding", self.loss)  # a cell's loss binds names
         functions = {**({} if self.valid is None else {"valid": loss}), **self.metrics}
         return evaluate(functions, self.valid, last, generators) if functions else {}
 
 
-def positive(name: str, value: Any) -> int:
+def positive(name: str, value: object) -> int:
     """Check a positive integer."""
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} is a positive integer, not {value!r}")

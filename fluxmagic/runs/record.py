@@ -9,14 +9,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Best", "Event", "Record", "count_rows"]
+__all__ = ["Best", "Event", "Record", "Setting", "count_rows"]
+
+
+Setting = Any
+"""The value of a hyper-parameter: a number, None, or a schedule; of "opt" a name."""
 
 
 class _Event(NamedTuple):
     step: int
     name: str
-    old: Any
-    new: Any
+    old: Setting
+    new: Setting
 
 
 class Event(_Event):
@@ -84,7 +88,7 @@ class Record:
     """
 
     def __init__(
-        self, opt: str, values: dict[str, Any], updates: int = 0, *, plan: Any = (), stepwise: bool = False
+        self, opt: str, values: dict[str, Setting], updates: int = 0, *, plan: Any = (), stepwise: bool = False
     ) -> None:
         self.opt = opt
         self.values = values

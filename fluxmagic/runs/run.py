@@ -15,14 +15,16 @@ import numpy as np
 from fluxmagic.optimise.inputs import as_callbacks
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.runs import checkpoint, saving
-from fluxmagic.runs.cursor import DataCursor
+from fluxmagic.runs.archive import AnyPath
+from fluxmagic.runs.cursor import Data, DataCursor
 from fluxmagic.runs.early_stopping import EarlyStopping
 from fluxmagic.runs.lifecycle import Lifecycle
 from fluxmagic.runs.lines import Stretch
 from fluxmagic.runs.log import Log
 from fluxmagic.runs.loop import Loop
-from fluxmagic.runs.optimisers import OptimiserSet
+from fluxmagic.runs.optimisers import Opt, OptimiserSet
 from fluxmagic.runs.problem import Problem
+from fluxmagic.runs.record import Setting
 from fluxmagic.runs.script import CellSource
 from fluxmagic.runs.snapshots import SnapshotStore
 from fluxmagic.runs.state import TrainingState
@@ -114,13 +116,13 @@ class Run(RunViews):
         self,
         loss: Callable[..., Any],
         data: Iterable[Any] | Callable[[], Iterable[Any]] | None,
-        opt: Any,
+        opt: Opt,
         *,
         epochs: int | None = None,
         steps: int | None = None,
-        valid: Any = None,
+        valid: Data = None,
         metrics: Mapping[str, Callable[..., Any]] | None = None,
-        model: Any = None,
+        model: object = None,
         seed: int | None = None,
         name: str | None = None,
         hypers: Mapping[str, Any] | None = None,
@@ -128,9 +130,9 @@ class Run(RunViews):
         patience: int | None = None,
         strict: bool = False,
         snapshot_bytes: int = 64_000_000,
-        log: Any = None,
+        log: AnyPath | None = None,
         turns: Iterable[Any] = (),
-        **dials: Any,
+        **dials: Setting,
     ) -> None:
         problem = Problem(loss, data, model, valid, dict(metrics or {}), epochs, steps, strict)
         early = EarlyStopping(until, patience)
@@ -159,11 +161,11 @@ class Run(RunViews):
 
     # -- requests, from any thread -------------------------------------------------------------------------
 
-    def set(self, **hypers: Any) -> None:
+    def set(self, **hypers: Setting) -> None:
         """Set hyper-parameters, by Greek or ASCII names: checked at once, applied between two batches, recorded."""
         self._life.set(hypers)
 
-    def swap(self, opt: str | type[Optimiser], **hypers: Any) -> None:
+    def swap(self, opt: str | type[Optimiser], **hypers: Setting) -> None:
         """Go on with another registered optimiser, and set its hyper-parameters.
 
         The weights stay.  An earlier optimiser comes back with its own state and values.
@@ -273,7 +275,7 @@ class Run(RunViews):
         """
         self._timeline.replay()
 
-    def recover(self, **hypers: Any) -> None:
+    def recover(self, **hypers: Setting) -> None:
         """Go on after a loss or gradient that was not finite, with other settings: by default a tenth of η.
 
         If the loss had grown tenfold, or this is the second time in a row, the weights are bad, and the run goes back
@@ -288,7 +290,7 @@ class Run(RunViews):
         *,
         epochs: int | None = None,
         steps: int | None = None,
-        **hypers: Any,
+        **hypers: Setting,
     ) -> Run:
         """Make a second run that goes on from here, with another optimiser, length or settings.
 
@@ -311,7 +313,7 @@ class Run(RunViews):
 
     # -- files and code ------------------------------------------------------------------------------------
 
-    def save(self, path: Any) -> None:
+    def save(self, path: AnyPath) -> None:
         """Write the run to a file of any suffix: how it began, what was done, where it stands.
 
         What is there is replaced only when the new file is whole and on the disk.
@@ -321,9 +323,9 @@ class Run(RunViews):
     @classmethod
     def load(
         cls,
-        path: Any,
+        path: AnyPath,
         loss: Callable[..., Any] | None = None,
-        data: Any = None,
+        data: Data = None,
         params: Iterable[Param] | None = None,
         schedules: Mapping[str, Any] | None = None,
         **options: Any,
@@ -341,7 +343,7 @@ class Run(RunViews):
             run.id = file.saved.id or run.id
         return run
 
-    def as_code(self, module: str = "experiment", path: Any = "run.npz") -> str:
+    def as_code(self, module: str = "experiment", path: AnyPath = "run.npz") -> str:
         """Give a script that repeats what was done by hand, and ends in the same bits.
 
         `module` has `loss`, `data` and `model` (for a `%%train` run: what the cell names); `path` is that of `save`.
