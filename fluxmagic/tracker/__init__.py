@@ -1,7 +1,9 @@
 """Reverse-mode differentiation over NumPy arrays.
 
-`array` is the tracked array, `operation` the table of operations, `rules` its entries by family, `reverse`
-the reverse pass, `gradients` what is built on it.
+Imports go one way, from the last to the first: `node` (a value and how it was computed), `record` (carry out an
+operation and record it), `operation` (what an operation is, and the registry of all), `numpy_protocols` (operators,
+methods and NumPy's protocols), `array` (tracked arrays and parameters), `rules` (the operations by family), `reverse`
+(the reverse pass), `gradients` (what is built on it), `graph` (leaves, pickling).  No module here knows of networks.
 """
 
 from fluxmagic.tracker import rules as rules

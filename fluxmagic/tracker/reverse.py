@@ -1,4 +1,7 @@
-"""The reverse pass: from a result back to what it was computed from."""
+"""The reverse pass: from a result back to the parameters that it was computed from.
+
+`back` and `update` are what users call; gradients inside of `gradient` go through `backpropagate` too.
+"""
 
 from __future__ import annotations
 
