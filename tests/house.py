@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FILE_LINES, CLASS_LINES, COMPLEXITY = 400, 300, 12
-ANY_ANNOTATIONS = 150  # a baseline: lower it when the number falls
+ANY_ANNOTATIONS = 110  # a baseline: lower it when the number falls
 # Lines in all and lines of code, for each group of packages under fluxmagic/.
 PACKAGE_LIMITS = {("", "tracker", "layers", "optimise", "runs", "jupyter"): (11_000, 6_200)}
 # Tables of cases, which grow with what they list.
