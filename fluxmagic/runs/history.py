@@ -25,7 +25,7 @@ class History(Mapping[str, np.ndarray], dict[str, np.ndarray]):  # type: ignore[
 
     Keys are `step` (from 1), `epoch` (from 1), `seconds` (of training, at the step's end), `loss`, `valid`
     and each metric (NaN but at the end of an epoch), `opt`, the name of the optimiser, and each hyper-parameter
-    that was in force for the step, NaN where the optimiser has no such dial.  A column is made when it is asked for.
+    of the step, NaN if the optimiser does not have it.  A column is made when it is asked for.
 
     Examples
     --------
@@ -113,7 +113,7 @@ class History(Mapping[str, np.ndarray], dict[str, np.ndarray]):  # type: ignore[
                     done[opt] = 0
             else:
                 shelf[opt][event.name] = event.new
-        # also where there is no row yet, so that the dials are known
+        # also without a row, so that the hyper-parameters are known
         yield start, max(n, start), opt, shelf[opt], updates(start, n)
 
     def __iter__(self) -> Iterator[str]:
@@ -198,7 +198,7 @@ def _cell(x: Setting) -> Setting:
 
 
 def _cells(value: Setting, updates: np.ndarray) -> Iterator[Any]:
-    """A dial's values, of which `value` is one or the schedule."""
+    """Give the cells of a hyper-parameter: one number, or a schedule's values."""
     if callable(value):
         return (_cell(value(n)) for n in updates.tolist())
     return repeat(_cell(value))

@@ -1,4 +1,4 @@
-"""The life of a run: ready, running, paused, stopped, done, failed; who steps it, and whose weights are active.
+"""The life of a run: ready, running, paused, stopped, done, failed; which thread steps it, which weights are active.
 
 It joins the loop with `control`, `ownership` and `early_stopping`.  The run itself is its `owner`, for `until` and for
 the parameters; it is referred to weakly.

@@ -1,4 +1,4 @@
-"""The lines that a run went: the present one, the one that undo comes back to, and those that are only drawn."""
+"""Lines that a run has left: the last one, which undo returns to, and the losses of earlier ones, for drawing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Abandoned", "Line", "Stretch"]
 
 @dataclass(frozen=True)
 class Line:
-    """One way that a run went: its record, and where it stood.
+    """A line of a run: its record, and the state at its end.
 
     Attributes
     ----------
@@ -22,9 +22,9 @@ class Line:
     now : Snapshot
         The state after its last step.
     shown : Values, optional
-        Those of the best epoch, where they were put back at its end.
+        The best epoch's, if they are shown in place of the last step's.
     best : (step, Values), optional
-        Those of the best epoch so far.
+        The best epoch's so far.
     state : str
         "paused", "done", …
     """
@@ -38,12 +38,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Steps that a run has gone and then left, to be drawn.
+    """Steps that a run has left, for drawing.
 
     Attributes
     ----------
     start : int
-        The number of steps after which the present line left it.
+        The step after which the lines part.
     loss : ndarray
         Of the steps start + 1, start + 2, …
     """
@@ -53,7 +53,7 @@ class Stretch:
 
 
 class Abandoned:
-    """The last line that was left, with its state, and the losses of those left before it.
+    """The last line left, with its state, and the losses of earlier ones.
 
     Parameters
     ----------

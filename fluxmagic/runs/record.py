@@ -1,4 +1,6 @@
-"""What happened in a run: losses and rows by step, evaluations by epoch, and every turn of a dial."""
+"""What happened in a run: losses and rows by step, evaluations by epoch, and every change of a hyper-parameter.
+
+Only `loop` appends to a record; `history` and the views read it."""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ class _Event(NamedTuple):
 
 
 class Event(_Event):
-    """A change that was made after so many steps: a dial turned, or, under the name "opt", an optimiser swapped in."""
+    """A change after a number of steps: of a hyper-parameter or, under the name "opt", of the optimiser."""
 
     cls: Any = None
     """The class that was swapped in; a later one may have taken its name."""
@@ -107,14 +109,14 @@ class Record:
         self.plan = plan  # `Turns` of another run, to be made at their steps
         self.planned = -1  # the last step at which that was done
         self._best: Best | None = None
-        self._seen: tuple[int, Best | None] = 0, None  # where every step is an epoch: the best of so many
+        self._seen: tuple[int, Best | None] = 0, None  # steps compared, and the best, if every step is an epoch
         self._sums = 0, 0.0, 0  # up to which step of the present epoch: Σ loss · rows, Σ rows
 
     def copy(self, step: int, *, here: bool = False, epoch_over: bool = True) -> Record:
-        """What was there after so many steps.
+        """Copy the record as it was after a number of steps.
 
-        With `here` also the turns made at that very moment; without `epoch_over` not the end of an epoch, as
-        where it showed only later that this was the epoch's last step.
+        With `here` also the changes made at that moment; without `epoch_over` not the end of an epoch,
+        which data without a len shows only later.
         """
         new = Record(self.opt, self.values, self.updates, stepwise=self.stepwise)
         new.loss, new.rows, new.seconds = self.loss[:step], self.rows[:step], self.seconds[:step]
@@ -136,9 +138,9 @@ class Record:
         self._find_best()
 
     def end_epoch(self, checks: dict[str, float]) -> None:
-        """Note that the present epoch has ended, and what was evaluated at its end."""
+        """Record the end of the present epoch, and its evaluation."""
         n = len(self.loss)
-        mean = self._mean(self.epochs[-1], n)  # in one sum: its bits do not depend on who has looked meanwhile
+        mean = self._mean(self.epochs[-1], n)  # in one sum: its bits do not depend on views in between
         if checks:
             self.evaluations.append((n, checks))
         self.means.append(mean)
@@ -156,16 +158,16 @@ class Record:
         return next((e.new for e in reversed(self.events) if e.name == "opt"), self.opt)
 
     def ended(self, step: int) -> bool:
-        """Say whether an epoch ended after so many steps."""
+        """Tell whether an epoch ended after a step."""
         i = bisect_left(self.epochs, step, 1)
         return i < len(self.epochs) and self.epochs[i] == step
 
     def changed_at(self, step: int) -> bool:
-        """Say whether anything was changed between two batches after so many steps."""
+        """Tell whether anything was changed right after a step."""
         return any(e.step == step for e in self.events) or any(after == step for after, _ in self.restored_weights)
 
     def evaluations_at(self, step: int) -> dict[str, float]:
-        """Return what was evaluated after so many steps."""
+        """Give the evaluation after a step."""
         i = bisect_left(self.evaluations, step, key=lambda check: check[0])
         return self.evaluations[i][1] if i < len(self.evaluations) and self.evaluations[i][0] == step else {}
 
