@@ -15,7 +15,7 @@ MAX_EVENTS_LISTED = 20  # as many are listed; a slider that was dragged makes hu
 
 
 def progress(run: Run) -> str:
-    """Where a run is, in one line: epoch, step, loss, steps a second, time left."""
+    """Say where a run is, in one line: epoch, step, loss, steps a second, time left."""
     parts = [] if run.epochs is None else [f"epoch {min(run.epoch, run.epochs)}/{run.epochs}"]
     total = run.total_steps
     parts.append(f"step {run.steps:,}" + (f"/{total:,}" if total else ""))
@@ -29,11 +29,11 @@ def progress(run: Run) -> str:
 
 
 def summary(run: Run) -> str:
-    """What a run was: optimiser and dials at the end, steps, time, losses, validation and metrics, turns.
+    """Summarise a run: optimiser and hyper-parameters at the end, steps, time, losses, evaluations, changes.
 
     Losses are means over epochs.
     """
-    lines = [f"{run.name or 'run'}: {run.opt_name}{_dials(run)}", _duration_line(run)]
+    lines = [f"{run.name or 'run'}: {run.opt_name}{_hypers(run)}", _duration_line(run)]
     if run.steps:
         lines.append(_losses(run))
     numbers = _evaluated(run)
@@ -53,7 +53,7 @@ def _shown_loss(run: Run) -> str:
 
 
 def _losses(run: Run) -> str:
-    """The epochs' mean losses, first and last, and the best epoch."""
+    """Give the mean losses of the first and the last epoch, and the best epoch."""
     means = run.epoch_losses
     if len(means) < 2:
         return f"loss {_shown_loss(run)}"
@@ -66,7 +66,7 @@ def _losses(run: Run) -> str:
 
 
 def _evaluated(run: Run) -> str:
-    """Validation loss and metrics: of the epoch whose weights were kept, otherwise of the last one."""
+    """Give validation loss and metrics: of the epoch whose weights were restored, otherwise of the last one."""
     kept, best, checks = run.record.kept, run.best, run.last_evaluation
     if kept is not None:
         checks = dict(run.record.evaluations).get(kept, {})
@@ -86,8 +86,8 @@ def _place(run: Run, epoch: int) -> str:
     return f"{'step' if run.record.stepwise else 'epoch'} {epoch:,}"
 
 
-def _dials(run: Run) -> str:
-    """The optimiser's own dials, and of those that all have the ones that do something."""
+def _hypers(run: Run) -> str:
+    """Give the optimiser's own hyper-parameters, and those of all optimisers that have an effect."""
     cls = run.opt_class
     common = () if cls is None else ("decay", "clip", "clipnorm", "weightdecay")
     shown = [
@@ -114,7 +114,7 @@ def _duration_line(run: Run) -> str:
 
 
 def _reason(run: Run) -> str:
-    """Say which option has ended a run that was stopped; nothing where somebody did."""
+    """Say which option stopped a run; "" where the user did."""
     if out_of_patience(run.record, run.patience):
         return " by patience"
     ended = run.record.stepwise or run.record.epochs[-1] == run.steps
@@ -125,7 +125,7 @@ def _reason(run: Run) -> str:
 
 
 def merge_drags(events: list[Event]) -> list[Event]:
-    """A dial that was dragged between two steps was turned once."""
+    """Merge the changes of a slider that was dragged between two steps into one."""
     turns: list[Event] = []
     for e in events:
         if turns and (turns[-1].step, turns[-1].name) == (e.step, e.name):
@@ -136,7 +136,7 @@ def merge_drags(events: list[Event]) -> list[Event]:
 
 
 def format_value(x: Any) -> str:
-    """What a dial is set to: a number, "off" for a bound that is infinite, a schedule or an optimiser by its name."""
+    """Write a value: a number, "off" for a bound that is infinite, a schedule or an optimiser by its name."""
     if isinstance(x, str):
         return x
     if callable(x):
@@ -146,13 +146,13 @@ def format_value(x: Any) -> str:
 
 
 def format_number(x: float) -> str:
-    """A number as people write it, to four digits."""
+    """Write a number to four digits."""
     x = x + 0.0  # -0 is 0
     return f"{x:,.0f}" if 1000 <= abs(x) < 1e9 else f"{x:.4g}"
 
 
 def format_duration(seconds: float) -> str:
-    """A time as people write it: "35 ms", "4.2 s", "3:05", "1:02:30"."""
+    """Write a time: "35 ms", "4.2 s", "3:05", "1:02:30"."""
     if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 59.95:

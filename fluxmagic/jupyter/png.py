@@ -1,7 +1,7 @@
 """Pixels as a PNG.
 
-Pillow tries five filters on every row and keeps the best, which takes three times as long as all else: a frame is
-looked at for half a second, and need not be small.
+Pillow tries five filters on every row and keeps the best, which takes three times as long as all the rest.  A frame is
+shown for half a second, and need not be small.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from typing import Any
 import nbformat
 import pytest
 
+from tests.jupyter.panel_page import PanelPage
+
 CHROMIUM = os.environ.get("FLUXMAGIC_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -97,8 +99,8 @@ def server(request: pytest.FixtureRequest, browser: Any, tmp_path_factory: pytes
     server.stop()
 
 
-class Notebook:
-    """A notebook that is open in the browser."""
+class Notebook(PanelPage):
+    """A notebook that is open in the browser; its panel is used by labels."""
 
     def __init__(self, server: Server, page: Any) -> None:
         self.server, self.page = server, page
@@ -141,6 +143,24 @@ class Notebook:
     def wait(self, text: str, seconds: float = 40) -> None:
         """Wait for an output that has this text."""
         self.page.locator(".jp-OutputArea-output", has_text=text).first.wait_for(timeout=seconds * 1000)
+
+    def turn(self, label: str, value: float) -> None:
+        """Type a number into the readout of a slider."""
+        slider = self.page.locator(".widget-slider", has=self.page.locator(".widget-label", has_text=label)).first
+        readout = slider.locator(".widget-readout")
+        readout.click()
+        readout.fill(f"{value:g}")
+        readout.press("Enter")
+
+    def texts(self) -> list[str]:
+        shown = self.page.locator(".widget-html-content:visible, .widget-label:visible")
+        return [str(t) for t in shown.evaluate_all("found => found.map(x => x.innerHTML)")]
+
+    def is_enabled(self, label: str) -> bool:
+        return bool(self.page.locator(f"button.widget-button:has-text('{label}')").first.is_enabled())
+
+    def wait_a_moment(self) -> None:
+        time.sleep(0.05)
 
     def drag(self, label: str, share: float) -> None:
         """Drag the slider of a label to a place between its ends."""

@@ -24,38 +24,17 @@ def events(nb):
     return nb.value("[tuple(e) for e in run.events]")
 
 
-def labels(nb):
-    return nb.page.locator(".widget-label").all_inner_texts()
-
-
-def steps_shown(nb):
-    text = nb.page.locator(".widget-html", has_text="· step").first.inner_text()
-    return int(text.split("step ")[1].split("/")[0].replace(",", ""))
-
-
-def until(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def onward(nb, more=20):
-    here = steps_shown(nb)
-    until(lambda: steps_shown(nb) >= here + more)
-
-
 def turn_twice(nb):
     """One turn does not prove that dials are live."""
     nb.drag("η", 0.4)
-    onward(nb)
+    nb.onward()
     nb.drag("η", 0.3)
-    onward(nb)
+    nb.onward()
 
 
 def stop_with_both_turns(nb):
     nb.press("Stop")
-    until(lambda: nb.value("run.state") == "stopped")
+    nb.until(lambda: nb.value("run.state") == "stopped")
     assert len([e for e in events(nb) if e[1] == "η"]) >= 2
 
 
@@ -64,22 +43,21 @@ def test_run_all_with_dials(notebook):
     nb.open([SETUP, "run = make()\nprint('mine')\ntrain_in_cell(run, get_ipython())", "print('next', run.state)"])
     nb.run_all()
     nb.page.locator(".widget-label", has_text="η").first.wait_for()
-    onward(nb)
+    nb.onward()
     turn_twice(nb)
     nb.choose("ADAM")
     nb.page.locator(".widget-label", has_text="β1").first.wait_for()
-    onward(nb)
+    nb.onward()
     nb.press("Pause")
-    play = nb.page.locator("button.widget-button:has-text('Play')").first
-    until(play.is_enabled)
-    here = steps_shown(nb)
+    nb.until(lambda: nb.is_enabled("Play"))
+    here = nb.steps
     nb.press("Step")
-    until(lambda: steps_shown(nb) == here + 1)
+    nb.until(lambda: nb.steps == here + 1)
     nb.press("Step")
-    until(lambda: steps_shown(nb) == here + 2)
+    nb.until(lambda: nb.steps == here + 2)
     assert not nb.page.get_by_text("next ", exact=False).locator("visible=true").filter(has_text="next stopped").count()
     nb.press("Play")
-    onward(nb)
+    nb.onward()
     nb.press("Stop")
     nb.wait("next stopped")
     turned = events(nb)
@@ -113,13 +91,13 @@ def test_a_panel_leaves_the_kernel_free(notebook):
     nb.run_all()
     nb.wait("free")
     nb.press("Play")
-    onward(nb)
+    nb.onward()
     turn_twice(nb)
     assert nb.value("1 + 1") == 2
     stop_with_both_turns(nb)
     nb.press("Close")
-    until(lambda: nb.page.locator(".widget-slider").count() == 0)
-    until(lambda: nb.page.locator(".jp-OutputArea img").count() == 1)  # words take the other one's place
+    nb.until(lambda: nb.page.locator(".widget-slider").count() == 0)
+    nb.until(lambda: nb.page.locator(".jp-OutputArea img").count() == 1)  # words take the other one's place
     assert "stopped in epoch 1" in "\n".join(nb.outputs())
 
 
@@ -128,7 +106,7 @@ def test_a_page_loaded_anew_in_the_middle_finds_the_panel_and_its_dials(notebook
     nb.open([SETUP, "run = make()\ntrain_in_cell(run, get_ipython())"])
     nb.run_all()
     nb.page.locator(".widget-label", has_text="η").first.wait_for()
-    onward(nb)
+    nb.onward()
     nb.save()
     nb.page.reload()
     nb.ready()
@@ -142,13 +120,13 @@ def test_a_kernel_restarted_in_the_middle_trains_again(notebook):
     nb.open([SETUP, "run = make()\ntrain_in_cell(run, get_ipython())"])
     nb.run_all()
     nb.page.locator(".widget-label", has_text="η").first.wait_for()
-    onward(nb)
+    nb.onward()
     nb.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     nb.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.info")
     assert nb.page.locator(".jp-OutputArea img").count() == 1  # the last frame stays
     nb.run_all()
-    until(lambda: nb.page.locator(".widget-label", has_text="η").count() == 1)
-    onward(nb)
+    nb.until(lambda: nb.page.locator(".widget-label", has_text="η").count() == 1)
+    nb.onward()
     turn_twice(nb)
     stop_with_both_turns(nb)
 
@@ -184,5 +162,5 @@ def test_the_keyboard_reaches_and_moves_the_dials(notebook):
     for presses in (1, 2):
         slider.locator(".noUi-handle").focus()
         nb.page.keyboard.press("PageDown")  # ArrowLeft folds a heading in Notebook 7
-        until(lambda n=presses: len(events(nb)) == n)
+        nb.until(lambda n=presses: len(events(nb)) == n)
     assert events(nb)[-1][3] < 0.1
