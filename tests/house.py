@@ -17,9 +17,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FILE_LINES, CLASS_LINES, COMPLEXITY = 400, 300, 12
-ANY_ANNOTATIONS = 110  # a baseline: lower it when the number falls
-# Lines in all and lines of code, for each group of packages under fluxmagic/.
-PACKAGE_LIMITS = {("", "tracker", "layers", "optimise", "runs", "jupyter"): (11_000, 6_200)}
+ANY_ANNOTATIONS = 67  # a baseline: lower it when the number falls
+# Lines in all and lines of code, for each group of packages and modules under fluxmagic/.  The first row is a baseline
+# too: lower it when the numbers fall.  Its aim is 11,000 and 6,200, set before 5,000 lines of operations, checks and
+# capabilities of runs came.
+PACKAGE_LIMITS = {
+    ("", "tracker", "layers", "optimise", "runs", "jupyter"): (20_500, 11_420),
+    ("landscapes",): (800, 500),
+}
 # Tables of cases, which grow with what they list.
 LONG_FILES = {"tests/tracker/cases.py", "tests/bench/operation_table.py"}
 
@@ -143,10 +148,10 @@ def by_file(places: list[str]) -> list[str]:
 
 
 def package(name: str) -> str:
-    """Give the package under fluxmagic/ that a module belongs to; "" for the modules of the top level."""
-    parts = name.split(".")
-    inner = ROOT.joinpath("fluxmagic", parts[1]).is_dir() if len(parts) > 1 else False
-    return parts[1] if inner else ""
+    """Give the package under fluxmagic/ that a module belongs to; "" for a module of the top level without a limit."""
+    place = f"{name}.".split(".")[1]
+    limited = any(place in group for group in PACKAGE_LIMITS)
+    return place if limited or ROOT.joinpath("fluxmagic", place).is_dir() else ""
 
 
 def main() -> int:
