@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -302,7 +303,8 @@ def test_a_hyper_parameter_set_on_the_optimiser_before_a_save_is_an_event(tmp_pa
 def test_a_run_is_saved_from_another_thread_while_it_trains(tmp_path):
     run, W = line(epochs=10**9, metrics={"m": lambda x: 0.5})
     run.step()
-    trainer = threading.Thread(target=run.train)
+    # One step a millisecond: at full speed each save takes longer than the one before, while more steps are taken.
+    trainer = threading.Thread(target=lambda: run.train(cb=lambda: time.sleep(0.001)))
     trainer.start()
     try:
         for i in range(20):
