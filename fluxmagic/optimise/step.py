@@ -15,7 +15,6 @@ from fluxmagic.optimise.inputs import Batch, Loss, explain_batch_error, not_fini
 from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.tracker import Param, Tracked, leaves
-from fluxmagic.tracker.gradients import nesting
 from fluxmagic.tracker.reverse import back_counting
 
 __all__ = ["train_step", "without_fp_warnings", "zero_grads"]
@@ -162,12 +161,8 @@ def train_step(
     """
     l = None
     try:
-        nesting.depth += 1  # a gradient within the loss is differentiated
-        try:
-            guard.shielded = False
-            l = loss(*d) if type(d) is tuple or isinstance(d, (tuple, list)) else loss(d)
-        finally:
-            nesting.depth -= 1
+        guard.shielded = False
+        l = loss(*d) if isinstance(d, (tuple, list)) else loss(d)
         if on_loss is not None and isinstance(l, Tracked) and l.value.shape == ():
             with guard.shield():
                 on_loss(l)
