@@ -35,7 +35,7 @@ def _missing() -> str:
     return ""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # Playwright keeps an event loop in this thread: tests elsewhere run their own
 def browser() -> Iterator[Any]:
     if reason := _missing():
         if os.environ.get("FLUXMAGIC_BROWSER") == "required":
@@ -92,7 +92,7 @@ class Server:
         self.process.wait(15)
 
 
-@pytest.fixture(scope="session", params=["lab", "notebook"])
+@pytest.fixture(scope="package", params=["lab", "notebook"])
 def server(request: pytest.FixtureRequest, browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(request.param, tmp_path_factory.mktemp(request.param))
     yield server
