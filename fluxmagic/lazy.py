@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import types
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from fluxmagic.jupyter import Comparison
     from fluxmagic.runs import Run
 
-__all__ = ["LazyClass", "compare", "load"]
+__all__ = ["LazyClass", "LazyMethod", "compare", "load"]
 
 
 def load(module: str, name: str) -> Any:  # noqa: ANN401 - any name
@@ -67,6 +68,23 @@ class LazyClass(type):
     @property
     def __signature__(cls) -> inspect.Signature:
         return inspect.signature(cls.real)
+
+
+class LazyMethod:
+    """Make a method of a function in another module, which is imported when the method is looked up.
+
+    Parameters
+    ----------
+    module, name : str
+        Of the function; its first argument is the instance.
+    """
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module, self.name = module, name
+
+    def __get__(self, instance: object, owner: type | None = None) -> Callable[..., Any]:
+        function: Callable[..., Any] = getattr(import_module(self.module), self.name)
+        return function if instance is None else types.MethodType(function, instance)
 
 
 def compare(*runs: Run, log: bool = False, smoothing: float = 0.9) -> Comparison:

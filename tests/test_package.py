@@ -14,6 +14,7 @@ import fluxmagic.jupyter
 import fluxmagic.layers
 import fluxmagic.optimise
 import fluxmagic.tracker
+from fluxmagic.lazy import LazyMethod
 
 CONTRACT = """
     param back gradient
@@ -202,3 +203,22 @@ def test_dir_shows_public_names_only():
 
 def test_the_version_is_a_version():
     assert [part.isdigit() for part in fluxmagic.__version__.split(".")] == [True] * 3
+
+
+def test_a_lazy_method_imports_its_module_at_the_first_access_and_binds(tmp_path, monkeypatch):
+    (tmp_path / "words.py").write_text("def split(word, at=' '):\n    'Cut a word.'\n    return word.split(at)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "words", raising=False)
+
+    class Word(str):
+        parts = LazyMethod("words", "split")
+        unknown = LazyMethod("words", "no_such_name")
+
+    word = Word("one two")
+    assert "words" not in sys.modules
+    assert word.parts() == ["one", "two"]
+    assert Word.parts is sys.modules["words"].split
+    assert inspect.getdoc(word.parts) == "Cut a word."
+    assert str(inspect.signature(word.parts)) == "(at=' ')"
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = word.unknown

@@ -19,7 +19,6 @@ from fluxmagic.runs.archive import AnyPath
 from fluxmagic.runs.cursor import Data, DataCursor
 from fluxmagic.runs.early_stopping import EarlyStopping
 from fluxmagic.runs.lifecycle import Lifecycle
-from fluxmagic.runs.lines import Stretch
 from fluxmagic.runs.log import Log
 from fluxmagic.runs.loop import Loop
 from fluxmagic.runs.optimisers import Opt, OptimiserSet
@@ -154,11 +153,6 @@ class Run(RunViews):
         self.source: CellSource | None = None  # the cell that made the run
         self.driver: Driver | None = None
 
-    @property
-    def in_use(self) -> bool:
-        """Whether the run trains, or goes back, at this moment."""
-        return self._life.in_use
-
     # -- requests, from any thread -------------------------------------------------------------------------
 
     def set(self, **hypers: Setting) -> None:
@@ -261,11 +255,6 @@ class Run(RunViews):
     def restart(self) -> None:
         """Go back to the start with the present settings; those that differ are set before the first step."""
         self._timeline.restart()
-
-    @property
-    def abandoned(self) -> list[Stretch]:
-        """The steps that rewinds and restarts have left, `(start, loss)`, oldest first: eight at most, for drawing."""
-        return self._timeline.abandoned.stretches
 
     def replay(self) -> None:
         """Compute the whole run again with its recorded changes; it ends in the same bits.

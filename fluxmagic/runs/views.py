@@ -13,11 +13,13 @@ from fluxmagic.runs.control import Control
 from fluxmagic.runs.early_stopping import EarlyStopping
 from fluxmagic.runs.history import History
 from fluxmagic.runs.lifecycle import Lifecycle
+from fluxmagic.runs.lines import Stretch
 from fluxmagic.runs.loop import Loop
 from fluxmagic.runs.problem import Problem
 from fluxmagic.runs.record import Best, Event, Record
 from fluxmagic.runs.snapshots import SnapshotStore
 from fluxmagic.runs.state import TrainingState
+from fluxmagic.runs.timeline import Timeline
 from fluxmagic.runs.turns import Turns
 from fluxmagic.tracker import Param
 
@@ -42,6 +44,7 @@ class RunViews:
 
     _loop: Loop
     _life: Lifecycle
+    _timeline: Timeline
     name: str | None
 
     loss = _part("problem.loss", "The loss.")
@@ -85,6 +88,16 @@ class RunViews:
     def early_stopping(self) -> EarlyStopping:
         """`until`, `patience`, and the best epoch's values."""
         return self._life.early
+
+    @property
+    def in_use(self) -> bool:
+        """Whether the run trains, or goes back, at this moment."""
+        return self._life.in_use
+
+    @property
+    def abandoned(self) -> list[Stretch]:
+        """The steps that rewinds and restarts have left, `(start, loss)`, oldest first: eight at most, for drawing."""
+        return self._timeline.abandoned.stretches
 
     @property
     def environment(self) -> dict[str, Any]:
