@@ -1,4 +1,4 @@
-"""The code of a `%%train` cell as functions, compiled once under the cell's own name: errors point at the user's line.
+"""The code of a magic's cell as functions, compiled once under the cell's own name: errors point at the user's line.
 
 `CellCompiler` compiles pieces of a cell; `CellLoss` and `CellData` are what a run calls for its body and its data.
 The functions have the user's namespace as globals and no locals: they run as code of a cell does.
@@ -27,12 +27,13 @@ NAMESPACE_READERS = {"dir", "eval", "exec", "locals", "vars"}  # these see the n
 
 
 class CellCompiler:
-    """Compiler for the pieces of one cell: its `magic` line, without `%%train`, and the `body` below."""
+    """Compiler for the pieces of one cell: the `line` of its `magic`, and the `body` below."""
 
-    def __init__(self, shell: Shell, magic: str, body: str) -> None:
+    def __init__(self, shell: Shell, line: str, body: str, magic: str = "%%train") -> None:
         self.shell = shell
         self.ns = shell.user_ns
-        typed = typed_cell(shell, magic, body)
+        self.magic = magic
+        typed = typed_cell(shell, f"{magic} {line}", body)
         self.head = typed.head.split("\n")
         blank = sum(1 for _ in takewhile(lambda line: not line.strip(), body.splitlines()))  # IPython drops these
         self.above = "\n" * (len(self.head) + blank)
@@ -56,7 +57,7 @@ class CellCompiler:
         """Compile a function of a batch that binds names to it, as `for` does, and then evaluates an expression."""
         code = f"def bind({BATCH}):\n {names} = {BATCH}" if names else "def bind():\n pass"
         tree = ast.parse(code)
-        self._locate(tree, names or "%%train")
+        self._locate(tree, names or self.magic)
         (function,) = tree.body
         assert isinstance(function, ast.FunctionDef)
         if value is not None:
@@ -82,7 +83,7 @@ class CellCompiler:
         if not isinstance(last, ast.Expr):
             found = f"not `{ast.unparse(last).splitlines()[0]}`" if tree.body else "but the cell is empty"
             raise UsageError(f"the cell's last statement has to be an expression, the loss, {found}")
-        _reject_training_step(last.value)
+        _reject_training_step(last.value, self.magic)
         compiler = self.shell.compile
         body = self.function(compiler(tree, self.name, "exec"))
         # Statements are not put into a function: annotations and star imports would mean something else there.
@@ -107,7 +108,7 @@ class CellCompiler:
                 node.end_col_offset = (node.end_col_offset or 0) + offset
 
 
-def _reject_training_step(loss: ast.expr) -> None:
+def _reject_training_step(loss: ast.expr, magic: str) -> None:
     """Refuse the calls that end a training step in other libraries."""
     if not (isinstance(loss, ast.Call) and isinstance(loss.func, ast.Attribute) and not loss.args):
         return
@@ -115,7 +116,7 @@ def _reject_training_step(loss: ast.expr) -> None:
     if loss.func.attr == "backward":
         raise UsageError(f"{what} is not a loss: end the cell with the loss itself, {owner}")
     if loss.func.attr in ("step", "zero_grad") and owner.lower().startswith("opt"):
-        raise UsageError(f"{what} is not a loss: %%train updates by itself; end the cell with the loss, and name --opt")
+        raise UsageError(f"{what} is not a loss: {magic} updates by itself; end the cell with the loss, and name --opt")
 
 
 class CellLoss:

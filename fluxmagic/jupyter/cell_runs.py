@@ -7,7 +7,7 @@ from typing import NamedTuple
 from IPython.core.error import UsageError
 
 from fluxmagic.jupyter import origins
-from fluxmagic.jupyter.cell_compiler import CellData, CellLoss
+from fluxmagic.jupyter.cell import Cell
 from fluxmagic.jupyter.ipython_compat import Namespace
 from fluxmagic.jupyter.options import Settings
 from fluxmagic.layers import named_params
@@ -25,13 +25,12 @@ class Started(NamedTuple):
     displaced: Run | None = None  # the run whose weights were put aside for the start that was asked for
 
 
-def new_run(
-    settings: Settings, opt: type[Optimiser], epochs: int, loss: CellLoss, data: CellData | None, ns: Namespace
-) -> Started:
+def new_run(settings: Settings, opt: type[Optimiser], epochs: int, cell: Cell, ns: Namespace) -> Started:
     """Make a run, restore the weights that it starts from, and print where they come from.
 
     `opt` is the optimiser, also where the line names none; `epochs` holds where it has neither --epochs nor --steps.
     """
+    loss = cell.loss
     trained = settings.params or [p for _, p in named_params(loss.body)]
     before = _last_run(trained)
     same = ns.get(settings.name)
@@ -40,7 +39,7 @@ def new_run(
     start = None if settings.from_ is None else _start(settings.from_, trained, ns)
     run = Run(
         loss.loss,
-        data,
+        cell.data,
         opt if settings.params is None else opt(settings.params, **settings.hypers),
         epochs=None if settings.steps else settings.epochs or epochs,
         steps=settings.steps,
@@ -73,16 +72,16 @@ def new_run(
     return Started(run)
 
 
-def resume_run(settings: Settings, epochs: int, loss: CellLoss, data: CellData | None, ns: Namespace) -> Started:
+def resume_run(settings: Settings, epochs: int, cell: Cell, ns: Namespace) -> Started:
     """Change the run of that name to what the line says now."""
-    run = _resumable(settings, loss, data, ns)
+    run = _resumable(settings, cell, ns)
     if settings.steps is not None:
         run.epochs, run.step_limit = None, run.steps + settings.steps
     else:
         broken_off = int(run.history["epoch"][-1]) == run.epoch
         run.step_limit = None
         run.epochs = run.epoch - 1 + broken_off + (settings.epochs or epochs)
-    run.loss, run.data, run.model = loss.loss, data, loss.body
+    run.loss, run.data, run.model = cell.loss.loss, cell.data, cell.loss.body
     run.valid, run.metrics = settings.valid, settings.metric or {}
     run.until, run.patience = settings.until, settings.patience
     if settings.opt is not None:
@@ -93,7 +92,7 @@ def resume_run(settings: Settings, epochs: int, loss: CellLoss, data: CellData |
     return Started(run)
 
 
-def _resumable(settings: Settings, loss: CellLoss, data: CellData | None, ns: Namespace) -> Run:
+def _resumable(settings: Settings, cell: Cell, ns: Namespace) -> Run:
     """Return the run of that name; a UsageError if it cannot go on with what the cell says."""
     what = f"--resume: `{settings.name}`"
     run = ns.get(settings.name)
@@ -103,11 +102,11 @@ def _resumable(settings: Settings, loss: CellLoss, data: CellData | None, ns: Na
         raise UsageError(f"{what} is trained by {run.opt_name}, {run.opt_kind} without dials: leave them out")
     if settings.seed not in (None, run.seed):
         raise UsageError(f"{what} was seeded with {run.seed} when it began: leave --seed out")
-    if not _share(run.params, [p for _, p in named_params(loss.body)]):
+    if not _share(run.params, [p for _, p in named_params(cell.loss.body)]):
         raise UsageError(f"{what} trains parameters that the loss does not name: was the model made anew?")
     if settings.params is not None and {*map(id, settings.params)} != {*map(id, run.params)}:
         raise UsageError(f"{what} trains other parameters than --params: leave one of them out")
-    if (data is None) != (run.data is None):
+    if (cell.data is None) != (run.data is None):
         has = "takes no batch: leave NAMES in EXPR out" if run.data is None else "has data: NAMES in EXPR"
         raise UsageError(f"{what} {has}")
     _last_run(run.params)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from fluxmagic.jupyter.commands import COMMANDS
 from fluxmagic.jupyter.formatting import format_value
-from fluxmagic.jupyter.options import OPTIONS
+from fluxmagic.jupyter.options import TRAIN
 from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
 from fluxmagic.table import Table
 
@@ -33,7 +33,7 @@ COMMON = {h.name: h for h in vars(Optimiser).values() if isinstance(h, Hyper)}
 def help_cell() -> str:
     """Make what `%%train?` prints."""
     lines = [HEAD, "Options"]
-    lines += [f"    {f'--{name} {row.value}'.rstrip():<20}{row.help}" for name, row in OPTIONS.items()]
+    lines += [f"    {f'--{name} {row.value}'.rstrip():<20}{row.help}" for name, row in TRAIN.rows.items()]
     lines += ["", "Optimisers, and their dials: options too, Greek or ASCII"]
     lines += [f"    {cls.__name__:<12}{_defaults(_own(cls))}" for cls in OPTIMISERS.values()]
     lines += [f"    {'all':<12}{_defaults(COMMON)}", "", "%optimisers lists them with their ranges."]

@@ -103,15 +103,15 @@ def python_matches(shell: Shell, symbol: str) -> list[str]:
     return list(completer.attr_matches(symbol) if "." in symbol else completer.global_matches(symbol))
 
 
-def typed_cell(shell: Shell, magic: str, body: str) -> TypedCell:
-    """Return the cell of a magic as it was typed, from the history where that has it."""
+def typed_cell(shell: Shell, head: str, body: str) -> TypedCell:
+    """Return the cell of a magic's line and body as it was typed, from the history where that has it."""
     ip = _unchecked(shell)
     history = [""] if ip.history_manager is None else ip.history_manager.input_hist_raw
     typed = history[-1]
     end = body.rstrip()
-    if end and typed.lstrip().startswith("%%train") and typed.rstrip().endswith(end):
+    if end and typed.lstrip().startswith(head.split()[0]) and typed.rstrip().endswith(end):
         return TypedCell(typed, typed[: typed.rindex(end)].rstrip(), len(history) - 1)
-    return TypedCell(f"%%train {magic}\n{body}", f"%%train {magic}", ip.execution_count)
+    return TypedCell(f"{head}\n{body}", head, ip.execution_count)
 
 
 def cache_code(shell: Shell, code: str, cell: TypedCell) -> str:

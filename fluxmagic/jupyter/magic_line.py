@@ -18,24 +18,25 @@ from IPython.core.error import UsageError
 
 from fluxmagic.greek import canonical
 
-__all__ = ["Line", "join_continued", "parse", "split_assignments", "split_options"]
+__all__ = ["Line", "join_continued", "parse", "split_assignments", "split_groups", "split_options"]
 
-USAGE = "%%train NAMES in EXPR [--option value …]"
+USAGE = "NAMES in EXPR [--option value …]"
 OPTION = re.compile(r"--([^\W\d]\w*(?:-[^\W\d]\w*)*)\s*(?:=(?!=))?")
 OPEN, CLOSE = "([{", ")]}"
 
 
 @dataclass(frozen=True)
 class Line:
-    """The parts of a `%%train` line."""
+    """The parts of a cell magic's line."""
 
     names: str  # the target of each batch, as after `for`; empty where the loss takes no batch
     expr: str  # the data; empty in the same case
     options: list[tuple[str, str]]  # normalised names, and values as typed; the value of a flag is empty
 
 
-def parse(line: str) -> Line:
-    """Split the line of a `%%train` cell; where it does not follow the grammar, a UsageError says in one line why."""
+def parse(line: str, magic: str = "%%train") -> Line:
+    """Split the line of a cell; where it does not follow the grammar, a UsageError says in one line why."""
+    usage = f"{magic} {USAGE}"
     head, options = split_options(line)
     if not head and any(name == "steps" for name, _ in options):
         return Line("", "", options)
@@ -43,16 +44,16 @@ def parse(line: str) -> Line:
     if at is None:
         none = "there is none; a loss that takes no batch is computed --steps N times"
         says = f"there is no `in` in {head!r}{_instead(head)}" if head else none
-        raise UsageError(f"{USAGE}: {says}")
+        raise UsageError(f"{usage}: {says}")
     names, expr = head[:at].strip(), head[at + 2 :].strip()
     if not names or not expr:
-        raise UsageError(f"{USAGE}: there is nothing {'before' if not names else 'after'} `in`")
+        raise UsageError(f"{usage}: there is nothing {'before' if not names else 'after'} `in`")
     try:
         loop = ast.parse(f"for {names} in _: pass").body
     except SyntaxError:
         loop = []
     if len(loop) != 1 or not isinstance(loop[0], ast.For):
-        raise UsageError(f"{USAGE}: {names!r} cannot be bound to a batch; write names, as in `x, y in data`")
+        raise UsageError(f"{usage}: {names!r} cannot be bound to a batch; write names, as in `x, y in data`")
     return Line(names, expr, options)
 
 
@@ -97,6 +98,15 @@ def split_options(text: str) -> tuple[str, list[tuple[str, str]]]:
     stops = [m.start() for m in marks] + [end]
     options = [(canonical(m[1]), text[m.end() : stop].strip()) for m, stop in zip(marks, stops[1:])]
     return text[: stops[0]].strip(), options
+
+
+def split_groups(
+    options: list[tuple[str, str]], first: str
+) -> tuple[list[tuple[str, str]], list[list[tuple[str, str]]]]:
+    """Split options into those before the first one of a name, and the groups that begin with each of that name."""
+    starts = [i for i, (name, _) in enumerate(options) if name == first]
+    stops = [*starts[1:], len(options)]
+    return options[: starts[0] if starts else None], [options[i:stop] for i, stop in zip(starts, stops)]
 
 
 def split_assignments(text: str) -> tuple[str, list[tuple[str, str]]]:

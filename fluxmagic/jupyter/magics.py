@@ -5,27 +5,23 @@ Options are rows in `options`, commands rows in `commands`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from traitlets import Bool, Int, Unicode
 
 from fluxmagic.jupyter import ipython_compat, origins
-from fluxmagic.jupyter.cell_compiler import CellCompiler, CellData, CellLoss
+from fluxmagic.jupyter.cell import read_cell
 from fluxmagic.jupyter.cell_runs import new_run, resume_run
 from fluxmagic.jupyter.commands import COMMANDS, Target
 from fluxmagic.jupyter.completion import complete_cell, complete_line
 from fluxmagic.jupyter.errors import refusals_as_usage_errors, train_here
 from fluxmagic.jupyter.help import help_cell, help_line, optimiser_table
 from fluxmagic.jupyter.ipython_compat import CompletionEvent, Shell
-from fluxmagic.jupyter.magic_line import join_continued, parse, split_options
-from fluxmagic.jupyter.option_values import Cell
+from fluxmagic.jupyter.magic_line import split_options
 from fluxmagic.jupyter.options import read_settings
 from fluxmagic.jupyter.values import as_optimiser, did_you_mean
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run
-from fluxmagic.runs.script import CellSource
 from fluxmagic.table import Table
 
 __all__ = ["FluxMagics"]
@@ -64,26 +60,16 @@ class FluxMagics(Magics):
     def train_cell(self, line: str, cell: str) -> None:
         """Train what the cell's loss depends on; `help_cell` makes what `%%train?` prints."""
         ns = self.shell.user_ns
-        line, cell = join_continued(line, cell)
-        typed = parse(line)
-        compiler = CellCompiler(self.shell, line, cell)
-        loss = CellLoss(compiler, typed.names)
-        expr = compiler.expression("the data", typed.expr) if typed.names else None
-        data = None if expr is None else CellData(expr, loss.names, loss.arity)
-        settings = read_settings(Cell(compiler, loss), typed, expr, self._default)
-        epochs = 1 if settings.steps else settings.epochs or self.epochs
-        if epochs > 1 and isinstance(ns.get(typed.expr), Iterator):
-            raise UsageError(
-                f"the data {typed.expr}: a {type(ns[typed.expr]).__name__} can be gone through once, and there are "
-                f"{epochs} epochs: write here what makes it, or a list, or batches(...)"
-            )
+        typed = read_cell(self.shell, line, cell)
+        settings = read_settings(typed, self._default)
+        typed.check_epochs(1 if settings.steps else settings.epochs or self.epochs)
         # all has been checked that can be; from here on things change
         if settings.resume:
-            started = resume_run(settings, self.epochs, loss, data, ns)
+            started = resume_run(settings, self.epochs, typed, ns)
         else:
             opt = settings.opt or self._default(settings.name, False)
-            started = new_run(settings, opt, self.epochs, loss, data, ns)
-        started.run.source = CellSource(typed.names, typed.expr, compiler.code)
+            started = new_run(settings, opt, self.epochs, typed, ns)
+        started.run.source = typed.source
         before = ns.get(settings.name, ...)
         ns[settings.name] = started.run
         try:

@@ -1,20 +1,21 @@
-"""The kinds of values that options of `%%train` have: each is a function that reads the text and checks the value."""
+"""The kinds of values that options have: each is a function that reads the text and checks the value."""
 
 from __future__ import annotations
 
 import keyword
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 from IPython.core.error import UsageError
 
 from fluxmagic.greek import canonical
-from fluxmagic.jupyter.cell_compiler import CellCompiler, CellLoss
+from fluxmagic.jupyter.cell import Cell
+from fluxmagic.jupyter.cell_compiler import CellLoss
 from fluxmagic.jupyter.cell_names import names_read
-from fluxmagic.jupyter.ipython_compat import Namespace
-from fluxmagic.jupyter.values import as_int, as_optimiser, evaluate, owners
+from fluxmagic.jupyter.option_table import Read, Typed
+from fluxmagic.jupyter.values import as_int, as_optimiser, check_hyperparameters, evaluate, owners
 from fluxmagic.layers import params
 from fluxmagic.optimise import Optimiser
 from fluxmagic.runs import Run
@@ -22,36 +23,6 @@ from fluxmagic.runs.early_stopping import Condition
 from fluxmagic.tracker import Param
 
 HISTORY_COLUMNS = ("step", "epoch", "seconds", "loss", "valid", "opt")
-
-
-class Cell(NamedTuple):
-    """What the value of an option may depend on."""
-
-    compiler: CellCompiler
-    loss: CellLoss
-
-
-Read = Callable[[Cell, str, str], object]
-"""Of the cell, an option as typed ("--epochs 2") and its value as text, to the checked value."""
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option."""
-
-    value: str  # what stands for its value in help and errors; empty for a flag
-    help: str
-    read: Read
-    words: str = ""  # its names in other libraries
-    decides: str = ""  # what it says: a line may have one of the options that say the same
-    per_epoch: bool = False  # it is evaluated after epochs, which a loss without batches does not have
-    many: bool = False  # it may be given several times, with pairs of a name and a value
-    suggest: Callable[[Namespace], Iterable[str]] | None = None  # what Tab offers for the value
-
-
-def option(value: str, help: str, read: Read, words: str = "", *, default: object = None, **details: Any) -> Any:
-    """Declare a field as an option; see `Option`."""
-    return field(default=default, metadata={"option": Option(value, help, read, words, **details)})
 
 
 def flag(cell: Cell, what: str, text: str) -> bool:
@@ -156,3 +127,18 @@ def check_reads(f: FunctionType, loss: CellLoss, what: str) -> None:
             f"`{loss.names}` is bound to each batch" if read[0] in loss.batch_variables else "the cell's body binds it"
         )
         raise UsageError(f"{what}: reads {read[0]}, and {who}: choose another name there")
+
+
+def dials(cell: Cell, typed: Typed, cls: type[Optimiser]) -> dict[str, Any]:
+    """Read hyper-parameters of an optimiser: numbers or schedules, by their own names."""
+    values = {k: (f"--{k} {text}", expression(cell, f"--{k} {text}", text)) for k, text in typed}
+    return check_hyperparameters(cls, values)
+
+
+def by_name(option_name: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Collect the pairs of an option that may be given several times; a name given twice is a UsageError."""
+    pairs = list(pairs)
+    for name, n in Counter(name for name, _ in pairs).items():
+        if n > 1:
+            raise UsageError(f"--{option_name} {name} is given twice")
+    return dict(pairs)

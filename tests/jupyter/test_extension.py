@@ -8,7 +8,7 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 
 from fluxmagic.jupyter.commands import COMMANDS
-from fluxmagic.jupyter.options import OPTIONS
+from fluxmagic.jupyter.options import TRAIN
 from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
 from tests.jupyter.cells import DATA, LOSS
 
@@ -96,7 +96,7 @@ def test_tab_offers_options_commands_and_their_values(shell, line, offers, not_o
 def test_every_option_and_command_is_in_help_and_completion(shell):
     options, commands = shell("%%train?"), shell("%train?")
     offered = set(complete(shell, "%%train x in d --"))
-    for name, row in OPTIONS.items():
+    for name, row in TRAIN.rows.items():
         assert f"--{name} {row.value}".rstrip() in options
         assert row.help in options
         assert f"--{name}" in offered
@@ -106,7 +106,7 @@ def test_every_option_and_command_is_in_help_and_completion(shell):
         assert command.help in commands
 
 
-@pytest.mark.parametrize(("name", "words"), [(name, row.words) for name, row in OPTIONS.items() if row.words])
+@pytest.mark.parametrize(("name", "words"), [(name, row.words) for name, row in TRAIN.rows.items() if row.words])
 def test_the_names_of_an_option_in_other_libraries_lead_to_it(shell, name, words):
     for word in words.split():
         assert f"there is no --{word}: here it is --{name}" in shell.refuses(f"%%train {DATA} --{word} 1\n{LOSS}")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
-from fluxmagic.jupyter.magic_line import parse, split_assignments, split_options
+from fluxmagic.jupyter.magic_line import parse, split_assignments, split_groups, split_options
 
 
 @pytest.mark.parametrize(
@@ -144,3 +144,16 @@ def test_assignments_are_split_from_the_part_before_them(text, head, pairs):
 
 def test_a_text_without_options_loses_only_its_comment():
     assert split_options("set η=0.1 # now") == ("set η=0.1", [])
+
+
+def test_options_are_split_into_groups_that_begin_with_the_same_option():
+    _, options = split_options("--steps 3 --η 1 --opt A --η 2 --ρ 0.9 --opt B")
+    common, groups = split_groups(options, "opt")
+    assert common == [("steps", "3"), ("η", "1")]
+    assert groups == [[("opt", "A"), ("η", "2"), ("ρ", "0.9")], [("opt", "B")]]
+    assert split_groups(common, "opt") == (common, [])
+
+
+def test_a_usage_error_names_the_magic():
+    with pytest.raises(UsageError, match=r"^%%race NAMES in EXPR"):
+        parse("batches(X, Y, 32)", "%%race")
