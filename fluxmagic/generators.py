@@ -6,7 +6,7 @@ Layers and `batches` draw through `note_draw`, so that `checkpoint` and a refuse
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TypeAlias
@@ -88,6 +88,7 @@ class using:  # noqa: N801 - a context, called like a function
 class _Log(threading.local):
     draws: Draws | None = None
     replaying = False
+    watch: Callable[[np.random.Generator], np.random.Generator] | None = None
 
 
 _log = _Log()
@@ -98,7 +99,17 @@ def note_draw(rng: np.random.Generator) -> np.random.Generator:
     rng = current(rng)
     if _log.draws is not None and all(r is not rng for r, _ in _log.draws):
         _log.draws.append((rng, rng.bit_generator.state))
-    return rng
+    return rng if _log.watch is None else _log.watch(rng)
+
+
+@contextmanager
+def watching_draws(watch: Callable[[np.random.Generator], np.random.Generator]) -> Iterator[None]:
+    """In this thread `note_draw` returns what `watch` makes of a generator."""
+    outer, _log.watch = _log.watch, watch
+    try:
+        yield
+    finally:
+        _log.watch = outer
 
 
 class record_draws:  # noqa: N801 - a class, since a run enters it for every step

@@ -15,6 +15,7 @@ from fluxmagic.layers.docstrings import merge_docstrings, with_sections
 from fluxmagic.tracker import rules as rules  # defines tanh
 from fluxmagic.tracker.aliases import Array
 from fluxmagic.tracker.fp_errors import ignoring_fp_errors
+from fluxmagic.tracker.node import PLAIN_ARRAYS
 from fluxmagic.tracker.operation import OPS, Op, differentiable
 
 __all__ = [
@@ -53,7 +54,7 @@ _activation = with_sections(_SECTIONS)
 
 def _as_floats(x: Array) -> Array:
     """Convert integers to float64: they would wrap around, or become half precision."""
-    x = np.asarray(x)
+    x = x if type(x) in PLAIN_ARRAYS else np.asarray(x)
     return x.astype(np.float64) if x.dtype.kind in "iub" else x
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from fluxmagic.layers.activations import WRITES_IN_PLACE, softmax
 from fluxmagic.tracker.aliases import Array, Gradients, GradOut
 from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.node import PLAIN_ARRAYS
 from fluxmagic.tracker.operation import Op, define
 from fluxmagic.tracker.rules.products import outer, vdot
 
@@ -24,7 +25,12 @@ Residual = tuple[Array, Array]
 
 @lru_cache(maxsize=64)
 def _ones(n: int, dtype: np.dtype[Any]) -> np.ndarray:
-    return np.ones(n, dtype)
+    return _read_only(np.ones(n, dtype))
+
+
+def _read_only(a: np.ndarray) -> np.ndarray:
+    a.flags.writeable = False
+    return a
 
 
 # -- an affine map and its activation ------------------------------------------------------------------
@@ -47,14 +53,15 @@ def _d_affine(
     if activation is not None:
         Δ = activation.vjps[0](Δ, y, None)  # type: ignore[misc]
     to_x, to_W, to_b = grad_out
-    if type(Δ) is type(x) is type(W) is np.ndarray and Δ.dtype == W.dtype == b.dtype:
+    if PLAIN_ARRAYS.issuperset((type(Δ), type(x), type(W))) and Δ.dtype == W.dtype == b.dtype:
         δx = None if to_x is False else Δ.dot(W)
         if x.ndim == 1:
             return δx, None if to_W is False else outer(Δ, x, to_W), Δ
         if x.ndim > 2:
             x, Δ = x.reshape(-1, x.shape[-1]), Δ.reshape(-1, Δ.shape[-1])
-        δW = None if to_W is False else Δ.T.dot(x, to_W)
-        return δx, δW, None if to_b is False else _ones(len(Δ), Δ.dtype).dot(Δ, to_b)
+        ΔT = Δ.T
+        δW = None if to_W is False else ΔT.dot(x, to_W)
+        return δx, δW, None if to_b is False else ΔT.dot(_ones(len(Δ), Δ.dtype), to_b)
     δx = None if to_x is False else np.matmul(Δ, W)
     x, flat = np.reshape(x, (-1, x.shape[-1])), np.reshape(Δ, (-1, Δ.shape[-1]))
     δW = None if to_W is False else np.matmul(flat.T, x)
@@ -78,7 +85,7 @@ def _softmax_crossentropy(x: Array, target: Array) -> tuple[Array, Residual]:
     The residual is a matrix d and a vector s; row i of the gradient is d[i] / s[i] / n.
     """
     n, k = x.shape
-    x = np.ascontiguousarray(x)
+    x = x if x.flags.c_contiguous else x.copy()
     safe = x.size and x.itemsize > 2 and x.item(x.argmax()) <= NO_SHIFT_BELOW and x.item(x.argmin()) >= -NO_SHIFT_BELOW
     if not safe:
         x = x - np.maximum.reduce(x, 1, keepdims=True)
@@ -105,7 +112,7 @@ def _softmax_crossentropy(x: Array, target: Array) -> tuple[Array, Residual]:
 def _sum_of_products(a: Array, b: Array) -> Array:
     """Compute Σ a b, of large arrays piece by piece."""
     if a.size <= _PIECE:
-        return vdot(a, b)
+        return vdot(a, b) if type(a) is type(b) is np.ndarray else a.reshape(-1).dot(b.reshape(-1))
     a, b = a.reshape(-1), b.reshape(-1)
     total = 0.0
     for start in range(0, len(a), _PIECE):
@@ -115,7 +122,7 @@ def _sum_of_products(a: Array, b: Array) -> Array:
 
 @lru_cache(maxsize=64)
 def _row_offsets(n: int, k: int) -> np.ndarray:
-    return np.arange(0, n * k, k)
+    return _read_only(np.arange(0, n * k, k))
 
 
 def _d_softmax_crossentropy(Δ: Array, y: Array, x: Array, target: Array, residual: Residual | None = None) -> Array:

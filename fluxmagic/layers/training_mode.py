@@ -11,7 +11,7 @@ from fluxmagic.layers.traversal import refuse_iterators, traverse
 __all__ = ["HasTestMode", "evaluating", "testmode"]
 
 
-_evaluating_threads: set[int] = set()
+evaluating_threads: set[int] = set()
 """The threads inside `evaluating`.  Usually empty, and then faster to test than a thread-local value."""
 
 
@@ -19,18 +19,18 @@ _evaluating_threads: set[int] = set()
 def evaluating() -> Iterator[None]:
     """Put every layer that this thread calls into test mode: no dropout, running statistics, no change of state."""
     me = get_ident()
-    before = me in _evaluating_threads
-    _evaluating_threads.add(me)
+    before = me in evaluating_threads
+    evaluating_threads.add(me)
     try:
         yield
     finally:
         if not before:
-            _evaluating_threads.remove(me)
+            evaluating_threads.remove(me)
 
 
 def is_evaluating() -> bool:
     """Tell whether this thread is inside `evaluating`."""
-    return bool(_evaluating_threads) and get_ident() in _evaluating_threads
+    return bool(evaluating_threads) and get_ident() in evaluating_threads
 
 
 class HasTestMode:

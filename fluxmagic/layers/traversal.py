@@ -78,14 +78,14 @@ def _package(x: object) -> str:
     return str(getattr(x, "__module__", None) or "").partition(".")[0]
 
 
-def _global_names(code: types.CodeType) -> Iterator[str]:
+def global_names(code: types.CodeType) -> Iterator[str]:
     """Yield the globals that a function's code and its inner functions name, in the order of the code."""
     for instruction in dis.get_instructions(code):
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             yield instruction.argval
     for c in code.co_consts:
         if isinstance(c, types.CodeType):
-            yield from _global_names(c)
+            yield from global_names(c)
 
 
 def _first_id(x: object) -> int:
@@ -117,7 +117,7 @@ def _function_members(f: types.FunctionType) -> Iterator[Place]:
             yield name, cell.cell_contents
         except ValueError:  # not bound yet
             continue
-    for name in dict.fromkeys(_global_names(f.__code__)):
+    for name in dict.fromkeys(global_names(f.__code__)):
         if name in f.__globals__:
             yield name, f.__globals__[name]
     for i, v in enumerate(f.__defaults__ or ()):

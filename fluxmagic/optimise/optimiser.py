@@ -63,6 +63,8 @@ class Optimiser(Declared):
     numbers : dict
         Names and first values of numbers that the rule keeps.  Class attribute.
     params : list of Param
+    blocks : list of (Block, list of ndarray)
+        What the rule works on, and its constants.
     n : int
         Updates done.
     version : int
@@ -91,6 +93,7 @@ class Optimiser(Declared):
     weightdecay = Hyper(0.0, "λ: adds λ p to the gradient", scale="log")
 
     memory: Memory
+    blocks: list[tuple[Block, list[np.ndarray]]]
     _taken: ClassVar[list[str]] = []  # hyper-parameters that the rule names
     _only_hypers: ClassVar[bool] = True  # the constants are those
 
@@ -113,7 +116,7 @@ class Optimiser(Declared):
         self._init_hypers(η, hypers)
         self._flat = FlatBuffer(self.params)
         self.__dict__["memory"] = Memory(self._flat, self.state)
-        self._blocks = [(s, self.memory.constants[s.p.dtype]) for s in self.memory.blocks]
+        self.__dict__["blocks"] = [(s, self.memory.constants[s.p.dtype]) for s in self.memory.blocks]
         self._numbers = SimpleNamespace(**self.numbers)
         self._last_constants: tuple[float, ...] = ()
         self._constants_version = -1  # the version that the constants belong to, where they follow from it
@@ -184,7 +187,7 @@ class Optimiser(Declared):
         checked, plain = self._near_overflow, self.plain
         saved = None
         if checked or not (plain or self.memory.size > SMALL):
-            saved = self.memory.save(), self.n, dict(vars(self._numbers))
+            saved = self.copy_state()
         try:
             if plain:
                 ignoring_fp_errors(self._apply)
@@ -204,22 +207,48 @@ class Optimiser(Declared):
             if saved is None:
                 self._flat.mark_updated()
             else:
-                memory, self.__dict__["n"], numbers = saved
-                self.memory.restore(memory)
-                vars(self._numbers).update(numbers)
+                self.restore_state(saved)
             raise
+
+    def copy_state(self) -> tuple[Any, int, dict[str, float]]:
+        """Copy parameters and state, for `restore_state`."""
+        return self.memory.save(), self.n, dict(vars(self._numbers))
+
+    def restore_state(self, saved: tuple[Any, int, dict[str, float]]) -> None:
+        """Undo what was updated since `copy_state`, and clear the gradients."""
+        memory, self.__dict__["n"], numbers = saved
+        self.memory.restore(memory)
+        vars(self._numbers).update(numbers)
+
+    def begin_outside(self) -> bool:
+        """Prepare an update of `blocks` that is carried out elsewhere, before `end_outside`; False: call `update`."""
+        if self._near_overflow or self._schedules or not self._rule_alone:
+            return False
+        if self._constants_version != self.version:
+            self._set_constants()
+        return True
+
+    def end_outside(self) -> None:
+        """Count an update that `begin_outside` began."""
+        self.__dict__["n"] += 1
+        self._flat.mark_updated()
+        if self.n % CHECK_EVERY == 0:
+            self._check_range()
+
+    def _set_constants(self) -> None:
+        constants = self.constants()
+        if constants != self._last_constants:
+            self.memory.set_constants(constants)
+            self.__dict__["_last_constants"] = constants
+        if self._only_hypers:
+            self._constants_version = self.version
 
     def _apply(self) -> None:
         if self._constants_version != self.version:
-            constants = self.constants()
-            if constants != self._last_constants:
-                self.memory.set_constants(constants)
-                self.__dict__["_last_constants"] = constants
-            if self._only_hypers:
-                self._constants_version = self.version
+            self._set_constants()
         rule = self._rule if self.plain else self._checked_rule
         if self._rule_alone:
-            for s, numbers in self._blocks:
+            for s, numbers in self.blocks:
                 np.subtract(s.p, rule(s.δ, s, *numbers), s.p)
         else:
             self._apply_transformed(rule)
@@ -230,7 +259,7 @@ class Optimiser(Declared):
         scale = norm_scale(self._flat, self.clipnorm)
         λ = 0.0 if self.decoupled_decay else self.weightdecay
         γ = {"gradient": 0.0, "step": 0.0, self.decay_on: self.decay}
-        for s, numbers in self._blocks:
+        for s, numbers in self.blocks:
             clip_norm(s.δ, scale)
             clip(s.δ, self.clip)
             weight_decay(s.δ, s.p, λ, s.tmp)

@@ -16,7 +16,7 @@ import numpy as np
 from fluxmagic import generators
 from fluxmagic.tracker.aliases import Array, ArrayLike, Function, GradOut, Option
 from fluxmagic.tracker.array import Tracked
-from fluxmagic.tracker.node import Node, data, ids, make_node
+from fluxmagic.tracker.node import PLAIN_ARRAYS, Node, data, ids, make_node
 from fluxmagic.tracker.operation import Op, define
 from fluxmagic.tracker.reverse import backpropagate, refuse_stale, unbroadcast
 
@@ -35,7 +35,7 @@ nesting = _Nesting()
 def _as_input(x: ArrayLike) -> Any:
     if isinstance(x, Tracked):
         return x
-    value = np.asarray(x)
+    value = x if type(x) in PLAIN_ARRAYS else np.asarray(x)
     if value.dtype.kind in "iub":
         value = value.astype(np.float64)
     if value.dtype.kind != "f":
@@ -94,7 +94,7 @@ def forward(f: Callable[..., Any], *args: ArrayLike) -> tuple[Any, Callable[[Any
         return tuple(_as_gradient(found.get(x), v) for x, v in zip(inputs, values, strict=True))
 
     # a copy: the graph goes on using its own array
-    return (np.array(value) if isinstance(value, (np.ndarray, np.generic)) else value), pullback
+    return (np.copy(value) if isinstance(value, (np.ndarray, np.generic)) else value), pullback
 
 
 def _as_gradient(δ: ArrayLike, x: Array) -> Any:
@@ -104,7 +104,7 @@ def _as_gradient(δ: ArrayLike, x: Array) -> Any:
         δ = unbroadcast(δ, x.shape)
     if δ.dtype != x.dtype:
         δ = δ.astype(x.dtype)
-    return δ if isinstance(δ, Tracked) else np.array(δ)  # a copy: several gradients may be one array
+    return δ if isinstance(δ, Tracked) else np.copy(δ)  # a copy: several gradients may be one array
 
 
 def gradient(f: Callable[..., Any], *args: ArrayLike) -> tuple[Any, ...]:
@@ -328,7 +328,7 @@ def _external_inputs(y: Tracked, start: int) -> list[Node]:
 
 
 def _checked_gradient(op: Op, i: int, δ: Array, x: Array) -> Array:
-    if not isinstance(δ, Tracked):
+    if not isinstance(δ, Tracked) and type(δ) not in PLAIN_ARRAYS:
         δ = np.asarray(δ)
     if δ.shape != x.shape:
         raise ValueError(f"{op.name}: the gradient of argument {i} has shape {δ.shape}, the argument {x.shape}")
@@ -375,7 +375,7 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
             raise TypeError(f"{op.name}: a custom gradient's function returns (value, pullback)")
         value, pullback = result
         if not isinstance(value, Tracked):
-            value = np.asarray(value)
+            value = value if type(value) in PLAIN_ARRAYS else np.asarray(value)
         elif value.depth >= depth:
             raise TypeError(f"{op.name} closes over a tracked array: hand it in as an argument, or take its .data")
         return make_node(value, op, parents, values, {"pullback": pullback}, depth)

@@ -13,7 +13,10 @@ import numpy as np
 
 from fluxmagic.tracker.aliases import VJP, Array, ArrayLike, Forward
 
-__all__ = ["Node", "Operation", "data", "ids", "make_node"]
+__all__ = ["PLAIN_ARRAYS", "Node", "Operation", "data", "ids", "make_node"]
+
+PLAIN_ARRAYS: set[type] = {np.ndarray}
+"""Types of plain arrays.  `fluxmagic.capture` adds the one of arrays that record what is done with them."""
 
 ids = count()
 """Every node and every update of a parameter takes the next id, so ids order them in time."""
@@ -67,7 +70,7 @@ class Node:
         value = self.value
         while isinstance(value, Node):
             value = value.value
-        return value if type(value) is np.ndarray else np.asarray(value)
+        return value if type(value) in PLAIN_ARRAYS else np.asarray(value)
 
     @data.setter
     def data(self, new: ArrayLike) -> None:

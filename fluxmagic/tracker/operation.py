@@ -8,10 +8,12 @@ that cannot work.  Everything else of the package reads these tables.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from types import FunctionType
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -33,6 +35,8 @@ NON_DIFFERENTIABLE: set[Function] = set()
 """NumPy functions and ufuncs whose result is plain: no gradient passes."""
 UNSUPPORTED: dict[Function, str] = {}
 """NumPy functions that cannot work with tracked arrays, and what to do instead."""
+EVERY_OP: WeakSet[Op] = WeakSet()
+"""Every operation, also those of custom gradients."""
 LATE_RULES: dict[str, Callable[[], object]] = {}
 """From a module that is not required to a function that enters the rules of its functions."""
 
@@ -82,6 +86,7 @@ class Op:
         self.normalize_call = normalize_call
         self.needs_output_only = needs_output_only
         self.has_residual = has_residual
+        EVERY_OP.add(self)
 
     def __call__(self, *args: ArrayLike, **options: Option) -> Array:
         return apply(self, args, options)
@@ -110,6 +115,21 @@ _UNARY = inspect.Signature([inspect.Parameter("x", inspect.Parameter.POSITIONAL_
 def op_by_name(name: str) -> Op:
     """Give the operation of that name."""
     return OPS_BY_NAME[name]
+
+
+@contextmanager
+def wrapped_rules(wrap: Callable[[Function, Op], Function]) -> Iterator[None]:
+    """Within it, `wrap(f, op)` takes the place of each forward function and gradient rule f of every operation."""
+    before = [(op, op.forward, op.vjps, op.vjp) for op in EVERY_OP]
+    try:
+        for op, forward, vjps, vjp in before:
+            op.forward = wrap(forward, op)
+            op.vjps = tuple([None if f is None else wrap(f, op) for f in vjps])
+            op.vjp = None if vjp is None else wrap(vjp, op)
+        yield
+    finally:
+        for op, forward, vjps, vjp in before:
+            op.forward, op.vjps, op.vjp = forward, vjps, vjp
 
 
 def define(

@@ -8,7 +8,7 @@ import numpy as np
 
 from fluxmagic.tracker.aliases import Array, ArrayLike
 from fluxmagic.tracker.calls import with_shapes
-from fluxmagic.tracker.node import Node, Operation, make_node
+from fluxmagic.tracker.node import PLAIN_ARRAYS, Node, Operation, make_node
 
 __all__ = ["apply", "check_dtype", "record"]
 
@@ -80,9 +80,9 @@ def _split_arguments(op: Operation, args: tuple[Any, ...]) -> tuple[list[Node | 
 
 def as_constant(op: Operation, a: ArrayLike) -> Any:
     """Give an argument that is not tracked as NumPy sees it."""
-    if type(a) is not np.ndarray and hasattr(a, "tocsr") and op.name != "matmul":
+    if type(a) not in PLAIN_ARRAYS and hasattr(a, "tocsr") and op.name != "matmul":
         raise TypeError(f"{op.name}: a sparse array S goes with tracked ones in W @ S alone; otherwise S.toarray()")
-    if type(a) is np.ndarray or not hasattr(a, "__array__") or isinstance(a, (np.generic, type)):
+    if type(a) in PLAIN_ARRAYS or not hasattr(a, "__array__") or isinstance(a, (np.generic, type)):
         return a  # np.float32 itself, an argument of astype, has an __array__ too
     if isinstance(a, np.ma.MaskedArray):
         raise TypeError(f"{op.name}: a masked array would lose its mask; fill it first (a.filled(...))")

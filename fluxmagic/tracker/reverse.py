@@ -18,6 +18,8 @@ from fluxmagic.tracker.node import Node, data, ids
 __all__ = ["back", "update"]
 
 _ONE = {np.dtype(t): np.ones((), t) for t in (np.float16, np.float32, np.float64)}
+for one in _ONE.values():
+    one.flags.writeable = False
 
 
 def backpropagate(y: Node, Δ: Array, until_id: int = -1) -> tuple[dict[Node, Array], int]:
@@ -133,9 +135,7 @@ def unbroadcast(δ: Array, shape: Shape) -> Array:
     if δ.shape == ():
         if isinstance(δ, Tracked):
             return np.broadcast_to(δ, shape)
-        full = np.empty(shape, δ.dtype)
-        full[...] = δ
-        return full
+        return np.positive(δ, np.empty(shape, δ.dtype))
     extra = δ.ndim - len(shape)
     if extra < 0:
         raise ValueError(f"a gradient rule gave shape {δ.shape} for an argument of shape {shape}")

@@ -6,6 +6,7 @@ import numpy as np
 
 from fluxmagic.tracker.aliases import Array, Call, Gradients, GradOut, Option
 from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.node import PLAIN_ARRAYS
 from fluxmagic.tracker.operation import Op, composed, define
 
 Axes = tuple[int, ...]
@@ -21,9 +22,9 @@ def _swap(x: Array) -> Array:
 def fits_buffer(buffer: Array, x: Array, y: Array) -> bool:
     """Whether the product of two matrices can be written straight into a buffer."""
     return (
-        type(buffer) is np.ndarray
-        and type(x) is np.ndarray
-        and type(y) is np.ndarray
+        type(buffer) in PLAIN_ARRAYS
+        and type(x) in PLAIN_ARRAYS
+        and type(y) in PLAIN_ARRAYS
         and x.ndim == 2 == y.ndim
         and x.dtype == y.dtype == buffer.dtype
     )
@@ -33,7 +34,8 @@ def _matmul(a: Array, b: Array) -> Array:
     if hasattr(b, "tocsr"):
         return a @ b  # SciPy's
     # for vectors and matrices dot is the same product, called in less time
-    return a.dot(b) if type(a) is type(b) is np.ndarray and 0 < a.ndim < 3 and 0 < b.ndim < 3 else np.matmul(a, b)
+    plain = type(a) in PLAIN_ARRAYS and type(b) in PLAIN_ARRAYS
+    return a.dot(b) if plain and 0 < a.ndim < 3 and 0 < b.ndim < 3 else np.matmul(a, b)
 
 
 def _d_matmul(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> Gradients:
@@ -45,7 +47,7 @@ def _d_matmul(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> Gra
 
 def outer(a: Array, b: Array, buffer: Array) -> Array:
     """Each entry of a times the vector b; written into the buffer, if there is one that fits."""
-    fits = type(a) is type(b) is type(buffer) is np.ndarray and a.dtype == b.dtype == buffer.dtype
+    fits = PLAIN_ARRAYS.issuperset((type(a), type(b), type(buffer))) and a.dtype == b.dtype == buffer.dtype
     return np.multiply(a[..., None], b, buffer if fits else None)
 
 
