@@ -6,6 +6,7 @@ A button is a row of `BUTTONS`.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Container, Iterator
@@ -21,6 +22,7 @@ from fluxmagic.jupyter import widgets as w
 from fluxmagic.jupyter.draw_budget import Clock
 from fluxmagic.jupyter.formatting import format_number, format_value, progress
 from fluxmagic.jupyter.layout import ControlWidgets, make_button, set_visible, wrapped_row
+from fluxmagic.jupyter.pace import Pace
 from fluxmagic.jupyter.page_requests import PageRequests
 from fluxmagic.jupyter.sliders import HyperparameterSlider, PositionSlider, set_options
 from fluxmagic.optimise import OPTIMISERS, Optimiser
@@ -42,6 +44,8 @@ class RunControls:
         Whether there is a button to close them.
     wake : callable, optional
         Called after a request was made, on its thread.
+    speed : float
+        Steps a second at most.
     clock : callable, optional
 
     Attributes
@@ -66,10 +70,12 @@ class RunControls:
         playing: bool = False,
         closable: bool = False,
         wake: Callable[[], None] | None = None,
+        speed: float = math.inf,
         clock: Clock = time.monotonic,
     ) -> None:
         self.run = run
         self.playing = playing
+        self.pace = Pace(speed)
         self.pending_steps = 0
         self.stopped = self.closed = False
         self.log = False

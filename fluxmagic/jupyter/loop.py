@@ -7,13 +7,13 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 
-from fluxmagic.jupyter.controls import RunControls
 from fluxmagic.jupyter.ipykernel_compat import Kernel
 from fluxmagic.jupyter.ipython_compat import Shell
 from fluxmagic.jupyter.message_pump import MessagePump
+from fluxmagic.jupyter.presentation import Controls, presentation
+from fluxmagic.jupyter.trainable import Trainable
 from fluxmagic.jupyter.views import View, make_view
 from fluxmagic.optimise.interrupts import InterruptGuard
-from fluxmagic.runs import Run
 
 __all__ = ["pause_now", "run_loop", "train_in_cell"]
 
@@ -21,12 +21,12 @@ TURN_SECONDS = 0.05  # of training between two refreshes
 IDLE_SECONDS = 0.02  # that a paused run sleeps
 
 
-def train_in_cell(run: Run, shell: Shell | None, *, panel: bool = True) -> None:
+def train_in_cell(run: Trainable, shell: Shell | None, *, panel: bool = True) -> None:
     """Drive a run to its end in the calling cell, and show it.
 
     Parameters
     ----------
-    run : Run
+    run : Trainable
     shell : InteractiveShell
     panel : bool
         Whether to show controls, where the front end has widgets.
@@ -38,7 +38,7 @@ def train_in_cell(run: Run, shell: Shell | None, *, panel: bool = True) -> None:
     """
     # the guard is up while the first frame is drawn, too: raised in a weak reference's callback, an interrupt is lost
     with InterruptGuard() as guard:
-        view = make_view(run, shell, partial(RunControls, run, playing=True) if panel else None)
+        view = make_view(run, shell, partial(presentation(run).controls, run, playing=True) if panel else None)
         run_loop(view, getattr(shell, "kernel", None), guard)
 
 
@@ -100,7 +100,7 @@ def run_loop(
             view.close()
 
 
-def pause_now(run: Run) -> None:
+def pause_now(run: Trainable) -> None:
     """Pause a run that is between two turns."""
     if run.state == "running":
         run.pause()
@@ -108,7 +108,7 @@ def pause_now(run: Run) -> None:
 
 
 def _wait_while_paused(
-    view: View, controls: RunControls, pump: MessagePump | None, sleep: Callable[[float], None]
+    view: View, controls: Controls, pump: MessagePump | None, sleep: Callable[[float], None]
 ) -> bool:
     """Wait, taking single steps, until a paused run is to go on; tell whether it is."""
     if controls.run.state != "paused":

@@ -7,15 +7,16 @@ import contextlib
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from IPython.core.getipython import get_ipython
 
-from fluxmagic.jupyter.controls import RunControls
 from fluxmagic.jupyter.ipykernel_compat import Kernel, parent_message
 from fluxmagic.jupyter.ipython_compat import Shell
 from fluxmagic.jupyter.loop import pause_now, run_loop, train_in_cell
 from fluxmagic.jupyter.message_pump import MessagePump
+from fluxmagic.jupyter.presentation import Controls, presentation
+from fluxmagic.jupyter.trainable import Trainable
 from fluxmagic.jupyter.views import TextView, View, make_view
 from fluxmagic.optimise import Optimiser
 from fluxmagic.runs import Run
@@ -37,8 +38,8 @@ class Panel:
 
     Parameters
     ----------
-    loss : callable or Run
-        Of a batch, to a scalar; or a run, and nothing else.
+    loss : callable or Trainable
+        Of a batch, to a scalar; or a run, a race or a sweep, and nothing else.
     data : iterable, or function without arguments
         Gives the batches of an epoch.
     params : list of Param
@@ -76,7 +77,7 @@ class Panel:
 
     def __init__(
         self,
-        loss: Callable[..., object] | Run,
+        loss: Callable[..., object] | Trainable,
         data: Iterable[object] | Callable[[], Iterable[object]] | None = None,
         params: Iterable[Param] | None = None,
         *,
@@ -89,11 +90,12 @@ class Panel:
         name: str | None = None,
         **hypers: float | Callable[[int], float],
     ) -> None:
-        if isinstance(loss, Run):
+        self.run: Trainable
+        if hasattr(loss, "advance"):
             given = (data, params, opt, epochs, valid, metrics, model, seed, name, hypers or None)
             if any(x is not None for x in given):
                 raise TypeError("Panel(run) takes nothing beside the run: give the rest to Run(...)")
-            self.run = loss
+            self.run = cast(Trainable, loss)
         else:
             if data is None or params is None:
                 raise TypeError("Panel takes a run, or loss, data and params: Panel(loss, data, params(m))")
@@ -120,7 +122,7 @@ class Panel:
         return self._view is not None
 
     @property
-    def controls(self) -> RunControls | None:
+    def controls(self) -> Controls | None:
         """The buttons and sliders, where a page shows them."""
         return None if self._view is None else self._view.controls
 
@@ -136,9 +138,9 @@ class Panel:
         else:
             self._view = view
 
-    def _make_controls(self) -> RunControls:
+    def _make_controls(self) -> Controls:
         self._loop = asyncio.get_running_loop()
-        return RunControls(self.run, closable=True, wake=self._schedule_processing)
+        return presentation(self.run).controls(self.run, closable=True, wake=self._schedule_processing)
 
     def _take_cell(self, shell: Shell | None) -> None:
         """Close the panels that an earlier execution of this cell has shown: the page shows them no more."""
@@ -209,7 +211,7 @@ class Panel:
         now = time.perf_counter()
         self._next_processing = now + (now - start)  # half of the time is the kernel's, however much a page sends
 
-    def _drive(self, run: Run) -> None:
+    def _drive(self, run: Trainable) -> None:
         """Be the driver of a branch in place of the run that it was made of."""
         old = self.run
         if run is not old:

@@ -247,10 +247,10 @@ class Lifecycle:
             self._take(FOREVER, callbacks=callbacks)
             self._finish()
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, seconds: float, steps: int | None = None) -> None:
         """Train for some seconds; see `Run.advance`."""
         with self._driving(ends_loop=False):
-            self._take(FOREVER, time.perf_counter() + seconds)
+            self._take(FOREVER if steps is None else steps, time.perf_counter() + seconds)
             if self.loop.is_finished or self.control.halt:
                 self._finish()
 

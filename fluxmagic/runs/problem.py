@@ -55,6 +55,17 @@ class Problem:
         self._check_length()
         self._check_data()
         self._check_metrics()
+        self._unit = self.epochs, self.step_limit
+
+    def extend(self) -> None:
+        """Add as many epochs, or steps, as were given at first."""
+        epochs, steps = self._unit
+        if self.step_limit is not None:
+            self.step_limit += steps or self.step_limit
+        elif isinstance(self.data, Iterator):
+            raise ValueError("the data is a generator, which was gone through: there is no other epoch of it")
+        else:
+            self.epochs = (self.epochs or 0) + (epochs or 1)
 
     def _check_length(self) -> None:
         if self.step_limit is not None and self.epochs is not None:

@@ -191,12 +191,16 @@ class Run(RunViews):
         """
         self._life.train(as_callbacks(cb))
 
-    def advance(self, seconds: float) -> None:
-        """Train for about so long, and one step at least: for a driver that shares its thread.
+    def advance(self, seconds: float, steps: int | None = None) -> None:
+        """Train for about so long, one step at least and `steps` at most: for a driver that shares its thread.
 
         The state stays "running", unless the run ends, pauses or stops.
         """
-        self._life.advance(seconds)
+        self._life.advance(seconds, steps)
+
+    def extend(self) -> None:
+        """Let the run go on for as many epochs, or steps, again."""
+        self.problem.extend()
 
     def wait(self) -> None:
         """Train to the end in the calling cell, in place of the driver."""

@@ -60,6 +60,11 @@ class RunViews:
     log = _part("_loop.log", "The log, or None.")
 
     @property
+    def in_use(self) -> bool:
+        """Whether the run trains, or goes back, at this moment."""
+        return self._life.in_use
+
+    @property
     def problem(self) -> Problem:
         """Loss, data, evaluation and length."""
         return self._loop.problem
@@ -88,11 +93,6 @@ class RunViews:
     def early_stopping(self) -> EarlyStopping:
         """`until`, `patience`, and the best epoch's values."""
         return self._life.early
-
-    @property
-    def in_use(self) -> bool:
-        """Whether the run trains, or goes back, at this moment."""
-        return self._life.in_use
 
     @property
     def abandoned(self) -> list[Stretch]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from IPython.testing import globalipapp
 
-from fluxmagic.jupyter import views
+from fluxmagic.jupyter import run_presentation, views
 from tests.jupyter.outputs import Output
 
 SETUP = """
@@ -112,6 +112,6 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     """A page that takes no input; no curve is remembered."""
     page = Page(takes_input=False)
     monkeypatch.setattr(views, "display", page.display)
-    views.forget_curves()
+    run_presentation.forget_curves()
     yield page
-    views.forget_curves()
+    run_presentation.forget_curves()

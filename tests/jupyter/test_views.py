@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from fluxmagic import SGD, Run, param
-from fluxmagic.jupyter import views
+from fluxmagic.jupyter import run_presentation, views
 from fluxmagic.jupyter.loop import run_loop, train_in_cell
-from fluxmagic.jupyter.views import ImageView, TextView, WidgetView, frontend_kind, recent_curves
+from fluxmagic.jupyter.run_presentation import recent_curves
+from fluxmagic.jupyter.views import ImageView, TextView, WidgetView, frontend_kind
 from tests.jupyter.outputs import Clock, open_widgets
 from tests.jupyter.panel_page import ControlsPage
 from tests.jupyter.problems import quadratic
@@ -109,11 +110,11 @@ def test_a_curve_that_cannot_be_drawn_is_a_message_and_the_training_goes_on(page
     def fail(self):
         raise ValueError("no such\nglyph")
 
-    monkeypatch.setattr(views.Curve, "frame", fail)
+    monkeypatch.setattr(run_presentation.Curve, "frame", fail)
     view = ImageView(quadratic())
     view.draw()
     assert "the curve cannot be drawn: ValueError: no such glyph" in page.outputs[1].data[-1]["text/plain"]
-    monkeypatch.setattr(views.Curve, "picture", fail)
+    monkeypatch.setattr(run_presentation.Curve, "picture", fail)
     run_loop(view)
     assert view.run.state == "done"
     assert "20 steps" in page.outputs[1].data[-1]["text/plain"]
@@ -121,7 +122,7 @@ def test_a_curve_that_cannot_be_drawn_is_a_message_and_the_training_goes_on(page
 
 
 def test_a_curve_that_cannot_be_drawn_leaves_no_widget(page, monkeypatch):
-    monkeypatch.setattr(views.Curve, "frame", lambda self: 1 / 0)
+    monkeypatch.setattr(run_presentation.Curve, "frame", lambda self: 1 / 0)
     before = open_widgets()
     run = quadratic()
     view = WidgetView(run)

@@ -244,6 +244,42 @@ def test_advance_stays_running_until_it_is_asked_or_the_end_comes():
     assert run.state == "paused"
 
 
+def test_advance_takes_at_most_as_many_steps_as_it_is_given():
+    run, _ = line(data=lambda: iter(lambda: 1.0, None))
+    for _ in range(3):
+        run.advance(60.0, 2)
+    assert (run.state, run.steps) == ("running", 6)
+    run.pause()
+    run.advance(60.0, 2)
+    assert (run.state, run.steps) == ("paused", 6)
+
+
+@pytest.mark.parametrize("length", ["epochs", "steps"])
+def test_a_finished_run_that_is_extended_goes_on_as_one_longer_run(length):
+    W, V = param(np.ones(3)), param(np.ones(3))
+    runs = [
+        Run(lambda x, w=w: ((w - x) ** 2).sum(), [np.zeros(3), np.ones(3)], SGD([w], 0.1), **{length: 4 * k})
+        for k, w in ((1, W), (3, V))
+    ]
+    for run in runs:
+        run.train()
+    for _ in range(2):
+        assert runs[0].finished
+        runs[0].extend()
+        runs[0].train()
+    assert runs[0].total_steps == runs[1].total_steps == runs[0].steps
+    np.testing.assert_array_equal(W.data, V.data)
+    np.testing.assert_array_equal(runs[0].history["loss"], runs[1].history["loss"])
+
+
+def test_a_run_over_a_generator_cannot_be_extended():
+    run, _ = line(data=(float(x) for x in range(3)))
+    run.train()
+    with pytest.raises(ValueError, match="no other epoch"):
+        run.extend()
+    assert run.finished
+
+
 def test_a_run_that_is_driven_cannot_be_driven_again():
     run, _ = line()
     with pytest.raises(RuntimeError, match="driven already"):

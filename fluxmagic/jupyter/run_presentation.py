@@ -1,0 +1,81 @@
+"""How a run is shown: its curve, with the curves of earlier runs in grey, and its controls."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Iterable
+
+from fluxmagic.jupyter import formatting
+from fluxmagic.jupyter.controls import RunControls
+from fluxmagic.jupyter.downsample import MinMaxSeries
+from fluxmagic.jupyter.plot import Curve
+from fluxmagic.jupyter.presentation import Controls, Presentation
+from fluxmagic.runs import Run
+
+__all__ = ["PRESENTATION", "RunPicture", "forget_curves", "recent_curves", "remember_curve"]
+
+
+class RunPicture:
+    """The curve of a run, or of a branch that takes its place.
+
+    Parameters
+    ----------
+    run : Run
+    earlier : iterable of MinMaxSeries, optional
+        Losses to be drawn in grey behind it; default: those of recent runs of the same name.
+
+    Attributes
+    ----------
+    curve : Curve
+    """
+
+    def __init__(self, run: Run, earlier: Iterable[MinMaxSeries] | None = None) -> None:
+        self.earlier = recent_curves(run) if earlier is None else list(earlier)
+        self.curve = Curve(run, self.earlier)
+
+    def follow(self, controls: Controls) -> None:
+        assert isinstance(controls, RunControls)
+        if self.curve.run is not controls.run:  # its branch
+            self.close()
+            self.earlier.append(self.curve.loss)
+            self.curve = Curve(controls.run, self.earlier)
+        self.curve.log, self.curve.smoothing = controls.log, controls.smoothing
+
+    def frame(self) -> bytes:
+        return self.curve.frame()
+
+    def picture(self) -> bytes:
+        return self.curve.picture()
+
+    def close(self) -> None:
+        remember_curve(self.curve.run, self.curve.loss)
+
+
+# What was shown last: the runs themselves may be large, and are not held.
+_recent: deque[tuple[str | None, weakref.ref[Run], MinMaxSeries]] = deque(maxlen=3)
+
+
+def recent_curves(run: Run) -> list[MinMaxSeries]:
+    """Give the losses of recent runs of the same name, and of the one that this is a branch of; to be drawn in grey."""
+    others = [(name, ref(), loss) for name, ref, loss in _recent]
+    return [
+        loss
+        for name, other, loss in others
+        if other is not run and (name == run.name or (other is not None and other is run.parent))
+    ]
+
+
+def remember_curve(run: Run, loss: MinMaxSeries) -> None:
+    """Keep the losses of a run that is shown no more."""
+    for old in [r for r in _recent if r[1]() is run]:
+        _recent.remove(old)
+    _recent.append((run.name, weakref.ref(run), loss))
+
+
+def forget_curves() -> None:
+    """Forget all recent runs."""
+    _recent.clear()
+
+
+PRESENTATION = Presentation(RunPicture, RunControls, formatting.progress, formatting.summary)
