@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fluxmagic.absent import add_absent, present
 from fluxmagic.greek import canonical
 from fluxmagic.optimise.hyper import Hyper, Schedule, with_parameter_docs
 from fluxmagic.tracker import Param, Tracked
@@ -60,8 +61,11 @@ class Declared:
         cls.state = tuple(map(canonical, (cls.state,) if isinstance(cls.state, str) else cls.state))
         cls.numbers = {canonical(k): v for k, v in cls.numbers.items()}
         for h in cls.hypers.values():
-            if h.ascii != h.name and not hasattr(cls, h.ascii):
-                setattr(cls, h.ascii, _other_name(h.name))
+            names = {h.name, h.ascii, h.name.replace("ε", "ϵ")}  # in a string Python does not fold ϵ to ε
+            for other in names:
+                if not hasattr(cls, other):
+                    setattr(cls, other, _other_name(h.name))
+            add_absent(Declared, names, _lacks)
 
     def _init_hypers(self, positional: tuple[float | Schedule, ...], given: Mapping[str, Any]) -> None:
         values = self.canonical(given)
@@ -137,11 +141,8 @@ class Declared:
                     )
         object.__setattr__(self, name, value)
 
-    def __getattr__(self, name: str) -> Any:
-        folded = canonical(name)
-        if folded != name:
-            return getattr(self, folded)
-        raise AttributeError(_lacks(type(self), name))
+    def __dir__(self) -> list[str]:
+        return [*present(type(self)), *self.hypers]
 
     @property
     def values(self) -> dict[str, float]:
@@ -190,6 +191,9 @@ def describe(cls: type[Declared]) -> tuple[inspect.Signature, str]:
     return inspect.Signature([inspect.Parameter("params", positional), *taken]), doc
 
 
-def _lacks(cls: type[Declared], name: str) -> str:
+def _lacks(cls: Any, name: str) -> str:
     words = f" ({WORDS[name]})" if name in WORDS else ""
     return f"{cls.__name__} has no {name}; it has {', '.join(cls.hypers)}{words}"
+
+
+add_absent(Declared, WORDS, _lacks)

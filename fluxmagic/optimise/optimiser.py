@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fluxmagic.absent import present
 from fluxmagic.optimise.declare import COMMON, Declared, describe
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.flat_buffer import FlatBuffer
@@ -397,4 +398,6 @@ def _restored(
     return opt
 
 
-Optimiser.reserved = frozenset({*dir(Optimiser), *Optimiser.__annotations__, *Declared.__annotations__} - set(COMMON))
+Optimiser.reserved = frozenset(
+    {*present(Optimiser), *Optimiser.__annotations__, *Declared.__annotations__} - set(COMMON)
+)

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from fluxmagic.absent import add_absent, present
 from fluxmagic.tracker.aliases import Array, ArrayLike, DType, Index
 from fluxmagic.tracker.callers import float_caller, refusal, variable_name
 from fluxmagic.tracker.node import Node, data, ids
@@ -133,18 +134,21 @@ class Tracked(ArrayInterface):
     def __round__(self, digits: int | None = None) -> float:
         return round(self._as_float("round()"), digits)
 
-    def __getattr__(self, name: str) -> Any:
-        text = f"a tracked array has no attribute {name!r}"
-        if name in WORDS:
-            text += f"; {WORDS[name]}"
-        elif hasattr(np.ndarray, name):
-            text += f"; the plain array has: .data.{name} (to change a parameter: update(W, Δ) or W.data[...] = value)"
-        raise AttributeError(text, name=name, obj=self)
+    def __dir__(self) -> list[str]:
+        return present(type(self))
 
     def __copy__(self) -> Tracked:
         return self
 
 
+def _explain_absent(cls: type, name: str) -> str:
+    text = f"a tracked array has no attribute {name!r}; "
+    if name in WORDS:
+        return text + WORDS[name]
+    return text + f"the plain array has: .data.{name} (to change a parameter: update(W, Δ) or W.data[...] = value)"
+
+
+add_absent(Tracked, [*WORDS, *(name for name in dir(np.ndarray) if not name.startswith("__"))], _explain_absent)
 Node.computed = Tracked
 
 

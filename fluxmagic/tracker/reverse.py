@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.tracker.aliases import Array, ArrayLike, Gradients, GradOut, Shape
+from fluxmagic.tracker.aliases import VJP, Array, ArrayLike, Gradients, GradOut, Shape
 from fluxmagic.tracker.array import Param, Tracked
 from fluxmagic.tracker.node import Node, data, ids
 
@@ -49,27 +49,23 @@ def backpropagate(y: Node, Δ: Array, until_id: int = -1) -> tuple[dict[Node, Ar
     """
     if y.op is None or y.id < until_id:
         return ({}, int(y.accumulate(Δ))) if type(y) is Param and y.id > until_id else ({y: Δ}, 0)
-    return _backpropagate(y, Δ, until_id)
-
-
-def _backpropagate(node: Node, Δ: Array, until_id: int) -> tuple[dict[Node, Array], int]:
     gradients: dict[Node, Array] = {}
     heap: list[tuple[int, Node]] = []
     n_reached = 0
+    node = y
     while True:
         op: Any = node.op
         value, options = node.value, node.options
         args = _checked_args(node) if node.depth else node.args
-        joint = op.vjp is not None
-        δs = _joint_vjp(node, Δ, until_id) if joint else op.vjps
+        vjp = op.vjp
+        δs = op.vjps if vjp is None else _joint_vjp(vjp, node, args, Δ, until_id)
         following: Node | None = None  # in a chain the only node that waits; without a heap, 2 % of a small step
         for p, δ in zip(node.parents, δs):  # there may be more rules than arguments
             if p is None or δ is None:
                 continue
-            if not joint:
+            if vjp is None:
                 δ = δ(Δ, value, *args, **options) if options else δ(Δ, value, *args)
-            if δ.shape != p.value.shape:
-                δ = unbroadcast(δ, p.value.shape)
+            δ = δ if δ.shape == p.value.shape else unbroadcast(δ, p.value.shape)
             if type(p) is Param and p.id > until_id:
                 n_reached += p.accumulate(δ, node.id)
             elif p in gradients:
@@ -91,11 +87,10 @@ def _backpropagate(node: Node, Δ: Array, until_id: int) -> tuple[dict[Node, Arr
         Δ = gradients.pop(node)
 
 
-def _joint_vjp(node: Node, Δ: Array, until_id: int) -> Gradients:
+def _joint_vjp(vjp: VJP, node: Node, args: Sequence[Any], Δ: Array, until_id: int) -> Gradients:
     """Apply a rule that gives the gradients of all arguments."""
-    rule: Any = node.op.vjp if node.op else None
     grad_out = _grad_buffers(node.parents, until_id)
-    return rule(Δ, node.value, *node.args, grad_out=grad_out, **(node.options or {}))  # type: ignore[no-any-return]
+    return vjp(Δ, node.value, *args, grad_out=grad_out, **(node.options or {}))  # type: ignore[no-any-return]
 
 
 def _checked_args(node: Node) -> Sequence[Any]:
