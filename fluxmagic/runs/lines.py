@@ -19,8 +19,8 @@ class Line:
     Attributes
     ----------
     record : Record
-    now : Snapshot
-        The state after its last step.
+    start, now : Snapshot
+        The state before its first step, and after its last one.
     shown : Values, optional
         The best epoch's, if they are shown in place of the last step's.
     best : (step, Values), optional
@@ -30,6 +30,7 @@ class Line:
     """
 
     record: Record
+    start: Snapshot
     now: Snapshot
     shown: Values | None
     best: tuple[int, Values] | None

@@ -176,6 +176,8 @@ class Loop:
         params = optimisers.params or found
         on_start(params, {"loss": float(l.value), **self._evaluate(), "epoch": 0, "step": 0})
         state.params = params
+        if sum(p.size for p in params) == 2:
+            self.record.begin_path(params)
         if optimisers.spec is not None:
             zero_grads([], l)
             optimisers.build(found)
@@ -232,9 +234,7 @@ class Loop:
             now = clock()
             self.seconds = seconds = self.seconds + now - before
             before = now
-            record.loss.append(value)
-            record.rows.append(count_rows(d))
-            record.seconds.append(seconds)
+            record.add_step(value, count_rows(d), seconds, state.params)
             cursor.position = position = cursor.position + 1
             state.step = step
             if self.log:

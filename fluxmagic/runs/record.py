@@ -7,9 +7,12 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from fluxmagic.tracker import Param
 
 __all__ = ["Best", "Event", "Record", "Setting", "count_rows"]
 
@@ -99,6 +102,7 @@ class Record:
         self.loss = array("d")
         self.rows = array("I")  # of each batch
         self.seconds = array("d")
+        self.path: array[float] | None = None  # two numbers for the start and each step, where only these are trained
         self.rejected: list[int] = []  # steps whose loss or gradient was not finite: no update
         self.epochs: list[int] = [0]  # how many steps were done when each epoch began
         self.means = array("d")  # of the losses of each whole epoch, weighted by rows
@@ -120,6 +124,7 @@ class Record:
         """
         new = Record(self.opt, self.values, self.updates, stepwise=self.stepwise)
         new.loss, new.rows, new.seconds = self.loss[:step], self.rows[:step], self.seconds[:step]
+        new.path = None if self.path is None else self.path[: 2 * (step + 1)]
         new.rejected = [s for s in self.rejected if s <= step]
         new.epochs = [0, *(e for e in self.epochs[1:] if e < step + epoch_over)]
         new.means = self.means[: len(new.epochs) - 1]
@@ -136,6 +141,18 @@ class Record:
             self.rows.extend([1] * len(self.loss))
         self.means = array("d", (self._mean(a, b) for a, b in zip(self.epochs, self.epochs[1:], strict=False)))
         self._find_best()
+
+    def begin_path(self, params: Iterable[Param]) -> None:
+        """Follow the numbers that are trained, from here on."""
+        self.path = array("d", (x for p in params for x in p.value.flat))
+
+    def add_step(self, loss: float, rows: int, seconds: float, params: Iterable[Param]) -> None:
+        """Record a step, and where the trained numbers are after it."""
+        self.loss.append(loss)
+        self.rows.append(rows)
+        self.seconds.append(seconds)
+        if self.path is not None:
+            self.path.extend(x for p in params for x in p.value.flat)
 
     def end_epoch(self, checks: dict[str, float]) -> None:
         """Record the end of the present epoch, and its evaluation."""

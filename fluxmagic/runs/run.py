@@ -11,6 +11,7 @@ from operator import index
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fluxmagic.optimise.inputs import as_callbacks
 from fluxmagic.optimise.optimiser import Optimiser
@@ -151,6 +152,7 @@ class Run(RunViews):
         self.parent: Run | None = None  # this one is a branch of it
         self.branched_at = 0  # after that many of the parent's steps
         self.source: CellSource | None = None  # the cell that made the run
+        self.shows: list[Callable[..., object]] = []  # of a batch, or without arguments: to be seen beside the curve
         self.driver: Driver | None = None
 
     # -- requests, from any thread -------------------------------------------------------------------------
@@ -256,9 +258,12 @@ class Run(RunViews):
         """Come back from the last rewind or restart, also after new steps; a second undo exchanges the two again."""
         self._timeline.undo()
 
-    def restart(self) -> None:
-        """Go back to the start with the present settings; those that differ are set before the first step."""
-        self._timeline.restart()
+    def restart(self, start: ArrayLike | None = None) -> None:
+        """Go back to the start with the present settings; those that differ are set before the first step.
+
+        `start` has all numbers that are trained, in the order of `params`: from then on the run starts there.
+        """
+        self._timeline.restart(start)
 
     def replay(self) -> None:
         """Compute the whole run again with its recorded changes; it ends in the same bits.
@@ -295,7 +300,7 @@ class Run(RunViews):
         with self._timeline.going_back("branch from") as line:
             opts = self.training.optimisers.fresh_copy(self.training.params)
             new = Run(self.loss, self.data, opts, epochs=epochs, steps=steps, name=name, **options)
-            new.parent, new.branched_at, new.source = self, self.steps, self.source
+            new.parent, new.branched_at, new.source, new.shows = self, self.steps, self.source, self.shows
             self._timeline.branch_off(new._loop, new.early_stopping, line)
             new.state = "paused"
             if opt is not None:

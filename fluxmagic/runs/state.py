@@ -17,7 +17,7 @@ from fluxmagic.runs.cursor import DataCursor, GeneratorStates, generator_states,
 from fluxmagic.runs.optimisers import OptimiserSet, OptimiserState
 from fluxmagic.tracker import Param
 
-__all__ = ["Snapshot", "TrainingState", "Values"]
+__all__ = ["Snapshot", "TrainingState", "Values", "set_numbers"]
 
 
 class Values(NamedTuple):
@@ -197,6 +197,13 @@ class TrainingState:
         shown = None if self.last is None else self.current[0]
         parts = (self.params, self.buffers, self.generators, self.cursor.data, self.optimisers, self.rng)
         return _rebuild, (*parts, self.capture(), shown)
+
+
+def set_numbers(params: Sequence[Param], numbers: np.ndarray) -> None:
+    """Assign all numbers of parameters."""
+    ends = np.cumsum([p.size for p in params])
+    for p, part in zip(params, np.split(numbers, ends[:-1]), strict=True):
+        p.data = part.reshape(p.shape)
 
 
 def _rebuild(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fluxmagic.runs.early_stopping import EarlyStopping
 from fluxmagic.runs.environment import environment
@@ -21,6 +23,7 @@ from fluxmagic.runs.replay import (
     reapply_events,
     recompute,
 )
+from fluxmagic.runs.state import set_numbers
 from fluxmagic.runs.turns import Turns
 
 __all__ = ["Timeline"]
@@ -44,12 +47,13 @@ class Timeline:
 
     def line(self) -> Line:
         """Copy where the run stands; its record is shared."""
-        state = self.loop.state
+        state, start = self.loop.state, self.loop.snapshots.start
+        assert start is not None
         shown = None if state.last is None else state.current[0]
-        return Line(self.loop.record, state.capture(), shown, self.life.early.best, self.life.status)
+        return Line(self.loop.record, start, state.capture(), shown, self.life.early.best, self.life.status)
 
     def _resume(self, line: Line) -> None:
-        self.loop.record = line.record
+        self.loop.record, self.loop.snapshots.start = line.record, line.start
         self.loop.state.restore(line.now)
         self.life.early.resume(line.best)
         self.loop.state.show(line.shown)
@@ -129,13 +133,20 @@ class Timeline:
             self.abandoned.exchange(here)
         self._finish("undo", self.loop.state.step, "paused" if line.state == "running" else line.state)
 
-    def restart(self) -> None:
-        """Go back to the start with the present settings; see `Run.restart`."""
+    def restart(self, start: ArrayLike | None = None) -> None:
+        """Go back to the start, or to another one, with the present settings; see `Run.restart`."""
         loop, optimisers = self.loop, self.loop.state.optimisers
+        numbers = None if start is None else self._checked_start(start)
+        if numbers is not None and loop.snapshots.start is None:  # it begins there
+            with self.life.between():
+                set_numbers(self.life.params, numbers)
+            return
         with self.going_back("restart") as left:
             cls, settings = optimisers.cls, optimisers.settings
             if loop.state.step:
                 self._rewind(0, left)
+            if numbers is not None:
+                self._start_at(numbers)
             loop.record.plan = Turns()  # from here on it is steered by hand
             if cls is not None:
                 if optimisers.cls is not cls:
@@ -143,6 +154,22 @@ class Timeline:
                 now = optimisers.settings
                 loop.set_values({name: value for name, value in settings.items() if value != now[name]})
         self._finish("restart", 0)
+
+    def _checked_start(self, start: ArrayLike) -> np.ndarray:
+        size = sum(p.size for p in self.life.params)
+        numbers = np.asarray(start, np.float64).ravel()
+        if numbers.size != size or not np.isfinite(numbers).all():
+            raise ValueError(f"restart: a start is the {size} finite numbers that are trained, not {start!r}")
+        return numbers
+
+    def _start_at(self, numbers: np.ndarray) -> None:
+        """Begin at other values: the snapshot of the start has them, so that replay and files do."""
+        loop, state = self.loop, self.loop.state
+        assert loop.snapshots.start is not None
+        set_numbers(state.params, numbers)
+        loop.snapshots.start = replace(loop.snapshots.start, values=state.values())
+        if loop.record.path is not None:
+            loop.record.begin_path(state.params)
 
     def put_back(self, step: int) -> None:
         """Put the values after an earlier step back; see `Run.put_back`."""

@@ -125,6 +125,11 @@ class RunViews:
         return len(self.record.loss)
 
     @property
+    def path(self) -> np.ndarray | None:
+        """The two numbers at the start and after each step, of shape (steps + 1, 2), where exactly two are trained."""
+        return None if self.record.path is None else np.array(self.record.path).reshape(-1, 2)
+
+    @property
     def epoch(self) -> int:
         """The epoch that the next step belongs to, from 1."""
         return self.record.epochs_done + 1

@@ -1,0 +1,60 @@
+"""Evaluate the user's code aside from training: nothing that training depends on is another one afterwards."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fluxmagic.layers.training_mode import evaluating
+from fluxmagic.optimise.interrupts import InterruptGuard
+from fluxmagic.runs.cursor import Batch, DataCursor, generator_states, restore_generators
+from fluxmagic.runs.state import Values
+
+if TYPE_CHECKING:
+    from fluxmagic.runs.run import Run
+
+__all__ = ["aside", "first_batch"]
+
+
+@contextmanager
+def aside(run: Run) -> Iterator[None]:
+    """Evaluate within it, between two batches of a run: in test mode, without prints and warnings.
+
+    Parameters, running statistics and generators are put back at the end.
+    """
+    state = run.training
+    if run.snapshots.start is None:
+        state.find_parts(run.problem.roots)
+    with run.control, state.using_rng:
+        # values are written past `Param.data`: a graph that is held stays good, since they come back
+        params = [(p.value, p.value.copy()) for p in run.params]
+        buffers, generators = state.values().buffers, generator_states(state.generators)
+        try:
+            with evaluating(), redirect_stdout(io.StringIO()), warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            for value, before in params:
+                value[...] = before
+            Values([], buffers).restore()
+            restore_generators(generators)
+
+
+def first_batch(run: Run) -> Batch:
+    """Give the first batch of the first epoch, also before it was drawn; () where the loss takes none.
+
+    Call it within `aside`.  Of data that can be gone through once it is the latest batch; None before the first.
+    """
+    if run.data is None:
+        return ()
+    cursor = run.training.cursor
+    if not cursor.repeatable:
+        return cursor.last
+    if run.snapshots.start is not None:
+        restore_generators(run.snapshots.start.generators)
+    return DataCursor(run.data).next(InterruptGuard())
