@@ -13,7 +13,7 @@ from typing import Any
 from IPython.core.error import UsageError
 from IPython.display import display
 
-from fluxmagic.jupyter.errors import shorten_traceback, train_here
+from fluxmagic.jupyter.errors import train_here
 from fluxmagic.jupyter.formatting import progress, summary
 from fluxmagic.jupyter.ipython_compat import Namespace, Shell
 from fluxmagic.jupyter.magic_line import split_assignments
@@ -197,7 +197,7 @@ def resume(target: Target, rest: str) -> None:
 def step(target: Target, rest: str) -> None:
     run = target.run
     n = _parse_int(target, rest or "1", 1, "%train step")
-    shorten_traceback(target.shell, lambda: run.step(n))
+    run.step(n)
     print(progress(run))
 
 

@@ -3,7 +3,8 @@
 | IPython     | names                                                                                           |
 |-------------|-------------------------------------------------------------------------------------------------|
 | 8.7 to 9.18 | `magics_manager.magics`, `.registry`; `configurables`; `strdispatchers`, `.strs`, `.chain`;      |
-|             | `history_manager.input_hist_raw`; `compile.cache`, `.ast_parse`; `Completer.global_matches`      |
+|             | `history_manager.input_hist_raw`; `compile.cache`, `.ast_parse`, `.format_code_name`;            |
+|             | `Completer.global_matches`; `InteractiveTB`, and an error's `_render_traceback_`                 |
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any, NamedTuple, Protocol
 from IPython.core.magic import Magics
 
 __all__ = [
-    "CompletionEvent", "Namespace", "Shell", "TypedCell", "add_completer", "add_magics", "cache_code", "loaded_magics",
-    "parse_cell", "python_matches", "remove_completer", "remove_magics", "typed_cell",
+    "CompletionEvent", "Namespace", "Shell", "TypedCell", "add_completer", "add_magics", "cache_code", "cell_label",
+    "loaded_magics", "parse_cell", "python_matches", "remove_completer", "remove_magics", "render_traceback",
+    "typed_cell",
 ]  # fmt: skip
 
 Namespace = dict[str, Any]
@@ -118,6 +120,19 @@ def cache_code(shell: Shell, code: str, cell: TypedCell) -> str:
     """Let tracebacks show code as that of a cell; return the file name to compile it under."""
     name: str = _unchecked(shell).compile.cache(code, cell.number, raw_code=cell.text)
     return name
+
+
+def cell_label(shell: Shell, name: str) -> str:
+    """Return "Cell In[3]" for the file name of a cell's code, and "" for another."""
+    return " ".join(_unchecked(shell).compile.format_code_name(name) or ())
+
+
+def render_traceback(shell: Shell, error: BaseException) -> list[str]:
+    """Write an error with its traceback as `%xmode` says; without frames, the error alone."""
+    writer = _unchecked(shell).InteractiveTB
+    if error.__traceback__ is None:
+        return list(writer.get_exception_only(type(error), error))
+    return list(writer.structured_traceback(type(error), error, error.__traceback__, tb_offset=0))
 
 
 def parse_cell(shell: Shell, code: str, name: str) -> ast.Module:

@@ -19,6 +19,7 @@ from fluxmagic.jupyter.help import help_cell, help_line, optimiser_table
 from fluxmagic.jupyter.ipython_compat import CompletionEvent, Shell
 from fluxmagic.jupyter.magic_line import split_options
 from fluxmagic.jupyter.options import read_settings
+from fluxmagic.jupyter.tracebacks import users_frames_only
 from fluxmagic.jupyter.values import as_optimiser, did_you_mean
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run
@@ -35,6 +36,7 @@ class FluxMagics(Magics):
     opt = Unicode("ADAM", help="The optimiser of %%train where --opt is not given.").tag(config=True)
     epochs = Int(1, help="How often %%train goes through the data where --epochs is not given.").tag(config=True)
     panel = Bool(True, help="Whether %%train shows dials, in a front end that has widgets.").tag(config=True)
+    full_tracebacks = Bool(False, help="Whether tracebacks show the frames of fluxmagic too.").tag(config=True)
 
     def add(self) -> None:
         """Add the magics and their completion to the shell."""
@@ -59,6 +61,12 @@ class FluxMagics(Magics):
     @cell_magic("train")  # type: ignore[arg-type]
     def train_cell(self, line: str, cell: str) -> None:
         """Train what the cell's loss depends on; `help_cell` makes what `%%train?` prints."""
+        with users_frames_only(self.shell, above=False):
+            self._train(line, cell)
+
+    train_cell.getdoc = help_cell  # type: ignore[assignment]
+
+    def _train(self, line: str, cell: str) -> None:
         ns = self.shell.user_ns
         typed = read_cell(self.shell, line, cell)
         settings = read_settings(typed, self._default)
@@ -83,8 +91,6 @@ class FluxMagics(Magics):
                 if started.displaced is not None:
                     started.displaced.take()
 
-    train_cell.getdoc = help_cell  # type: ignore[assignment]
-
     def _default(self, name: str, resume: bool) -> type[Optimiser]:
         """Return the optimiser whose hyper-parameters are options, where the line names none."""
         run = self.shell.user_ns.get(name)
@@ -104,7 +110,7 @@ class FluxMagics(Magics):
         word, _, rest = (head or "status").partition(" ")
         if word not in COMMANDS:
             raise UsageError(f"%train {word}: there is no such command{did_you_mean(word, COMMANDS)}")
-        with refusals_as_usage_errors():
+        with users_frames_only(self.shell), refusals_as_usage_errors():
             COMMANDS[word](word, target, rest.strip())
         origins.note(self.shell.user_ns.get(target.name))
 

@@ -16,6 +16,7 @@ from fluxmagic.jupyter.ipython_compat import Shell
 from fluxmagic.jupyter.loop import pause_now, run_loop, train_in_cell
 from fluxmagic.jupyter.message_pump import MessagePump
 from fluxmagic.jupyter.presentation import Controls, presentation
+from fluxmagic.jupyter.tracebacks import error_with_place, users_frames_only
 from fluxmagic.jupyter.trainable import Trainable
 from fluxmagic.jupyter.views import TextView, View, make_view
 from fluxmagic.optimise import Optimiser
@@ -272,7 +273,7 @@ class Panel:
             if self.controls is not None:
                 self.controls.playing = False
                 self.controls.pending_steps = 0
-                self.controls.show_message(f"{type(error).__name__}: {error}".removesuffix(": "), error=True)
+                self.controls.show_message(error_with_place(error, get_ipython()), error=True)
 
     # -- joining -------------------------------------------------------------------------------------------
 
@@ -285,6 +286,10 @@ class Panel:
 
     def wait(self) -> None:
         """Drive the run to its end in the calling cell, as `%%train` does, and leave the last frame there."""
+        with users_frames_only(get_ipython()):
+            self._drive_in_cell()
+
+    def _drive_in_cell(self) -> None:
         self._task = None
         view = self._view
         if view is None:
@@ -323,7 +328,8 @@ class Panel:
         if isinstance(error, asyncio.CancelledError | GeneratorExit):  # these would end the awaiting cell otherwise
             raise RuntimeError(f"the loss raised {type(error).__name__}") from error
         if error is not None:
-            raise error
+            with users_frames_only(get_ipython()):
+                raise error
 
 
 _panels: weakref.WeakSet[Panel] = weakref.WeakSet()

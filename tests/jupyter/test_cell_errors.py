@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
+import traceback
 
 import numpy as np
 import pytest
 
+from fluxmagic.jupyter.tracebacks import error_with_place
 from fluxmagic.optimise import NotFinite
 from tests.jupyter.cells import DATA, LOSS
 
@@ -36,6 +39,110 @@ def test_code_of_the_line_has_its_position_in_the_cell(shell):
     places = {place for place in shell["run"].data.expr.__code__.co_positions() if place[3]}
     row, _, start, end = max(places, key=lambda place: place[3] - place[2])
     assert (row, line[start:end]) == (1, "batches(X, Y, 20)")
+
+
+WRONG_WIDTH = f"%%train {DATA}\nz = model(x[:, :2])\nlogitcrossentropy(z, y)"
+MODES = ("Context", "Plain", "Verbose", "Minimal", "Docs")
+
+
+@pytest.fixture
+def xmode(shell):
+    def use(mode):
+        if mode not in shell.ip.InteractiveTB.valid_modes:
+            pytest.skip(f"this IPython has no mode {mode}")
+        shell(f"%xmode {mode}")
+
+    yield use
+    shell("%xmode Context")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("cell", "says"),
+    [
+        (WRONG_WIDTH, "takes input of width 4"),  # raised by the package itself
+        (f"%%train {DATA}\nz = model(x)\nlogitcrossentropyy(z, y)", "name 'logitcrossentropyy' is not defined"),
+        (f"%%train {DATA}\n{LOSS} + np.linalg.inv(np.zeros((2, 2)))[0, 0]", "Singular matrix"),
+        (f"%%train {DATA}\n{LOSS} / 0", "step 1: the loss is"),
+        (f"%%train x, y in given()\n{LOSS}", "name 'given' is not defined"),
+        ("%train step 3", "'NoneType' object is not callable"),
+        ("Panel(run).wait()", "'NoneType' object is not callable"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_traceback_has_no_frame_of_the_package_in_any_mode(shell, xmode, mode, cell, says):
+    if not cell.startswith("%%"):
+        shell(f"%%train {DATA} --epochs 2\n{LOSS}")
+        shell("run.epochs = 9; model = None")
+    xmode(mode)
+    shown = shell.shows(cell)
+    assert says in shown
+    assert not re.search(r"fluxmagic/|fluxmagic\\|interactiveshell|run_cell_magic|train_step|contextlib", shown)
+
+
+def test_the_package_s_own_frame_at_the_end_is_cut_and_the_user_s_line_is_the_last(shell):
+    shown = shell.shows(WRONG_WIDTH)
+    assert "----> 2 z = model(x[:, :2])" in shown
+    assert shown.count("Cell In[") == 1
+    frames = [frame.lineno for frame in traceback.extract_tb(sys.last_value.__traceback__)]
+    assert frames == [2]  # the traceback itself, for %debug and %tb
+    assert "takes input of width 4" in shell("%tb")
+
+
+def test_the_user_s_functions_between_frames_of_the_package_are_shown(shell):
+    shell("def half(z):\n    return half_of(z)\nmodel = Chain(Dense(4, 2), half)")
+    shown = shell.shows(f"%%train {DATA}\n{LOSS}")
+    assert "return half_of(z)" in shown
+    assert f"----> 2 {LOSS}" in shown
+    assert "chain.py" not in shown
+
+
+def test_what_a_library_raises_for_the_user_s_own_call_is_shown(shell):
+    assert "linalg" in shell.shows(f"%%train {DATA}\n{LOSS} + np.linalg.inv(np.zeros((2, 2)))[0, 0]")
+
+
+def test_the_errors_that_an_error_follows_from_are_cut_too(shell):
+    shell(
+        "def f(x):\n    try:\n        return model(x[:, :2])\n"
+        "    except ValueError as e:\n        raise KeyError(1) from e"
+    )
+    shown = shell.shows(f"%%train {DATA}\nlogitcrossentropy(f(x), y)")
+    assert "direct cause" in shown
+    assert "return model(x[:, :2])" in shown
+    assert "dense.py" not in shown
+
+
+def test_a_command_s_traceback_begins_at_the_command(shell):
+    shell(f"%%train {DATA} --epochs 2\n{LOSS}")
+    shell("run.epochs = 9; model = None")
+    shown = shell.shows("n = 1\n%train step 3")
+    assert re.search(r"----> 2 get_ipython\(\).run_line_magic\('train', 'step 3'\)", shown)
+    assert f"----> 2 {LOSS}" in shown
+
+
+def test_full_tracebacks_shows_all_frames(shell):
+    shell("%config FluxMagics.full_tracebacks = True")
+    shown = shell.shows(WRONG_WIDTH)
+    for name in ("run_cell_magic", "magics.py", "chain.py", "as_layer_input"):
+        assert name in shown
+
+
+def test_a_script_s_traceback_is_not_touched(shell):
+    shown = shell.shows("train(lambda x: model(x[:, :2]).sum(), [(X,)], ADAM(params(model)))")
+    assert "as_layer_input" in shown
+    assert "train.py" in shown
+
+
+def test_an_error_in_one_line_has_the_place_in_the_user_s_code(shell):
+    shell(f"%%train {DATA} --epochs 2\n{LOSS}")
+    number = len(shell.ip.history_manager.input_hist_raw) - 1
+    shell("run.epochs = 9; model = None")
+    with pytest.raises(TypeError) as caught:
+        shell["run"].step()
+    said = error_with_place(caught.value, shell.ip)
+    assert said == f"TypeError: 'NoneType' object is not callable (Cell In[{number}], line 2)"
+    assert error_with_place(KeyError("x"), shell.ip) == "KeyError: 'x'"
+    assert error_with_place(KeyboardInterrupt(), None) == "KeyboardInterrupt"
 
 
 def test_a_batch_that_does_not_fit_the_names_points_at_the_magics_line(shell):
