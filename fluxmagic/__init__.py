@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from fluxmagic.jupyter import Curve, Panel
+    from fluxmagic.race import Race
     from fluxmagic.runs import Run, load_params, save_params
 else:
     # a star import needs NumPy alone
@@ -79,8 +80,8 @@ else:
 
 __all__ = [
     "ADAM", "ADAMW", "NADAM", "SGD", "ADADelta", "ADAGrad", "AMSGrad", "AdaMax", "BatchNorm", "Chain", "Curve",
-    "Dense", "Diagonal", "Dropout", "LayerNorm", "Momentum", "Nesterov", "NotFinite", "Panel", "RMSProp", "Run",
-    "accuracy", "back", "batches", "binaryaccuracy", "binarycrossentropy", "compare", "cosine", "crossentropy",
+    "Dense", "Diagonal", "Dropout", "LayerNorm", "Momentum", "Nesterov", "NotFinite", "Panel", "RMSProp", "Race",
+    "Run", "accuracy", "back", "batches", "binaryaccuracy", "binarycrossentropy", "compare", "cosine", "crossentropy",
     "elu", "exponential", "gelu", "gradient", "identity", "landscapes", "leakyrelu", "load_params", "loadparams",
     "logitbinarycrossentropy", "logitcrossentropy", "logsigmoid", "logsoftmax", "logσ", "mae", "mse", "onecycle",
     "onehot", "param", "params", "predict", "relu", "save_params", "sigmoid", "softmax", "softplus", "swish",
@@ -88,25 +89,27 @@ __all__ = [
 ]  # fmt: skip
 
 
-_RUNS = ("Run", "load_params", "save_params")
+_LATE = {
+    "Race": "fluxmagic.race", "Run": "fluxmagic.runs", "load_params": "fluxmagic.runs", "save_params": "fluxmagic.runs"
+}  # fmt: skip
 
 
 if not TYPE_CHECKING:  # a type checker reports unknown names
 
     def __getattr__(name: str) -> object:
-        """Import `runs` at the first use: a script may never need it."""
-        if name in _RUNS:
-            from fluxmagic import runs
+        """Import a package at the first use of a name: a script may never need it."""
+        if name in _LATE:
+            from importlib import import_module
 
-            return getattr(runs, name)
+            return getattr(import_module(_LATE[name]), name)
         raise AttributeError(f"module 'fluxmagic' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({n for n in globals() if n not in _HIDDEN}.union(_RUNS))
+    return sorted({n for n in globals() if n not in _HIDDEN}.union(_LATE))
 
 
-_HIDDEN = ("LazyClass", "TYPE_CHECKING", "annotations", "_HIDDEN", "_RUNS")
+_HIDDEN = ("LazyClass", "TYPE_CHECKING", "annotations", "_HIDDEN", "_LATE")
 
 
 def load_ipython_extension(ip: InteractiveShell) -> None:

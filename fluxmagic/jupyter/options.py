@@ -11,8 +11,8 @@ from typing import Any
 
 from fluxmagic.jupyter import option_values as kinds
 from fluxmagic.jupyter.cell import Cell
-from fluxmagic.jupyter.named_runs import trainable_names
 from fluxmagic.jupyter.option_table import OptionTable, option
+from fluxmagic.jupyter.values import run_names
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs.early_stopping import Condition
 from fluxmagic.tracker import Param
@@ -30,85 +30,68 @@ class Settings:
         "NAME",
         "the optimiser: a registered one, or a class in the namespace",
         kinds.optimiser,
-        "ADAM",
-        words="optimizer optimiser optim",
+        "optimizer optimiser optim",
         suggest=lambda ns: OPTIMISERS,
     )
     epochs: int | None = option(
         "N",
-        "how often to go through the data",
+        "how often to go through the data; default 1",
         kinds.integer(1),
-        "1",
-        words="num-epochs n-epochs max-epochs",
+        "num-epochs n-epochs max-epochs",
         decides=ENDS,
     )
     steps: int | None = option(
         "N",
         "in place of --epochs: end after N steps; without NAMES in EXPR the loss takes no batch",
         kinds.integer(1),
-        words="max-steps",
+        "max-steps",
         decides=ENDS,
     )
     valid: object = option(
         "EXPR",
         "what the loss is validated on after every epoch; bound to the same NAMES",
         kinds.validation,
-        "nothing",
-        words="val validation validation-data",
+        "val validation validation-data",
         per_epoch=True,
     )
     metric: dict[str, Callable[..., Any]] | None = option(
         "name=EXPR",
         "a number to follow beside the loss, on the validation data; may be given several times",
         kinds.metric,
-        "nothing",
-        words="metrics",
+        "metrics",
         per_epoch=True,
         many=True,
     )
     until: Condition | None = option(
-        "EXPR",
-        "end after an epoch for which this is true; `valid` and metrics go by their names",
-        kinds.condition,
-        "never",
+        "EXPR", "end after an epoch for which this is true; `valid` and metrics go by their names", kinds.condition
     )
     patience: int | None = option(
         "N",
         "end when the validation loss has had no new minimum for N epochs, with the best weights",
         kinds.integer(1),
-        "no limit",
-        words="early-stopping",
+        "early-stopping",
     )
     params: list[Param] | None = option(
         "EXPR",
-        "what to train: parameters or models",
+        "what to train: parameters or models; default: all that the first batch's loss depends on",
         kinds.parameters,
-        "all that the first batch's loss depends on",
     )
-    seed: int | None = option(
-        "N", "for the order of the data and dropout", kinds.integer(0), "drawn", words="random-state"
-    )
+    seed: int | None = option("N", "for the order of the data and dropout", kinds.integer(0), "random-state")
     name: str = option(
-        "NAME",
-        "the variable that the run is put in",
-        kinds.variable,
-        "run",
-        unset="run",
-        suggest=trainable_names,
+        "NAME", "the variable that the run is put in; default `run`", kinds.variable, default="run", suggest=run_names
     )
     resume: bool = option(
         "",
         "go on with the run of that name, step numbers and optimiser state included",
         kinds.flag,
-        "a new run, with the weights as they are",
-        unset=False,
+        default=False,
         decides=STARTS,
     )
     reset: bool = option(
         "",
         "first put back the oldest known start of these weights, whichever run began there",
         kinds.flag,
-        unset=False,
+        default=False,
         decides=STARTS,
     )
     from_: str | None = option(
@@ -116,9 +99,9 @@ class Settings:
         "first put back the weights that run NAME started from",
         kinds.word,
         decides=STARTS,
-        suggest=trainable_names,
+        suggest=run_names,
     )
-    no_panel: bool = option("", "show the curve without dials", kinds.flag, "dials, where a page can", unset=False)
+    no_panel: bool = option("", "show the curve without dials", kinds.flag, default=False)
     hypers: dict[str, Any] = field(default_factory=dict)
 
 

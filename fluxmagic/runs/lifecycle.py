@@ -233,10 +233,10 @@ class Lifecycle:
         if self.status in ("done", "stopped"):
             self.keep_best()
 
-    def step(self, n: int) -> float | None:
+    def step(self, n: int, ends_loop: bool) -> float | None:
         """Take n steps, or fewer; see `Run.step`."""
         value = None
-        with self._driving():
+        with self._driving(ends_loop=ends_loop):
             value = self._take(n)
             self._finish(gone=n > 0)
         return value

@@ -178,13 +178,14 @@ class Run(RunViews):
 
     # -- steps ---------------------------------------------------------------------------------------------
 
-    def step(self, n: int = 1) -> float | None:
+    def step(self, n: int = 1, *, ends_loop: bool = True) -> float | None:
         """Take n steps, or fewer: to the end, `pause`, `stop` or an interrupt.
 
         Returns the loss of the last one, None if the run had ended.  A loss or gradient that is not finite is
-        NotFinite: the loss is a row of the history, and nothing was updated.  An interrupt lets the batch end.
+        NotFinite: the loss is a row of the history, and nothing was updated.  An interrupt lets the batch end; without
+        `ends_loop` it is left to the loop around this call.
         """
-        return self._life.step(index(n))
+        return self._life.step(index(n), ends_loop)
 
     def train(self, *, cb: Any = None) -> None:
         """Train to the end, `pause`, `stop` or an interrupt; errors are those of `step`.
