@@ -87,7 +87,7 @@ class Race:
     --------
     >>> from fluxmagic import Race, landscapes, param
     >>> w = param([-1.2, 1.0])
-    >>> contestants = [("SGD", dict(η=0.002)), ("Momentum", dict(η=0.002)), ("ADAM", dict(η=0.05))]
+    >>> contestants = [("SGD", dict(η=0.001)), ("Momentum", dict(η=0.0005)), ("ADAM", dict(η=0.1))]
     >>> race = Race(lambda: landscapes.rosenbrock(w), None, [w], contestants, steps=300)
     >>> race.train()
     >>> race
@@ -95,8 +95,8 @@ class Race:
     >>> w.data
     array([-1.2,  1. ])
     >>> race["ADAM"].take()
-    >>> bool(landscapes.rosenbrock(w) < 1)
-    True
+    >>> f"{landscapes.rosenbrock(w):.2f}"
+    '0.19'
     """
 
     def __init__(
