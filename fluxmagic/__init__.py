@@ -1,4 +1,34 @@
-"""fluxmagic: train small models in a notebook by turning dials, and keep what you did."""
+"""Train small models in a notebook by turning dials, and keep what you did.
+
+Three ways in
+-------------
+A notebook: after `%load_ext fluxmagic` the body of a cell is the loss; `%%train?` lists the options::
+
+    %%train x, y in batches(X, Y, 32) --opt ADAM --η 0.005 --epochs 20
+    logitcrossentropy(model(x), y)
+
+A panel, driven by its buttons, with the kernel free for other cells::
+
+    Panel(loss, batches(X, Y, 32), params(model), opt="ADAM", epochs=20)
+
+A script; a `Run` has a history, and can go back, branch and replay::
+
+    train(loss, batches(X, Y, 32), ADAM(params(model)))
+    run = Run(loss, batches(X, Y, 32), "ADAM", epochs=20)
+    run.train()
+
+Where to find
+-------------
+Saving: `save_params` and `load_params` for the weights of a model, `run.save` and `Run.load` for a run,
+`run.as_code` for a script that does the same.  `predict` gives plain arrays.
+
+Schedules: `cosine`, `exponential`, `onecycle`, as the value of a dial: `ADAM(ps, η=cosine(0.1, 0.001, 400))`,
+`--η cosine(0.1, 0.001, 400)`.
+
+Comparing: `compare(run1, run2)` and `%train compare run1 run2` lay curves over each other; `Curve(run)` is one.
+
+Gradients: `param`, `back`, `gradient`; more in `fluxmagic.tracker`.  Test functions: `landscapes`.
+"""
 
 from __future__ import annotations
 
@@ -106,10 +136,9 @@ if not TYPE_CHECKING:  # a type checker reports unknown names
 
 
 def __dir__() -> list[str]:
-    return sorted({n for n in globals() if n not in _HIDDEN}.union(_LATE))
-
-
-_HIDDEN = ("LazyClass", "TYPE_CHECKING", "annotations", "_HIDDEN", "_LATE")
+    """List the names of `__all__`, those behind the package's name, and the packages."""
+    there = {name for name, value in globals().items() if name.startswith("__") or hasattr(value, "__path__")}
+    return sorted(there.union(__all__, ("seed", "state", "stop", "throttle")))
 
 
 def load_ipython_extension(ip: InteractiveShell) -> None:

@@ -4,6 +4,7 @@ import builtins
 import copy
 import inspect
 import pickle
+import re
 import subprocess
 import sys
 
@@ -197,8 +198,34 @@ def test_compare_has_the_signature_of_jupyter_s_compare():
 def test_dir_shows_public_names_only():
     shown = set(dir(fluxmagic))
     assert set(fluxmagic.__all__) | {"seed", "state", "stop", "throttle", "tracker", "layers", "optimise"} <= shown
-    assert not shown & {"Any", "annotations", "TYPE_CHECKING", "LazyClass"}
+    modules = {"tracker", "layers", "optimise", "runs", "jupyter"}
+    assert {n for n in shown if not n.startswith("__")} - set(fluxmagic.__all__) >= {
+        "seed",
+        "state",
+        "stop",
+        "throttle",
+    }
+    assert not shown & {"Any", "annotations", "TYPE_CHECKING", "LazyClass", "lazy", "greek", "table", "absent"}
+    assert all(hasattr(getattr(fluxmagic, n), "__path__") for n in modules & shown)
     assert all(hasattr(fluxmagic, name) for name in shown)
+
+
+def test_the_package_s_help_names_the_ways_in_and_where_to_find_what():
+    told = fluxmagic.__doc__
+    for words in (
+        "%%train x, y in batches",
+        "Panel(loss",
+        "train(loss",
+        "Run(loss",
+        "Saving",
+        "Schedules",
+        "Comparing",
+    ):
+        assert words in told
+    named = re.findall(r"`(?:Run\.|run\.)?([a-z_]+)`", told)
+    owners = (fluxmagic, fluxmagic.Run)
+    assert {"save_params", "load_params", "save", "load", "as_code", "cosine", "onecycle", "predict"} <= set(named)
+    assert all(any(hasattr(owner, name) for owner in owners) for name in named)
 
 
 def test_the_version_is_a_version():
