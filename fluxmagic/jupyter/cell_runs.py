@@ -9,6 +9,7 @@ from IPython.core.error import UsageError
 from fluxmagic.jupyter import origins
 from fluxmagic.jupyter.cell import Cell
 from fluxmagic.jupyter.ipython_compat import Namespace
+from fluxmagic.jupyter.named_runs import find_trainable
 from fluxmagic.jupyter.options import Settings
 from fluxmagic.layers import named_params
 from fluxmagic.optimise import Optimiser
@@ -115,7 +116,10 @@ def _resumable(settings: Settings, cell: Cell, ns: Namespace) -> Run:
 
 def _start(name: str, trained: list[Param], ns: Namespace) -> Run:
     """Return the run that --from names."""
-    run = ns.get(name)
+    try:
+        run = find_trainable(ns, name)
+    except UsageError as error:
+        raise UsageError(f"--from {name}: {error}") from None
     if not isinstance(run, Run) or not run.steps:
         raise UsageError(f"--from {name}: give the name of a run that has taken a step")
     if not _share(run.params, trained):

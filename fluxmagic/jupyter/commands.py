@@ -1,40 +1,52 @@
-"""The commands of `%train`: a function with its `@command(...)` is one row of the table `COMMANDS`."""
+"""The commands of `%train`: a function with its `@command(...)` is one row of the table `COMMANDS`.
+
+Keyword parameters of the function are options of the command: `log: bool = False` is the flag --log, `steps: str = "9"`
+is --steps with a value, as text.
+"""
 
 from __future__ import annotations
 
 import ast
+import glob
+import inspect
 import os
-import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
 from IPython.display import display
 
+from fluxmagic.jupyter import formatting
 from fluxmagic.jupyter.errors import train_here
-from fluxmagic.jupyter.formatting import progress, summary
 from fluxmagic.jupyter.ipython_compat import Namespace, Shell
-from fluxmagic.jupyter.magic_line import split_assignments
+from fluxmagic.jupyter.magic_line import split_assignments, split_options
+from fluxmagic.jupyter.named_runs import find_trainable, trainable_names
+from fluxmagic.jupyter.trainable import Trainable
 from fluxmagic.jupyter.values import (
     as_int,
     as_optimiser,
     check_hyperparameters,
+    did_you_mean,
     evaluate_text,
     hyper_names,
     known_optimiser,
-    run_names,
 )
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run
 from fluxmagic.runs.script import own_schedules, saved_script
 
-__all__ = ["COMMANDS", "Command", "Target"]
+if TYPE_CHECKING:
+    from fluxmagic.jupyter.presentation import Presentation
+
+__all__ = ["COMMANDS", "Command", "Target", "carry_out"]
 
 
 class Target:
-    """What a command acts on: a run by its name, in a shell."""
+    """What a command acts on, by its name, in a shell."""
 
     def __init__(self, shell: Shell, name: str) -> None:
         self.shell = shell
@@ -42,9 +54,14 @@ class Target:
         self.name = name
 
     @cached_property
+    def trainable(self) -> Trainable:
+        """What has that name; a UsageError if nothing has."""
+        return find_trainable(self.ns, self.name)
+
+    @property
     def run(self) -> Run:
-        """The run; a UsageError if there is none of that name."""
-        return find_run(self.ns, self.name)
+        """The run of that name; a UsageError if it is something else."""
+        return _as_run(self.trainable, self.name)
 
     @property
     def opt_class(self) -> type[Optimiser]:
@@ -55,7 +72,7 @@ class Target:
 
 
 Suggest = Callable[[Namespace, list[str]], Iterable[str]]
-"""Of the user's namespace and the words so far, to what Tab offers next."""
+"""Of the user's namespace and the words so far, with the one that is being typed, to what Tab offers for that one."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +81,36 @@ class Command:
 
     arguments: str  # what follows; empty for nothing, in brackets where it may be left out
     help: str
-    function: Callable[[Target, str], None]  # of the target, and of what follows as text
+    function: Callable[..., None]  # of the target, of what follows as text, and of its options
     suggest: Suggest
 
-    def __call__(self, word: str, target: Target, rest: str) -> None:
+    @cached_property
+    def options(self) -> dict[str, str | bool]:
+        """Options and their defaults; that of a flag is False."""
+        found = inspect.signature(self.function).parameters.values()
+        return {p.name: p.default for p in found if p.kind is p.KEYWORD_ONLY}
+
+    def __call__(self, word: str, target: Target, rest: str, options: list[tuple[str, str]]) -> None:
         """Carry it out, if what follows is what it takes."""
+        values = self._read(word, options)
         if not rest and self.arguments and not self.arguments.startswith("["):
             raise UsageError(f"%train {word} needs more: %train {word} {self.arguments}")
         if rest and not self.arguments:
             raise UsageError(f"%train {word} takes nothing more, and was given {rest}")
-        self.function(target, rest)
+        self.function(target, rest, **values)
+
+    def _read(self, word: str, options: list[tuple[str, str]]) -> dict[str, str | bool]:
+        values: dict[str, str | bool] = {}
+        for name, text in options:
+            if name not in self.options:
+                raise UsageError(f"%train {word} has no --{name}; it has {_listed([*self.options, 'name'])}")
+            flag = self.options[name] is False
+            if flag and text:
+                raise UsageError(f"%train {word} --{name} takes no value, and was given {text}")
+            if not flag and not text:
+                raise UsageError(f"%train {word} --{name} needs a value")
+            values[name] = flag or text
+        return values
 
 
 COMMANDS: dict[str, Command] = {}
@@ -81,45 +118,38 @@ COMMANDS: dict[str, Command] = {}
 
 def command(
     arguments: str, help: str, suggest: Suggest = lambda ns, words: ()
-) -> Callable[[Callable[[Target, str], None]], Callable[[Target, str], None]]:
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Enter a function into the table, under its own name without underscores at the end."""
 
-    def enter(f: Callable[[Target, str], None]) -> Callable[[Target, str], None]:
+    def enter(f: Callable[..., None]) -> Callable[..., None]:
         COMMANDS[f.__name__.rstrip("_")] = Command(arguments, help, f, suggest)
         return f
 
     return enter
 
 
-def find_run(ns: Namespace, name: str) -> Run:
-    """Return the run of a name: a variable that holds it or its Panel, or its own name; "run" is the only live Panel's.
-
-    Where there is none, a UsageError has the names that there are.
-    """
-    named = {k: run for k, v in ns.items() if not k.startswith("_") and (run := _run_of(v)) is not None}
-    if name in named:
-        return named[name]
-    live: list[Run] = [panel.run for panel in _live_panels()]
-    found = {id(r): r for r in [*named.values(), *live] if r.name == name}
-    if not found and name == "run":
-        found = {id(r): r for r in live}
-    if len(found) == 1:
-        return next(iter(found.values()))
-    known = list(dict.fromkeys([*named, *(r.name for r in live if r.name)]))
-    hint = f"say which one, --name {' or '.join(known)}" if known else "%%train makes one"
-    raise UsageError(f"there is no run called {name}: {hint}")
+def carry_out(shell: Shell, line: str) -> Target:
+    """Carry out the line of `%train`; return what it acted on."""
+    head, options = split_options(line)
+    word, _, rest = (head or "status").partition(" ")
+    if word not in COMMANDS:
+        raise UsageError(f"%train {word}: unknown command{did_you_mean(word, COMMANDS)}")
+    twice = next((name for name, n in Counter(name for name, _ in options).items() if n > 1), None)
+    if twice is not None:
+        raise UsageError(f"--{twice} is given twice")
+    target = Target(shell, dict(options).get("name", "run"))
+    COMMANDS[word](word, target, rest.strip(), [o for o in options if o[0] != "name"])
+    return target
 
 
-def _run_of(value: object) -> Run | None:
-    """Return a run, or the run of a Panel."""
-    module = sys.modules.get("fluxmagic.jupyter.panel")  # there is no Panel before it is imported
-    run: object = value.run if module is not None and isinstance(value, module.Panel) else value
-    return run if isinstance(run, Run) else None
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"--{name}" for name in names)
 
 
-def _live_panels() -> list[Any]:
-    module = sys.modules.get("fluxmagic.jupyter.panel")
-    return [] if module is None else module.live_panels()
+def _as_run(trainable: Trainable, name: str) -> Run:
+    if not isinstance(trainable, Run):
+        raise UsageError(f"{name} is a {type(trainable).__name__}: this takes a run")
+    return trainable
 
 
 def _parse_int(target: Target, text: str, low: int, what: str) -> int:
@@ -141,64 +171,110 @@ def _parse_path(text: str) -> str:
 
 
 def _suggest_dials(ns: Namespace, words: list[str]) -> Iterable[str]:
-    run = ns.get("run")
-    return [f"{name}=" for name in hyper_names(run.opt_class)] if isinstance(run, Run) and run.opt_class else []
+    name = words[words.index("--name") + 1] if "--name" in words[:-1] else "run"
+    with suppress(UsageError):
+        run = find_trainable(ns, name)
+        if isinstance(run, Run) and run.opt_class:
+            return _dials(run.opt_class, words)
+    return ()
 
 
 def _suggest_optimiser(ns: Namespace, words: list[str]) -> Iterable[str]:
-    return OPTIMISERS if len(words) == 1 else [f"{name}=" for name in hyper_names(known_optimiser(words[1], ns))]
+    return OPTIMISERS if len(words) == 2 else _dials(known_optimiser(words[1], ns), words)
+
+
+def _suggest_branch(ns: Namespace, words: list[str]) -> Iterable[str]:
+    if len(words) == 2:
+        return ()
+    cls = known_optimiser(words[2], ns)
+    if len(words) == 3:
+        return [*OPTIMISERS, *_suggest_dials(ns, words)]
+    return _suggest_dials(ns, words) if cls is Optimiser else _dials(cls, words)
+
+
+def _dials(cls: type[Optimiser], words: list[str]) -> list[str]:
+    used = [word.partition("=")[0] for word in words[:-1] if "=" in word]
+    return [f"{name}=" for name in hyper_names(cls, used)]
+
+
+def _suggest_path(ns: Namespace, words: list[str]) -> Iterable[str]:
+    typed = words[-1]
+    start = os.path.expanduser(typed)
+    found = glob.glob(f"{glob.escape(start)}*")
+    return sorted(typed + path[len(start) :] + os.sep * os.path.isdir(path) for path in found)
+
+
+def _suggest_runs(ns: Namespace, words: list[str]) -> Iterable[str]:
+    return [name for name in trainable_names(ns) if name not in words[1:-1]]
+
+
+def _progress(trainable: Trainable) -> str:
+    return formatting.progress(trainable) if isinstance(trainable, Run) else _shown(trainable).progress(trainable)
+
+
+def _summary(trainable: Trainable) -> str:
+    return formatting.summary(trainable) if isinstance(trainable, Run) else _shown(trainable).summary(trainable)
+
+
+def _shown(trainable: Trainable) -> Presentation:
+    from fluxmagic.jupyter.presentation import presentation  # it needs widgets
+
+    return presentation(trainable)
 
 
 def _print_state(target: Target, will: str) -> None:
-    state = target.run.state
+    state = target.trainable.state
     print(f"{target.name} {will} after the batch" if state == "running" else f"{target.name} is {state}")
 
 
 def _print_headline(run: Run) -> None:
-    print(summary(run).split("\n", 1)[0])
+    print(formatting.summary(run).split("\n", 1)[0])
 
 
 @command("", "what it is and where it stands")
 def status(target: Target, rest: str) -> None:
-    if target.run.state == "running":
-        print(progress(target.run))
-    print(summary(target.run))
+    if target.trainable.state == "running":
+        print(_progress(target.trainable))
+    print(_summary(target.trainable))
 
 
 @command("", "end it after the batch")
 def stop(target: Target, rest: str) -> None:
-    target.run.stop()
+    target.trainable.stop()
     _print_state(target, "stops")
 
 
 @command("", "pause it after the batch")
 def pause(target: Target, rest: str) -> None:
-    target.run.pause()
+    target.trainable.pause()
     _print_state(target, "pauses")
 
 
 @command("", "go on: in this cell, or in its panel")
 def resume(target: Target, rest: str) -> None:
-    run = target.run
-    if run.finished:
-        unit = "epochs" if run.step_limit is None else "steps"
-        raise UsageError(
-            f"{target.name} has done its {run.epochs or run.step_limit} {unit}: %%train --resume adds some"
-        )
-    if run.state == "running":
+    training = target.trainable
+    if training.finished:
+        raise UsageError(f"{target.name} has done {_budget(training)}")
+    if training.state == "running":
         raise UsageError(f"{target.name} is running already")
-    if run.driver is None:
-        train_here(run, target.shell)
+    if training.driver is None:
+        train_here(training, target.shell)
     else:
-        run.driver.resume()
+        training.driver.resume()
+
+
+def _budget(training: Trainable) -> str:
+    if not isinstance(training, Run):
+        return "all its steps"
+    unit = "epochs" if training.step_limit is None else "steps"
+    return f"its {training.epochs or training.step_limit} {unit}: %%train --resume adds some"
 
 
 @command("[N]", "take a step, or N")
 def step(target: Target, rest: str) -> None:
-    run = target.run
     n = _parse_int(target, rest or "1", 1, "%train step")
-    run.step(n)
-    print(progress(run))
+    target.trainable.step(n)
+    print(_progress(target.trainable))
 
 
 @command("dial=value …", "turn dials", _suggest_dials)
@@ -223,10 +299,10 @@ def swap(target: Target, rest: str) -> None:
 @command("N", "go back to where it was after N steps")
 def rewind(target: Target, rest: str) -> None:
     target.run.rewind(_parse_int(target, rest, 0, "%train rewind"))
-    print(progress(target.run))
+    print(_progress(target.run))
 
 
-@command("NEW [OPTIMISER] [dial=value …]", "a second run from here, in the variable NEW")
+@command("NEW [OPTIMISER] [dial=value …]", "a second run from here, in the variable NEW", _suggest_branch)
 def branch(target: Target, rest: str) -> None:
     run = target.run
     head, pairs = split_assignments(rest)
@@ -247,14 +323,14 @@ def code(target: Target, rest: str) -> None:
     print(saved_script(target.run, target.name), end="")
 
 
-@command("PATH", "write it to a file")
+@command("PATH", "write it to a file", _suggest_path)
 def save(target: Target, rest: str) -> None:
     path = _parse_path(rest)
     target.run.save(path)
     print(f"{target.name} is saved in {path}")
 
 
-@command("PATH", "read one that was saved, of this run's loss and data")
+@command("PATH", "read one that was saved, of this run's loss and data", _suggest_path)
 def load(target: Target, rest: str) -> None:
     run = target.run  # the file holds no code
     options: dict[str, Any] = {"valid": run.valid, "metrics": run.metrics, "model": run.model}
@@ -264,9 +340,9 @@ def load(target: Target, rest: str) -> None:
     _print_headline(new)
 
 
-@command("RUN RUN …", "the curves of runs, one over the other", lambda ns, words: run_names(ns))
-def compare(target: Target, rest: str) -> None:
+@command("RUN RUN … [--log]", "the curves of runs, one over the other; --log: on a logarithmic axis", _suggest_runs)
+def compare(target: Target, rest: str, *, log: bool = False) -> None:
     from fluxmagic.jupyter.comparison import compare  # matplotlib takes its time
 
-    runs = [find_run(target.ns, word) for word in rest.replace(",", " ").split()]
-    display(compare(*runs))  # type: ignore[no-untyped-call]
+    runs = [_as_run(find_trainable(target.ns, word), word) for word in rest.replace(",", " ").split()]
+    display(compare(*runs, log=log))  # type: ignore[no-untyped-call]

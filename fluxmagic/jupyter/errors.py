@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from IPython.core.error import UsageError
 
 from fluxmagic.jupyter.ipython_compat import Shell
-from fluxmagic.runs import Run
+from fluxmagic.jupyter.trainable import Trainable
 
 __all__ = ["refusals_as_usage_errors", "train_here"]
 
@@ -18,7 +18,7 @@ PACKAGE_DIR = os.path.dirname(os.path.dirname(__file__)) + os.sep
 OUR_FILES = PACKAGE_DIR, contextlib.__file__  # their frames are not the user's
 
 
-def train_here(run: Run, shell: Shell, panel: bool = True) -> None:
+def train_here(run: Trainable, shell: Shell, panel: bool = True) -> None:
     """Train a run to its end in this cell; an error of an option is a line that names it."""
     from fluxmagic.jupyter.loop import train_in_cell  # matplotlib takes its time
 

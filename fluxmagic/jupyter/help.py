@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from fluxmagic.jupyter.commands import COMMANDS
 from fluxmagic.jupyter.formatting import format_value
-from fluxmagic.jupyter.options import TRAIN
+from fluxmagic.jupyter.option_table import OptionTable
 from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
 from fluxmagic.table import Table
 
-__all__ = ["help_cell", "help_line", "optimiser_table"]
+__all__ = ["HEAD", "help_cell", "help_line", "optimiser_table"]
 
 HEAD = """\
 Train what a cell's loss depends on.
@@ -30,11 +30,13 @@ COMMON = {h.name: h for h in vars(Optimiser).values() if isinstance(h, Hyper)}
 """The hyper-parameters that all optimisers have."""
 
 
-def help_cell() -> str:
-    """Make what `%%train?` prints."""
-    lines = [HEAD, "Options"]
-    lines += [f"    {f'--{name} {row.value}'.rstrip():<20}{row.help}" for name, row in TRAIN.rows.items()]
-    lines += ["", "Optimisers, and their dials: options too, Greek or ASCII"]
+def help_cell(head: str, table: OptionTable, configured: dict[str, str]) -> str:
+    """Make what `%%train?` prints; `configured` are defaults that `%config` has set."""
+    lines = [head, "Options, and what holds without them"]
+    for name, row in table.rows.items():
+        default = configured.get(name, row.default)
+        lines += [f"    {f'--{name} {row.value}'.rstrip():<20}{row.help}{f' [{default}]' if default else ''}"]
+    lines += ["", "Optimisers, and their dials with defaults: options too, Greek or ASCII"]
     lines += [f"    {cls.__name__:<12}{_defaults(_own(cls))}" for cls in OPTIMISERS.values()]
     lines += [f"    {'all':<12}{_defaults(COMMON)}", "", "%optimisers lists them with their ranges."]
     return "\n".join(lines)
@@ -44,7 +46,7 @@ def help_line() -> str:
     """Make what `%train?` prints."""
     lines = ["Look at a run, or turn it.", "", "    %train COMMAND [--name NAME]", "", "Commands"]
     lines += [f"    {f'{word} {row.arguments}'.rstrip():<40}{row.help}" for word, row in COMMANDS.items()]
-    lines += ["", "NAME is the run's variable; default `run`."]
+    lines += ["", "NAME is a variable that holds the run or its Panel, or the run's own name [run]."]
     return "\n".join(lines)
 
 

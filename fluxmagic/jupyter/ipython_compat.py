@@ -2,7 +2,7 @@
 
 | IPython     | names                                                                                           |
 |-------------|-------------------------------------------------------------------------------------------------|
-| 8.7 to 9.18 | `magics_manager.magics`, `.registry`; `configurables`; `strdispatchers`, `.strs`, `.chain`;      |
+| 8.7 to 9.18 | `magics_manager.magics`, `.registry`; `configurables`; `Completer.custom_matchers`;              |
 |             | `history_manager.input_hist_raw`; `compile.cache`, `.ast_parse`, `.format_code_name`;            |
 |             | `Completer.global_matches`; `InteractiveTB`, and an error's `_render_traceback_`                 |
 """
@@ -14,12 +14,13 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any, NamedTuple, Protocol
 
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult
 from IPython.core.magic import Magics
 
 __all__ = [
-    "CompletionEvent", "Namespace", "Shell", "TypedCell", "add_completer", "add_magics", "cache_code", "cell_label",
-    "loaded_magics", "parse_cell", "python_matches", "remove_completer", "remove_magics", "render_traceback",
-    "typed_cell",
+    "CompletionContext", "Matcher", "Namespace", "Shell", "SimpleMatcherResult", "TypedCell", "add_magics",
+    "add_matcher", "cache_code", "cell_label", "loaded_magics", "matches", "parse_cell", "python_matches",
+    "remove_magics", "remove_matcher", "render_traceback", "text_until_cursor", "typed_cell",
 ]  # fmt: skip
 
 Namespace = dict[str, Any]
@@ -38,15 +39,7 @@ class Shell(Protocol):
     def transform_ast(self, node: ast.Module) -> ast.Module: ...
 
 
-class CompletionEvent(Protocol):
-    """What IPython passes to a completer."""
-
-    line: str
-    symbol: str  # the part of the line that a completion replaces
-    text_until_cursor: str
-
-
-Completer = Callable[[Shell, CompletionEvent], list[str]]
+Matcher = Callable[[CompletionContext], SimpleMatcherResult]
 
 
 class TypedCell(NamedTuple):
@@ -80,27 +73,40 @@ def remove_magics(shell: Shell, magics: Magics, hidden: Hidden) -> None:
     ip.configurables[:] = [c for c in ip.configurables if c is not magics]
 
 
-def loaded_magics(shell: Shell, name: str) -> Any:
+def loaded_magics(shell: Shell | None, name: str) -> Any:
     """Return the registered magics of a class with this name."""
-    return _unchecked(shell).magics_manager.registry.get(name)
+    return None if shell is None else _unchecked(shell).magics_manager.registry.get(name)
 
 
-def add_completer(shell: Shell, key: str, completer: Completer) -> None:
-    """Complete the lines that begin with a key by a function."""
-    _unchecked(shell).set_hook("complete_command", completer, str_key=key)
+def add_matcher(shell: Shell, matcher: Matcher) -> None:
+    """Ask a matcher for completions."""
+    _unchecked(shell).Completer.custom_matchers.append(matcher)
 
 
-def remove_completer(shell: Shell, key: str, completer: Completer) -> None:
-    """Undo `add_completer`."""
-    completers = _unchecked(shell).strdispatchers["complete_command"].strs
-    chain = completers[key].chain
-    chain[:] = [(priority, f) for priority, f in chain if getattr(f, "__func__", f) != completer]
-    if not chain:
-        del completers[key]
+def remove_matcher(shell: Shell, matcher: Matcher) -> None:
+    """Undo `add_matcher`."""
+    _unchecked(shell).Completer.custom_matchers.remove(matcher)
+
+
+def text_until_cursor(context: CompletionContext) -> str:
+    """Return what is typed in a cell before the cursor."""
+    lines = context.full_text.split("\n")[: context.cursor_line + 1]
+    return "\n".join([*lines[:-1], lines[-1][: context.cursor_position]])
+
+
+def matches(fragment: str, names: list[str], keep: set[str]) -> SimpleMatcherResult:
+    """Return completions of a fragment; those of all other matchers, but for `keep`, are left out."""
+    return SimpleMatcherResult(
+        completions=[SimpleCompletion(name) for name in names],
+        matched_fragment=fragment,
+        suppress=True,
+        do_not_suppress=keep,
+        ordered=True,
+    )
 
 
 def python_matches(shell: Shell, symbol: str) -> list[str]:
-    """Complete a name or an attribute; on a line that is not Python, IPython itself does not."""
+    """Complete a name or an attribute; on the line of a magic, IPython itself does not."""
     completer = _unchecked(shell).Completer
     return list(completer.attr_matches(symbol) if "." in symbol else completer.global_matches(symbol))
 
@@ -140,5 +146,5 @@ def parse_cell(shell: Shell, code: str, name: str) -> ast.Module:
     return shell.transform_ast(_unchecked(shell).compile.ast_parse(code, name))
 
 
-def _unchecked(shell: Shell) -> Any:
+def _unchecked(shell: Shell | None) -> Any:
     return shell

@@ -5,27 +5,39 @@ Options are rows in `options`, commands rows in `commands`.
 
 from __future__ import annotations
 
-from IPython.core.error import UsageError
+from functools import partial
+
+from IPython.core.completer import context_matcher
+from IPython.core.getipython import get_ipython
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from traitlets import Bool, Int, Unicode
 
 from fluxmagic.jupyter import ipython_compat, origins
 from fluxmagic.jupyter.cell import read_cell
 from fluxmagic.jupyter.cell_runs import new_run, resume_run
-from fluxmagic.jupyter.commands import COMMANDS, Target
-from fluxmagic.jupyter.completion import complete_cell, complete_line
+from fluxmagic.jupyter.commands import carry_out
+from fluxmagic.jupyter.completion import Offer, complete
 from fluxmagic.jupyter.errors import refusals_as_usage_errors, train_here
-from fluxmagic.jupyter.help import help_cell, help_line, optimiser_table
-from fluxmagic.jupyter.ipython_compat import CompletionEvent, Shell
-from fluxmagic.jupyter.magic_line import split_options
-from fluxmagic.jupyter.options import read_settings
+from fluxmagic.jupyter.help import HEAD, help_cell, help_line, optimiser_table
+from fluxmagic.jupyter.ipython_compat import CompletionContext, Shell, SimpleMatcherResult
+from fluxmagic.jupyter.options import TRAIN, read_settings
 from fluxmagic.jupyter.tracebacks import users_frames_only
-from fluxmagic.jupyter.values import as_optimiser, did_you_mean
+from fluxmagic.jupyter.values import as_optimiser
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run
 from fluxmagic.table import Table
 
 __all__ = ["FluxMagics"]
+
+
+TABLES = {table.magic: table for table in (TRAIN,)}
+"""The options of each cell magic, for Tab."""
+
+
+def _configured() -> dict[str, str]:
+    """Return the values of options that `%config` sets."""
+    magics = ipython_compat.loaded_magics(get_ipython(), "FluxMagics")
+    return {"opt": magics.opt, "epochs": str(magics.epochs)}
 
 
 @magics_class
@@ -41,21 +53,20 @@ class FluxMagics(Magics):
     def add(self) -> None:
         """Add the magics and their completion to the shell."""
         self._hidden = ipython_compat.add_magics(self.shell, self)
-        ipython_compat.add_completer(self.shell, "%%train", self._complete_cell)
-        ipython_compat.add_completer(self.shell, "%train", self._complete_line)
+        ipython_compat.add_matcher(self.shell, self._complete)
 
     def remove(self) -> None:
         """Remove them, and restore the magics that they hid."""
         ipython_compat.remove_magics(self.shell, self, self._hidden)
-        ipython_compat.remove_completer(self.shell, "%%train", self._complete_cell)
-        ipython_compat.remove_completer(self.shell, "%train", self._complete_line)
+        ipython_compat.remove_matcher(self.shell, self._complete)
 
-    def _complete_cell(self, shell: Shell, event: CompletionEvent) -> list[str]:
-        found = complete_cell(event, self.shell.user_ns, self.opt)
-        return found or ipython_compat.python_matches(self.shell, event.symbol)
-
-    def _complete_line(self, shell: Shell, event: CompletionEvent) -> list[str]:
-        return complete_line(event, self.shell.user_ns)
+    @context_matcher(identifier="fluxmagic")  # type: ignore[untyped-decorator]
+    def _complete(self, context: CompletionContext) -> SimpleMatcherResult:
+        """Offer what fits on the line of a magic, and nothing else."""
+        text, python = ipython_compat.text_until_cursor(context), partial(ipython_compat.python_matches, self.shell)
+        offer = complete(text, self.shell.user_ns, TABLES, self.opt, python) or Offer("", [])
+        keep = {"IPCompleter.python_func_kw_matcher", "IPCompleter.dict_key_matcher"} if offer.python else set()
+        return ipython_compat.matches(offer.fragment, offer.names, keep)
 
     @no_var_expand
     @cell_magic("train")  # type: ignore[arg-type]
@@ -64,7 +75,7 @@ class FluxMagics(Magics):
         with users_frames_only(self.shell, above=False):
             self._train(line, cell)
 
-    train_cell.getdoc = help_cell  # type: ignore[assignment]
+    train_cell.getdoc = lambda: help_cell(HEAD, TRAIN, _configured())  # type: ignore[assignment]
 
     def _train(self, line: str, cell: str) -> None:
         ns = self.shell.user_ns
@@ -102,16 +113,8 @@ class FluxMagics(Magics):
     @line_magic("train")  # type: ignore[arg-type]
     def train_line(self, line: str) -> None:
         """Look at a run, or turn it; `help_line` makes what `%train?` prints."""
-        head, options = split_options(line)
-        unknown = [option for option, _ in options if option != "name"]
-        if unknown:
-            raise UsageError(f"%train has no --{unknown[0]}; it has --name")
-        target = Target(self.shell, options[-1][1] if options else "run")
-        word, _, rest = (head or "status").partition(" ")
-        if word not in COMMANDS:
-            raise UsageError(f"%train {word}: there is no such command{did_you_mean(word, COMMANDS)}")
         with users_frames_only(self.shell), refusals_as_usage_errors():
-            COMMANDS[word](word, target, rest.strip())
+            target = carry_out(self.shell, line)
         origins.note(self.shell.user_ns.get(target.name))
 
     train_line.getdoc = help_line  # type: ignore[assignment]

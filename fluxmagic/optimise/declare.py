@@ -171,7 +171,7 @@ def _declared(cls: type, reserved: Collection[str]) -> dict[str, Hyper]:
     if taken:
         raise TypeError(f"{cls.__name__}: {taken[0]} is taken, the hyper-parameter needs another name")
     own = {k: h for k, h in hypers.items() if k not in COMMON}
-    return {**own, **{k: hypers[k] for k in COMMON}}
+    return {**own, **{k: hypers[k] for k in COMMON if k in hypers}}
 
 
 def _other_name(name: str) -> property:

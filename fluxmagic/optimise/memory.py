@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.flat_buffer import FlatBuffer
 
-__all__ = ["Block", "Memory"]
+__all__ = ["Block", "Memory", "subtract_steps"]
 
 BLOCK = 1 << 18  # elements: the arrays of a block stay in the cache
 
@@ -144,3 +144,9 @@ class Memory:
                     raise NotFinite(step, math.nan, bad, what=f"state {what}" if what else "updated value")
                 near |= low < -bound or high > bound
         return near
+
+
+def subtract_steps(rule: Callable[..., np.ndarray], blocks: Iterable[tuple[Block, list[np.ndarray]]]) -> None:
+    """Subtract from the parameters what the rule returns, block by block."""
+    for s, numbers in blocks:
+        np.subtract(s.p, rule(s.δ, s, *numbers), s.p)

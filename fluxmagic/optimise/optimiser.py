@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -16,8 +17,8 @@ from fluxmagic.optimise.declare import COMMON, Declared, describe
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.flat_buffer import FlatBuffer
 from fluxmagic.optimise.hyper import Hyper, Schedule
-from fluxmagic.optimise.memory import Block, Memory
-from fluxmagic.optimise.state_dict import check_numbers, check_state
+from fluxmagic.optimise.memory import Block, Memory, subtract_steps
+from fluxmagic.optimise.state_dict import Stateful
 from fluxmagic.optimise.transforms import clip, clip_norm, inverse_decay, norm_scale, weight_decay
 from fluxmagic.tracker import Param, Tracked
 from fluxmagic.tracker.fp_errors import ignoring_fp_errors
@@ -29,10 +30,12 @@ OPTIMISERS: dict[str, type[Optimiser]] = {}
 
 CHECK_EVERY = 128  # updates between two checks of the range of weights and state
 SMALL = 1 << 15  # elements of weights and state, which take some 2 µs to copy
+COMPILED_FROM = 50_000  # parameters: below, an update is mostly its calls
+COMPILED_AFTER = 1 << 27  # parameters updated, which take some 0.1 s: as long as compiling the rule
 LARGE_VALUE = 1e6  # a hyper-parameter from here on may carry an update out of the range of float32
 
 
-class Optimiser(Declared):
+class Optimiser(Stateful):
     """Base of all optimisers.  An optimiser of one's own is a small class:
 
     ::
@@ -84,17 +87,17 @@ class Optimiser(Declared):
     decoupled_decay: ClassVar[bool] = False
     """Whether the rule itself applies `weightdecay`."""
     plain: ClassVar[bool] = False
-    """Declared by `class Mine(Optimiser, plain=True)`: the rule is arithmetic on δ and the state alone.  It raises
-    nothing, calls nothing of this package, and its step is 0 where δ and the state are.  It runs without a copy of a
-    small model, and NumPy neither warns nor raises in it."""
+    """Declared by `class Mine(Optimiser, plain=True)`: the rule is arithmetic on δ, the state and its arguments alone.
+    It raises nothing, calls nothing of this package, and its step is 0 where δ and the state are.  It runs without a
+    copy of a small model, and NumPy neither warns nor raises in it.  A compiled update does not run it again."""
 
     decay = Hyper(0.0, "inverse decay γ of the step: 1 / (1 + γ n)")
     clip = Hyper(math.inf, "bound on each element of the gradient", low_open=True, scale="log", off=math.inf)
     clipnorm = Hyper(math.inf, "bound on the 2-norm of the whole gradient", low_open=True, scale="log", off=math.inf)
     weightdecay = Hyper(0.0, "λ: adds λ p to the gradient", scale="log")
 
-    memory: Memory
     blocks: list[tuple[Block, list[np.ndarray]]]
+    subtract_steps: Callable[..., None]
     _taken: ClassVar[list[str]] = []  # hyper-parameters that the rule names
     _only_hypers: ClassVar[bool] = True  # the constants are those
 
@@ -119,6 +122,7 @@ class Optimiser(Declared):
         self.__dict__["memory"] = Memory(self._flat, self.state)
         self.__dict__["blocks"] = [(s, self.memory.constants[s.p.dtype]) for s in self.memory.blocks]
         self._numbers = SimpleNamespace(**self.numbers)
+        self.__dict__["subtract_steps"] = subtract_steps
         self._last_constants: tuple[float, ...] = ()
         self._constants_version = -1  # the version that the constants belong to, where they follow from it
 
@@ -211,16 +215,6 @@ class Optimiser(Declared):
                 self.restore_state(saved)
             raise
 
-    def copy_state(self) -> tuple[Any, int, dict[str, float]]:
-        """Copy parameters and state, for `restore_state`."""
-        return self.memory.save(), self.n, dict(vars(self._numbers))
-
-    def restore_state(self, saved: tuple[Any, int, dict[str, float]]) -> None:
-        """Undo what was updated since `copy_state`, and clear the gradients."""
-        memory, self.__dict__["n"], numbers = saved
-        self.memory.restore(memory)
-        vars(self._numbers).update(numbers)
-
     def begin_outside(self) -> bool:
         """Prepare an update of `blocks` that is carried out elsewhere, before `end_outside`; False: call `update`."""
         if self._near_overflow or self._schedules or not self._rule_alone:
@@ -249,8 +243,7 @@ class Optimiser(Declared):
             self._set_constants()
         rule = self._rule if self.plain else self._checked_rule
         if self._rule_alone:
-            for s, numbers in self.blocks:
-                np.subtract(s.p, rule(s.δ, s, *numbers), s.p)
+            self.subtract_steps(rule, self.blocks)
         else:
             self._apply_transformed(rule)
         self.__dict__["n"] += 1
@@ -271,7 +264,7 @@ class Optimiser(Declared):
     def _checked_rule(self, δ: np.ndarray, s: Block, *constants: np.ndarray) -> np.ndarray:
         """Call a user's rule; refuse a step that would fit the parameters only by broadcasting."""
         step = self._rule(δ, s, *constants)
-        given = np.asarray(step)
+        given = step if isinstance(step, np.ndarray) else np.asarray(step)
         if given.dtype.kind not in "fiub" or given.shape not in ((), s.p.shape):
             what = f"an array of shape {given.shape}" if given.dtype.kind in "fiub" else f"a {type(step).__name__}"
             raise TypeError(
@@ -279,9 +272,33 @@ class Optimiser(Declared):
             )
         return step
 
+    def compile_update(self) -> bool:
+        """Make an update one pass over memory from now on, with the same bits.
+
+        Updates of 50,000 parameters or more are compiled by themselves, after the time that this takes has been spent
+        in them.
+
+        Returns
+        -------
+        bool
+            Whether it was done: it takes the extra `fast`.
+        """
+        if self.subtract_steps is subtract_steps:  # imported by name: that package is built on this one
+            made = import_module("fluxmagic.capture.compiled_update").compile_update(self)
+            self.__dict__["subtract_steps"] = made or subtract_steps
+        return self.update_is_compiled
+
+    @property
+    def update_is_compiled(self) -> bool:
+        """Whether an update is one pass over memory; until a rule asks for something that is no arithmetic."""
+        return getattr(self.subtract_steps, "works", False)
+
     def _check_range(self) -> None:
         if self.n % CHECK_EVERY == 0:
             self.memory.flush_denormals()
+            size = self.memory.size // (1 + len(self.state))
+            if size >= COMPILED_FROM and size * self.n >= COMPILED_AFTER:
+                self.compile_update()
         if not self.plain:
             self.memory.clear_padding(state=True)
         near = self.memory.near_overflow(self.n)
@@ -308,47 +325,6 @@ class Optimiser(Declared):
 
     def __reduce__(self) -> tuple[Any, ...]:  # a copy gets memory of its own: the state's arrays are views
         return _restored, (type(self), self.params, self.state_dict(), self.schedules)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that the optimiser needs to go on from here, as copies.
-
-        Returns
-        -------
-        dict
-            `name`, `n`; by name `hypers`, `numbers`, and `arrays`: a list of one array per parameter, of its shape.
-
-        Raises
-        ------
-        TypeError
-            If the rule keeps a number that the class does not declare, or a value that is not a number.
-        """
-        numbers = dict(vars(self._numbers))
-        check_numbers(self, numbers)
-        arrays = {k: self._flat.split(a) for k, a in self.memory.state.items()}
-        return {"name": self.name, "n": self.n, "hypers": self.values, "numbers": numbers, "arrays": arrays}
-
-    def load_state_dict(self, d: Mapping[str, Any], schedules: Mapping[str, Schedule] | None = None) -> None:
-        """Take over what `state_dict` gave.  All is checked before anything is assigned.
-
-        Parameters
-        ----------
-        d : dict
-        schedules : dict, optional
-            Replace the present ones.
-
-        Raises
-        ------
-        ValueError
-            If it belongs to another optimiser or other parameters, or a value is out of bounds.
-        """
-        for name, value in check_state(self, d).items():
-            self.store(name, value)
-        if schedules is not None:
-            self._schedules = dict(schedules)
-        self.__dict__["n"], self._near_overflow = int(d["n"]), True
-        vars(self._numbers).update({k: float(v) for k, v in d["numbers"].items()})
-        for k, arrays in d["arrays"].items():
-            self.memory.load_state(k, arrays)
 
 
 def _refuse_no_arguments(rule: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
@@ -399,5 +375,6 @@ def _restored(
 
 
 Optimiser.reserved = frozenset(
-    {*present(Optimiser), *Optimiser.__annotations__, *Declared.__annotations__} - set(COMMON)
+    {*present(Optimiser), *Optimiser.__annotations__, *Stateful.__annotations__, *Declared.__annotations__}
+    - set(COMMON)
 )

@@ -1,22 +1,85 @@
-"""The state of an optimiser as a dictionary: what it holds, and the checks before one is loaded."""
+"""The state of an optimiser: copies, and a dictionary with the checks before one is loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from fluxmagic.optimise.declare import Declared
+from fluxmagic.optimise.flat_buffer import FlatBuffer
+from fluxmagic.optimise.hyper import Schedule
+from fluxmagic.optimise.memory import Memory
 from fluxmagic.tracker import Param
 
-__all__ = ["check_numbers", "check_state"]
-
+__all__ = ["Stateful"]
 
 KEYS = {"name", "n", "hypers", "numbers", "arrays"}
 
 
-def check_numbers(opt: Declared, numbers: Mapping[str, Any]) -> None:
+class Stateful(Declared):
+    """Base of `Optimiser`: all that an update changes, copied and taken over."""
+
+    memory: Memory
+    _flat: FlatBuffer
+    _numbers: SimpleNamespace
+    _near_overflow: bool
+
+    def copy_state(self) -> tuple[Any, int, dict[str, float]]:
+        """Copy parameters and state, for `restore_state`."""
+        return self.memory.save(), self.n, dict(vars(self._numbers))
+
+    def restore_state(self, saved: tuple[Any, int, dict[str, float]]) -> None:
+        """Undo what was updated since `copy_state`, and clear the gradients."""
+        memory, self.__dict__["n"], numbers = saved
+        self.memory.restore(memory)
+        vars(self._numbers).update(numbers)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the optimiser needs to go on from here, as copies.
+
+        Returns
+        -------
+        dict
+            `name`, `n`; by name `hypers`, `numbers`, and `arrays`: a list of one array per parameter, of its shape.
+
+        Raises
+        ------
+        TypeError
+            If the rule keeps a number that the class does not declare, or a value that is not a number.
+        """
+        numbers = dict(vars(self._numbers))
+        _check_numbers(self, numbers)
+        arrays = {k: self._flat.split(a) for k, a in self.memory.state.items()}
+        return {"name": self.name, "n": self.n, "hypers": self.values, "numbers": numbers, "arrays": arrays}
+
+    def load_state_dict(self, d: Mapping[str, Any], schedules: Mapping[str, Schedule] | None = None) -> None:
+        """Take over what `state_dict` gave.  All is checked before anything is assigned.
+
+        Parameters
+        ----------
+        d : dict
+        schedules : dict, optional
+            Replace the present ones.
+
+        Raises
+        ------
+        ValueError
+            If it belongs to another optimiser or other parameters, or a value is out of bounds.
+        """
+        for name, value in _check_state(self, d).items():
+            self.store(name, value)
+        if schedules is not None:
+            self._schedules = dict(schedules)
+        self.__dict__["n"], self._near_overflow = int(d["n"]), True
+        vars(self._numbers).update({k: float(v) for k, v in d["numbers"].items()})
+        for k, arrays in d["arrays"].items():
+            self.memory.load_state(k, arrays)
+
+
+def _check_numbers(opt: Declared, numbers: Mapping[str, Any]) -> None:
     """Raise a TypeError for a number that the class does not declare, or a value that is not a number."""
     for k, v in numbers.items():
         if k not in opt.numbers:
@@ -25,7 +88,7 @@ def check_numbers(opt: Declared, numbers: Mapping[str, Any]) -> None:
             raise TypeError(f"{opt.name}: {k} is a {type(v).__name__}, not a number; arrays go into `state`")
 
 
-def check_state(opt: Declared, d: Mapping[str, Any]) -> dict[str, float]:
+def _check_state(opt: Declared, d: Mapping[str, Any]) -> dict[str, float]:
     """Check all of a state dictionary, and return its hyper-parameters.
 
     Raises

@@ -214,10 +214,10 @@ class Loop:
         for step in range(first, first + (1 if on_loss else min(n, MAX_STEPS_PER_LOCK))):
             if optimisers.watched.version != optimisers.version:
                 self.record_direct_changes()
-            d = self._next_batch(hooks, old)
-            if d is END:
+            d = cursor.next(guard)
+            if d is END and (d := self._next_epoch(hooks, old)) is END:
                 return
-            buffers = [(a, a.copy()) for a in state.buffers]
+            buffers = [(a, a.copy()) for a in state.buffers] if state.buffers else []
             draws.clear()  # those for the data are not repeated
             rejected = None
             try:
@@ -257,9 +257,9 @@ class Loop:
             if now >= until or attention or guard.presses:
                 return
 
-    def _next_batch(self, hooks: Hooks, old: Record | None) -> Batch:
-        """Give the next batch, of the next epoch if this one is over; END if the run is to end."""
-        d = self.state.cursor.next(self.guard)
+    def _next_epoch(self, hooks: Hooks, old: Record | None) -> Batch:
+        """Give the first batch of the next epoch; END if the run is to end."""
+        d: Batch = END
         while d is END and not self.end_epoch(hooks, old):
             d = self.state.cursor.next(self.guard)
         return d

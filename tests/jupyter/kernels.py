@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from typing import Any
@@ -130,6 +131,13 @@ class Kernel(PanelPage):
         content = self.end(cell)
         assert content["status"] == "ok", "\n".join(content.get("traceback", [str(content)]))
         return self.text(cell)
+
+    def complete(self, code: str) -> list[str]:
+        """Ask what Tab offers at the end of code: what would stand there then, from the cursor's word on."""
+        asked = self.client.complete(code, len(code))
+        self.until(lambda: asked in self.replies)
+        found = self.replies[asked]["content"]
+        return [re.split(r"\s", code[: found["cursor_start"]])[-1] + match for match in found["matches"]]
 
     def text(self, cell: str) -> str:
         """What a cell printed."""

@@ -8,6 +8,7 @@ import traceback
 
 import numpy as np
 import pytest
+from IPython.core.ultratb import FormattedTB
 
 from fluxmagic.jupyter.tracebacks import error_with_place
 from fluxmagic.optimise import NotFinite
@@ -42,14 +43,12 @@ def test_code_of_the_line_has_its_position_in_the_cell(shell):
 
 
 WRONG_WIDTH = f"%%train {DATA}\nz = model(x[:, :2])\nlogitcrossentropy(z, y)"
-MODES = ("Context", "Plain", "Verbose", "Minimal", "Docs")
+MODES = FormattedTB().valid_modes
 
 
 @pytest.fixture
 def xmode(shell):
     def use(mode):
-        if mode not in shell.ip.InteractiveTB.valid_modes:
-            pytest.skip(f"this IPython has no mode {mode}")
         shell(f"%xmode {mode}")
 
     yield use

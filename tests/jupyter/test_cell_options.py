@@ -38,9 +38,9 @@ def test_data_that_would_bind_rows_or_columns_is_refused(shell, line, says):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ("--opt adam", r"--opt adam: there is no such optimiser \(did you mean ADAM\?\); there are .*SGD, .*ADAM"),
+        ("--opt adam", r"--opt adam: unknown optimiser \(did you mean ADAM\?\); there are .*SGD, .*ADAM"),
         ("--opt model", "--opt model: that is not a class of optimisers"),
-        ("--opt Optimiser", "there is no such optimiser|not a class of optimisers"),
+        ("--opt Optimiser", "unknown optimiser|not a class of optimisers"),
         ("--epoch 3", r"there is no --epoch \(did you mean --epochs\?\); there are --opt, .*--η"),
         ("--opt SGD --ρ 0.5", "SGD has no --ρ; it has η, decay"),
         ("--opt SGD --beta1 0.5", "SGD has no --beta1; it has η, decay"),

@@ -144,7 +144,9 @@ def test_from_starts_where_the_named_run_started(shell):
     printed = shell(f"%%train {DATA} --from second --opt SGD --η 0\n{LOSS}")
     assert "starts from the weights that `second` started from" in printed
     assert same_arrays(middle, weights(shell))
-    assert "name of a run" in shell.refuses(f"%%train {DATA} --from nobody\n{LOSS}")
+    assert "--from fourth: no run is called fourth; there are first" in shell.refuses(
+        f"%%train {DATA} --from fourth\n{LOSS}"
+    )
     assert "one of them" in shell.refuses(f"%%train {DATA} --from second --reset\n{LOSS}")
     shell("W = param(np.ones(4))")
     assert "other parameters" in shell.refuses("%%train x in X --from second\n(W * x).sum()")

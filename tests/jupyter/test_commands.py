@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from fluxmagic.jupyter import commands
 from tests.jupyter.cells import DATA, LOSS, same_arrays, weights
 
 
@@ -18,7 +19,7 @@ def test_a_run_is_found_by_its_own_name_and_a_panel_by_its_variable(shell):
     assert "other:" in shell("%train status --name mine")
     shell("%train step 2 --name p")
     assert shell["p"].run.steps == 2
-    assert "--name" in shell.refuses("%train status --name nobody")
+    assert "there are run, mine, p" in shell.refuses("%train status --name third")
 
 
 def test_status_says_what_the_run_is(shell):
@@ -64,6 +65,28 @@ def test_a_run_is_rewound_branched_and_compared(shell):
     assert "Comparison(run, other)" in shell("%train compare run other")
 
 
+def test_runs_are_compared_on_a_logarithmic_axis(shell, monkeypatch):
+    shell(f"%%train {DATA}\n{LOSS}")
+    shown = []
+    monkeypatch.setattr(commands, "display", shown.append)
+    shell("%train compare run run")
+    shell("%train compare run run --log")
+    assert [c.figure.axes[0].get_yscale() for c in shown] == ["linear", "log"]
+
+
+def test_a_long_list_of_runs_is_cut(shell):
+    shell(f"%%train {DATA}\n{LOSS}")
+    shell("for i in range(20): globals()[f'r{i}'] = run")
+    told = shell.refuses("%train status --name third")
+    assert told == "no run is called third; there are run, r0, r1, r2, r3, r4, r5, r6 and 13 more"
+
+
+def test_a_name_that_several_runs_have_is_refused(shell):
+    shell("runs = [Run(lambda x: (W * x).sum(), [1.0], SGD([W := param(1.0)]), name='same') for _ in range(2)]")
+    shell("a, b = runs")
+    assert "2 runs are called same" in shell.refuses("%train status --name same")
+
+
 def test_a_saved_run_is_loaded_with_its_weights_and_history(shell, tmp_path, monkeypatch):
     shell(f"%%train {DATA}\n{LOSS}")
     run, trained = shell["run"], weights(shell)
@@ -92,7 +115,7 @@ def test_load_takes_the_schedules_of_the_run_of_that_name(shell, tmp_path):
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("statuss", r"there is no such command \(did you mean status\?\); there are status, stop"),
+        ("statuss", r"unknown command \(did you mean status\?\); there are status, stop"),
         ("stop now", "%train stop takes nothing more, and was given now"),
         ("set", "%train set needs more: %train set dial=value"),
         ("set η", "dial=value, as in"),
@@ -109,9 +132,12 @@ def test_load_takes_the_schedules_of_the_run_of_that_name(shell, tmp_path):
         ("branch 2x", "a name for the new run comes first"),
         ("load no/such/file", "No such file"),
         ("save .", "is a folder"),
-        ("compare run nobody", "there is no run called nobody: say which one, --name run"),
-        ("status --name nobody", "there is no run called nobody"),
-        ("status --opt SGD", "%train has no --opt; it has --name"),
+        ("compare run other", "no run is called other; there are run"),
+        ("status --name other", "no run is called other"),
+        ("status --opt SGD", "%train status has no --opt; it has --name"),
+        ("compare run --log 3", "--log takes no value, and was given 3"),
+        ("compare run --size 3", "%train compare has no --size; it has --log, --name"),
+        ("status --name run --name run", "--name is given twice"),
     ],
 )
 def test_a_wrong_command_is_refused_in_one_line_and_nothing_changes(shell, line, says):
@@ -124,7 +150,7 @@ def test_a_wrong_command_is_refused_in_one_line_and_nothing_changes(shell, line,
 
 
 def test_a_command_without_a_run_says_how_to_make_one(shell):
-    assert "there is no run called run: %%train makes one" in shell.refuses("%train status")
+    assert "no run is called run: %%train makes one" in shell.refuses("%train status")
 
 
 def test_an_error_in_the_loss_keeps_its_traceback_in_a_command(shell):

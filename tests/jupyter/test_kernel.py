@@ -75,6 +75,38 @@ def test_an_error_names_the_cell_and_the_users_line(kernel):
     assert "train_step" not in shown
 
 
+@pytest.mark.parametrize("mode", ["Context", "Plain", "Verbose", "Minimal"])
+def test_an_error_of_the_package_ends_at_the_users_line_and_no_figure_is_shown(kernel, mode):
+    kernel.run(f"%xmode {mode}")
+    cell = kernel.start("%%train x, y in batches(X, Y, 20)\nz = model(x[:, :2])\nlogitcrossentropy(z, y)")
+    kernel.end(cell)
+    kernel.run("%xmode Context")
+    error = next(o for o in kernel.outputs[cell] if o["type"] == "error")
+    shown = "\n".join(error["traceback"])
+    assert "takes input of width 4" in shown
+    assert ("z = model(x[:, :2])" in shown) is (mode != "Minimal")
+    assert "fluxmagic/" not in shown
+    assert "run_cell_magic" not in shown
+    assert not pictures(kernel, cell)
+
+
+@pytest.mark.parametrize("jedi", [True, False])
+def test_tab_offers_only_what_fits(kernel, jedi):
+    kernel.run(f"%config Completer.use_jedi = {jedi}")
+    kernel.run("run = Run(lambda x: (model(x) ** 2).sum(), [X], 'SGD', name='run')")
+    options = kernel.complete("%%train x, y in batches(X, Y, 20) --opt SGD --")
+    assert {"--η", "--eta", "--epochs", "--valid"} <= set(options)
+    assert all(name.startswith("--") for name in options)
+    assert "--opt" not in options
+    assert "ADAM" in kernel.complete("%%train x in d --opt ")
+    assert "SGD" not in kernel.complete("%%train x in d --opt AD")
+    dials = kernel.complete("%train set ")
+    assert {"η=", "eta=", "decay="} <= set(dials)
+    assert all(name.endswith("=") for name in dials)
+    assert {"status", "swap"} <= set(kernel.complete("%train "))
+    assert "logitcrossentropy" in kernel.complete("%%train x in d --opt SGD\nlogitcross")
+
+
 def test_a_wrong_option_is_one_line_and_later_cells_do_not_run(kernel):
     wrong = kernel.start("%%train x, y in batches(X, Y, 20) --opt adam\nlogitcrossentropy(model(x), y)")
     after = kernel.start("after = 1")

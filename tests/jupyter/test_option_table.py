@@ -15,10 +15,10 @@ from fluxmagic.optimise import SGD, Momentum
 
 @dataclass(frozen=True)
 class Settings:
-    laps: int | None = option("N", "how many laps", kinds.integer(1), "rounds", decides="when it ends")
+    laps: int | None = option("N", "how many laps", kinds.integer(1), "1", words="rounds", decides="when it ends")
     steps: int | None = option("N", "how many steps", kinds.integer(1), decides="when it ends")
     valid: object = option("EXPR", "what to validate on", kinds.validation, per_epoch=True)
-    again_: bool = option("", "once more", kinds.flag, default=False)
+    again_: bool = option("", "once more", kinds.flag, unset=False)
     tag: list[str] | None = option("WORD", "a word", kinds.word, many=True)
 
 
