@@ -12,13 +12,14 @@ import numpy as np
 
 from fluxmagic.layers.training_mode import evaluating
 from fluxmagic.optimise.interrupts import InterruptGuard
-from fluxmagic.runs.cursor import Batch, DataCursor, generator_states, restore_generators
+from fluxmagic.runs.cursor import END, Batch, DataCursor, generator_states, restore_generators
+from fluxmagic.runs.record import count_rows
 from fluxmagic.runs.state import Values
 
 if TYPE_CHECKING:
     from fluxmagic.runs.run import Run
 
-__all__ = ["aside", "first_batch"]
+__all__ = ["aside", "first_batch", "first_batches"]
 
 
 @contextmanager
@@ -50,11 +51,20 @@ def first_batch(run: Run) -> Batch:
 
     Call it within `aside`.  Of data that can be gone through once it is the latest batch; None before the first.
     """
+    return first_batches(run, 1)[0]
+
+
+def first_batches(run: Run, rows: int) -> list[Batch]:
+    """Give the first batches of the first epoch that have so many rows together; see `first_batch`."""
     if run.data is None:
-        return ()
+        return [()]
     cursor = run.training.cursor
     if not cursor.repeatable:
-        return cursor.last
+        return [cursor.last]
     if run.snapshots.start is not None:
         restore_generators(run.snapshots.start.generators)
-    return DataCursor(run.data).next(InterruptGuard())
+    again = DataCursor(run.data)
+    found = [again.next(InterruptGuard())]
+    while sum(map(count_rows, found)) < rows and (d := again.next(InterruptGuard())) is not END:
+        found.append(d)
+    return found

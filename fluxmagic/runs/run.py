@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fluxmagic.lazy import LazyMethod
 from fluxmagic.optimise.inputs import as_callbacks
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.runs import checkpoint, saving
@@ -309,6 +310,8 @@ class Run(RunViews):
             elif hypers:
                 new.set(**hypers)
         return new
+
+    landscape = LazyMethod("fluxmagic.race.plane", "landscape")
 
     # -- files and code ------------------------------------------------------------------------------------
 
