@@ -35,6 +35,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fluxmagic import landscapes
+from fluxmagic.curves import compare
 from fluxmagic.generators import seed as seed
 from fluxmagic.layers import (
     BatchNorm,
@@ -73,7 +74,7 @@ from fluxmagic.layers import (
     σ,
 )
 from fluxmagic.layers import state as state
-from fluxmagic.lazy import LazyClass, compare
+from fluxmagic.lazy import LazyClass
 from fluxmagic.optimise import (
     ADAM,
     ADAMW,

@@ -7,13 +7,9 @@ import sys
 import types
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from fluxmagic.jupyter import Comparison
-    from fluxmagic.runs import Run
-
-__all__ = ["LazyClass", "LazyMethod", "compare", "load"]
+__all__ = ["LazyClass", "LazyMethod", "load"]
 
 
 def load(module: str, name: str) -> Any:  # noqa: ANN401 - any name
@@ -85,39 +81,3 @@ class LazyMethod:
     def __get__(self, instance: object, owner: type | None = None) -> Callable[..., Any]:
         function: Callable[..., Any] = getattr(import_module(self.module), self.name)
         return function if instance is None else types.MethodType(function, instance)
-
-
-def compare(*runs: Run, log: bool = False, smoothing: float = 0.9) -> Comparison:
-    """Lay the curves of runs over each other.
-
-    Parameters
-    ----------
-    *runs : Run
-    log : bool
-        Whether the loss axis is logarithmic.
-    smoothing : float
-        The share of the smoothed loss that is kept from step to step, in [0, 1).
-
-    Returns
-    -------
-    Comparison
-        A notebook shows it.
-
-    Raises
-    ------
-    TypeError
-        If there is no run, or something that is none.
-    ValueError
-        If smoothing is out of range.
-    ImportError
-        If IPython, ipywidgets or matplotlib is missing.
-
-    Examples
-    --------
-    >>> from fluxmagic import SGD, Run, compare, param
-    >>> W = param(2.0)
-    >>> a = Run(lambda x: (W * x) ** 2, [1.0] * 5, SGD([W], 0.1), name="a")
-    >>> a.train()
-    >>> picture = compare(a)
-    """
-    return load("fluxmagic.jupyter.comparison", "compare")(*runs, log=log, smoothing=smoothing)  # type: ignore[no-any-return]

@@ -133,7 +133,7 @@ def _last_run(params: list[Param]) -> Run | None:
     for r in runs.values():
         if r.state == "running":
             raise UsageError(f"these weights are being trained by {_quoted(r)}: pause or stop it first")
-    return next((r for r in runs.values() if r.steps), None)
+    return next((r for r in runs.values() if r.steps and isinstance(r, Run)), None)  # a race gives its weights back
 
 
 def _share(some: list[Param], others: list[Param]) -> bool:

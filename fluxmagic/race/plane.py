@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fluxmagic.lazy import load
 from fluxmagic.runs import Run
 from fluxmagic.runs.aside import aside, first_batches
 from fluxmagic.runs.cursor import Batch
@@ -102,9 +101,6 @@ class Plane:
             return math.nan
         return float(np.average(found, weights=[count_rows(d) for d in batches]))
 
-    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        return load("fluxmagic.jupyter.race.plane_picture", "draw_plane")(self)  # type: ignore[no-any-return]
-
     def __repr__(self) -> str:
         names = ", ".join(path.name for path in self.paths)
         explained = f"{100 * self.explained:.1f} % of the path's variance"
@@ -154,7 +150,7 @@ def _path(run: Run, params: list[Param]) -> list[tuple[int, Vectors]]:
     state = run.training
     found = {s.step: s.values for s in run.snapshots} | {state.step: state.last or state.current[0]}
     by_id = {step: {id(p): value for p, value in values.params} for step, values in sorted(found.items())}
-    return [(step, [np.float64(values[id(p)]) for p in params]) for step, values in by_id.items()]
+    return [(step, [np.asarray(values[id(p)], np.float64) for p in params]) for step, values in by_id.items()]
 
 
 def _principal_plane(path: list[Vectors]) -> tuple[Vectors, tuple[Vectors, Vectors], float]:

@@ -239,13 +239,6 @@ class Run(RunViews):
         """Put back the weights and running statistics of the start, for another run.  This run is parked."""
         self._life.reset_weights()
 
-    def snapshot(self) -> dict[str, np.ndarray]:
-        """Copy the weights after a whole step, by their places in the model; from any thread."""
-        with self._life.between():
-            parked, names = self.training.parked, self.problem.names()
-            weights = parked[0].params if parked else [(p, p.value) for p in self.params]
-            return {names.get(id(p), str(i)): value.copy() for i, (p, value) in enumerate(weights)}
-
     # -- going back ----------------------------------------------------------------------------------------
 
     def rewind(self, step: int) -> None:

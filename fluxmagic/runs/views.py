@@ -246,6 +246,13 @@ class RunViews:
         """What is trained; empty before the first batch if the optimiser was given by name."""
         return self.training.params or self.training.optimisers.params
 
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Copy the weights after a whole step, by their places in the model; from any thread."""
+        with self._life.between():
+            parked, names = self.training.parked, self.problem.names()
+            weights = parked[0].params if parked else [(p, p.value) for p in self.params]
+            return {names.get(id(p), str(i)): value.copy() for i, (p, value) in enumerate(weights)}
+
     def __repr__(self) -> str:
         name = f"{self.name!r}, " if self.name else ""
         epochs, limit = self.problem.epochs, self.problem.step_limit
