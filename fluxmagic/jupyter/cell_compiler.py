@@ -7,7 +7,7 @@ The functions have the user's namespace as globals and no locals: they run as co
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import takewhile
 from types import CodeType, FunctionType
 from typing import Any
@@ -227,7 +227,7 @@ class CellData:
 class SingleTuples:
     """Batches as tuples of one: `x in pairs` binds x to a pair, as `for` does."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Iterable[object]) -> None:
         self.source = source
 
     def __iter__(self) -> Iterator[tuple[Any]]:
@@ -236,6 +236,8 @@ class SingleTuples:
 
 class SizedSingleTuples(SingleTuples):
     """Such batches where their number is known."""
+
+    source: Collection[object]
 
     def __len__(self) -> int:
         return len(self.source)
