@@ -161,6 +161,10 @@ class CellLoss:
         """Make an expression a function of a batch, which binds the names and restores them."""
         return self._without_rebinding(self._sequence(self._bind, value))
 
+    def aside(self, value: FunctionType) -> Callable[[], object]:
+        """Make an expression that reads no names of the batch a function, which restores them."""
+        return self._without_rebinding(lambda batch: value())
+
     def _sequence(self, bind: FunctionType, *rest: FunctionType) -> Callable[..., Any]:
         """Make one function of a batch that calls functions one after another and returns the last one's value."""
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
+from weakref import ref
 
 from IPython.core.error import UsageError
 
 from fluxmagic.jupyter import origins
+from fluxmagic.jupyter.beside import ShownExpression, evaluate_beside, show_beside
 from fluxmagic.jupyter.cell import Cell
 from fluxmagic.jupyter.ipython_compat import Namespace
 from fluxmagic.jupyter.named_runs import find_trainable
 from fluxmagic.jupyter.options import Settings
+from fluxmagic.jupyter.values import evaluate
 from fluxmagic.layers import named_params
 from fluxmagic.optimise import Optimiser
 from fluxmagic.runs import Run
@@ -54,6 +58,7 @@ def new_run(settings: Settings, opt: type[Optimiser], epochs: int, cell: Cell, n
         strict=settings.params is None,
     )
     run.until = settings.until
+    _show(run, settings.show)
     origins.follow(run, before)
     if start is not None:
         start.reset_weights()
@@ -76,6 +81,7 @@ def new_run(settings: Settings, opt: type[Optimiser], epochs: int, cell: Cell, n
 def resume_run(settings: Settings, epochs: int, cell: Cell, ns: Namespace) -> Started:
     """Change the run of that name to what the line says now."""
     run = _resumable(settings, cell, ns)
+    _show(run, settings.show)
     if settings.steps is not None:
         run.epochs, run.step_limit = None, run.steps + settings.steps
     else:
@@ -112,6 +118,15 @@ def _resumable(settings: Settings, cell: Cell, ns: Namespace) -> Run:
         raise UsageError(f"{what} {has}")
     _last_run(run.params)
     return run
+
+
+def _show(run: Run, show: list[ShownExpression] | None) -> None:
+    """Try what is to be shown beside a run."""
+    for shown in show or ():
+        shown.run = ref(run)
+        evaluate(partial(evaluate_beside, run, shown), f"--show {shown.text}")
+    if show is not None:
+        show_beside(run, show)
 
 
 def _start(name: str, trained: list[Param], ns: Namespace) -> Run:

@@ -11,6 +11,7 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from fluxmagic.greek import canonical
+from fluxmagic.jupyter.beside import ShownExpression
 from fluxmagic.jupyter.cell import Cell
 from fluxmagic.jupyter.cell_compiler import CellLoss
 from fluxmagic.jupyter.cell_names import names_read
@@ -102,13 +103,28 @@ def metric(cell: Cell, what: str, text: str) -> tuple[str, Callable[..., Any]]:
     if name in HISTORY_COLUMNS or owners(name):
         raise UsageError(f"--metric {name}: the history has a column of that name; choose another")
     f = cell.compiler.expression(f"--metric {name}", expr)
-    unbound = sorted(names_read(f, cell.compiler.ns) & {*cell.loss.rebound_names} - cell.loss.batch_variables)
+    _names_read_of_batch(cell, what, f, "for the validation data")
+    return name, cell.loss.metric(f)
+
+
+def shown(cell: Cell, what: str, text: str) -> ShownExpression:
+    """Read what is to be shown: an expression that may read names of the batch."""
+    f = cell.compiler.expression("--show", text)
+    if _names_read_of_batch(cell, what, f, "aside from the steps"):
+        return ShownExpression(text, cell.loss.metric(f), reads_batch=True)
+    return ShownExpression(text, cell.loss.aside(f), reads_batch=False)
+
+
+def _names_read_of_batch(cell: Cell, what: str, f: FunctionType, where: str) -> set[str]:
+    """Return the names of the batch that code reads; it is a UsageError if it reads one that the body binds."""
+    read = names_read(f, cell.compiler.ns)
+    unbound = sorted(read & {*cell.loss.rebound_names} - cell.loss.batch_variables)
     if unbound:
         raise UsageError(
-            f"{what}: reads {unbound[0]}, which only the cell's body binds: it has no value for the "
-            "validation data; write the expression out"
+            f"{what}: reads {unbound[0]}, which only the cell's body binds: it has no value {where}; "
+            "write the expression out"
         )
-    return name, cell.loss.metric(f)
+    return read & cell.loss.batch_variables
 
 
 def parameters(cell: Cell, what: str, text: str) -> list[Param]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fluxmagic.jupyter import option_values as kinds
+from fluxmagic.jupyter.beside import ShownExpression
 from fluxmagic.jupyter.cell import Cell
 from fluxmagic.jupyter.named_runs import trainable_names
 from fluxmagic.jupyter.option_table import OptionTable, option
@@ -117,6 +118,13 @@ class Settings:
         kinds.word,
         decides=STARTS,
         suggest=trainable_names,
+    )
+    show: list[ShownExpression] | None = option(
+        "EXPR",
+        "what to show beside the curve: anything with a rich display; may be given several times",
+        kinds.shown,
+        "nothing",
+        many=True,
     )
     no_panel: bool = option("", "show the curve without dials", kinds.flag, "dials, where a page can", unset=False)
     hypers: dict[str, Any] = field(default_factory=dict)
