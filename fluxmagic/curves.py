@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fluxmagic.lazy import load
@@ -13,16 +14,27 @@ if TYPE_CHECKING:
 __all__ = ["compare"]
 
 
-def compare(*runs: Run, log: bool = False, smoothing: float = 0.9) -> Comparison:
+def compare(
+    *runs: Run,
+    log: bool | None = None,
+    smoothing: float = 0.9,
+    title: str = "",
+    size: tuple[float, float] | None = None,
+) -> Comparison:
     """Lay the curves of runs over each other.
+
+    Every line starts at its first loss.  Its label has the run's name, optimiser, and the dials that differ.
 
     Parameters
     ----------
     *runs : Run
-    log : bool
-        Whether the loss axis is logarithmic.
+    log : bool, optional
+        Whether the loss axis is logarithmic; default: where losses extend over more than two decades.
     smoothing : float
         The share of the smoothed loss that is kept from step to step, in [0, 1).
+    title : str
+    size : pair of float, optional
+        Width and height in inches.
 
     Returns
     -------
@@ -34,7 +46,7 @@ def compare(*runs: Run, log: bool = False, smoothing: float = 0.9) -> Comparison
     TypeError
         If there is no run, or something that is none.
     ValueError
-        If smoothing is out of range.
+        If smoothing or size is out of range.
     ImportError
         If IPython, ipywidgets or matplotlib is missing.
 
@@ -46,4 +58,5 @@ def compare(*runs: Run, log: bool = False, smoothing: float = 0.9) -> Comparison
     >>> a.train()
     >>> picture = compare(a)
     """
-    return load("fluxmagic.jupyter.comparison", "compare")(*runs, log=log, smoothing=smoothing)  # type: ignore[no-any-return]
+    draw: Callable[..., Comparison] = load("fluxmagic.jupyter.comparison", "compare")
+    return draw(*runs, log=log, smoothing=smoothing, title=title, size=size)

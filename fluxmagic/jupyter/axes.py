@@ -1,47 +1,49 @@
-"""What all pictures share: sizes, colours, axes, limits, and text that is shown as it is.
+"""What all pictures share: sizes, colours, axes, and text that is shown as it is.
 
-On white and on black alike: no colour is lighter or darker than these, and the background is transparent.
+A picture is read on white and on black.  Its background is transparent, INK has the same contrast on both (4.3), and
+text on top of the data has a halo.
 """
 
 from __future__ import annotations
 
 import io
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 __all__ = [
-    "BAD", "DISPLAY_SIZE", "EVENT", "INK", "LOSS", "METRICS", "VALID", "data_range", "default_style", "label_legend",
-    "make_axes", "set_plain_text", "sharp_png", "shorten", "strip_axes", "with_margin",
+    "BAD", "DISPLAY_SIZE", "EVENT", "FONT", "INK", "LOSS", "METRICS", "SMALL", "VALID", "add_halo", "default_style",
+    "make_curve_figure", "make_figure", "scale_losses", "set_plain_text", "sharp_png", "shorten", "strip_axes",
+    "style_steps",
 ]  # fmt: skip
 
-SIZE = (8.6, 3.6)  # inches
+WIDTH, ROW = 9.0, 3.8  # inches: of a picture, and the height of one of its rows
 DPI = 100
 FINAL_DPI = 160  # of the picture that stays
-DISPLAY_SIZE = {"width": round(SIZE[0] * DPI), "height": round(SIZE[1] * DPI)}  # in points of the page
-MAX_LABEL = 46  # characters that fit beside a mark
+DISPLAY_SIZE = {"width": round(WIDTH * DPI)}  # in points of the page
+MAX_LABEL = 46  # characters
+FONT, SMALL = 12.5, 11.0  # points: 9 pixels or more where the page has half the width
 
-INK = "#808890"
+INK = "#737a82"
 LOSS = "#3b82d6"
 VALID = "#cf6a12"
 METRICS = ("#2f9e62", "#a45fd0", "#a38020", "#d6568a")
-EVENT = "#c2569e"
-BAD = "#e0443e"
-
-# Limits of an axis, and below at the negative or inverse: matplotlib turns what is beyond into values not finite.
-LARGEST = 1e290
-LARGEST_LOG = 1e200
+EVENT = "#b03a86"
+BAD = "#c62f28"
+HALO = "#ffffff"
 
 AnyText = TypeVar("AnyText", bound=Text)
+
+LEFT, RIGHT, BOTTOM, TOP, GAP = 0.85, 0.12, 0.62, 0.42, 0.95  # inches around and between axes
+SIDE = 3.3  # inches: of what stands beside a curve
 
 
 @contextmanager
@@ -49,26 +51,70 @@ def default_style() -> Iterator[None]:
     """Draw with matplotlib's defaults: a user's style is for the user's own figures."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
+        matplotlib.rcParams["font.size"] = FONT
         yield
 
 
-def make_axes() -> tuple[Figure, Axes]:
-    """Make a figure, which pyplot does not know, with axes for a loss over steps."""
-    figure = Figure(figsize=SIZE, dpi=DPI)
+def make_figure(width: float = WIDTH, height: float = ROW) -> Figure:
+    """Make a figure, in inches, which pyplot does not know."""
+    figure = Figure(figsize=(width, height), dpi=DPI)
     FigureCanvasAgg(figure)
     figure.patch.set_alpha(0)
-    ax = figure.add_axes((0.075, 0.13, 0.86, 0.77))
-    strip_axes(ax)
+    return figure
+
+
+def make_curve_figure(beside: int = 0, *, second: bool = False) -> tuple[Figure, Axes, list[Axes]]:
+    """Make a figure with axes for a curve, and for what stands beside it.
+
+    The first of the others is at the curve's right, the rest below, three in a row.  `second` leaves room for a second
+    y-axis.
+    """
+    below = max(0, beside - 1)
+    rows = 1 + -(-below // 3)
+    figure = make_figure(height=ROW * rows)
+
+    def place(x: float, row: int, width: float) -> Axes:
+        height = ROW - BOTTOM - TOP
+        y = ROW * (rows - 1 - row) + BOTTOM
+        ax = figure.add_axes((x / WIDTH, y / (ROW * rows), width / WIDTH, height / (ROW * rows)))
+        strip_axes(ax)
+        return ax
+
+    right = RIGHT + 0.65 * second
+    width = WIDTH - LEFT - right - (SIDE + GAP - RIGHT if beside else 0)
+    curve = place(LEFT, 0, width)
+    others = [place(WIDTH - RIGHT - SIDE, 0, SIDE)] if beside else []
+    third = WIDTH / 3
+    others += [place(third * (i % 3) + LEFT, 1 + i // 3, third - LEFT - RIGHT) for i in range(below)]
+    return figure, curve, others
+
+
+def style_steps(ax: Axes) -> None:
+    """Make axes those of a loss over steps."""
     ax.grid(color=INK, alpha=0.22, lw=0.6)
-    ax.set_xlabel("step", color=INK, fontsize=9, loc="right", labelpad=3)
-    return figure, ax
+    ax.set_xlabel("step", color=INK, fontsize=FONT, loc="right", labelpad=2)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+
+
+def scale_losses(ax: Axes, low: float, high: float, log: bool) -> None:
+    """Set the y-axis of losses; numbers at its ticks are plain, so that all are of one size."""
+    ax.set_yscale("log" if log else "linear")
+    ax.set_ylim(low, high)
+    if log:
+        subs = (1.0, 2.0, 5.0) if high < 30 * low else (1.0,)
+        ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        ax.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.5g}"))
 
 
 def strip_axes(ax: Axes) -> None:
     """Give axes their colours, and no limits of their own: some losses have none."""
     ax.set_autoscale_on(False)
     ax.patch.set_alpha(0)
-    ax.tick_params(colors=INK, labelsize=9, which="both")
+    ax.tick_params(colors=INK, labelsize=FONT, which="both")
     for spine in ax.spines.values():
         spine.set_color(INK)
         spine.set_alpha(0.5)
@@ -82,10 +128,10 @@ def sharp_png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def label_legend(legend: Legend, names: Iterable[str]) -> None:
-    """Write names into a legend; as labels, matplotlib would leave those out that begin with "_"."""
-    for text, name in zip(legend.get_texts(), names, strict=True):
-        set_plain_text(text, name)
+def add_halo(text: AnyText) -> AnyText:
+    """Let a text be read on any line and page: its contrast is that with its halo."""
+    text.set_path_effects([withStroke(linewidth=5, foreground=HALO)])
+    return text
 
 
 def set_plain_text(text: AnyText, words: str) -> AnyText:
@@ -96,26 +142,6 @@ def set_plain_text(text: AnyText, words: str) -> AnyText:
     return text
 
 
-def shorten(words: str) -> str:
+def shorten(words: str, length: int = MAX_LABEL) -> str:
     """Cut words to the length that fits."""
-    return words if len(words) <= MAX_LABEL else words[: MAX_LABEL - 1] + "…"
-
-
-def data_range(lines: Sequence[np.ndarray], log: bool) -> tuple[float, float]:
-    """Give the smallest and largest of what an axis can show."""
-    values = np.concatenate(lines) if lines else np.empty(0)
-    values = values[np.isfinite(values) & (values > 0)] if log else values[np.isfinite(values)]
-    if not len(values):
-        return (0.1, 1.0) if log else (0.0, 1.0)
-    least, most = (1 / LARGEST_LOG, LARGEST_LOG) if log else (-LARGEST, LARGEST)
-    low, high = np.clip([values.min(), values.max()], least, most)
-    return float(low), float(high)
-
-
-def with_margin(low: float, high: float, log: bool) -> tuple[float, float]:
-    """Widen a range; the result is never empty."""
-    if log:
-        margin = max(0.06 * (math.log(high) - math.log(low)), 0.05)
-        return low * math.exp(-margin), high * math.exp(margin)
-    margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
-    return low - margin, high + margin
+    return words if len(words) <= length else words[: max(length - 1, 0)] + "…"

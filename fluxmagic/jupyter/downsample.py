@@ -12,8 +12,9 @@ from functools import partial
 import numpy as np
 
 from fluxmagic.runs import Run
+from fluxmagic.runs.lines import Stretch
 
-__all__ = ["MAX_POINTS", "MinMaxSeries", "RunSeries", "loss_series"]
+__all__ = ["MAX_POINTS", "MinMaxSeries", "RunSeries", "loss_series", "stretch_series"]
 
 MAX_POINTS = 1000  # of a line that is drawn
 
@@ -49,6 +50,7 @@ class MinMaxSeries:
         """Forget all values."""
         self.n = 0
         self.size = 1
+        self._start: tuple[float, float] | None = None  # the first position and value
         self._set_bins(np.empty((5, 0)))
 
     def update(self, n: int, values: Values, positions: Values | None = None) -> None:
@@ -75,6 +77,8 @@ class MinMaxSeries:
         new = slice(full * self.size, n)
         v = np.asarray(values(new), np.float64)
         x = np.arange(new.start + 1.0, n + 1.0) if positions is None else positions(new)
+        if new.start == 0 and self._start is None and np.isfinite(v[0]):
+            self._start = float(x[0]), float(v[0])
         pad = -len(v) % self.size
         v = np.append(np.where(np.isfinite(v), v, np.nan), np.full(pad, np.nan)).reshape(-1, self.size)
         x = np.append(x, np.full(pad, x[-1])).reshape(-1, self.size)
@@ -99,7 +103,10 @@ class MinMaxSeries:
         return np.repeat(self.x, 2), np.stack([self.low, self.high], 1).ravel()
 
     def moving_average(self, β: float) -> tuple[np.ndarray, np.ndarray]:
-        """Give the exponential average that keeps the share β a value, without the pull towards a first value."""
+        """Give the exponential average that keeps the share β a value, without the pull towards a first value.
+
+        It starts at the first value, also where that is one of many in a bin.
+        """
         out = np.full(len(self.x), np.nan)
         s = weight = 0.0
         for i, (keep, mean) in enumerate(zip((β**self.count).tolist(), self.mean.tolist())):
@@ -108,7 +115,10 @@ class MinMaxSeries:
                 weight = keep * weight + (1 - keep)
             if weight:
                 out[i] = s / weight
-        return self.x, out
+        if self.size == 1 or self._start is None:
+            return self.x, out
+        x, y = self._start
+        return np.append(x, self.x), np.append(y, out)
 
 
 class RunSeries:
@@ -147,6 +157,23 @@ class RunSeries:
 
         for name, series in self.evaluations.items():
             series.update(len(checks), partial(column, name), steps)
+
+    def latest(self, n: int, β: float) -> MinMaxSeries:
+        """Give the last n losses in bins of their own, with as many before as an average of the share β looks back."""
+        loss = self.run.record.loss
+        first = max(0, len(loss) - n - int(5 / (1 - β)))
+        series = MinMaxSeries()
+        return _filled(series, np.array(loss[first:]), first)
+
+
+def stretch_series(stretch: Stretch) -> MinMaxSeries:
+    """Give the losses that a run has left."""
+    return _filled(MinMaxSeries(), stretch.loss, stretch.start)
+
+
+def _filled(series: MinMaxSeries, loss: np.ndarray, start: int) -> MinMaxSeries:
+    series.update(len(loss), lambda rows: loss[rows], lambda rows: np.arange(rows.start, rows.stop) + start + 1.0)
+    return series
 
 
 def loss_series(run: Run | MinMaxSeries) -> MinMaxSeries:

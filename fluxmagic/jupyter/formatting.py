@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
+
+from fluxmagic.optimise import Optimiser
 from fluxmagic.runs import Event, Run
 from fluxmagic.runs.early_stopping import Condition, out_of_patience
 
-__all__ = ["format_duration", "format_number", "format_value", "progress", "summary"]
+__all__ = [
+    "change", "format_duration", "format_number", "format_value", "gestures", "progress", "shown_loss", "summary",
+]  # fmt: skip
 
 MAX_EVENTS_LISTED = 20  # as many are listed; a slider that was dragged makes hundreds
 
@@ -20,7 +26,7 @@ def progress(run: Run) -> str:
     total = run.total_steps
     parts.append(f"step {run.steps:,}" + (f"/{total:,}" if total else ""))
     if run.steps:
-        parts.append(f"loss {_shown_loss(run)}")
+        parts.append(f"loss {shown_loss(run)}")
     if run.rate:
         parts.append(f"{format_number(run.rate)} steps/s")
         if total and not run.finished:
@@ -39,7 +45,7 @@ def summary(run: Run) -> str:
     numbers = _evaluated(run)
     if numbers:
         lines.append(numbers)
-    turns = merge_drags(run.events)
+    turns = gestures(run.events, run.steps)
     lines += [
         f"step {e.step:,}: {e.name} {format_value(e.old)} → {format_value(e.new)}" for e in turns[:MAX_EVENTS_LISTED]
     ]
@@ -48,7 +54,8 @@ def summary(run: Run) -> str:
     return "\n".join(lines)
 
 
-def _shown_loss(run: Run) -> str:
+def shown_loss(run: Run) -> str:
+    """Write the mean loss of the last whole epoch; in the first one that so far."""
     return format_number(run.shown_loss) + " so far" * run.so_far
 
 
@@ -56,7 +63,7 @@ def _losses(run: Run) -> str:
     """Give the mean losses of the first and the last epoch, and the best epoch."""
     means = run.epoch_losses
     if len(means) < 2:
-        return f"loss {_shown_loss(run)}"
+        return f"loss {shown_loss(run)}"
     line = f"loss {format_number(means[0])} → {format_number(means[-1])}"
     best = run.best
     if best is not None:
@@ -124,15 +131,34 @@ def _reason(run: Run) -> str:
     return ""
 
 
-def merge_drags(events: list[Event]) -> list[Event]:
-    """Merge the changes of a slider that was dragged between two steps into one."""
-    turns: list[Event] = []
+def gestures(events: Sequence[Event], extent: float) -> list[Event]:
+    """Merge the changes that a hand made in one go: of one dial, each soon after the one before.
+
+    Soon is a fortieth of `extent`, in steps.  A gesture stands at its first step.
+    """
+    found: list[Event] = []
+    last = -math.inf  # the step of the latest change of the gesture
     for e in events:
-        if turns and (turns[-1].step, turns[-1].name) == (e.step, e.name):
-            turns[-1] = turns[-1]._replace(new=e.new)
+        if found and found[-1].name == e.name != "opt" and e.step - last <= extent / 40:
+            found[-1] = found[-1]._replace(new=e.new)
         else:
-            turns.append(e)
-    return turns
+            found.append(e)
+        last = e.step
+    return found
+
+
+def change(e: Event, cls: type[Optimiser] | None = None) -> str:
+    """Write a change: "η × 8" for a dial on a logarithmic scale, otherwise both values."""
+    hyper = None if cls is None else cls.hypers.get(e.name)
+    if hyper is not None and hyper.scale == "log" and _is_positive(e.old) and _is_positive(e.new):
+        ratio = e.new / e.old
+        return f"{e.name} × {ratio:.3g}" if ratio >= 1 else f"{e.name} ÷ {1 / ratio:.3g}"
+    name = "" if e.name == "opt" else f"{e.name} "
+    return f"{name}{format_value(e.old)} → {format_value(e.new)}"
+
+
+def _is_positive(x: object) -> bool:
+    return isinstance(x, (int, float, np.number)) and bool(0 < x < math.inf)
 
 
 def format_value(x: Any) -> str:

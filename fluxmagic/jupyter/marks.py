@@ -1,17 +1,23 @@
-"""The marks of a curve: epochs, changes, branches, and losses that were not finite."""
+"""The marks of a curve: epochs, changes, branches, and losses that were not finite.
+
+Labels stand on top of the data and never on each other: what finds no room is left out, older ones first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.collections import LineCollection
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 
-from fluxmagic.jupyter.axes import BAD, EVENT, INK, set_plain_text, shorten
-from fluxmagic.jupyter.formatting import format_value
-from fluxmagic.runs import Event, Run
+from fluxmagic.jupyter.axes import BAD, EVENT, INK, SMALL, add_halo, set_plain_text
+from fluxmagic.jupyter.formatting import change, gestures
+from fluxmagic.runs import Run
 
 __all__ = ["Mark", "draw_marks", "find_marks"]
 
@@ -23,16 +29,19 @@ class Kind(NamedTuple):
     height: float
     alpha: float
     dashes: str | tuple[int, tuple[int, int]]
-    label_height: float
-    label: Mapping[str, Any]
+    from_top: bool  # the labels
 
 
-UPRIGHT = {"fontsize": 8, "rotation": 90, "ha": "right"}
-EPOCH_END = Kind(INK, 0.035, 0.9, "-", -0.105, {"fontsize": 7, "ha": "center", "va": "top"})
-CHANGE = Kind(EVENT, 1.0, 0.75, (0, (3, 2)), 0.98, {**UPRIGHT, "va": "top"})
-BRANCH = Kind(INK, 1.0, 0.9, (0, (1, 2)), 0.06, {**UPRIGHT, "va": "bottom"})
-NOT_FINITE = Kind(BAD, 1.0, 0.9, "-", 0.5, {**UPRIGHT, "va": "center"})
+EPOCH_END = Kind(INK, 0.04, 0.9, "-", False)
+CHANGE = Kind(EVENT, 1.0, 0.8, (0, (3, 2)), True)
+BRANCH = Kind("#5d646b", 1.0, 0.9, (0, (1, 2)), True)
+NOT_FINITE = Kind(BAD, 1.0, 0.9, "-", True)
 KINDS = (EPOCH_END, CHANGE, BRANCH, NOT_FINITE)
+LABEL_COLOURS = {EPOCH_END: "#5d646b"}  # on its halo INK has too little contrast
+
+LANES = 4  # rows of labels
+LANE = 1.55 * SMALL  # points
+ASIDE = 4.0  # points, between a line and its label
 
 
 class Mark(NamedTuple):
@@ -43,46 +52,79 @@ class Mark(NamedTuple):
     label: str
 
 
-def find_marks(run: Run, end: float) -> list[Mark]:
-    """Give the marks of a run on an axis that ends at a step."""
+def find_marks(run: Run, left: float, right: float) -> list[Mark]:
+    """Give the marks of a run on an axis from one step to another, each kind in order of steps."""
     record = run.record
     starts = [0] if record.stepwise or run.epochs == 1 else record.epochs
-    # near the end stands the axis's own label
-    marks = [
-        Mark(EPOCH_END, s, f"epoch {n}" if s < 0.92 * end else "") for s, n in _epoch_ticks(starts, run.steps, end)
-    ]
-    marks += [Mark(CHANGE, s, label) for s, label in _merged_events(record.events, end)]
+    marks = [Mark(EPOCH_END, s, f"epoch {n}") for s, n in _epoch_ticks(starts, run.steps, right - left)]
+    marks += [Mark(CHANGE, step, label) for step, label in _changes(run, right - left)]
     marks += [Mark(BRANCH, s, name) for s, name in _branch_points(run)]
     marks += [Mark(NOT_FINITE, s, "") for s in record.rejected[:-1]]
-    return marks + [Mark(NOT_FINITE, s, "not finite") for s in record.rejected[-1:]]
+    marks += [Mark(NOT_FINITE, s, "not finite") for s in record.rejected[-1:]]
+    return [m for m in marks if left <= m.step <= right]
 
 
-def draw_marks(ax: Axes, marks: Sequence[Mark]) -> list[Artist]:
-    """Add marks to axes, animated: `draw` of the figure leaves them out."""
+def draw_marks(ax: Axes, marks: Sequence[Mark]) -> tuple[list[Artist], list[Annotation]]:
+    """Add lines and labels to axes, animated: `draw` of the figure leaves them out."""
     across = ax.get_xaxis_transform()  # steps, and 0 to 1 from bottom to top
     artists: list[Artist] = []
     for kind in KINDS:
         ours = [m for m in marks if m.kind is kind]
-        if not ours:
-            continue
-        segments = [[(m.step, 0.0), (m.step, kind.height)] for m in ours]
-        lines = LineCollection(segments, colors=kind.colour, alpha=kind.alpha, lw=1.0, linestyles=kind.dashes)
-        lines.set_transform(across)
-        artists.append(ax.add_collection(lines, autolim=False))
-        for m in ours:
-            if m.label:
-                text = ax.text(m.step, kind.label_height, "", color=kind.colour, transform=across, **kind.label)
-                artists.append(set_plain_text(text, m.label))
-    for artist in artists:
+        if ours:
+            segments = [[(m.step, 0.0), (m.step, kind.height)] for m in ours]
+            lines = LineCollection(segments, colors=kind.colour, alpha=kind.alpha, lw=1.2, linestyles=kind.dashes)
+            lines.set_transform(across)
+            artists.append(ax.add_collection(lines, autolim=False))
+    labels = _place_labels(ax, [m for m in marks if m.label])
+    for artist in (*artists, *labels):
         artist.set_animated(True)
-    return artists
+    return artists, labels
 
 
-def _epoch_ticks(starts: Sequence[int], steps: int, end: float) -> list[tuple[int, int]]:
+def _place_labels(ax: Axes, marks: Sequence[Mark]) -> list[Annotation]:
+    """Put each label beside its line, in the first lane where it has room; later ones before earlier ones."""
+    canvas: Any = ax.figure.canvas
+    renderer: RendererAgg = canvas.get_renderer()
+    taken: list[Bbox] = []
+    placed = []
+    for m in sorted(marks, key=lambda m: m.step, reverse=True):
+        label = ax.annotate(
+            "",
+            (m.step, 1.0 if m.kind.from_top else 0.0),
+            xytext=(ASIDE, 0.0),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            color=LABEL_COLOURS.get(m.kind, m.kind.colour),
+            fontsize=SMALL,
+            va="top" if m.kind.from_top else "bottom",
+            annotation_clip=False,
+            zorder=6,
+        )
+        add_halo(set_plain_text(label, m.label))
+        for lane in range(LANES if m.kind.from_top else 1):
+            _move(label, ax, renderer, (lane + 0.25) * LANE * (-1 if m.kind.from_top else 1))
+            box = label.get_window_extent(renderer).padded(2)
+            if box.x0 >= ax.bbox.x0 - 4 and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                placed.append(label)
+                break
+        else:
+            label.remove()
+    return placed
+
+
+def _move(label: Annotation, ax: Axes, renderer: RendererAgg, y: float) -> None:
+    """Put a label at the right of its line, or at the left where the axes end."""
+    label.set(position=(ASIDE, y), ha="left")
+    if label.get_window_extent(renderer).x1 > ax.bbox.x1:
+        label.set(position=(-ASIDE, y), ha="right")
+
+
+def _epoch_ticks(starts: Sequence[int], steps: int, extent: float) -> list[tuple[int, int]]:
     """Give every first, second, fifth, tenth … epoch, so that labels have room: (start, number)."""
     if len(starts) < 2:
         return []
-    apart = max(end / 8, 1.0)
+    apart = max(extent / 6, 1.0)
     mean = max(starts[-1] / (len(starts) - 1), 1e-9)
     stride = next(k * 10**p for p in range(12) for k in (1, 2, 5) if k * 10**p * mean >= apart)
     return [(starts[i], i + 1) for i in range(stride, len(starts), stride) if starts[i] < steps]
@@ -100,22 +142,9 @@ def _branch_points(run: Run) -> list[tuple[int, str]]:
     return found
 
 
-def _merged_events(events: Sequence[Event], end: float) -> list[tuple[int, str]]:
-    """Merge events that would be drawn on top of each other: (step, label)."""
-    groups: list[tuple[int, dict[str, list[Any]]]] = []
-    for step, name, old, new in events:
-        if not groups or step - groups[-1][0] > end / 70:
-            groups.append((step, {}))
-        groups[-1][1].setdefault(name, [old, new])[1] = new
-    return [(step, _event_label(changes)) for step, changes in groups]
-
-
-def _event_label(changes: Mapping[str, Sequence[Any]]) -> str:
-    words = []
-    for name, (old, new) in changes.items():
-        if name == "opt":
-            words.append(f"{old} → {new}")
-        else:  # among others there is room for the new value only
-            before = f"{format_value(old)} → " if len(changes) == 1 else ""
-            words.append(f"{name} {before}{format_value(new)}")
-    return shorten(", ".join(words))
+def _changes(run: Run, extent: float) -> list[tuple[int, str]]:
+    """Give gestures with their labels; what was changed at one step has one label: (step, label)."""
+    labels: dict[int, list[str]] = {}
+    for e in gestures(run.record.events, extent):
+        labels.setdefault(e.step, []).append(change(e, run.opt_class))
+    return [(step, ", ".join(words)) for step, words in labels.items()]

@@ -1,38 +1,46 @@
 """The curve of a run: one Agg figure, drawn often and cheaply.
 
-The lines are drawn onto a cached background of axes, legend, earlier runs and marks.
+The lines are drawn onto a cached background of axes, earlier runs and marks.  Where two numbers are trained the loss
+stands beside it as contours.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.text import Annotation
 
 from fluxmagic.jupyter import axes
-from fluxmagic.jupyter.downsample import MinMaxSeries, RunSeries, loss_series
+from fluxmagic.jupyter.contours import Contours, PathSeries, Trail
+from fluxmagic.jupyter.downsample import MinMaxSeries, RunSeries, loss_series, stretch_series
+from fluxmagic.jupyter.formatting import format_number, shown_loss
+from fluxmagic.jupyter.legend import Legend
+from fluxmagic.jupyter.limits import (
+    EMPTY,
+    Limits,
+    before_divergence,
+    data_range,
+    is_wide,
+    loss_range,
+    still_fit,
+    with_margin,
+)
 from fluxmagic.jupyter.marks import Mark, draw_marks, find_marks
+from fluxmagic.jupyter.overlay import Overlay
 from fluxmagic.jupyter.png import png
 from fluxmagic.runs import Run
+from fluxmagic.runs.loss_map import LossMap, trains_two_numbers
 
 __all__ = ["Curve"]
 
 MAX_EPOCH_DOTS = 60  # evaluations until which each has a dot
-
-
-class Limits(NamedTuple):
-    """Ends of the axes: steps, loss, metrics."""
-
-    end: float
-    low: float
-    high: float
-    bottom: float
-    top: float
+MAP_SECONDS = 0.01  # of a frame, in which the map of the loss is computed
+FINAL_MAP_SECONDS = 1.0  # for what is left of it, when the picture is to stay
 
 
 class Curve:
@@ -42,7 +50,7 @@ class Curve:
     ----------
     run : Run
     earlier : iterable of Run or MinMaxSeries
-        Runs, or their losses, to be drawn in grey behind it.
+        Runs, or their losses, to be drawn in grey behind it.  So are steps that the run has left by going back.
 
     Attributes
     ----------
@@ -51,10 +59,13 @@ class Curve:
         metric.
     earlier : list of MinMaxSeries
         The losses of the earlier runs.
-    log : bool
-        Whether the loss axis is logarithmic.
+    log : bool or None
+        Whether the loss axis is logarithmic; None: where the range in view exceeds two decades.
+    window : int or None
+        The last steps that are in view; None: all.
     smoothing : float
-        The share of the smoothed loss that is kept from step to step, in [0, 1).
+        The share of the smoothed loss that is kept from step to step, in [0, 1).  Where an epoch has one batch the
+        loss has no noise, and nothing is smoothed.
 
     Examples
     --------
@@ -67,55 +78,60 @@ class Curve:
 
     def __init__(self, run: Run, earlier: Iterable[Run | MinMaxSeries] = ()) -> None:
         self.run = run
-        self.log = False
+        self.log: bool | None = None
+        self.window: int | None = None
         self.smoothing = 0.9
         self.earlier = [s for s in (loss_series(r) for r in earlier if r is not run) if s.n]
         self._series = RunSeries(run)
+        self._grey: list[MinMaxSeries] = []  # the earlier ones, and what the run has left
+        self._path = PathSeries()
+        self._map: LossMap | None = None
+        self._build()
+
+    def _build(self) -> None:
+        """Make the figure, for what there is to be seen now."""
+        if self._map is None and trains_two_numbers(self.run):
+            self._map = LossMap(self.run)
+        metrics = [k for k in self._series.evaluations if k != "valid"]
         with axes.default_style():
-            self.figure, self._ax = axes.make_axes()
+            self.figure, self._ax, beside = axes.make_curve_figure(self._map is not None, second=bool(metrics))
+            axes.style_steps(self._ax)
+            self._metric_ax = self._add_metric_axes(metrics)
+            self._contours = None if self._map is None else Contours(beside[0], self._map, names_of_two(self.run))
             self._add_lines()
         self._marks: list[Mark] = []
-        self._mark_artists: list[Artist] = []
+        self._mark_lines: list[Artist] = []
+        self._labels: list[Annotation] = []
+        self._overlay: Overlay | None = None  # pixels of the labels
+        self._grey_artists: list[Line2D] = []
+        self._grey_of: object = None  # the record whose lines they are
         self._limits: Limits | None = None
-        self._settings: tuple[bool, float] | None = None
-        self._axes_drawn: Any = None  # pixels of the axes and the legend
-        self._background: Any = None  # these with marks
+        self._settings: object = None
+        self._axes_drawn: Any = None  # pixels of the axes
+        self._background: Any = None  # these with contours and marks
+        self._named: Any = None  # these with the legend
+
+    def _add_metric_axes(self, metrics: list[str]) -> Axes | None:
+        """Add a second y-axis; it has the colour of its line, where it has one line."""
+        if not metrics:
+            return None
+        ax = self._ax.twinx()
+        axes.strip_axes(ax)
+        if len(metrics) == 1:
+            ax.tick_params(axis="y", colors=axes.METRICS[0], which="both")
+        return ax
 
     def _add_lines(self) -> None:
-        names = list(self._series.evaluations)
-        self._metric_ax: Axes | None = None
-        if any(k != "valid" for k in names):
-            self._metric_ax = self._ax.twinx()
-            axes.strip_axes(self._metric_ax)
-            self._metric_ax.tick_params(left=False)
         self._raw = self._add_line(self._ax, "raw loss", color=axes.LOSS, alpha=0.35, lw=0.9)
         self._evaluations = {}
-        colours = iter(axes.METRICS * len(names))
-        for k in names:
+        colours = iter(axes.METRICS * len(self._series.evaluations))
+        for k in self._series.evaluations:
             ax, colour = (self._ax, axes.VALID) if k == "valid" else (self._metric_ax, next(colours))
             assert ax is not None
-            self._evaluations[k] = self._add_line(ax, k, color=colour, lw=1.6, marker=".", ms=4)
+            self._evaluations[k] = self._add_line(ax, k, color=colour, lw=1.6, marker=".", ms=5)
         self._smooth = self._add_line(self._ax, "loss", color=axes.LOSS, lw=1.8)
-        named = {"loss": self._smooth, **self._evaluations}
-        for series in self.earlier:
-            x, y = series.moving_average(self.smoothing)
-            (named["earlier"],) = self._ax.plot(x, y, color=axes.INK, alpha=0.45, lw=1.2, zorder=1)
-        legend = self._ax.legend(
-            list(named.values()),
-            ["x"] * len(named),
-            loc="lower left",
-            bbox_to_anchor=(-0.01, 0.99),
-            ncols=8,
-            frameon=False,
-            labelcolor=axes.INK,
-            fontsize=9,
-            handlelength=1.4,
-            columnspacing=1.4,
-        )
-        for handle in legend.legend_handles:
-            if handle is not None:
-                handle.set_animated(False)
-        axes.label_legend(legend, named)
+        grey = Line2D([], [], color=axes.INK, alpha=0.5)
+        self._legend = Legend(self._ax, {"loss": self._smooth, **self._evaluations, "earlier": grey})
 
     @staticmethod
     def _add_line(ax: Axes, name: str, **style: Any) -> Line2D:
@@ -128,62 +144,106 @@ class Curve:
         self._series.update()
         return self._series.loss
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether another frame would show more of the same state: the map of the loss is being computed."""
+        return self._map is not None and not self._map.is_done
+
     # -- what is shown -------------------------------------------------------------------------------------
 
+    @property
+    def _β(self) -> float:
+        """The smoothing; none where the loss has no noise."""
+        return self.smoothing if self.run.has_noise else 0.0
+
     def _update(self) -> None:
-        series = self._series
+        if self._map is None and trains_two_numbers(self.run):  # the first loss has told
+            self._build()
+        series, β = self._series, self._β
         series.update()
-        self._raw.set_data(*series.loss.line())
-        self._smooth.set_data(*series.loss.moving_average(self.smoothing))
+        loss = series.loss if self.window is None else series.latest(self.window, β)
+        self._raw.set_data(*(loss.line() if β else np.empty((2, 0))))
+        self._smooth.set_data(*(loss.moving_average(β) if β else loss.line()))
+        values = {"loss": shown_loss(self.run) if self.run.steps else ""}
         for k, evaluations in series.evaluations.items():
             self._evaluations[k].set_data(*evaluations.line())
             self._evaluations[k].set_marker("." if evaluations.n <= MAX_EPOCH_DOTS else "")
+            value = self.run.last_evaluation.get(k)
+            values[k] = "" if value is None else format_number(value)
+        if self._grey:
+            values["earlier"] = ""
+        self._legend.show(values)
 
     def _data_limits(self) -> Limits:
-        losses = [self._smooth, *(line for k, line in self._evaluations.items() if k == "valid")]
-        ys = [np.asarray(line.get_ydata()) for line in losses]
-        ys += [s.moving_average(self.smoothing)[1] for s in self.earlier]
-        raw = np.concatenate([self._series.loss.low, self._series.loss.high])
-        raw = raw[np.isfinite(raw)]
+        steps = max(self.run.steps, 1)
+        left = 0 if self.window is None else max(0, steps - self.window)
+        lines = [self._smooth, *(line for k, line in self._evaluations.items() if k == "valid")]
+        losses = [_in_view(*line.get_data(), left) for line in lines]
+        losses += [_in_view(*s.moving_average(self._β), left) for s in self._grey]
+        was = self._limits is not None and self._limits.log
+        log = is_wide([before_divergence(y)[0] for y in losses], was) if self.log is None else self.log
+        metrics = [_in_view(*line.get_data(), left) for k, line in self._evaluations.items() if k != "valid"]
+        right = max([steps, *(s.x[-1] for s in self._grey if s.n and self.window is None)])
+        raw = before_divergence(_in_view(*self._raw.get_data(), left))[0]
         if len(raw):
-            ys.append(np.quantile(raw, [0.01, 0.99]))  # a single spike is cut off
-        metrics = [np.asarray(line.get_ydata()) for k, line in self._evaluations.items() if k != "valid"]
-        end = max([self.run.steps, 1, *(s.n for s in self.earlier)])
-        return Limits(float(end), *axes.data_range(ys, self.log), *axes.data_range(metrics, False))
+            losses.append(np.quantile(raw, [0.01, 0.99]))  # a single spike is cut off
+        return Limits(left, float(right), *loss_range(losses, log), *data_range(metrics, False), log)
 
     def _set_limits(self, final: bool = False) -> bool:
         """Let the axes hold the data, moving them seldom; tell whether they were moved."""
-        end, low, high, bottom, top = data = self._data_limits()
-        settings = (self.log, self.smoothing)
-        if self._limits and not final and settings == self._settings and _still_fit(self._limits, data, self.log):
+        data = self._data_limits()
+        settings = (self.log, self.window, self._β)
+        if self._limits and not final and settings == self._settings and still_fit(self._limits, data):
             return False
-        if final:
-            end = max(end, 2.0)
-        else:
-            total = self.run.total_steps or 0
-            end = float(total) if self.run.steps * 4 > total > 0 else end * 1.8 + 40
-            end = max(end, float(self.run.steps))
-        low, high = axes.with_margin(low, high, self.log)
-        bottom, top = axes.with_margin(bottom, top, False)
-        self._ax.set_yscale("log" if self.log else "linear")
-        self._ax.set_xlim(-0.01 * end, end)
-        self._ax.set_ylim(low, high)
+        right = max(data.right, 2.0)
+        if not final:
+            ends = [right / (1 - 0.9 * EMPTY)] + [float(total) for total in [self.run.total_steps] if total]
+            right = max(right, min(ends))
+        left = right - (self.window or 0) / (1 - EMPTY) if data.left else 0.0
+        low, high = with_margin(data.low, data.high, data.log)
+        bottom, top = with_margin(data.bottom, data.top, False)
+        axes.scale_losses(self._ax, low, high, data.log)
+        self._ax.set_xlim(left - 0.01 * (right - left), right)
         if self._metric_ax is not None:
             self._metric_ax.set_ylim(bottom, top)
         self._settings = settings
-        self._limits = Limits(end, low, high, bottom, top)
+        self._limits = Limits(left, right, low, high, bottom, top, data.log)
         return True
 
-    def _set_marks(self) -> bool:
+    def _set_grey(self) -> bool:
+        """Bring the earlier lines up to date; tell whether they changed.  Who goes back makes another record."""
+        record = self.run.record
+        if record is self._grey_of and self._settings == (self.log, self.window, self._β):
+            return False
+        self._grey_of = record
+        self._grey = [*self.earlier, *map(stretch_series, self.run.abandoned)]
+        for artist in self._grey_artists:
+            artist.remove()
+        self._grey_artists = []
+        for series in self._grey:
+            x, y = series.moving_average(self._β)
+            self._grey_artists += self._ax.plot(x, y, color=axes.INK, alpha=0.5, lw=1.2, zorder=1, gid="earlier")
+        return True
+
+    def _set_marks(self, moved: bool) -> bool:
         """Bring the marks up to date; tell whether they changed."""
         assert self._limits is not None
-        marks = find_marks(self.run, self._limits.end)
-        if marks == self._marks:
+        marks = find_marks(self.run, self._limits.left, self._limits.right)
+        if marks == self._marks and not moved:
             return False
-        for artist in self._mark_artists:
+        for artist in (*self._mark_lines, *self._labels):
             artist.remove()
-        self._marks, self._mark_artists = marks, draw_marks(self._ax, marks)
+        self._marks = marks
+        self._mark_lines, self._labels = draw_marks(self._metric_ax or self._ax, marks)
         return True
+
+    def _set_contours(self, seconds: float) -> tuple[bool, bool]:
+        """Move the ball, and compute more of the map; tell whether axes, and whether contours have changed."""
+        if self._contours is None:
+            return False, False
+        path = self.run.record.path
+        points = self._path.update(path) if path else np.array([[x for p in self.run.params for x in p.value.flat]])
+        return self._contours.show([Trail("loss", axes.LOSS, points)], seconds)
 
     # -- drawing -------------------------------------------------------------------------------------------
 
@@ -196,30 +256,47 @@ class Curve:
         full : bool
             Draw the axes too; the pixels are the same.
         """
+        grey = self._set_grey()
         self._update()
-        figure = self.figure
-        canvas: Any = figure.canvas
-        moved = self._set_limits() or full
+        canvas: Any = self.figure.canvas
+        map_moved, map_changed = self._set_contours(MAP_SECONDS)
+        moved = self._set_limits() or full or grey or map_moved
         if moved:
             canvas.draw()
-            self._axes_drawn = canvas.copy_from_bbox(figure.bbox)
-        if self._set_marks() or moved:
+            self._axes_drawn = canvas.copy_from_bbox(self.figure.bbox)
+        if self._set_marks(moved):
+            self._overlay = Overlay(canvas, self._labels)
+            moved = True
+        if moved or map_changed:
             canvas.restore_region(self._axes_drawn)
-            for artist in self._mark_artists:
-                self._ax.draw_artist(artist)
-            self._background = canvas.copy_from_bbox(figure.bbox)
-        canvas.restore_region(self._background)
-        for line in (self._raw, self._smooth, *self._evaluations.values()):
-            assert line.axes is not None
-            line.axes.draw_artist(line)
-        return png(np.asarray(canvas.buffer_rgba()))
+            self._draw([*self._mark_lines, *(self._contours.ground if self._contours else ())])
+            self._background = canvas.copy_from_bbox(self.figure.bbox)
+        if moved or map_changed or self._legend.has_changed:
+            canvas.restore_region(self._background)
+            self._draw(self._legend.artists)
+            self._named = canvas.copy_from_bbox(self.figure.bbox)
+        canvas.restore_region(self._named)
+        self._draw([self._raw, self._smooth, *self._evaluations.values()])
+        self._draw(self._contours.moving if self._contours else ())
+        pixels = np.asarray(canvas.buffer_rgba())
+        if self._overlay is not None:
+            self._overlay.blend(pixels)
+        return png(pixels)
+
+    @staticmethod
+    def _draw(artists: Iterable[Artist]) -> None:
+        for artist in artists:
+            assert artist.axes is not None
+            artist.axes.draw_artist(artist)
 
     @np.errstate(all="ignore")
     def picture(self) -> bytes:
         """Draw the curve as it stays, as a PNG: sharper, and the axes close around it."""
+        self._set_grey()
         self._update()
+        self._set_contours(FINAL_MAP_SECONDS)
         self._set_limits(final=True)
-        self._set_marks()
+        self._set_marks(True)
         drawn = axes.sharp_png(self.figure)
         self._limits = None  # the next frame has axes of its own
         return drawn
@@ -231,12 +308,13 @@ class Curve:
         return f"Curve({self.run!r})"
 
 
-def _still_fit(limits: Limits, data: Limits, log: bool) -> bool:
-    """Tell whether limits hold the data, and the loss fills enough of them."""
-    inside = data.end <= limits.end and limits.low <= data.low and data.high <= limits.high
-    inside = inside and limits.bottom <= data.bottom and data.top <= limits.top
-    return inside and _extent(data, log) > 0.4 * _extent(limits, log)
+def names_of_two(run: Run) -> list[str]:
+    """Give names for the two numbers that are trained: those of the parameters, with an index where one has both."""
+    names = run.problem.names()
+    found = [names.get(id(p), f"parameter {i}") for i, p in enumerate(run.params)]
+    return found if len(found) == 2 else [f"{found[0]}[{i}]" for i in range(2)]
 
 
-def _extent(limits: Limits, log: bool) -> float:
-    return math.log(limits.high) - math.log(limits.low) if log else limits.high - limits.low
+def _in_view(x: Any, y: Any, left: float) -> np.ndarray:
+    """Give the values of a line at the right of a step."""
+    return np.asarray(y, float)[np.asarray(x, float) > left]

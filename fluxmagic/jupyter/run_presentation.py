@@ -40,7 +40,7 @@ class RunPicture:
             self.close()
             self.earlier.append(self.curve.loss)
             self.curve = Curve(controls.run, self.earlier)
-        self.curve.log, self.curve.smoothing = controls.log, controls.smoothing
+        self.curve.log, self.curve.smoothing = controls.log or None, controls.smoothing
 
     def frame(self) -> bytes:
         return self.curve.frame()

@@ -56,6 +56,8 @@ class LossMap:
 
     Attributes
     ----------
+    landscape : Landscape or None
+        That the loss names.
     rows : int or None
         The rows of the batch, once it is known; None where the loss takes no batch.
     view : ((float, float), (float, float))
@@ -82,6 +84,7 @@ class LossMap:
     def __init__(self, run: Run, clock: Callable[[], float] = time.perf_counter) -> None:
         self.run = run
         self.clock = clock
+        self.landscape = find_landscape(run)
         self.rows: int | None = None
         self.view: View = ((math.inf, -math.inf), (math.inf, -math.inf))  # holds nothing
         self.grid: Grid | None = None
@@ -110,9 +113,8 @@ class LossMap:
             self._points = None
 
     def _first_view(self, low: np.ndarray, high: np.ndarray) -> View:
-        landscape = find_landscape(self.run)
-        if landscape is not None:
-            return _grown(landscape.view, low, high)
+        if self.landscape is not None:
+            return _grown(self.landscape.view, low, high)
         return _widened(low, high, max(1.5, 1.5 * float(np.abs([low, high]).max())))
 
     def advance(self, seconds: float) -> bool:

@@ -151,6 +151,11 @@ class RunViews:
         return starts[1] - starts[0] if len(starts) > 1 else None
 
     @property
+    def has_noise(self) -> bool:
+        """Whether losses are those of different batches: an epoch has more than one."""
+        return not (self.record.stepwise or self.steps_per_epoch == 1)
+
+    @property
     def finished(self) -> bool:
         """Whether all epochs, or steps, are done."""
         return self._loop.is_finished

@@ -15,10 +15,10 @@ def test_compare_lays_runs_over_each_other():
         run.train()
     picture = compare(a, b, c, log=True)
     names = [t.get_text() for t in legend_texts(picture)]
-    assert names == ["slow", "fast (2)", "fast (3)"]
+    assert names == ["slow: SGD", "fast: SGD (2)", "fast: SGD (3)"]
     png, shown = shown_as_png(picture)
     assert pixels(png).shape[1] > shown["width"]
-    assert repr(picture) == "Comparison(slow, fast (2), fast (3))"
+    assert repr(picture) == "Comparison(slow: SGD, fast: SGD (2), fast: SGD (3))"
 
 
 def test_compare_rejects_what_it_cannot_draw():

@@ -1,0 +1,178 @@
+"""The loss over two numbers as contours, with paths on it and a ball at the end of each: one run, or several."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_rgba
+from matplotlib.lines import Line2D
+
+from fluxmagic.jupyter.axes import FONT, INK, SMALL, set_plain_text
+from fluxmagic.runs.loss_map import Grid, LossMap
+
+__all__ = ["Contours", "Trail", "map_title"]
+
+LEVELS = 14
+WIDE = 30.0  # the largest loss above the median, relative to the median: levels are apart by factors then
+SHADES = LinearSegmentedColormap.from_list("shades", [to_rgba(INK, 0.45), to_rgba(INK, 0.0)])  # low to high
+RECENT, MOST = 1000, 2000  # points of a path: the last ones all, and in all
+
+
+class Trail(NamedTuple):
+    """A path to be drawn.
+
+    Attributes
+    ----------
+    label, colour : str
+    points : ndarray of shape (n, 2)
+        The ball is at the last one.
+    """
+
+    label: str
+    colour: str
+    points: np.ndarray
+
+
+class PathSeries:
+    """A growing path in at most `MOST` points: the start, the last `RECENT` ones, fewer and fewer in between."""
+
+    def __init__(self) -> None:
+        self._path: array[float] | None = None
+        self._n = 0
+        self.points = np.empty((0, 2))
+
+    def update(self, path: array[float]) -> np.ndarray:
+        """Read what is new; another array, or a shorter one, is read anew."""
+        n = len(path) // 2
+        if path is not self._path or n < self._n:
+            self._path, self._n, self.points = path, 0, np.empty((0, 2))
+        points = np.concatenate([self.points, np.reshape(path[2 * self._n : 2 * n], (-1, 2))])
+        while len(points) > MOST:
+            points = np.concatenate([points[:-RECENT][::2], points[-RECENT:]])
+        self._n, self.points = n, points
+        return points
+
+
+class Contours:
+    """Contours of a `LossMap` in axes, with trails.
+
+    Parameters
+    ----------
+    ax : Axes
+    losses : LossMap
+    names : pair of str
+        Of the two numbers.
+
+    Attributes
+    ----------
+    ground : list of Artist
+        The contours: what `prepare` has changed is to be drawn again.
+    moving : list of Artist
+        Paths, starts and balls: to be drawn with every frame.
+    """
+
+    def __init__(self, ax: Axes, losses: LossMap, names: Sequence[str]) -> None:
+        self.ax = ax
+        self.losses = losses
+        self.ground: list[Artist] = []
+        self.moving: list[Artist] = []
+        self._lines: list[tuple[Line2D, Line2D, Line2D]] = []
+        self._grid: Grid | None = None
+        self._view: object = None
+        for axis, name in zip((ax.xaxis, ax.yaxis), names, strict=True):
+            set_plain_text(axis.set_label_text("", color=INK, fontsize=FONT), name)
+            axis.labelpad = 1
+        ax.tick_params(labelsize=SMALL)
+        ax.locator_params(nbins=5)
+        ax.spines[["top", "right"]].set_visible(True)
+        self._title = ax.set_title("", color=INK, fontsize=FONT, pad=7)
+
+    def show(self, trails: Sequence[Trail], seconds: float) -> tuple[bool, bool]:
+        """Move the balls, and evaluate the map for about so long.
+
+        Returns
+        -------
+        bool
+            Whether the axes have moved.
+        bool
+            Whether the ground has changed.
+        """
+        for trail in trails:
+            self.losses.hold(trail.points)
+        self.losses.advance(seconds)
+        self._set_trails(trails)
+        moved, self._view = self.losses.view != self._view, self.losses.view
+        changed, self._grid = self.losses.grid is not self._grid, self.losses.grid
+        title = map_title(self.losses)
+        if moved or self._title.get_text() != title:
+            moved = True
+            self._title.set_text(title)
+            (x, right), (y, top) = self.losses.view
+            self.ax.set(xlim=(x, right), ylim=(y, top))
+        if changed:
+            self._set_ground()
+        return moved, changed
+
+    def _set_trails(self, trails: Sequence[Trail]) -> None:
+        while len(self._lines) < len(trails):
+            path, start, ball = (self.ax.plot([], [], animated=True, clip_on=False)[0] for _ in range(3))
+            path.set_clip_on(True)
+            self._lines.append((path, start, ball))
+            self.moving += [path, start, ball]
+        for (path, start, ball), (_, colour, points) in zip(self._lines, trails, strict=False):
+            path.set(color=colour, lw=1.5, alpha=0.9, solid_joinstyle="round", data=points.T)
+            start.set(marker="o", ms=6, mfc="none", mec=colour, mew=1.5, data=self._inside(points[:1]))
+            ball.set(marker="o", ms=11, mfc=colour, mec="white", mew=1.5, data=self._inside(points[-1:]))
+        for line in (x for lines in self._lines[len(trails) :] for x in lines):
+            line.set_data([], [])
+
+    def _inside(self, points: np.ndarray) -> np.ndarray:
+        """Move points that are out of view to its edge."""
+        inside: np.ndarray = np.clip(points, *np.transpose(self.losses.view)).T
+        return inside
+
+    def _set_ground(self) -> None:
+        for artist in self.ground:
+            artist.remove()
+        self.ground = []
+        grid = self.losses.grid
+        if grid is None:
+            return
+        levels = _levels(grid.z)
+        if len(levels) < 2:
+            return
+        z = np.ma.masked_invalid(grid.z)
+        fill = self.ax.contourf(grid.x, grid.y, z, levels, cmap=SHADES, extend="both")
+        lines = self.ax.contour(grid.x, grid.y, z, levels, colors=INK, linewidths=0.7, alpha=0.75, linestyles="-")
+        self.ground = [fill, lines]
+        for minimum in () if self.losses.landscape is None else self.losses.landscape.minima:
+            self.ground += self.ax.plot(*minimum, marker="+", ms=9, mew=1.6, color=INK)
+        for artist in self.ground:
+            artist.set_animated(True)
+
+
+def map_title(losses: LossMap) -> str:
+    """Say which loss the contours are."""
+    if losses.rows is None:
+        return "loss"
+    return f"loss of the first batch ({losses.rows:,} row{'s' * (losses.rows != 1)})"
+
+
+def _levels(z: np.ndarray) -> np.ndarray:
+    """Give levels that show valleys and slopes alike: apart by factors where losses extend over orders."""
+    levels: np.ndarray
+    z = z[np.isfinite(z)]
+    if not len(z) or z.min() == z.max():
+        return np.empty(0)
+    low, middle, high = z.min(), np.median(z), z.max()
+    if high - low > WIDE * (middle - low) or middle - low > WIDE * (np.quantile(z, 0.02) - low):
+        least = max(float(np.quantile(z, 0.01) - low), 1e-6 * float(high - low))
+        levels = low + np.geomspace(least, high - low, LEVELS)
+    else:
+        levels = np.linspace(low, high, LEVELS + 1)[1:]
+    return np.unique(levels)
