@@ -20,9 +20,9 @@ FILE_LINES, CLASS_LINES, COMPLEXITY = 400, 300, 12
 ANY_ANNOTATIONS = 67  # a baseline: lower it when the number falls
 # Lines in all and lines of code, for each group of packages and modules under fluxmagic/.  The first row is a baseline
 # too: lower it when the numbers fall.  Its aim is 11,000 and 6,200, set before 5,000 lines of operations, checks and
-# capabilities of runs came; 600 and 390 of it are for the panel's growth.
+# capabilities of runs came; 2,500 and 1,480 of it are for the growth of panel, pictures and words.
 PACKAGE_LIMITS = {
-    ("", "tracker", "layers", "optimise", "runs", "jupyter"): (21_100, 11_810),
+    ("", "tracker", "layers", "optimise", "runs", "jupyter"): (23_000, 12_900),
     ("race", "landscapes"): (1_250, 700),
     ("sweep",): (1_300, 850),
     ("capture",): (1_500, 1_000),

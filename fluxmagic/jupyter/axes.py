@@ -9,20 +9,22 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar, cast
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.transforms import BboxBase
 
 __all__ = [
-    "BAD", "DISPLAY_SIZE", "EVENT", "FONT", "INK", "LOSS", "METRICS", "SMALL", "VALID", "add_halo", "default_style",
-    "make_curve_figure", "make_figure", "scale_losses", "set_plain_text", "sharp_png", "shorten", "strip_axes",
-    "style_steps",
+    "BAD", "BOTTOM", "DISPLAY_SIZE", "DPI", "EVENT", "FONT", "INK", "LEFT", "LOSS", "METRICS", "RIGHT", "ROW", "SMALL",
+    "TOP", "VALID", "WIDTH", "Canvas", "add_halo", "canvas_of", "default_style", "make_curve_figure", "make_figure",
+    "scale_losses", "set_plain_text", "sharp_png", "shorten", "strip_axes", "style_steps",
 ]  # fmt: skip
 
 WIDTH, ROW = 9.0, 3.8  # inches: of a picture, and the height of one of its rows
@@ -108,6 +110,23 @@ def scale_losses(ax: Axes, low: float, high: float, log: bool) -> None:
     else:
         ax.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.5g}"))
+
+
+class Canvas(Protocol):
+    """What is used of a canvas with pixels; matplotlib's own has no types."""
+
+    def draw(self) -> None: ...
+    def get_renderer(self) -> RendererAgg: ...
+    def copy_from_bbox(self, bbox: BboxBase) -> object: ...
+    def restore_region(self, region: object) -> None: ...
+    def buffer_rgba(self) -> memoryview: ...
+
+
+def canvas_of(artist: Artist) -> Canvas:
+    """Give the canvas of an artist's figure."""
+    figure = artist.get_figure(root=True)
+    assert figure is not None
+    return cast("Canvas", figure.canvas)
 
 
 def strip_axes(ax: Axes) -> None:

@@ -127,8 +127,9 @@ def _labels(runs: Sequence[Run]) -> list[str]:
     labels = []
     for run, values in zip(runs, begun, strict=True):
         dials = [f"{k} {format_value(values[k])}" for k in differ]
-        words = " ".join([str(values["opt"]), *dials])
-        turned = ", turned" if any(e.step for e in run.events) else ""
+        swaps = [e.new for e in run.events if e.name == "opt" and e.step]
+        words = " → ".join([" ".join([str(values["opt"]), *dials]), *swaps])
+        turned = ", turned" if any(e.step and e.name != "opt" for e in run.events) else ""
         labels.append(f"{run.name}: {words}{turned}" if run.name else words + turned)
     return [f"{k} ({i})" if labels.count(k) > 1 else k for i, k in enumerate(labels, 1)]
 

@@ -6,7 +6,7 @@ Labels stand on top of the data and never on each other: what finds no room is l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -15,7 +15,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
-from fluxmagic.jupyter.axes import BAD, EVENT, INK, SMALL, add_halo, set_plain_text
+from fluxmagic.jupyter.axes import BAD, EVENT, INK, SMALL, add_halo, canvas_of, set_plain_text
 from fluxmagic.jupyter.formatting import change, gestures
 from fluxmagic.runs import Run
 
@@ -83,8 +83,7 @@ def draw_marks(ax: Axes, marks: Sequence[Mark]) -> tuple[list[Artist], list[Anno
 
 def _place_labels(ax: Axes, marks: Sequence[Mark]) -> list[Annotation]:
     """Put each label beside its line, in the first lane where it has room; later ones before earlier ones."""
-    canvas: Any = ax.figure.canvas
-    renderer: RendererAgg = canvas.get_renderer()
+    renderer = canvas_of(ax).get_renderer()
     taken: list[Bbox] = []
     placed = []
     for m in sorted(marks, key=lambda m: m.step, reverse=True):

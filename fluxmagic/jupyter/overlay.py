@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.text import Text
+
+from fluxmagic.jupyter.axes import Canvas
 
 __all__ = ["Overlay"]
 
@@ -25,15 +27,15 @@ class Overlay:
 
     Parameters
     ----------
-    canvas : FigureCanvasAgg
+    canvas : Canvas
         Its pixels are lost.
     texts : iterable of Text
         Which do not overlap.
     """
 
-    def __init__(self, canvas: Any, texts: Iterable[Text]) -> None:
+    def __init__(self, canvas: Canvas, texts: Iterable[Text]) -> None:
         renderer = canvas.get_renderer()
-        renderer.clear()
+        renderer.clear()  # type: ignore[no-untyped-call]
         boxes = []
         for text in texts:
             text.draw(renderer)

@@ -14,6 +14,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
+from numpy.typing import ArrayLike
 
 from fluxmagic.jupyter import axes
 from fluxmagic.jupyter.contours import Contours, PathSeries, Trail
@@ -107,9 +108,8 @@ class Curve:
         self._grey_of: object = None  # the record whose lines they are
         self._limits: Limits | None = None
         self._settings: object = None
-        self._axes_drawn: Any = None  # pixels of the axes
-        self._background: Any = None  # these with contours and marks
-        self._named: Any = None  # these with the legend
+        # pixels of the axes; these with contours and marks; these with the legend
+        self._axes_drawn = self._background = self._named = object()
 
     def _add_metric_axes(self, metrics: list[str]) -> Axes | None:
         """Add a second y-axis; it has the colour of its line, where it has one line."""
@@ -258,7 +258,7 @@ class Curve:
         """
         grey = self._set_grey()
         self._update()
-        canvas: Any = self.figure.canvas
+        canvas = axes.canvas_of(self.figure)
         map_moved, map_changed = self._set_contours(MAP_SECONDS)
         moved = self._set_limits() or full or grey or map_moved
         if moved:
@@ -315,6 +315,7 @@ def names_of_two(run: Run) -> list[str]:
     return found if len(found) == 2 else [f"{found[0]}[{i}]" for i in range(2)]
 
 
-def _in_view(x: Any, y: Any, left: float) -> np.ndarray:
+def _in_view(x: ArrayLike, y: ArrayLike, left: float) -> np.ndarray:
     """Give the values of a line at the right of a step."""
-    return np.asarray(y, float)[np.asarray(x, float) > left]
+    values: np.ndarray = np.asarray(y, float)[np.asarray(x, float) > left]
+    return values

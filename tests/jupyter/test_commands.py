@@ -62,7 +62,7 @@ def test_a_run_is_rewound_branched_and_compared(shell):
     assert shell["run"].steps == 1
     assert "other: SGD (η 0.5)" in shell("%train branch other SGD η=0.5 epochs=3")
     assert (shell["other"].epochs, shell["other"].parent) == (3, shell["run"])
-    assert "Comparison(run, other)" in shell("%train compare run other")
+    assert "Comparison(run: ADAM, other: ADAM → SGD, turned)" in shell("%train compare run other")
 
 
 def test_runs_are_compared_on_a_logarithmic_axis(shell, monkeypatch):
