@@ -6,6 +6,7 @@ composed of operations.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ import numpy as np
 from fluxmagic.layers.docstrings import merge_docstrings, with_sections
 from fluxmagic.tracker import rules as rules  # defines tanh
 from fluxmagic.tracker.aliases import Array
+from fluxmagic.tracker.constants import BLAS_FLOATS, scalar
 from fluxmagic.tracker.fp_errors import ignoring_fp_errors
 from fluxmagic.tracker.node import PLAIN_ARRAYS
 from fluxmagic.tracker.operation import OPS, Op, differentiable
@@ -58,11 +60,7 @@ def _as_floats(x: Array) -> Array:
     return x.astype(np.float64) if x.dtype.kind in "iub" else x
 
 
-# NumPy takes a 0-d array of the dtype 0.3 µs faster than a Python number: 4 % of a step of 10-5-2 with σ at batch 1.
-_ONE = {np.dtype(t): np.ones((), t) for t in (np.float32, np.float64)}
-
-
-@differentiable(lambda Δ, y, x: Δ * (y * (_ONE.get(y.dtype, 1) - y)), needs_output_only=True)
+@differentiable(lambda Δ, y, x: Δ * (y * (scalar(1, y.dtype) - y)), needs_output_only=True)
 @_activation
 def σ(x: Array, out: Array = None) -> Array:
     """Logistic function: 1 / (1 + exp(-x)); also as `sigmoid`.
@@ -75,12 +73,13 @@ def σ(x: Array, out: Array = None) -> Array:
     array([0. , 0.5, 1. ])
     """
     x = _as_floats(x)
-    one = _ONE.get(x.dtype, 1)
+    one = scalar(1, x.dtype)
     e = ignoring_fp_errors(np.exp, np.negative(x, out), out)  # 1 / ∞ is the right answer
     return np.divide(one, np.add(one, e, out), out)
 
 
-@differentiable(lambda Δ, y, x: Δ * np.sign(y), needs_output_only=True)
+# np.sign has no vector loop: it takes twice the time from 10,000 elements on
+@differentiable(lambda Δ, y, x: Δ * np.not_equal(y, scalar(0, y.dtype)).astype(y.dtype), needs_output_only=True)
 @_activation
 def relu(x: Array, out: Array = None) -> Array:
     """Rectified linear unit: max(x, 0), whose gradient at 0 is 0.
@@ -92,6 +91,8 @@ def relu(x: Array, out: Array = None) -> Array:
     >>> relu(np.array([-2.0, 0.0, 3.0]))
     array([0., 0., 3.])
     """
+    if type(x) in PLAIN_ARRAYS and x.dtype in BLAS_FLOATS:  # np.maximum has no vector loop: three times the time
+        return x.clip(scalar(0, x.dtype), scalar(math.inf, x.dtype), out)
     return np.maximum(x, 0, out=out)
 
 

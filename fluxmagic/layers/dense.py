@@ -9,11 +9,10 @@ import numpy as np
 
 from fluxmagic import generators
 from fluxmagic.layers.activations import Activation, identity
-from fluxmagic.layers.fused import affine
+from fluxmagic.layers.fused import affine, fused_activation
 from fluxmagic.layers.input_checks import as_dtype, as_layer_input, as_width
 from fluxmagic.tracker import Param, Tracked, param
 from fluxmagic.tracker.aliases import Array
-from fluxmagic.tracker.operation import OPS, Op
 from fluxmagic.tracker.record import apply, record
 
 if TYPE_CHECKING:
@@ -119,12 +118,9 @@ class Dense:
         if type(v) is not np.ndarray or v.dtype != w.dtype or v.shape[-1:] != w.shape[1:]:
             x = as_layer_input(self, x, w.shape[1], w.dtype)
         carry_out = apply if w is W else record  # weights replaced by plain arrays are frozen
-        if σ is identity:
-            return carry_out(affine, (x, W, self.b), None)
-        op = σ if type(σ) is Op else OPS.get(σ) if type(σ) is np.ufunc else None
-        if op is not None and op.needs_output_only:
-            return carry_out(affine, (x, W, self.b), {"activation": op})
-        return σ(carry_out(affine, (x, W, self.b), None))
+        op = None if σ is identity else fused_activation(σ)
+        y = carry_out(affine, (x, W, self.b), None if op is None else {"activation": op})
+        return y if op is not None or σ is identity else σ(y)
 
     def __repr__(self) -> str:
         n_out, n_in = self.W.shape

@@ -8,9 +8,11 @@ import numpy as np
 
 from fluxmagic import generators
 from fluxmagic.layers.activations import Activation, identity
+from fluxmagic.layers.fused import fused_activation
+from fluxmagic.layers.fused_norm import normalize
 from fluxmagic.layers.input_checks import as_dtype, as_layer_input, as_width
 from fluxmagic.layers.training_mode import HasTestMode
-from fluxmagic.tracker import Param, data, param
+from fluxmagic.tracker import Param, param
 from fluxmagic.tracker.aliases import Array
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ __all__ = ["BatchNorm", "LayerNorm"]
 
 
 class _Norm:
-    """Parameters and formula of both layers: γ * (x - mean) / √(variance + ϵ) + β."""
+    """Parameters of both layers, which compute γ * (x - mean) / √(variance + ϵ) + β."""
 
     gamma = property(lambda self: self.γ, doc="The same as γ.")
     beta = property(lambda self: self.β, doc="The same as β.")
@@ -34,9 +36,6 @@ class _Norm:
         self.γ: Param = param(np.ones(n, dtype))
         self.β: Param = param(np.zeros(n, dtype))
         self.ϵ = float(ϵ)
-
-    def _scale_and_shift(self, centered: Array, variance: Array) -> Array:
-        return centered / np.sqrt(variance + self.ϵ) * self.γ + self.β
 
 
 class LayerNorm(_Norm):
@@ -85,8 +84,7 @@ class LayerNorm(_Norm):
 
     def __call__(self, x: Array) -> Array:
         x = as_layer_input(self, x, self.γ.shape[0], self.γ.dtype)
-        centered = x - np.mean(x, axis=-1, keepdims=True)
-        return self._scale_and_shift(centered, np.mean(np.square(centered), axis=-1, keepdims=True))
+        return normalize(x, self.γ, self.β, self.ϵ, axis=1)[0]
 
     def __repr__(self) -> str:
         return f"LayerNorm({self.γ.shape[0]})"
@@ -171,20 +169,18 @@ class BatchNorm(_Norm, HasTestMode):
     def __call__(self, x: Array) -> Array:
         x = as_layer_input(self, x, self.γ.shape[0], self.γ.dtype)
         if not self.training:
-            return self.σ(self._scale_and_shift(x - self.mean, self.var))
+            return self.σ((x - self.mean) / np.sqrt(self.var + self.ϵ) * self.γ + self.β)
         rows = x.size // x.shape[-1]
         if rows < 2:
             raise ValueError(
                 f"{self!r} takes its statistics from a batch of two samples or more, not from shape {x.shape}: "
                 "use larger batches (drop_last=True omits a short last one), or testmode"
             )
-        axes = tuple(range(x.ndim - 1))
-        mean = np.mean(x, axis=axes)
-        centered = x - mean
-        variance = np.mean(np.square(centered), axis=axes)
+        op = fused_activation(self.σ)
+        y, mean, variance = normalize(x, self.γ, self.β, self.ϵ, axis=0, activation=op)
         if not generators.is_replaying():
-            self._update_running(data(mean), data(variance) * (rows / (rows - 1)))
-        return self.σ(self._scale_and_shift(centered, variance))
+            self._update_running(mean, variance * (rows / (rows - 1)))
+        return y if op is not None else self.σ(y)
 
     def _update_running(self, mean: np.ndarray, variance: np.ndarray) -> None:
         if np.isfinite(mean).all() and np.isfinite(variance).all():

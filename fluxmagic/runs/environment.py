@@ -10,7 +10,7 @@ import numpy as np
 
 __all__ = ["NUMERICS", "environment"]
 
-NUMERICS = 2
+NUMERICS = 3
 """Raised by every change of the package that changes a bit of a step.  A file without the number is of 1."""
 
 

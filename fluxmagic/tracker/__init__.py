@@ -6,6 +6,7 @@ methods and NumPy's protocols), `array` (tracked arrays and parameters), `rules`
 (the reverse pass), `gradients` (what is built on it), `graph` (leaves, pickling).  No module here knows of networks.
 """
 
+from fluxmagic.tracker import heap as heap
 from fluxmagic.tracker import rules as rules
 from fluxmagic.tracker.array import Param, Tracked, grad, istracked, param
 from fluxmagic.tracker.gradcheck import gradcheck, ngradient

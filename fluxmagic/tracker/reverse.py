@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush, heappushpop
 from typing import Any
@@ -13,13 +14,10 @@ import numpy as np
 
 from fluxmagic.tracker.aliases import VJP, Array, ArrayLike, Gradients, GradOut, Shape
 from fluxmagic.tracker.array import Param, Tracked
-from fluxmagic.tracker.node import Node, data, ids
+from fluxmagic.tracker.constants import BLAS_FLOATS, MAX_BLAS_SUM, ones, scalar
+from fluxmagic.tracker.node import PLAIN_ARRAYS, Node, data, ids
 
 __all__ = ["back", "update"]
-
-_ONE = {np.dtype(t): np.ones((), t) for t in (np.float16, np.float32, np.float64)}
-for one in _ONE.values():
-    one.flags.writeable = False
 
 
 def backpropagate(y: Node, Δ: Array, until_id: int = -1) -> tuple[dict[Node, Array], int]:
@@ -134,9 +132,20 @@ def unbroadcast(δ: Array, shape: Shape) -> Array:
     extra = δ.ndim - len(shape)
     if extra < 0:
         raise ValueError(f"a gradient rule gave shape {δ.shape} for an argument of shape {shape}")
-    axes = tuple(range(extra)) + tuple(i for i, n in enumerate(shape, extra) if n == 1 and δ.shape[i] != 1)
-    δ = np.add.reduce(δ, axis=axes)  # faster than δ.sum
+    axes = (*range(extra), *[i for i, n in enumerate(shape, extra) if n == 1 and δ.shape[i] != 1])
+    δ = _sum_over(δ, axes)
     return δ if δ.shape == shape else δ.reshape(shape)
+
+
+def _sum_over(δ: Array, axes: tuple[int, ...]) -> Array:
+    """Sum up along axes; along the first ones, or the last, by a product with ones."""
+    n = math.prod([δ.shape[i] for i in axes])
+    if axes and type(δ) in PLAIN_ARRAYS and δ.dtype in BLAS_FLOATS and n <= MAX_BLAS_SUM and δ.size:
+        if axes == (δ.ndim - 1,):
+            return δ.dot(ones(n, δ.dtype))
+        if axes[-1] == len(axes) - 1:
+            return δ.reshape(n, -1).T.dot(ones(n, δ.dtype))
+    return np.add.reduce(δ, axis=axes)
 
 
 def back(y: Tracked, Δ: ArrayLike = None) -> None:
@@ -193,7 +202,7 @@ def back_counting(y: ArrayLike, Δ: ArrayLike = None) -> int:
                 f"back() of an array of shape {value.shape} needs its gradient: pass Δ, back(y, Δ), or reduce "
                 "it to a scalar first (y.sum())"
             )
-        Δ = _ONE[value.dtype]
+        Δ = scalar(1, value.dtype)
     else:
         Δ = np.asarray(data(Δ), value.dtype)
         if Δ.shape != value.shape:

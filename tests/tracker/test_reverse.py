@@ -19,6 +19,7 @@ from fluxmagic.tracker import (
     hessian,
     update,
 )
+from fluxmagic.tracker.reverse import unbroadcast
 from tests.tracker.test_hooks import cube
 
 # -- back
@@ -348,3 +349,17 @@ def test_operations_of_the_table_are_pickled_and_copied_by_name():
 def test_the_norm_of_nothing_has_the_gradient_of_nothing(shape):
     for options in ({}, {"keepdims": True}, {"axis": -1}):
         assert gradient(lambda x, o=options: np.linalg.norm(x, **o).sum(), np.ones(shape))[0].shape == shape
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_gradient_is_summed_over_the_axes_that_were_broadcast(dtype, order):
+    for shape in [(2, 3, 4), (3, 4), (0, 4), (3, 0), (1, 4), (70_000, 2)]:
+        δ = np.asarray(np.random.default_rng(0).integers(-3, 4, shape), dtype, order)
+        n = len(shape)
+        smaller = {tuple(shape[i] if bits >> i & 1 else 1 for i in range(n)) for bits in range(2**n)}
+        for target in smaller | {shape[i:] for i in range(1, n)}:
+            axes = tuple(i for i in range(n) if i < n - len(target) or target[i - n + len(target)] != shape[i])
+            δ_sum = unbroadcast(δ, target)
+            assert δ_sum.dtype == dtype
+            np.testing.assert_array_equal(δ_sum, np.add.reduce(δ, axis=axes).reshape(target))

@@ -8,6 +8,7 @@ import numpy as np
 
 from fluxmagic.tracker.aliases import Array, Call, DType, Option
 from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.constants import scalar
 from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import composed, define
 from fluxmagic.tracker.rules.reductions import quotient
@@ -76,7 +77,7 @@ define(np.log2, lambda Δ, y, x: Δ / (x * math.log(2)))
 define(np.log10, lambda Δ, y, x: Δ / (x * math.log(10)))
 define(np.expm1, lambda Δ, y, x: Δ * (y + 1), needs_output_only=True)
 define(np.log1p, lambda Δ, y, x: Δ / (1 + x))
-define(np.tanh, lambda Δ, y, x: Δ * (1 - y * y), needs_output_only=True)
+define(np.tanh, lambda Δ, y, x: Δ * (scalar(1, y.dtype) - y * y), needs_output_only=True)
 define(np.sin, lambda Δ, y, x: Δ * np.cos(x))
 define(np.cos, lambda Δ, y, x: Δ * -np.sin(x))
 define(np.tan, lambda Δ, y, x: Δ * (1 + y * y), needs_output_only=True)

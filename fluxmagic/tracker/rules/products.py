@@ -31,11 +31,10 @@ def fits_buffer(buffer: Array, x: Array, y: Array) -> bool:
 
 
 def _matmul(a: Array, b: Array) -> Array:
-    if hasattr(b, "tocsr"):
-        return a @ b  # SciPy's
     # for vectors and matrices dot is the same product, called in less time
-    plain = type(a) in PLAIN_ARRAYS and type(b) in PLAIN_ARRAYS
-    return a.dot(b) if plain and 0 < a.ndim < 3 and 0 < b.ndim < 3 else np.matmul(a, b)
+    if type(a) in PLAIN_ARRAYS and type(b) in PLAIN_ARRAYS and 0 < a.ndim < 3 and 0 < b.ndim < 3:
+        return a.dot(b)
+    return a @ b if hasattr(b, "tocsr") else np.matmul(a, b)  # SciPy's knows `@` alone
 
 
 def _d_matmul(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> Gradients:
@@ -54,11 +53,9 @@ def outer(a: Array, b: Array, buffer: Array) -> Array:
 def _d_left(Δ: Array, a: Array, b: Array, buffer: Array) -> Array:
     if b.ndim == 1:
         return outer(Δ, b, buffer)
-    if hasattr(b, "tocsr"):
-        return Δ @ b.T
-    if a.ndim == 1:
+    if a.ndim == 1 and not hasattr(b, "tocsr"):
         return np.matmul(b, Δ[..., None])[..., 0]
-    return Δ.dot(b.T, buffer) if fits_buffer(buffer, Δ, b) else np.matmul(Δ, _swap(b))
+    return Δ.dot(b.T, buffer) if fits_buffer(buffer, Δ, b) else _matmul(Δ, _swap(b))
 
 
 def _d_right(Δ: Array, a: Array, b: Array, buffer: Array) -> Array:
@@ -68,7 +65,7 @@ def _d_right(Δ: Array, a: Array, b: Array, buffer: Array) -> Array:
         if a.ndim == 2:
             return np.matmul(Δ, a)
         return np.sum(np.multiply(a, Δ[..., None]), axis=tuple(range(a.ndim - 1)))
-    return a.T.dot(Δ, buffer) if fits_buffer(buffer, Δ, a) else np.matmul(_swap(a), Δ)
+    return a.T.dot(Δ, buffer) if fits_buffer(buffer, Δ, a) else _matmul(_swap(a), Δ)
 
 
 define(np.matmul, forward=_matmul, vjp=_d_matmul, aliases=[np.linalg.matmul])
