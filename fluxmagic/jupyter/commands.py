@@ -345,4 +345,4 @@ def compare(target: Target, rest: str, *, log: bool = False) -> None:
     from fluxmagic.jupyter.comparison import compare  # matplotlib takes its time
 
     runs = [_as_run(find_trainable(target.ns, word), word) for word in rest.replace(",", " ").split()]
-    display(compare(*runs, log=log))  # type: ignore[no-untyped-call]
+    display(compare(*runs, log=log or None))  # type: ignore[no-untyped-call]

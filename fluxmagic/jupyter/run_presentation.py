@@ -6,14 +6,18 @@ import weakref
 from collections import deque
 from collections.abc import Iterable
 
+from IPython.core.getipython import get_ipython
+from IPython.display import display
+
 from fluxmagic.jupyter import formatting
 from fluxmagic.jupyter.controls import RunControls
 from fluxmagic.jupyter.downsample import MinMaxSeries
 from fluxmagic.jupyter.plot import Curve
 from fluxmagic.jupyter.presentation import Controls, Presentation
+from fluxmagic.jupyter.views import frontend_kind
 from fluxmagic.runs import Run
 
-__all__ = ["PRESENTATION", "RunPicture", "forget_curves", "recent_curves", "remember_curve"]
+__all__ = ["PRESENTATION", "RunPicture", "display_run", "forget_curves", "recent_curves", "remember_curve"]
 
 
 class RunPicture:
@@ -76,6 +80,16 @@ def remember_curve(run: Run, loss: MinMaxSeries) -> None:
 def forget_curves() -> None:
     """Forget all recent runs."""
     _recent.clear()
+
+
+def display_run(run: Run) -> None:
+    """Show the curve and the summary of a run at the end of a cell; in a terminal, which has no pictures, its repr."""
+    if frontend_kind(get_ipython()) == "terminal":
+        print(repr(run))
+        return
+    if run.steps:
+        display(Curve(run))  # type: ignore[no-untyped-call]
+    display({"text/plain": formatting.summary(run)}, raw=True)  # type: ignore[no-untyped-call]
 
 
 PRESENTATION = Presentation(RunPicture, RunControls, formatting.progress, formatting.summary)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fluxmagic.lazy import LazyMethod
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.runs.control import Control
 from fluxmagic.runs.early_stopping import EarlyStopping
@@ -257,6 +258,8 @@ class RunViews:
             parked, names = self.training.parked, self.problem.names()
             weights = parked[0].params if parked else [(p, p.value) for p in self.params]
             return {names.get(id(p), str(i)): value.copy() for i, (p, value) in enumerate(weights)}
+
+    _ipython_display_ = LazyMethod("fluxmagic.jupyter.run_presentation", "display_run")
 
     def __repr__(self) -> str:
         name = f"{self.name!r}, " if self.name else ""

@@ -28,6 +28,11 @@ def test_status_says_what_the_run_is(shell):
     assert "run: SGD (η 0.1)\n2 epochs, 6 steps" in shell("%train status")
 
 
+def test_a_run_at_the_end_of_a_cell_is_its_repr_in_a_terminal(shell):
+    shell(f"%%train {DATA} --opt SGD\n{LOSS}")
+    assert "Run('run', SGD, done, epoch 1/1, 3 steps)\n" in shell("run")
+
+
 def test_set_changes_hyper_parameters(shell):
     shell("lr = 0.4")
     shell(f"%%train {DATA} --opt SGD --epochs 2\n{LOSS}")

@@ -49,13 +49,31 @@ def pictures(kernel: Kernel, cell: str) -> list[bytes]:
     ]
 
 
+def plain_text(kernel: Kernel, cell: str) -> str:
+    """What a page without pictures would show of a cell's outputs."""
+    return "".join(o.get("text", "") + o.get("data", {}).get("text/plain", "") for o in kernel.outputs[cell])
+
+
 def test_a_cell_trains_and_leaves_picture_and_summary(kernel):
     cell = kernel.start(TRAIN.format(epochs=3))
     assert kernel.end(cell)["status"] == "ok"
-    shown = "".join(o.get("text", "") + o.get("data", {}).get("text/plain", "") for o in kernel.outputs[cell])
     assert pictures(kernel, cell)[-1].startswith(b"\x89PNG")
-    assert "3 epochs, 9 steps" in shown
+    assert "3 epochs, 9 steps" in plain_text(kernel, cell)
     assert kernel.value("(run.steps, run.state, x.shape)") == (9, "done", (20, 4))
+
+
+def test_a_run_at_the_end_of_a_cell_shows_its_curve_and_summary(kernel):
+    kernel.run("run = Run(lambda x, y: logitcrossentropy(model(x), y), batches(X, Y, 20), 'SGD', epochs=2)")
+    fresh = kernel.start("run")
+    kernel.end(fresh)
+    kernel.run("run.train()")
+    trained = kernel.start("run")
+    kernel.end(trained)
+    assert not pictures(kernel, fresh)
+    assert "run: SGD (η 0.1)" in plain_text(kernel, fresh)
+    (curve,) = pictures(kernel, trained)
+    assert curve.startswith(b"\x89PNG")
+    assert "2 epochs, 6 steps" in plain_text(kernel, trained)
 
 
 def test_the_users_own_prints_stay(kernel):
