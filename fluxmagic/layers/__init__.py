@@ -34,12 +34,12 @@ from fluxmagic.layers.metrics import accuracy, binaryaccuracy
 from fluxmagic.layers.norm import BatchNorm, LayerNorm
 from fluxmagic.layers.predict import predict
 from fluxmagic.layers.training_mode import testmode
-from fluxmagic.layers.traversal import loadparams, named_params, params, state
+from fluxmagic.layers.traversal import loadparams, named_params, params, reset, state
 
 __all__ = [
     "BatchNorm", "Chain", "Dense", "Diagonal", "Dropout", "LayerNorm", "accuracy", "batches", "binaryaccuracy",
     "binarycrossentropy", "crossentropy", "elu", "gelu", "glorot_uniform", "identity", "leakyrelu", "loadparams",
     "logitbinarycrossentropy", "logitcrossentropy", "logsigmoid", "logsoftmax", "logσ", "mae", "mse",
-    "named_params", "onehot", "params", "predict", "relu", "sigmoid", "softmax", "softplus", "state", "swish",
-    "tanh", "testmode", "σ",
+    "named_params", "onehot", "params", "predict", "relu", "reset", "sigmoid", "softmax", "softplus", "state",
+    "swish", "tanh", "testmode", "σ",
 ]  # fmt: skip

@@ -64,6 +64,8 @@ class Dense:
         Of shape (out, in), as in Flux.
     b : Param
         Of shape (out,), initially zeros.
+    init : callable
+        As given; `reset(rng)` draws the weights anew by it.
 
     Notes
     -----
@@ -104,12 +106,23 @@ class Dense:
         if not callable(σ):
             raise TypeError(f"Dense: σ is a function, not {σ!r}")
         dtype = as_dtype("Dense", dtype)
-        weights = np.asarray(init(n_out, n_in, rng=generators.as_generator(rng)))
-        if weights.shape != (n_out, n_in):
-            raise ValueError(f"Dense: init gave weights of shape {weights.shape}, not {(n_out, n_in)}")
-        self.W = param(weights.astype(dtype))
+        self.init = init
+        self.W = param(self._draw(n_out, n_in, generators.as_generator(rng)).astype(dtype))
         self.b = param(np.zeros(n_out, dtype))
         self.σ = σ
+
+    def _draw(self, n_out: int, n_in: int, rng: np.random.Generator) -> np.ndarray:
+        weights = np.asarray(self.init(n_out, n_in, rng=rng))
+        if weights.shape != (n_out, n_in):
+            raise ValueError(f"Dense: init gave weights of shape {weights.shape}, not {(n_out, n_in)}")
+        return weights
+
+    def reset(self, rng: np.random.Generator) -> None:
+        """Draw the weights anew by `init`, and set the bias to zeros."""
+        n_out, n_in = self.W.shape
+        for p, value in ((self.W, self._draw(n_out, n_in, rng)), (self.b, np.zeros(n_out))):
+            if type(p) is Param:  # weights replaced by plain arrays are frozen
+                p.data = value
 
     def __call__(self, x: Array) -> Array:
         W, σ = self.W, self.σ

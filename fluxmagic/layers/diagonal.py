@@ -56,6 +56,10 @@ class Diagonal:
         self.α: Param = param(np.ones(n, dtype))
         self.β: Param = param(np.zeros(n, dtype))
 
+    def reset(self, rng: np.random.Generator) -> None:
+        """Set the parameters to their initial values."""
+        self.α.data, self.β.data = np.ones(self.α.shape), np.zeros(self.β.shape)
+
     def __call__(self, x: Array) -> Array:
         return self.α * as_layer_input(self, x, self.α.shape[0], self.α.dtype) + self.β
 

@@ -37,6 +37,10 @@ class _Norm:
         self.β: Param = param(np.zeros(n, dtype))
         self.ϵ = float(ϵ)
 
+    def reset(self, rng: np.random.Generator) -> None:
+        """Set the parameters to their initial values."""
+        self.γ.data, self.β.data = np.ones(self.γ.shape), np.zeros(self.β.shape)
+
 
 class LayerNorm(_Norm):
     """Normalise each sample to mean 0 and variance 1 over its features, then scale and shift them.
@@ -181,6 +185,12 @@ class BatchNorm(_Norm, HasTestMode):
         if not generators.is_replaying():
             self._update_running(mean, variance * (rows / (rows - 1)))
         return y if op is not None else self.σ(y)
+
+    def reset(self, rng: np.random.Generator) -> None:
+        """Set parameters and running statistics to their initial values."""
+        super().reset(rng)
+        self.mean[...] = 0
+        self.var[...] = 1
 
     def _update_running(self, mean: np.ndarray, variance: np.ndarray) -> None:
         if np.isfinite(mean).all() and np.isfinite(variance).all():

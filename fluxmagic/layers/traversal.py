@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     State = Param | np.ndarray | np.random.Generator
 
-__all__ = ["loadparams", "named_params", "params", "state"]
+__all__ = ["loadparams", "named_params", "params", "reset", "state"]
 
 Place = tuple[str, Any]
 """The expression that leads from a root to an object, and the object."""
@@ -279,6 +279,42 @@ def state(*ms: object) -> list[State]:
         else:
             result.extend(getattr(x, k) for k in buffer_names(x))
     return result
+
+
+def reset(*ms: object, rng: np.random.Generator | int) -> list[Param]:
+    """Draw the weights of every layer anew: each that has `reset(rng)`, in order of definition.
+
+    Parameters
+    ----------
+    *ms
+        As for `params`.
+    rng : numpy.random.Generator or int
+        What layers draw from; the same seed gives the same weights, whatever they were before.
+
+    Returns
+    -------
+    list of Param
+        Parameters that are in no such layer: they keep their values.
+
+    Examples
+    --------
+    >>> from fluxmagic import Dense
+    >>> from fluxmagic.layers import reset
+    >>> m = Dense(3, 2, rng=0)
+    >>> before = m.W.data.copy()
+    >>> reset(m, rng=1)
+    []
+    >>> bool((m.W.data == before).any())
+    False
+    """
+    rng = np.random.default_rng(rng)
+    found, drawn = [x for _, x in traverse(*ms)], set()
+    for x in found:
+        own = [v for v in getattr(x, "__dict__", {}).values() if isinstance(v, Param)]
+        if callable(getattr(type(x), "reset", None)) and (own or buffer_names(x)):
+            x.reset(rng)
+            drawn.update(own)
+    return [x for x in found if isinstance(x, Param) and x not in drawn]
 
 
 def loadparams(m: object, xs: Iterable[ArrayLike]) -> None:

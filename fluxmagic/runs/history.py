@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import repeat
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from fluxmagic.optimise.optimiser import OPTIMISERS
 from fluxmagic.runs import archive
 from fluxmagic.runs.archive import AnyPath
+from fluxmagic.runs.columns import Columns
 from fluxmagic.runs.record import Event, Record, Setting
 
 __all__ = ["Event", "History", "Record"]
@@ -20,7 +21,7 @@ __all__ = ["Event", "History", "Record"]
 CHUNK = 10_000  # rows that are in memory at a time as a file is written
 
 
-class History(Mapping[str, np.ndarray], dict[str, np.ndarray]):  # type: ignore[misc,metaclass]
+class History(Columns):
     """A run's history: a read-only dictionary of arrays, one row for each step; `pandas.DataFrame` takes it.
 
     Keys are `step` (from 1), `epoch` (from 1), `seconds` (of training, at the step's end), `loss`, `valid`
@@ -38,6 +39,8 @@ class History(Mapping[str, np.ndarray], dict[str, np.ndarray]):  # type: ignore[
     >>> run.history["opt"]
     array(['SGD', 'SGD', 'SGD'], dtype='<U3')
     """
+
+    title = "a run's history"
 
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -123,9 +126,6 @@ class History(Mapping[str, np.ndarray], dict[str, np.ndarray]):  # type: ignore[
         yield "opt"
         yield from dict.fromkeys(k for _, _, _, values, _ in self._stretches(n) for k in values)
 
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
     def __repr__(self) -> str:
         return f"History({self._length} steps: {', '.join(self)})"
 
@@ -170,27 +170,6 @@ class History(Mapping[str, np.ndarray], dict[str, np.ndarray]):  # type: ignore[
         steps = np.arange(a, b)
         epochs = steps + 1 if r.stepwise else np.searchsorted(np.array(r.epochs), steps, side="right")
         return zip((steps + 1).tolist(), epochs.tolist(), r.seconds[a:b], map(_cell, r.loss[a:b]), strict=True)
-
-    # -- a dictionary that cannot be changed ---------------------------------------------------------------
-
-    def copy(self) -> dict[str, np.ndarray]:
-        """Give an ordinary dictionary of all columns."""
-        return {k: self[k] for k in self}
-
-    def __or__(self, other: Any) -> Any:
-        return self.copy() | other
-
-    def __ror__(self, other: Any) -> Any:
-        return other | self.copy()
-
-    def __reduce__(self) -> tuple[type, tuple[dict[str, np.ndarray]]]:
-        return dict, (self.copy(),)
-
-    def _read_only(self, *args: object, **values: object) -> NoReturn:
-        raise TypeError("a run's history is read-only: run.history.copy() is a dictionary of one's own")
-
-    __setitem__ = __delitem__ = __ior__ = _read_only
-    clear = pop = popitem = setdefault = update = _read_only
 
 
 def _cell(x: Setting) -> Setting:

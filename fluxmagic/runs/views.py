@@ -96,6 +96,11 @@ class RunViews:
         return self._life.early
 
     @property
+    def timeline(self) -> Timeline:
+        """The present line of the run, and those that it has left."""
+        return self._timeline
+
+    @property
     def abandoned(self) -> list[Stretch]:
         """The steps that rewinds and restarts have left, `(start, loss)`, oldest first: eight at most, for drawing."""
         return self._timeline.abandoned.stretches
