@@ -104,6 +104,7 @@ if TYPE_CHECKING:
     from fluxmagic.jupyter import Curve, Panel
     from fluxmagic.race import Race
     from fluxmagic.runs import Run, load_params, save_params
+    from fluxmagic.sweep import Sweep
 else:
     # a star import needs NumPy alone
     Curve = LazyClass("Curve", (), {"__module__": __name__, "_place": "fluxmagic.jupyter.plot"})
@@ -112,16 +113,17 @@ else:
 __all__ = [
     "ADAM", "ADAMW", "NADAM", "SGD", "ADADelta", "ADAGrad", "AMSGrad", "AdaMax", "BatchNorm", "Chain", "Curve",
     "Dense", "Diagonal", "Dropout", "LayerNorm", "Momentum", "Nesterov", "NotFinite", "Panel", "RMSProp", "Race",
-    "Run", "accuracy", "back", "batches", "binaryaccuracy", "binarycrossentropy", "compare", "cosine", "crossentropy",
-    "elu", "exponential", "gelu", "gradient", "identity", "landscapes", "leakyrelu", "load_params", "loadparams",
-    "logitbinarycrossentropy", "logitcrossentropy", "logsigmoid", "logsoftmax", "logσ", "mae", "mse", "onecycle",
-    "onehot", "param", "params", "predict", "relu", "save_params", "sigmoid", "softmax", "softplus", "swish",
-    "tanh", "testmode", "train", "σ",
+    "Run", "Sweep", "accuracy", "back", "batches", "binaryaccuracy", "binarycrossentropy", "compare", "cosine",
+    "crossentropy", "elu", "exponential", "gelu", "gradient", "identity", "landscapes", "leakyrelu", "load_params",
+    "loadparams", "logitbinarycrossentropy", "logitcrossentropy", "logsigmoid", "logsoftmax", "logσ", "mae", "mse",
+    "onecycle", "onehot", "param", "params", "predict", "relu", "save_params", "sigmoid", "softmax", "softplus",
+    "swish", "tanh", "testmode", "train", "σ",
 ]  # fmt: skip
 
 
 _LATE = {
-    "Race": "fluxmagic.race", "Run": "fluxmagic.runs", "load_params": "fluxmagic.runs", "save_params": "fluxmagic.runs"
+    "Race": "fluxmagic.race", "Run": "fluxmagic.runs", "Sweep": "fluxmagic.sweep",
+    "load_params": "fluxmagic.runs", "save_params": "fluxmagic.runs",
 }  # fmt: skip
 
 

@@ -28,11 +28,11 @@ class Columns(Mapping[str, np.ndarray], dict[str, np.ndarray]):  # type: ignore[
         """Give an ordinary dictionary of all columns."""
         return {k: self[k] for k in self}
 
-    def __or__(self, other: Any) -> Any:
-        return self.copy() | other
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self.copy(), **other}
 
-    def __ror__(self, other: Any) -> Any:
-        return other | self.copy()
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**other, **self.copy()}
 
     def __reduce__(self) -> tuple[type, tuple[dict[str, np.ndarray]]]:
         return dict, (self.copy(),)

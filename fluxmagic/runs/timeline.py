@@ -23,7 +23,7 @@ from fluxmagic.runs.replay import (
     reapply_events,
     recompute,
 )
-from fluxmagic.runs.state import TrainingState, Values, set_numbers
+from fluxmagic.runs.state import TrainingState, set_numbers
 from fluxmagic.runs.turns import Turns
 
 __all__ = ["Timeline"]
@@ -192,17 +192,13 @@ class Timeline:
             loop.record = record
             loop.state.show(before.shown)
 
-    def begin_at(self, values_and_line: Callable[[TrainingState], tuple[Values, Line]]) -> None:
-        """Bring a new run to the end of a line that began with these values.
-
-        They are made once the parts of the state are known; generators are as they are at the start.
-        """
+    def begin_at(self, line_of: Callable[[TrainingState], Line]) -> None:
+        """Bring a new run, which is at its start, to the end of a line; it is made once the state's parts are known."""
         loop, state = self.loop, self.loop.state
+        state.params = state.optimisers.params
         with self.life.between(), self.life.recomputing():
             state.find_parts(loop.problem.roots)
-            state.params = state.optimisers.params
-            values, line = values_and_line(state)
-            loop.snapshots.add(replace(state.capture(), values=values))
+            line = line_of(state)
             self._resume(line)
         self.life.status = line.state
         loop.seconds = loop.record.seconds[-1] if loop.record.seconds else 0.0

@@ -1,0 +1,138 @@
+"""Carries out slices of trials, on a setup of its own or on the user's: in this process, or in a worker."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fluxmagic.optimise.errors import NotFinite
+from fluxmagic.optimise.step import without_fp_warnings
+from fluxmagic.runs import Run
+from fluxmagic.sweep.progress import Progress
+from fluxmagic.sweep.setup import Setup, Spec, Start, borrowed
+
+__all__ = ["Desk", "Job", "Report"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A slice of a trial: from a step, at most to step `until`, for about `seconds`.
+
+    `progress` is where the trial stands; None at its start, and for a worker that has it at hand.
+    """
+
+    index: int
+    step: int
+    until: int | None
+    seconds: float
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a slice came to.
+
+    Attributes
+    ----------
+    end : str
+        "" before the end, "done", "diverged" or "failed".
+    objective : float
+        At the end, and at step `until` of the job; NaN elsewhere.
+    values : dict
+        Validation loss and metrics of the same moment.
+    error : Exception or None
+        What the loss, the data or a metric raised; `trace` is its traceback.
+    """
+
+    index: int
+    progress: Progress | None
+    end: str
+    objective: float
+    values: Mapping[str, float]
+    error: Exception | None
+    trace: str
+    seconds: float
+
+
+class Desk:
+    """Works on one trial at a time, and keeps its run at hand for the next slice.
+
+    Parameters
+    ----------
+    make : callable
+        Gives the setup for a trial: in another process or thread a new copy.
+    starts : dict of Start
+        By seed.
+    specs : list of Spec
+    """
+
+    def __init__(self, make: Callable[[], Setup], starts: Mapping[int, Start], specs: list[Spec]) -> None:
+        self._make, self._starts, self._specs = make, starts, specs
+        self._run: Run | None = None
+        self._setup: Setup | None = None
+        self.at: tuple[int, int] | None = None  # trial and step of the run at hand
+
+    def work(self, job: Job, threads: int | None = None) -> Report | None:
+        """Carry out a job; None if the trial's progress is missing."""
+        if job.progress is None and job.step and self.at != (job.index, job.step):
+            return None
+        began = time.perf_counter()
+        spec, at_hand = self._specs[job.index], self.at == (job.index, job.step)
+        setup = self._setup if at_hand and self._setup else self._make()
+        error: Exception | None = None
+        self.at, end, trace = None, "", ""
+        evaluated: tuple[float, Mapping[str, float]] = (math.nan, {})
+        with borrowed(setup):
+            run = self._run if at_hand and self._run else self._open(setup, spec, job)
+            try:
+                run.advance(job.seconds, None if job.until is None else max(job.until - run.steps, 1))
+                end = "" if run.state == "running" else "done"
+                if end or run.steps == job.until:
+                    evaluated = evaluate(run, setup.objective)
+            except NotFinite as e:
+                end, error = "diverged", RuntimeError(str(e))
+            except Exception as e:
+                end, error, trace = "failed", e, traceback.format_exc()
+            if threads is not None:
+                run.environment["BLAS threads"] = threads
+            if run.state == "running":
+                run.state = "paused"
+            progress = Progress.of(run, job.step) if run.snapshots.start is not None else None
+        if not end and progress is not None:
+            self._setup, self._run, self.at = setup, run, (job.index, progress.step)
+        elif progress is not None:
+            progress = progress.ended()
+        return Report(job.index, progress, end, *evaluated, error, trace, time.perf_counter() - began)
+
+    def _open(self, setup: Setup, spec: Spec, job: Job) -> Run:
+        start = self._starts[spec.seed]
+        run = setup.run(spec, start, Run)
+        if job.progress is not None:
+            job.progress.begin(run, start)
+        return run
+
+
+def evaluate(run: Run, objective: str) -> tuple[float, dict[str, float]]:
+    """Give the objective, and validation loss and metrics, of the weights that a run has now; change nothing."""
+    record, problem = run.record, run.problem
+    values = record.evaluations_at(run.steps if record.kept is None else record.kept)
+    if not values and (problem.valid is not None or problem.metrics):
+        with run.training.using_rng, without_fp_warnings():
+            values = dict(problem.evaluate(run.training.cursor.last, run.training.generators))
+    return (values[objective] if objective != "loss" else _last_epoch(run)), values
+
+
+def _last_epoch(run: Run) -> float:
+    """Average the loss over the rows of the last epoch, or of as many steps where one has not ended."""
+    record = run.record
+    if record.kept is not None and record.best is not None:
+        return record.best.value
+    if record.stepwise or record.epochs[-1] == len(record.loss):
+        return record.shown_loss
+    n = max(run.steps_per_epoch or run.steps, 1)
+    return float(np.average(record.loss[-n:], weights=record.rows[-n:]))

@@ -1,0 +1,209 @@
+"""What is swept: axes of values or distributions, and the points that they make."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fluxmagic.greek import canonical
+from fluxmagic.optimise.optimiser import Optimiser
+from fluxmagic.runs.optimisers import check_values, optimiser_class
+from fluxmagic.runs.problem import positive
+from fluxmagic.runs.record import Setting
+from fluxmagic.tracker import Param
+
+__all__ = ["LENGTHS", "MAX_TRIALS", "Grid", "Point", "loguniform", "uniform"]
+
+MAX_TRIALS = 100_000
+LENGTHS = ("epochs", "steps")
+
+Point = dict[str, Setting]
+"""The value of each axis: of "opt" a class; without the dials that this optimiser lacks."""
+
+
+@dataclass(frozen=True)
+class uniform:  # noqa: N801 - called like a function
+    """Draw numbers evenly between low and high.
+
+    Parameters
+    ----------
+    low, high : float
+        Finite, low < high.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise ValueError(f"{self!r}: low and high are finite, and low < high")
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Draw a number."""
+        return float(rng.uniform(self.low, self.high))
+
+
+@dataclass(frozen=True)
+class loguniform(uniform):  # noqa: N801
+    """Draw numbers between low and high with evenly spread logarithms.
+
+    Parameters
+    ----------
+    low, high : float
+        Finite, 0 < low < high.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.low <= 0:
+            raise ValueError(f"{self!r}: low is above 0")
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Draw a number."""
+        drawn = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
+        return min(max(drawn, self.low), self.high)
+
+
+def _is_list(x: object) -> bool:
+    return isinstance(x, (list, tuple, range)) or (isinstance(x, np.ndarray) and x.ndim == 1)
+
+
+class Grid:
+    """The axes of a sweep, checked, and its points.
+
+    Parameters
+    ----------
+    given : mapping
+        From "opt", "epochs", "steps" or a dial, by its Greek or ASCII name, to a list of values, a distribution, or
+        one value for all trials.
+    params : list of Param
+        What is trained: values are checked in its dtype too.
+    samples : int, optional
+        Draw that many points from the distributions, and evenly from lists.
+    rng : Generator
+        What points are drawn from.
+    most : int
+        Points at most.
+
+    Attributes
+    ----------
+    axes : dict
+        What is swept: from a name to the list of its values, or its distribution.
+    points : list of Point
+        In the order of the axes, the first one slowest.
+    """
+
+    def __init__(
+        self,
+        given: Mapping[str, Any],
+        params: Iterable[Param],
+        samples: int | None,
+        rng: np.random.Generator,
+        most: int = MAX_TRIALS,
+    ) -> None:
+        self._params = list(params)
+        entries = {canonical(k): v for k, v in given.items()}
+        opts = _entries("opt", entries.pop("opt", "SGD"))
+        if isinstance(opts, uniform):
+            raise TypeError("opt: give a list of optimisers, not a distribution")
+        self.classes = [optimiser_class(o) for o in opts]
+        named: dict[str, Any] = {"opt": self.classes}
+        swept = {"opt"} if _is_list(given.get("opt")) else set()
+        for typed, value in entries.items():
+            name = typed if typed in LENGTHS else self._dial(typed)
+            if name in named:
+                raise TypeError(f"{name} is given twice")
+            if _is_list(value) or isinstance(value, uniform):
+                swept.add(name)
+            named[name] = self._checked(name, _entries(name, value))
+        order = [self._dial(k) if k not in ("opt", *LENGTHS) else k for k in map(canonical, given)]
+        self._named = {k: named[k] for k in (*(["opt"] if "opt" not in order else []), *order)}
+        self.axes = {k: v for k, v in self._named.items() if k in swept}
+        drawn = [k for k, v in self._named.items() if isinstance(v, uniform)]
+        if drawn and samples is None:
+            raise ValueError(f"{drawn[0]} is a distribution: say how many points to draw, samples=N")
+        if samples is not None and not drawn:
+            raise ValueError("samples counts draws from loguniform(a, b) or uniform(a, b), and no dial has one")
+        if samples is None:
+            self._check_number(most)
+            self.points = list(self._product())
+        else:
+            self.points = [self._draw(rng) for _ in range(min(positive("samples", samples), most + 1))]
+            if len(self.points) > most:
+                raise ValueError(f"samples={samples:,} is too many: at most {most:,}")
+
+    def _dial(self, typed: str) -> str:
+        """Give the own name of a dial that one of the optimisers has."""
+        errors = []
+        for cls in self.classes:
+            try:
+                return next(iter(cls.canonical({typed: 0})))
+            except TypeError as error:
+                errors.append(str(error))
+        raise TypeError("; ".join(dict.fromkeys(errors)))
+
+    def _has(self, cls: type[Optimiser], name: str) -> bool:
+        return name in cls.hypers or name in ("opt", *LENGTHS)
+
+    def _checked(self, name: str, values: Sequence[Any] | uniform) -> list[Setting] | uniform:
+        """Check values, or the ends of a distribution."""
+        if name in LENGTHS:
+            if isinstance(values, uniform):
+                raise TypeError(f"{name}: give a list of integers, not a distribution")
+            return [positive(name, v) for v in values]
+        ends = [values.low, values.high] if isinstance(values, uniform) else values
+        checked = []
+        for i, v in enumerate(ends):
+            for cls in self.classes:
+                if name in cls.hypers:
+                    try:
+                        number = check_values(cls, {name: v}, params=self._params)[name]
+                    except (TypeError, ValueError) as error:
+                        where = f" (entry {i} of {len(ends)})" if len(ends) > 1 else ""
+                        raise type(error)(f"{error}{where}") from None
+            checked.append(number)
+        return values if isinstance(values, uniform) else checked
+
+    def _check_number(self, most: int) -> None:
+        n = sum(
+            math.prod(len(v) for k, v in self._named.items() if self._has(c, k) and k != "opt") for c in self.classes
+        )
+        if n > most:
+            raise ValueError(
+                f"the grid has {n:,} points, and at most {most:,} are possible: give fewer values, or draw points with "
+                "samples=N from loguniform(a, b) or uniform(a, b)"
+            )
+
+    def _product(self) -> Iterator[Point]:
+        """Yield the points; a dial that an optimiser lacks is not varied for it."""
+        found = {}
+        for i, cls in enumerate(self.classes):
+            lengths = [
+                [i] if k == "opt" else range(len(v)) if self._has(cls, k) else [0] for k, v in self._named.items()
+            ]
+            for at in itertools.product(*lengths):
+                found[at] = {k: v[j] for (k, v), j in zip(self._named.items(), at, strict=True) if self._has(cls, k)}
+        return (found[at] for at in sorted(found))
+
+    def _draw(self, rng: np.random.Generator) -> Point:
+        point: Point = {
+            k: v.draw(rng) if isinstance(v, uniform) else v[rng.integers(len(v))] for k, v in self._named.items()
+        }
+        cls: type[Optimiser] = point["opt"]
+        return {k: v for k, v in point.items() if self._has(cls, k)}
+
+
+def _entries(name: str, value: Any) -> Sequence[Any] | uniform:  # noqa: ANN401 - what a user gives
+    if isinstance(value, uniform):
+        return value
+    if isinstance(value, np.ndarray) and value.ndim > 1:
+        raise ValueError(f"{name}: an array of shape {value.shape}; give one of one dimension")
+    entries = (value.tolist() if isinstance(value, np.ndarray) else list(value)) if _is_list(value) else [value]
+    if not entries:
+        raise ValueError(f"{name}: an empty list; give at least one value")
+    return entries

@@ -1,0 +1,287 @@
+"""Where trials run: here, on processes of ours, in an executor, on a Dask cluster.  One small adapter each.
+
+A place gives its workers with their capacities, and takes jobs.  No engine is imported unless it is used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from contextlib import suppress
+from importlib import import_module
+from itertools import count
+from typing import Any, Protocol
+
+from fluxmagic.sweep.desk import Desk, Job, Report
+
+__all__ = ["Here", "Lost", "On", "Pending", "Place", "PlaceError", "place_of"]
+
+
+Freight = Any
+"""Of `shipping`, which imports cloudpickle."""
+Message = Any
+"""Orders and replies of `worker`, which imports `shipping`."""
+Client = Any
+Engine = Any
+Answer = Any
+"""Of loky and distributed, which are imported if they are used."""
+On = Any
+"""Where trials run: None, a number, an executor or a client."""
+
+
+class PlaceError(RuntimeError):
+    """A place cannot be used any more; the message says what to pass in its stead."""
+
+
+class Lost(Exception):
+    """A worker died."""
+
+
+class Pending(Protocol):
+    """A job that was taken: a future."""
+
+    def done(self) -> bool: ...
+
+    def cancel(self) -> object: ...
+
+    def add_done_callback(self, f: Callable[[Any], object]) -> object: ...
+
+
+class Place(Protocol):
+    """What takes jobs.
+
+    Attributes
+    ----------
+    ours : bool
+        Its workers may be killed.
+    """
+
+    ours: bool
+
+    def workers(self) -> dict[str, int]:
+        """Give the workers that live, with the number of jobs that each takes at a time."""
+
+    def submit(self, worker: str, job: Job, missing: list[str] | None) -> Pending:
+        """Send a job to a worker, along with what it lacks; PlaceError if the place is gone."""
+
+    def result(self, future: Answer) -> Report | list[str] | str:
+        """Give a report; the hashes of what the worker lacks; or the reason why it cannot work.
+
+        Raises
+        ------
+        Lost
+            If the worker died.
+        PlaceError
+            If the place is gone.
+        """
+
+    def kill(self, worker: str) -> None:
+        """End a worker, if it is ours."""
+
+    def close(self) -> None:
+        """End what is ours, and let the other workers forget the sweep."""
+
+
+class Here:
+    """This process and thread: a job is done as it is submitted."""
+
+    ours = False
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def workers(self) -> dict[str, int]:
+        return {"here": 1}
+
+    def submit(self, worker: str, job: Job, missing: list[str] | None) -> Future[Report]:
+        future: Future[Report] = Future()
+        report = self._desk.work(job)
+        assert report is not None, "a trial in this process was taken up without its progress"
+        future.set_result(report)
+        return future
+
+    def result(self, future: Future[Report]) -> Report | list[str] | str:
+        return future.result()
+
+    def kill(self, worker: str) -> None:
+        """Do nothing: it is this process."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class _Remote:
+    """Sends orders, and reads replies."""
+
+    ours = False
+    threads = 1
+
+    def __init__(self, freight: Freight) -> None:
+        self._worker, self._shipping = (import_module(f"fluxmagic.sweep.{m}") for m in ("worker", "shipping"))
+        self._freight = freight
+        self.sent = 0  # bytes of arrays and setup
+
+    def order(self, job: Job, missing: list[str] | None) -> Message:
+        """Make the message for a job, with the blobs that are missing."""
+        freight = self._freight
+        blobs = {name: freight.blobs[name] for name in missing or ()}
+        self.sent += sum(map(len, blobs.values()))
+        content = self._shipping.dump(job)
+        return self._worker.Order(freight.name, freight.needs, blobs, content, self.threads, self._worker.versions())
+
+    def read(self, reply: Message) -> Report | list[str] | str:
+        if reply.kind == "report":
+            return self._shipping.load(reply.content, self._freight.optimisers)  # type: ignore[no-any-return]
+        if reply.kind == "refused":
+            return f"{reply.worker}: {reply.content}"
+        return reply.content or ["progress"]
+
+
+class Processes(_Remote):
+    """Processes of this machine, each an executor of loky's: a death concerns one trial, and one can be killed."""
+
+    ours = True
+
+    def __init__(self, n: int, freight: Freight) -> None:
+        super().__init__(freight)
+        self._loky = _engine("loky", "sweep")
+        self.threads = max((os.cpu_count() or 1) // n, 1)
+        self._numbers = count(1)
+        self._n = n
+        self._executors: dict[str, Executor] = {}
+
+    def workers(self) -> dict[str, int]:
+        while len(self._executors) < self._n:
+            executor = self._loky.ProcessPoolExecutor(max_workers=1)
+            self._executors[f"process {next(self._numbers)}"] = executor
+        return dict.fromkeys(self._executors, 1)
+
+    def submit(self, worker: str, job: Job, missing: list[str] | None) -> Future[Any]:
+        return self._executors[worker].submit(self._worker.work, self.order(job, missing))
+
+    def result(self, future: Future[Any]) -> Report | list[str] | str:
+        try:
+            return self.read(future.result())
+        except (BrokenExecutor, CancelledError) as error:
+            raise Lost(str(error)) from error
+
+    def kill(self, worker: str) -> None:
+        executor: Any = self._executors.pop(worker, None)
+        if executor is not None:
+            executor.shutdown(wait=False, kill_workers=True)
+
+    def close(self) -> None:
+        for worker in list(self._executors):
+            self.kill(worker)
+
+
+class InExecutor(_Remote):
+    """An executor of the user's: which worker takes a job does not show."""
+
+    def __init__(self, executor: Executor, freight: Freight) -> None:
+        super().__init__(freight)
+        self._executor = executor
+        self._capacity = int(getattr(executor, "_max_workers", None) or os.cpu_count() or 1)
+
+    def workers(self) -> dict[str, int]:
+        return {"executor": self._capacity}
+
+    def submit(self, worker: str, job: Job, missing: list[str] | None) -> Future[Any]:
+        try:
+            return self._executor.submit(self._worker.work, self.order(job, missing))
+        except RuntimeError as error:  # shut down, or broken
+            raise PlaceError(_gone("executor", error, "a new executor, or an integer")) from error
+
+    def result(self, future: Future[Any]) -> Report | list[str] | str:
+        try:
+            return self.read(future.result())
+        except (BrokenExecutor, CancelledError) as error:
+            raise PlaceError(_gone("executor", error, "a new executor, or an integer")) from error
+
+    def kill(self, worker: str) -> None:
+        """Do nothing: its workers are the user's."""
+
+    def close(self) -> None:
+        with suppress(RuntimeError):  # it is gone
+            for _ in range(self._capacity):
+                self._executor.submit(self._worker.forget, self._freight.name)
+
+
+_DEATHS = ("KilledWorker", "FutureCancelledError", "CancelledError", "CommClosedError")
+
+
+class OnDask(_Remote):
+    """A Dask client: each job is pinned to a worker, so that its death is known, and retried by us."""
+
+    def __init__(self, client: Client, freight: Freight) -> None:
+        super().__init__(freight)
+        self._client, self._engine = client, import_module("distributed")
+        if client.asynchronous:
+            raise TypeError("on: the Dask client is asynchronous; pass Client(address)")
+
+    def workers(self) -> dict[str, int]:
+        return self._try(lambda: dict(self._client.nthreads()))  # type: ignore[no-any-return]
+
+    def submit(self, worker: str, job: Job, missing: list[str] | None) -> Message:
+        order = self.order(job, missing)
+        options = {"workers": [worker], "allow_other_workers": False, "pure": False, "retries": 0}
+
+        def send() -> Answer:
+            large = len(order.job) + sum(map(len, order.blobs.values())) > self._shipping.LARGE
+            sent = self._client.scatter(order, workers=[worker], hash=False) if large else order
+            return self._client.submit(self._worker.work, sent, **options)
+
+        return self._try(send)
+
+    def result(self, future: Answer) -> Report | list[str] | str:
+        try:
+            return self.read(future.result())
+        except Exception as error:
+            if self._client.status != "running":
+                raise PlaceError(_gone("Dask client", error, "an open client")) from error
+            if isinstance(error, CancelledError) or type(error).__name__ in _DEATHS:
+                raise Lost(str(error)) from error
+            return f"{type(error).__name__}: {error}"
+
+    def kill(self, worker: str) -> None:
+        """Do nothing: its workers are the user's."""
+
+    def close(self) -> None:
+        with suppress(PlaceError):
+            for worker in self.workers():
+                future = self._client.submit(self._worker.forget, self._freight.name, workers=[worker], pure=False)
+                self._engine.fire_and_forget(future)
+
+    def _try(self, f: Callable[[], Any]) -> Answer:
+        try:
+            return f()
+        except Exception as error:
+            raise PlaceError(_gone("Dask client", error, "an open client")) from error
+
+
+def place_of(on: On, here: Callable[[], Desk], freight: Callable[[], Freight]) -> Place:
+    """Make the place for `on`: None, a number of processes, an executor, or a Dask client."""
+    if on is None:
+        return Here(here())
+    if isinstance(on, int) and not isinstance(on, bool) and on > 0:
+        return Processes(on, freight())
+    if isinstance(on, Executor):
+        return InExecutor(on, freight())
+    if type(on).__module__.startswith("distributed.") and hasattr(on, "scatter"):
+        return OnDask(on, freight())
+    raise TypeError(
+        f"on is a number of processes, a concurrent.futures.Executor or a dask.distributed.Client, not {on!r}; "
+        "without it trials take turns in this process"
+    )
+
+
+def _engine(module: str, extra: str) -> Engine:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(f'sweeps there need {module}: pip install "fluxmagic[{extra}]" ({error})') from error
+
+
+def _gone(what: str, error: BaseException, instead: str) -> str:
+    return f"the {what} cannot be used any more ({type(error).__name__}: {error}): pass {instead} as `on`"

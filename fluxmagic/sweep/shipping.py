@@ -1,0 +1,174 @@
+"""How a setup, jobs and reports travel: by value, large arrays once, named by the hash of their content."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import io
+import os
+import pickle
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import cloudpickle
+import numpy as np
+
+from fluxmagic import generators
+from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
+from fluxmagic.sweep.desk import Report
+from fluxmagic.sweep.setup import Setup, Spec, Start
+
+__all__ = ["LARGE", "Freight", "dump", "dump_report", "load", "unpack"]
+
+LARGE = 100_000  # bytes from which an array travels by itself
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Leaves out the default generator; large arrays, if `freight` takes them; optimisers, if their names suffice.
+
+    Parameters
+    ----------
+    by_value : set of int
+        The ids of arrays that a trial writes to: running statistics.
+    """
+
+    def __init__(self, file: io.BytesIO, freight: Freight | None, by_value: Iterable[int] = ()) -> None:
+        super().__init__(file, protocol=5)
+        self._freight, self._by_value = freight, set(by_value)
+        self._default = generators.as_generator()
+
+    def persistent_id(self, x: object) -> tuple[str, str] | None:
+        if x is self._default:
+            return "generator", ""
+        if self._freight is None:
+            return ("optimiser", x.__name__) if isinstance(x, type) and issubclass(x, Optimiser) else None
+        if isinstance(x, np.ndarray) and x.nbytes >= LARGE and not x.dtype.hasobject and id(x) not in self._by_value:
+            return "array", self._freight.add(np.asarray(x))
+        return None
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, blobs: Mapping[str, Any]) -> None:
+        super().__init__(file)
+        self._blobs = blobs
+
+    def persistent_load(self, name: tuple[str, str]) -> Any:  # noqa: ANN401 - as in pickle
+        kind, key = name
+        if kind == "generator":
+            return generators.as_generator()
+        if kind == "optimiser":
+            return self._blobs.get(f"optimiser {key}") or OPTIMISERS[key]
+        return self._blobs[key]
+
+
+def dump(x: object, freight: Freight | None = None, by_value: Iterable[int] = ()) -> bytes:
+    """Pickle an object by value; large arrays go to the freight."""
+    file = io.BytesIO()
+    _Pickler(file, freight, by_value).dump(x)
+    return file.getvalue()
+
+
+def load(content: bytes, blobs: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as in pickle
+    """Unpickle what `dump` made, with arrays and optimisers by their names."""
+    return _Unpickler(io.BytesIO(content), blobs).load()
+
+
+def unpack(blob: bytes) -> Any:  # noqa: ANN401 - bytes or an array
+    """Give the content of a blob; an array that trials share cannot be written to."""
+    x = pickle.loads(blob)
+    if isinstance(x, np.ndarray):
+        x.flags.writeable = False
+    return x
+
+
+def dump_report(report: Report) -> bytes:
+    """Pickle a report; an error that cannot be shipped goes as its text."""
+    try:
+        content = dump(report)
+        if report.error is not None:
+            load(content, {})
+        return content
+    except Exception:
+        text = f"{type(report.error).__name__}: {report.error}"
+        return dump(Report(**{**vars(report), "error": RuntimeError(text)}))
+
+
+class Freight:
+    """All that workers need of a sweep, by name.
+
+    Attributes
+    ----------
+    name : str
+        Of the sweep.
+    needs : list of str
+        The hashes of the setup, of starts and specs, and of the arrays.
+    blobs : dict of bytes
+        Pickles of the former, and of the arrays.
+    """
+
+    def __init__(self, setup: Setup, starts: Mapping[int, Start], specs: list[Spec]) -> None:
+        self.name = os.urandom(8).hex()
+        self.blobs: dict[str, bytes] = {}
+        self.optimisers = {f"optimiser {s.cls.__name__}": s.cls for s in specs}
+        try:
+            parts = [dump(setup, self, map(id, setup.buffers)), dump((starts, specs), self)]
+        except Exception as error:
+            raise TypeError(_explain(setup, specs, error)) from error
+        arrays = list(self.blobs)
+        self.needs = [self._put(pickle.dumps(part)) for part in parts] + arrays
+
+    def add(self, a: np.ndarray) -> str:
+        """Add an array."""
+        return self._put(pickle.dumps(a, protocol=5))
+
+    def _put(self, blob: bytes) -> str:
+        name = hashlib.blake2b(blob, digest_size=16).hexdigest()
+        self.blobs.setdefault(name, blob)
+        return name
+
+
+class _Scales(Freight):
+    """Takes arrays, and keeps nothing."""
+
+    def __init__(self) -> None:
+        self.blobs = {}
+
+    def add(self, a: np.ndarray) -> str:
+        return ""
+
+
+def _explain(setup: Setup, specs: list[Spec], error: Exception) -> str:
+    """Say which object cannot be shipped, and the way to it."""
+    for name, x in (*vars(setup).items(), *((f"the {s.cls.__name__} of trial {s.index}", s) for s in specs)):
+        path, culprit = _culprit(name, x)
+        if path:
+            return (
+                f"{path}, a {type(culprit).__name__}, cannot be shipped to a worker ({error}): make it inside the "
+                "function that uses it, or sweep in this process, without `on`"
+            )
+    return f"this sweep cannot be shipped to a worker: {error}"
+
+
+def _culprit(path: str, x: object, depth: int = 6) -> tuple[str, object]:
+    """Give the smallest part of an object that cannot be pickled, and the way to it; "" if all can."""
+    try:
+        dump(x, _Scales())
+    except Exception:
+        for name, part in _parts(x) if depth else ():
+            found, culprit = _culprit(f"{path} → {name}", part, depth - 1)
+            if found:
+                return found, culprit
+        return path, x
+    return "", None
+
+
+def _parts(x: object) -> Iterator[tuple[str, object]]:
+    if inspect.isfunction(x):
+        names = inspect.getclosurevars(x)
+        yield from ((*names.nonlocals.items(), *names.globals.items()))
+    elif isinstance(x, Mapping):
+        yield from ((str(k), v) for k, v in x.items())
+    elif isinstance(x, (list, tuple, set)):
+        yield from ((f"[{i}]", v) for i, v in enumerate(x))
+    else:
+        yield from getattr(x, "__dict__", {}).items()

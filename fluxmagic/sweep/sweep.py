@@ -1,0 +1,322 @@
+"""A sweep: one model trained many times, with other dials, optimisers or seeds, in this process or elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from fluxmagic import generators
+from fluxmagic.optimise.inputs import as_callbacks
+from fluxmagic.optimise.interrupts import InterruptGuard, is_interrupt
+from fluxmagic.runs.cursor import Data
+from fluxmagic.runs.problem import positive
+from fluxmagic.runs.run import Driver
+from fluxmagic.sweep.course import Course
+from fluxmagic.sweep.desk import Desk
+from fluxmagic.sweep.grid import LENGTHS, MAX_TRIALS, Grid
+from fluxmagic.sweep.places import On, Place, place_of
+from fluxmagic.sweep.prepare import prepare
+from fluxmagic.sweep.scheduler import SLICE_SECONDS
+from fluxmagic.sweep.setup import Setup, Spec, Start
+from fluxmagic.sweep.trial import Trial
+from fluxmagic.sweep.trial_run import TrialRun
+from fluxmagic.sweep.views import SweepViews
+from fluxmagic.tracker import Param
+
+__all__ = ["Sweep"]
+
+Option = Any
+"""As `Run` takes it."""
+WAIT_SECONDS = 0.1  # for a report, between looks at what was asked for
+
+
+class Sweep(SweepViews):
+    """Train a model at each point of a grid, from the same start; the model stays as it is.
+
+    Parameters
+    ----------
+    loss, data, valid, metrics, model
+        As for `Run`.
+    params : list of Param, optional
+        What is trained; default: the parameters of the first batch's loss.
+    grid : dict
+        From "opt", "epochs", "steps" or a hyper-parameter to a list of values, of which every combination is tried, to
+        one value, or to `loguniform(a, b)` or `uniform(a, b)`, from which `samples` points are drawn.
+    epochs, steps : int, optional
+        The length of each trial, as for `Run`.
+    seeds : int, optional
+        Repeat each point with so many seeds, from `seed` on (default 0): layers draw their weights anew by `reset`, and
+        each run its order of the data and dropout.  Without it every trial begins with the weights as they are.
+    seed : int, optional
+    samples : int, optional
+    max, min : str, optional
+        A metric that ranks the points; default: the least validation loss, without `valid` the least mean loss over
+        the rows of the last epoch.  Points are ranked by the median over their seeds.
+    halving : int, optional
+        After 1/halving² and 1/halving of its steps keep ⌈n/halving⌉ of n points.
+    on : int, Executor or Client, optional
+        So many processes of this machine (`loky`), a `concurrent.futures.Executor`, or a Dask client; default: trials
+        take turns in this process.
+    timeout : float, optional
+        Seconds for each trial, from which on it has failed.
+    name : str, optional
+    budget : int
+        Bytes for the weights of trials; beyond it those of the best are kept, and others computed again on demand.
+    **options
+        Of `Run`: until, patience, capture.
+
+    Attributes
+    ----------
+    trials : list of Trial
+        State, objective and so on; `sweep[i]` is the `Run`.
+    state : str
+        "ready", "running", "paused", "stopped", "done" or "failed".
+    kept : list of Param
+        Parameters that no layer draws anew, with `seeds`.
+
+    Examples
+    --------
+    >>> from fluxmagic import Sweep, param
+    >>> W = param(1.0)
+    >>> sweep = Sweep(lambda x: (W - x) ** 2, [0.0] * 5, [W], {"η": [0.01, 0.1, 0.4]})
+    >>> sweep.train()
+    >>> sweep
+    Sweep(3 trials, done: 3 done; best: trial 2, SGD, η 0.4, loss 0.2083)
+    >>> sweep.best.take()
+    """
+
+    def __init__(
+        self,
+        loss: Callable[..., Any],
+        data: Data,
+        params: Iterable[Param] | None = None,
+        grid: Mapping[str, Any] | None = None,
+        *,
+        epochs: int | None = None,
+        steps: int | None = None,
+        seeds: int | None = None,
+        seed: int | None = None,
+        samples: int | None = None,
+        valid: Data = None,
+        metrics: Mapping[str, Callable[..., Any]] | None = None,
+        max: str | None = None,
+        min: str | None = None,
+        halving: int | None = None,
+        on: On = None,
+        timeout: float | None = None,
+        model: object = None,
+        name: str | None = None,
+        budget: int = 1_000_000_000,
+        **options: Option,
+    ) -> None:
+        metrics = dict(metrics or {})
+        objective = _objective(max, min, {*metrics, *(("valid",) if valid is not None else ()), "loss"})
+        self.setup = Setup(loss, data, list(params or ()), valid, metrics, model, objective, options)
+        _ = self.setup.problem  # its checks
+        if isinstance(data, Iterator):
+            raise TypeError("the data is a generator, which one trial would exhaust: pass a list, or a function")
+        self.sign = -1.0 if max is not None else 1.0
+        self.halving = halving
+        if halving is not None and positive("halving", halving) < 2:
+            raise ValueError("halving is 2 or more: each time one point in so many is kept")
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout is a positive number of seconds, not {timeout!r}")
+        self.seeds = None if seeds is None else positive("seeds", seeds)
+        if seed is None:
+            seed = 0 if seeds is not None else _next_seed()
+        lengths = {k: v for k, v in (("epochs", epochs), ("steps", steps)) if v is not None}
+        grid = {**(grid or {}), **lengths}
+        if len(grid.keys() & set(LENGTHS)) == 2:
+            raise ValueError("a trial ends after its epochs or after its steps: give one of the two")
+        n = self.seeds or 1
+        self.grid = Grid(grid, self.setup.params, samples, np.random.default_rng(seed), MAX_TRIALS // n)
+        self.trials = [Trial(s) for s in _specs(self.grid, range(seed, seed + n), data is None)]
+        self.on, self.timeout, self.budget = on, timeout, budget
+        self.seed, self.samples, self.name = seed, samples, name
+        self.driver: Driver | None = None
+        self.state = "ready"
+        self.seconds = 0.0
+        self.kept: list[Param] = []
+        self.starts: dict[int, Start] = {}
+        self._halt = ""
+        self._course: Course | None = None
+        self._runs: WeakValueDictionary[int, TrialRun] = WeakValueDictionary()
+
+    # -- training ------------------------------------------------------------------------------------------
+
+    def train(self, *, cb: Option = None) -> None:
+        """Train all trials to their ends, or to `pause`, `stop` or an interrupt; go on with what is not done.
+
+        `cb`, a function or a list, is called after each turn; one that takes an argument gets the sweep.  A trial that
+        fails or diverges does not end the sweep.
+        """
+        self._drive(callbacks=as_callbacks(cb))
+
+    def step(self, n: int = 1) -> None:
+        """Train until n more trials have ended, and pause."""
+        self._drive(most=n)
+        if self.state == "running":
+            self._leave("paused")
+
+    def advance(self, seconds: float, steps: int | None = None) -> None:
+        """Train for about so long, or until `steps` more trials have ended; the state stays "running"."""
+        self._drive(until=time.perf_counter() + seconds, most=steps, ends_loop=False)
+
+    def pause(self) -> None:
+        """Pause after the slice in hand; from any thread.  What is on its way is dropped, and computed again."""
+        self._ask("pause")
+
+    def stop(self) -> None:
+        """Stop after the slice in hand, from any thread: what is not done is cancelled.  `train` goes on with it."""
+        self._ask("stop")
+
+    def _ask(self, halt: str) -> None:
+        if self.state == "running":
+            self._halt = halt
+        elif self.state in ("ready", "paused"):
+            self._leave("paused" if halt == "pause" else "stopped")
+
+    def keep_best(self) -> None:
+        """End the sweep after an interrupt: what is not done is cancelled."""
+        if self.state in ("running", "paused"):
+            self._leave("stopped")
+
+    def restart(self) -> None:
+        """Begin again with all trials."""
+        self._leave("paused")
+        self.trials, self._course = [Trial(t.spec) for t in self.trials], None
+        self.seconds, self.state = 0.0, "ready"
+        self._runs.clear()
+
+    def extend(self) -> None:
+        """Refuse: trials have ended.
+
+        Raises
+        ------
+        RuntimeError
+        """
+        raise RuntimeError("the trials of a sweep have ended: make a sweep with more epochs, or train sweep.best on")
+
+    def wait(self) -> None:
+        """Train to the end in the calling cell, in place of the driver."""
+        if self.driver is not None:
+            self.driver.wait()
+        else:
+            self.train()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Train to the end, with the event loop free for others."""
+        return (self._advance_to_end() if self.driver is None else self.driver.join()).__await__()
+
+    async def _advance_to_end(self) -> None:
+        import asyncio
+
+        try:
+            while self.state in ("ready", "paused", "running") and not self.finished:
+                self.advance(0.02)
+                if self.state != "running":
+                    break
+                await asyncio.sleep(0)
+        finally:
+            self.keep_best()
+
+    def _drive(
+        self,
+        *,
+        until: float | None = None,
+        most: int | None = None,
+        callbacks: Iterable[Callable[..., Any]] = (),
+        ends_loop: bool = True,
+    ) -> None:
+        began, before = time.perf_counter(), self.steps
+        course = self._begin()
+        try:
+            with InterruptGuard(ends_loop) as guard, guard.shield():
+                while not self._halt:
+                    left = SLICE_SECONDS if until is None else max(until - time.perf_counter(), 0.0)
+                    if not course.work(min(left, WAIT_SECONDS), min(left, SLICE_SECONDS)):
+                        break
+                    with guard.shield(False):
+                        for f in callbacks:
+                            f(self)
+                    if guard.presses:
+                        guard.check()
+                        break
+                    late = until is not None and time.perf_counter() >= until
+                    if late or (most is not None and self.steps - before >= most):
+                        break
+        except BaseException as error:
+            self._leave("stopped" if is_interrupt(error) else "failed")
+            raise
+        finally:
+            self.seconds += time.perf_counter() - began
+        if self._halt:
+            self._leave("paused" if self._halt == "pause" else "stopped")
+        elif all(t.ended for t in self.trials):
+            self._leave("done")
+
+    def _begin(self) -> Course:
+        if self._course is None:
+            specs = [t.spec for t in self.trials]
+            self.starts, self.kept, steps = prepare(self.setup, specs, resets=self.seeds is not None)
+            self._course = Course(self.trials, self.sign, self.halving, steps, self.timeout, self.budget)
+        if self.state != "running":
+            self._halt = ""
+            for t in self.trials:
+                if t.state == "cancelled":
+                    t.state = "waiting"
+            self.state = "running"
+        self._course.enter(self._make_place)
+        return self._course
+
+    def _make_place(self) -> Place:
+        specs = [t.spec for t in self.trials]
+
+        def freight() -> object:
+            try:
+                from fluxmagic.sweep.shipping import Freight
+            except ImportError as error:
+                raise ImportError(f'sweeps there need cloudpickle: pip install "fluxmagic[sweep]" ({error})') from error
+            return Freight(self.setup, self.starts, specs)
+
+        return place_of(self.on, lambda: Desk(lambda: self.setup, self.starts, specs), freight)
+
+    def _leave(self, state: str) -> None:
+        if self._course is not None:
+            self._course.leave()
+        if state == "stopped":
+            for t in self.trials:
+                t.end("cancelled")
+        self.state = state
+
+
+def _objective(max: str | None, min: str | None, known: set[str]) -> str:
+    if max is not None and min is not None:
+        raise ValueError("one metric ranks the points: give max or min")
+    name = max or min or ("valid" if "valid" in known else "loss")
+    if name not in known:
+        raise ValueError(f"{name} ranks the points, and is none of {', '.join(sorted(known))}: give it as a metric")
+    return name
+
+
+def _next_seed() -> int:
+    """Give the seed that a run would draw from the default generator, which stays as it is."""
+    default = generators.as_generator()
+    before = default.bit_generator.state
+    try:
+        return int(default.integers(1 << 63))
+    finally:
+        default.bit_generator.state = before
+
+
+def _specs(grid: Grid, seeds: range, stepwise: bool) -> Iterator[Spec]:
+    index = 0
+    for number, point in enumerate(grid.points):
+        hypers = {k: v for k, v in point.items() if k not in ("opt", *LENGTHS)}
+        for seed in seeds:
+            yield Spec(index, number, seed, point["opt"], hypers, point.get("epochs"), point.get("steps"))
+            index += 1

@@ -1,0 +1,99 @@
+"""A trial, and how points are ranked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fluxmagic.sweep.progress import Progress
+from fluxmagic.sweep.setup import Spec
+
+__all__ = ["ENDS", "Trial", "halved", "rank", "rungs"]
+
+ENDS = ("done", "diverged", "failed", "stopped early", "cancelled")
+"""How a trial ends: one of these, once."""
+
+
+@dataclass
+class Trial:
+    """One run of a sweep.
+
+    Attributes
+    ----------
+    state : str
+        "waiting" or "running", and then one of `ENDS`.
+    step : int
+        Steps taken.
+    objective : float
+        At the end, or at the last rung; NaN before.
+    values : dict
+        Validation loss and metrics of the same moment.
+    error : Exception or None
+        Why it diverged or failed; `trace` is the traceback, if it was the user's.
+    seconds : float
+        Spent on it, also in slices that a worker's death undid.
+    progress : Progress or None
+        Where it stands; None before its first slice, and where its weights were dropped.
+    deaths : int
+        Of workers, while it was alone on them.
+    alone : bool
+        It has to be alone on the next worker.
+    """
+
+    spec: Spec
+    state: str = "waiting"
+    step: int = 0
+    objective: float = math.nan
+    values: Mapping[str, float] = field(default_factory=dict)
+    error: Exception | None = None
+    trace: str = ""
+    seconds: float = 0.0
+    progress: Progress | None = None
+    deaths: int = 0
+    alone: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self.state in ENDS
+
+    def end(self, state: str, error: Exception | None = None) -> None:
+        """End the trial, once."""
+        if not self.ended:
+            self.state, self.error = state, error
+
+    def score(self, sign: float) -> float:
+        """The objective to be made small: infinite for what diverged, failed or is not finite, NaN without one."""
+        if self.state in ("diverged", "failed"):
+            return math.inf
+        if self.state in ("waiting", "running", "cancelled") and math.isnan(self.objective):
+            return math.nan
+        value = sign * self.objective
+        return value if math.isfinite(value) else math.inf
+
+
+def rank(trials: Iterable[Trial], sign: float) -> list[tuple[float, int]]:
+    """Give score and number of each point, best first: the median over its seeds; ties go to the lower number."""
+    scores: dict[int, list[float]] = {}
+    for t in trials:
+        scores.setdefault(t.spec.point, []).append(t.score(sign))
+    known = {p: [s for s in own if not math.isnan(s)] for p, own in scores.items()}
+    return sorted((float(np.median(own)), p) for p, own in known.items() if own)
+
+
+def rungs(factor: int, budget: int) -> list[int]:
+    """Give the steps after which trials are compared: 1/factor² and 1/factor of the budget, one step at least."""
+    return sorted({max(1, budget // factor**2), max(1, budget // factor)} - {budget})
+
+
+def halved(trials: list[Trial], factor: int, sign: float) -> None:
+    """Stop the trials of all points but the best ⌈n/factor⌉ early."""
+    ranked = rank(trials, sign)
+    kept = {p for _, p in ranked[: math.ceil(len(ranked) / factor)]}
+    for t in trials:
+        if t.spec.point not in kept and not t.ended:
+            t.end("stopped early")
+            t.progress = t.progress and t.progress.ended()
