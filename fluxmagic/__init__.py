@@ -35,6 +35,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fluxmagic import landscapes
+from fluxmagic.capture import capture
 from fluxmagic.curves import compare
 from fluxmagic.generators import seed as seed
 from fluxmagic.layers import (
@@ -113,11 +114,11 @@ else:
 __all__ = [
     "ADAM", "ADAMW", "NADAM", "SGD", "ADADelta", "ADAGrad", "AMSGrad", "AdaMax", "BatchNorm", "Chain", "Curve",
     "Dense", "Diagonal", "Dropout", "LayerNorm", "Momentum", "Nesterov", "NotFinite", "Panel", "RMSProp", "Race",
-    "Run", "Sweep", "accuracy", "back", "batches", "binaryaccuracy", "binarycrossentropy", "compare", "cosine",
-    "crossentropy", "elu", "exponential", "gelu", "gradient", "identity", "landscapes", "leakyrelu", "load_params",
-    "loadparams", "logitbinarycrossentropy", "logitcrossentropy", "logsigmoid", "logsoftmax", "logσ", "mae", "mse",
-    "onecycle", "onehot", "param", "params", "predict", "relu", "save_params", "sigmoid", "softmax", "softplus",
-    "swish", "tanh", "testmode", "train", "σ",
+    "Run", "Sweep", "accuracy", "back", "batches", "binaryaccuracy", "binarycrossentropy", "capture", "compare",
+    "cosine", "crossentropy", "elu", "exponential", "gelu", "gradient", "identity", "landscapes", "leakyrelu",
+    "load_params", "loadparams", "logitbinarycrossentropy", "logitcrossentropy", "logsigmoid", "logsoftmax", "logσ",
+    "mae", "mse", "onecycle", "onehot", "param", "params", "predict", "relu", "save_params", "sigmoid", "softmax",
+    "softplus", "swish", "tanh", "testmode", "train", "σ",
 ]  # fmt: skip
 
 

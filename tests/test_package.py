@@ -25,7 +25,7 @@ CONTRACT = """
     params loadparams batches onehot accuracy binaryaccuracy
     SGD Momentum Nesterov ADAM RMSProp ADAGrad ADADelta AdaMax AMSGrad NADAM ADAMW
     cosine exponential onecycle
-    landscapes train NotFinite Run Race Sweep Panel Curve compare save_params load_params predict
+    landscapes train capture NotFinite Run Race Sweep Panel Curve compare save_params load_params predict
 """
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from fluxmagic.tracker import Tracked
 from fluxmagic.tracker.aliases import Array
+from fluxmagic.tracker.node import PLAIN_ARRAYS
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -19,7 +20,7 @@ def as_array(name: str, x: object) -> Array:
     """Convert untracked data to an array.  Refuse a masked one: hidden entries would count."""
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{name}: a masked array would lose its mask; fill it first (a.filled(...))")
-    return np.asarray(x)
+    return x if type(x) in PLAIN_ARRAYS else np.asarray(x)
 
 
 def as_layer_input(layer: object, x: Array, n: int, dtype: np.dtype[Any]) -> Array:

@@ -74,6 +74,11 @@ def _is_data(x: Iterable[Any], depth: int = 4) -> bool:
     return _is_data(list(chain.from_iterable(inner)), depth - 1)
 
 
+def is_foreign(x: object) -> bool:
+    """Tell whether a function, class or module belongs to the standard library, NumPy and the like."""
+    return (x.__name__.partition(".")[0] if isinstance(x, types.ModuleType) else _package(x)) in _NOT_ENTERED
+
+
 def _package(x: object) -> str:
     return str(getattr(x, "__module__", None) or "").partition(".")[0]
 

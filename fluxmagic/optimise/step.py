@@ -38,10 +38,16 @@ def check_loss(l: object, step: int) -> float:
 
 
 def backward_and_update(
-    l: Tracked, value: float, step: int, opts: list[Any], guard: InterruptGuard, strict: bool = False
+    l: Tracked,
+    value: float,
+    step: int,
+    opts: list[Any],
+    guard: InterruptGuard,
+    strict: bool = False,
+    backward: Callable[[Tracked], int] = back_counting,
 ) -> None:
     """Reverse pass, check of the gradients, update; the update is shielded from interrupts."""
-    touched = back_counting(l)
+    touched = backward(l)
     guard.shielded = True
     first = opts[0]
     alone = len(opts) == 1 and isinstance(first, Optimiser)
@@ -135,6 +141,7 @@ def train_step(
     guard: InterruptGuard,
     strict: bool = False,
     on_loss: Callable[[Tracked], None] | None = None,
+    backward: Callable[[Tracked], int] = back_counting,
 ) -> float:
     """Take one step, whole or not at all: the loss of a batch, checks, reverse pass, checks, update.
 
@@ -153,6 +160,8 @@ def train_step(
         Refuse a loss that depends on parameters of no optimiser.
     on_loss : callable, optional
         Called with a scalar loss before it is checked to be finite; may fill `opts`.
+    backward : callable
+        The reverse pass, which counts the parameters that it reaches; `fluxmagic.capture` records it.
 
     Returns
     -------
@@ -167,7 +176,7 @@ def train_step(
             with guard.shield():
                 on_loss(l)
         value = check_loss(l, step)
-        backward_and_update(l, value, step, opts, guard, strict)
+        backward_and_update(l, value, step, opts, guard, strict, backward)
     except NotFinite as error:
         guard.shielded = True
         error.reason = not_finite_in(loss, d)

@@ -1,0 +1,206 @@
+"""What a recording and a program consist of: values, and calls of NumPy that make them.
+
+A `Program` is a flat list of calls, in the order in which an ordinary step makes them.  Carried out on arrays of the
+same layouts it gives the same bits.  `text` turns it into Python; another back end may compile it from the same list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["Call", "Program", "Ref", "Value", "outs", "refs", "replace"]
+
+Argument = Any
+"""An argument of a call: a `Ref`, a constant, or a tuple, list, dict or slice of such."""
+
+
+class Ref(NamedTuple):
+    """Stands for a value in the arguments of a call."""
+
+    number: int
+
+
+@dataclass(slots=True)
+class Value:
+    """What is known of a value.
+
+    Attributes
+    ----------
+    number : int
+        Its place in the list of values; each result has a value of its own.
+    shape, dtype, strides
+        As recorded.  A guard of the program sees to it that they hold.
+    scalar : bool
+        It is a scalar of NumPy (np.float32) or Python, and no array.
+    root : int
+        The value in whose memory it lies: another one for a view, its own number otherwise.
+    source : str
+        "input": an array of the batch.  "external": an array of the user, a parameter or a gradient; or a constant.
+        "made": the result of a call.  "view": a view of its root.
+    array : ndarray or None
+        Of an external value the array itself, which is read and written where it lies.
+    """
+
+    number: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    strides: tuple[int, ...]
+    scalar: bool
+    root: int
+    source: str
+    array: np.ndarray | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        n = 1
+        for length in self.shape:
+            n *= length
+        return n
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the elements."""
+        return self.size * self.dtype.itemsize
+
+    def like(self, other: Value) -> bool:
+        """Tell whether both have one shape, dtype and layout."""
+        return (self.shape, self.dtype, self.strides) == (other.shape, other.dtype, other.strides)
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One call.
+
+    Attributes
+    ----------
+    kind : str
+        How it is carried out:
+
+        - "ufunc": `function(*args, **options)`, element by element, or with a signature as matmul.
+        - "reduce": `function(x, axis, dtype, None, keepdims)`, where function is the `reduce` of a ufunc.
+        - "dot": `a.dot(b)`.
+        - "copy": a copy of `args[0]` in the dtype and layout of the result.
+        - "view": `function(*args, **options)`, whose result lies in the memory of an argument.
+        - "call": `function(*args, **options)`, called as it is.
+        - "draw": the method `function` of the generator `args[0]`, whose draw is announced.
+        - "item": the Python number `args[0].item(*args[1:])`.
+        - "set": `target[args[0]] = args[1]`.
+        - "write": `function(target, *args, **options)`, which writes into the target.
+        - "guard": `function(*args)` has to be `wants`, or the step is not this one.
+    function : callable or str
+        A string is the name of a method of `args[0]`.
+    args : tuple
+    options : dict
+    out : int, nested list of int, or None
+        The values of the result.
+    target : Ref or None
+        The value that is written in place; of a ufunc, reduce or dot as its `out`.
+    effect : bool
+        It is called also if no value needs it: a user's function, a draw.
+    wants : bool
+        Of a guard.
+    line : str
+        The place in the user's code, for messages.
+    """
+
+    kind: str
+    function: Callable[..., Any] | str
+    args: tuple[Argument, ...]
+    options: dict[str, Argument] = field(default_factory=dict)
+    out: Any = None
+    target: Ref | None = None
+    effect: bool = False
+    wants: bool = True
+    line: str = ""
+
+    @property
+    def read(self) -> list[int]:
+        """The values that its arguments name."""
+        return [*refs(self.args), *refs(self.options)]
+
+    @property
+    def written(self) -> list[int]:
+        """The values that it makes or writes into."""
+        return [*outs(self.out), *([] if self.target is None else [self.target.number])]
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.function if isinstance(self.function, str) else getattr(self.function, "__name__", self.kind)
+
+
+@dataclass
+class Program:
+    """A step as a list of calls: the loss of a batch, and the gradients, written where the optimiser reads them.
+
+    Attributes
+    ----------
+    calls : list of Call
+        They change nothing but `buffers` and the parameters' gradients.
+    effects : list of Call
+        Writes to other arrays (running statistics), made when nothing can fail any more.
+    values : list of Value
+    inputs : list of int
+        The values of the batch's arrays, in the order of the loss's arguments.
+    result : int or None
+        The value of the loss; None of an update rule, which only writes.
+    buffers : dict of ndarray
+        For each value that lies at one place in every step: the array that holds it.  Values that are not needed at
+        once share memory, and a value may be made in the very array of one that it takes over.  A value without a
+        buffer (a scalar, the result of a "call") is a new object in every step.
+    """
+
+    calls: list[Call]
+    values: list[Value]
+    inputs: list[int]
+    result: int | None
+    effects: list[Call] = field(default_factory=list)
+    buffers: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def root(self, number: int) -> int:
+        """The value in whose memory a value lies."""
+        return self.values[number].root
+
+    @property
+    def written_externals(self) -> list[np.ndarray]:
+        """The arrays that `effects` write into."""
+        roots = [self.root(c.target.number) for c in self.effects if c.target is not None]
+        return [a for n in dict.fromkeys(roots) if (a := self.values[n].array) is not None]
+
+    @property
+    def generators(self) -> list[np.random.Generator]:
+        """The generators that it draws from."""
+        return list({id(c.args[0]): c.args[0] for c in self.calls if c.kind == "draw"}.values())
+
+
+def replace(x: Argument, leaf: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - any argument
+    """Replace what is in tuples, lists, dicts and slices."""
+    kind = type(x)
+    if kind is tuple or kind is list:
+        return kind([replace(y, leaf) for y in x])
+    if kind is dict:
+        return {k: replace(y, leaf) for k, y in x.items()}
+    if kind is slice:
+        return slice(replace(x.start, leaf), replace(x.stop, leaf), replace(x.step, leaf))
+    return leaf(x)
+
+
+def refs(x: Argument) -> Iterator[int]:
+    """Yield the numbers of the values that an argument names."""
+    found: list[int] = []
+    replace(x, lambda y: found.append(y.number) if type(y) is Ref else None)
+    yield from found
+
+
+def outs(out: object) -> Iterator[int]:
+    """Yield the numbers of the values of a result."""
+    if isinstance(out, int):
+        yield out
+    elif isinstance(out, list):
+        for part in out:
+            yield from outs(part)

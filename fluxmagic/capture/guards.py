@@ -1,0 +1,100 @@
+"""What has to hold before a program may stand for a step; each guard is a line of its text."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+
+import numpy as np
+
+from fluxmagic.capture.reach import Place
+from fluxmagic.capture.text import Writer
+from fluxmagic.layers.training_mode import evaluating_threads
+from fluxmagic.tracker import Param
+
+__all__ = ["changed_place", "kind_of", "of_batch", "of_parameters", "of_places"]
+
+MOST_PLACES = 256
+_ABSENT = object()
+
+
+def kind_of(x: object) -> Hashable:
+    """Return what programs are kept by: layouts of the arrays in a batch, and all else by value."""
+    if type(x) is np.ndarray:
+        return x.shape, x.dtype, x.strides
+    if isinstance(x, (tuple, list)) and type(x) in (tuple, list):
+        return type(x), tuple(map(kind_of, x))
+    return type(x), x
+
+
+def of_batch(writer: Writer, batch: Sequence[object]) -> tuple[list[str], list[str]]:
+    """Return the arguments of a program, and the lines that look at the batch and take it apart."""
+    lines: list[str] = []
+    numbers = iter(range(len(writer.program.inputs)))
+
+    def take_apart(x: object, name: str) -> str:
+        if type(x) is np.ndarray:
+            name = f"x{next(numbers)}"
+            shape, dtype, strides = (writer.name(a, "g", ("g", a)) for a in (x.shape, x.dtype, x.strides))
+            return_none.append(
+                f"if type({name}) is not {writer.name(np.ndarray)} or {name}.shape != {shape} "
+                f"or {name}.dtype != {dtype} or {name}.strides != {strides}: return None"
+            )
+        elif type(x) in (tuple, list):
+            kind = writer.name(type(x))
+            inside = [f"{name}_{k}" for k in range(len(x))]  # type: ignore[arg-type]
+            lines.append(f"if type({name}) is not {kind} or len({name}) != {len(inside)}: return None")
+            at = len(lines)
+            inside = [take_apart(part, part_name) for part, part_name in zip(x, inside, strict=True)]  # type: ignore[call-overload]
+            if inside:
+                lines.insert(at, f"{', '.join(inside)}, = {name}")
+        else:
+            kind, value = writer.name(type(x)), writer.name(x)
+            return_none.append(
+                f"if {name} is not {value} and (type({name}) is not {kind} or {name} != {value}): return None"
+            )
+        return name
+
+    return_none: list[str] = []
+    arguments = [take_apart(x, f"b{k}") for k, x in enumerate(batch)]
+    return arguments, lines + return_none
+
+
+def of_parameters(writer: Writer, params: Sequence[Param]) -> Iterator[str]:
+    """Write what looks at the gradients (cleared, and not handed out since), and at test mode."""
+    for p in params:
+        name = writer.name(p, "p")
+        exposed = "not " if p.grad_exposed else ""
+        yield f"if not {name}.grad_is_zero or {exposed}{name}.grad_exposed: return None"
+    yield f"if {writer.name(evaluating_threads, 'evaluating')}: return None"
+
+
+def of_places(writer: Writer, places: Sequence[Place]) -> Iterator[str]:
+    """Write what looks at everything that the loss can reach: each has to be the same object."""
+    lists = {id(p.owner): p.owner for p in places if isinstance(p.owner, list)}
+    for x in lists.values():
+        yield f"if len({writer.name(x, 'w')}) != {len(x)}: return None"
+    for place in places:
+        owner = writer.name(place.owner, "w")
+        if place.kind == "cell":
+            read = f"{owner}.cell_contents"
+        elif place.kind == "attribute":
+            read = f"{owner}.{place.key}"
+        elif isinstance(place.owner, list):
+            read = f"{owner}[{place.key}]"
+        else:
+            read = f"{owner}.get({writer.text(place.key)})"
+        yield f"if {read} is not {writer.name(place.value, 'c')}: return None"
+
+
+def changed_place(places: Sequence[Place]) -> str | None:
+    """Name the first place in which another object lies now."""
+    return next((p.path.lstrip(".") for p in places if _read(p) is not p.value), None)
+
+
+def _read(place: Place) -> object:
+    try:
+        if place.kind == "cell":
+            return place.owner.cell_contents
+        return place.owner[place.key] if place.kind == "item" else getattr(place.owner, place.key)
+    except (ValueError, LookupError, AttributeError):
+        return _ABSENT

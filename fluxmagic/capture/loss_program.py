@@ -1,0 +1,166 @@
+"""One way through a loss and its reverse pass: two equal recordings become a function of the batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fluxmagic import generators
+from fluxmagic.capture import guards
+from fluxmagic.capture.calls import Call, Program, Ref
+from fluxmagic.capture.plan import plan
+from fluxmagic.capture.reach import Place
+from fluxmagic.capture.recording import Recorder
+from fluxmagic.capture.text import Writer
+from fluxmagic.optimise.optimiser import Optimiser
+from fluxmagic.tracker import Param
+
+__all__ = ["CannotReplay", "LossProgram", "Recording", "build"]
+
+
+class CannotReplay(Exception):
+    """Why a step cannot be replayed."""
+
+
+@dataclass
+class Recording:
+    """What the recording of a step gave.
+
+    Attributes
+    ----------
+    recorder : Recorder
+    result : int or None
+        The value of the loss; None if it follows from nothing that was recorded.
+    unreached : list of Param
+        Parameters that the loss does not depend on.
+    places : list of Place
+        What the loss can reach.
+    """
+
+    recorder: Recorder
+    result: int | None
+    unreached: list[Param]
+    places: list[Place]
+
+
+@dataclass
+class LossProgram:
+    """A program, and its functions.
+
+    Attributes
+    ----------
+    program : Program
+    compute : callable
+        Of the batch's parts: the loss, and the gradients in their places; None, with nothing changed, if this step is
+        another one.
+    finish : callable or None
+        Makes the effects, after `compute`.
+    places : list of Place
+        What `compute` looks at.
+    verified : bool
+        A replayed step has been an ordinary one to the bit.
+    """
+
+    program: Program
+    compute: Callable[..., float | None]
+    finish: Callable[[], None] | None
+    places: list[Place]
+    verified: bool = False
+
+    @property
+    def source(self) -> str:
+        """Its text."""
+        functions = (self.compute, self.finish)
+        return "\n\n".join(getattr(f, "source", "") for f in functions if f is not None)
+
+
+def build(recording: Recording, batch: Sequence[object], opts: Sequence[Optimiser]) -> LossProgram:
+    """Make the program of a recording that another one has confirmed.
+
+    Raises
+    ------
+    CannotReplay
+        If it writes where a replayed step must not.
+    """
+    recorder = recording.recorder
+    params = list(dict.fromkeys(p for opt in opts for p in opt.params))
+    if len(recording.places) > guards.MOST_PLACES:
+        n, most = len(recording.places), guards.MOST_PLACES
+        raise CannotReplay(f"the loss can reach {n:,} values, and at most {most} are looked at in every step")
+    effects = _effects(recorder, params)
+    for p in recording.unreached:
+        gradient = Ref(recorder.external(p.gradient).number)
+        recorder.calls.append(Call("set", "__setitem__", (..., np.zeros((), p.dtype)), target=gradient))
+    program = plan(recorder.calls, recorder.values, recorder.inputs, recording.result)
+    program.effects = [c for c in program.calls if c in effects]
+    program.calls = [c for c in program.calls if c not in effects]
+    compute, finish = _write(program, recording.places, params, batch, opts)
+    return LossProgram(program, compute, finish, recording.places)
+
+
+def _effects(recorder: Recorder, params: Sequence[Param]) -> list[Call]:
+    """Return the writes to arrays that are neither results nor gradients."""
+    own, gradients = {id(p.value) for p in params}, {id(p.gradient) for p in params}
+    effects: list[Call] = []
+    for c in recorder.calls:
+        roots = {recorder.values[n].root for n in c.read}
+        for e in effects:
+            if e.target is not None and recorder.values[e.target.number].root in roots and c.target is None:
+                raise CannotReplay(f"{e.line} writes into an array from outside, and {c.line} reads it afterwards")
+        if c.target is None:
+            continue
+        root = recorder.values[recorder.values[c.target.number].root]
+        if root.source == "input":
+            raise CannotReplay(f"{c.line} writes into the batch")
+        if id(root.array) in own:
+            raise CannotReplay(f"{c.line} writes into a parameter")
+        if root.source == "external" and id(root.array) not in gradients:
+            effects.append(c)
+    return effects
+
+
+def _write(
+    program: Program,
+    places: Sequence[Place],
+    params: Sequence[Param],
+    batch: Sequence[object],
+    opts: Sequence[Optimiser],
+) -> tuple[Callable[..., float | None], Callable[[], None] | None]:
+    writer = Writer(program)
+    arguments, lines = guards.of_batch(writer, batch)
+    lines += [*guards.of_places(writer, places), *guards.of_parameters(writer, params)]
+    states = []
+    default = generators.as_generator() if program.generators else None
+    for rng in program.generators:
+        if rng is default:  # which a run replaces by its own
+            lines.append(f"if {writer.name(generators.as_generator)}() is not {writer.name(rng, 'rng')}: return None")
+        bits = writer.name(rng.bit_generator, "bits")
+        states.append((f"{bits}.state", f"state_{bits}"))
+    body = [*writer.write(program.calls), *_finite(writer, opts)]
+    if states:  # what is drawn for a step that turns out to be another one is put back
+        lines += [f"{before} = {now}" for now, before in states]
+        lines += ["done = False", "try:", *(f"    {line}" for line in body), "    done = True", "    return value"]
+        lines += ["finally:", "    if not done:", *(f"        {now} = {before}" for now, before in states)]
+    else:
+        lines += [*body, "return value"]
+    compute = writer.function("compute", arguments, lines)
+    finish = None
+    if program.effects:
+        finish = writer.function("finish", (), writer.write(program.effects))
+    return compute, finish
+
+
+def _finite(writer: Writer, opts: Sequence[Optimiser]) -> list[str]:
+    """Write the checks that the loss is finite, and the gradients small enough to be updated without a copy."""
+    result = writer.program.result
+    assert result is not None
+    lines = [f"value = {writer.method(Ref(result), 'item')}()"]
+    lines.append(f"if not {writer.name(math.isfinite, 'isfinite')}(value): return None")
+    for opt in opts:
+        flat = opt.memory.flat
+        squares = [f"{writer.method(δ, 'dot')}({writer.name(δ, 'a')})" for _, δ in flat.segments]
+        lines.append(f"if not {' + '.join(squares)} <= {flat.limit!r}: return None")
+    return lines

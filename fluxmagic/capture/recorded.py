@@ -1,0 +1,258 @@
+"""The array that stands for an ndarray while a step is recorded.
+
+It is no ndarray, so that nothing takes its memory unseen: all that is done with it comes through NumPy's protocols,
+operators and methods, or is told as a leak.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from fluxmagic.capture import lowering
+from fluxmagic.capture.lines import is_called_by_package
+from fluxmagic.tracker.aliases import Array, ArrayLike, Axis, DType, Index, Option
+from fluxmagic.tracker.node import PLAIN_ARRAYS, Node
+
+__all__ = ["Recorded", "RecordedNumber"]
+
+Result = Any
+"""What NumPy would return, recorded."""
+Recorder = Any
+"""A `Recorder`; its module imports this one."""
+
+FORWARDED = (
+    "all any argmax argmin argpartition argsort choose compress conj conjugate cumprod cumsum diagonal flatten "
+    "max min nonzero prod ptp ravel repeat reshape round searchsorted squeeze std swapaxes take trace transpose var "
+    "view"
+)
+SQUARE_AND_CO = {2: np.square, 1: np.positive, 0.5: np.sqrt, -1: np.reciprocal}
+"""What NumPy's operator ** does for some exponents."""
+
+
+class Recorded(NDArrayOperatorsMixin):
+    """An array, and its place in a recording.
+
+    Attributes
+    ----------
+    array : ndarray or scalar of NumPy
+    number : int
+    recorder : Recorder
+    """
+
+    __slots__ = ("__weakref__", "array", "number", "recorder")
+    __array_priority__ = 500.0
+    __hash__ = object.__hash__
+    __class__ = property(lambda self: np.ndarray)  # for isinstance
+
+    def __init__(self, recorder: Recorder, array: Array, number: int) -> None:
+        self.recorder = recorder
+        self.array = array
+        self.number = number
+
+    shape = property(lambda self: self.array.shape)
+    dtype = property(lambda self: self.array.dtype)
+    ndim = property(lambda self: self.array.ndim)
+    size = property(lambda self: self.array.size)
+    itemsize = property(lambda self: self.array.itemsize)
+    nbytes = property(lambda self: self.array.nbytes)
+    strides = property(lambda self: self.array.strides)
+    flags = property(lambda self: self.array.flags)
+    real = property(lambda self: self)
+    T = property(lambda self: self.recorder.result("view", _T, (self,), {}, self.array.T))
+    mT = property(lambda self: self.swapaxes(-1, -2))  # noqa: N815 - NumPy's name
+
+    # -- NumPy's protocols -----------------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: object, **options: object) -> Result:
+        if any(isinstance(x, Node) for x in inputs):
+            return NotImplemented
+        out = options.pop("out", None)
+        if isinstance(out, tuple) and len(out) == 1:
+            (out,) = out
+        return self.recorder.ufunc(ufunc, method, inputs, options, out)
+
+    def __array_function__(self, function: Option, types: Option, args: Option, options: Option) -> Result:
+        if any(issubclass(t, Node) for t in types):
+            return NotImplemented
+        lower = lowering.LOWERED.get(function)
+        if lower is not None:
+            with suppress(TypeError):  # an option that is not among the simple ones
+                result = lower(*args, **options)
+                if result is not NotImplemented:
+                    return result
+        return self.recorder.function(function, args, options)
+
+    # -- methods ---------------------------------------------------------------------------------------
+
+    def dot(self, b: ArrayLike, out: Array = None) -> Result:
+        """The product; NumPy's fastest call of it."""
+        if isinstance(b, Node):
+            return self.array.dot(b)  # the tracker's own error
+        return self.recorder.dot(self, b, out)
+
+    def sum(self, axis: Axis = None, dtype: DType = None, out: Array = None, keepdims: bool = False) -> Result:
+        """As `np.add.reduce`, which it is."""
+        return np.add.reduce(self, axis=axis, dtype=dtype, out=out, keepdims=keepdims)
+
+    def mean(self, axis: Axis = None, dtype: DType = None, out: Array = None, keepdims: bool = False) -> Result:
+        """As `np.mean`."""
+        return np.mean(self, axis, dtype, out, keepdims=keepdims)
+
+    def copy(self, order: str = "C") -> Result:
+        """A copy."""
+        return self.recorder.copy(self, self.dtype, order)
+
+    def astype(
+        self, dtype: DType, order: str = "K", casting: str = "unsafe", subok: bool = True, copy: bool = True
+    ) -> Result:
+        """A copy in another dtype."""
+        if np.dtype(dtype) == self.dtype and not copy:
+            return self
+        if isinstance(self.array, np.ndarray):
+            return self.recorder.copy(self, np.dtype(dtype), order)
+        return self.recorder.method("astype", self, (dtype,), {})
+
+    def item(self, *index: Index) -> Result:
+        """A Python number: for the package's own comparisons one that is recorded."""
+        if is_called_by_package():
+            return self.recorder.item(self, index)
+        return self.recorder.leak("item()", self.array.item(*index))
+
+    def clip(self, min: ArrayLike = None, max: ArrayLike = None, out: Array = None, **options: Option) -> Result:
+        """As NumPy's, which is a ufunc."""
+        if min is None or max is None:
+            ufunc, bound = (np.maximum, min) if max is None else (np.minimum, max)
+            return ufunc(self, bound, out=out, **options)
+        return self.recorder.ufunc(lowering.CLIP, "__call__", (self, min, max), options, out)
+
+    def fill(self, value: ArrayLike) -> None:
+        """As NumPy's."""
+        self.recorder.set(self, ..., value)
+
+    def __getitem__(self, index: Index) -> Result:
+        recorder = self.recorder
+        return recorder.result("call", operator.getitem, (self, index), {}, self.array[recorder.plain(index)])
+
+    def __setitem__(self, index: Index, value: ArrayLike) -> None:
+        if isinstance(value, Node):
+            self.array[self.recorder.plain(index)] = value  # the tracker's own error
+        self.recorder.set(self, index, value)
+
+    def __pow__(self, b: ArrayLike) -> Result:
+        if not isinstance(self.array, np.ndarray):
+            return self.recorder.call(operator.pow, (self, b), {})
+        short = SQUARE_AND_CO.get(b) if type(b) in (int, float) and self.dtype.kind == "f" else None
+        return np.power(self, b) if short is None else short(self)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __iter__(self) -> Iterator[Result]:
+        if not self.shape:
+            raise TypeError("iteration over a 0-d array")
+        return (self[i] for i in range(len(self.array)))
+
+    # -- where values leave ----------------------------------------------------------------------------
+
+    def __bool__(self) -> bool:
+        if self.array.size != 1:
+            return bool(self.array)  # NumPy's own error
+        return self.recorder.guard(operator.truth, (self,), bool(self.array))  # type: ignore[no-any-return]
+
+    def __contains__(self, x: object) -> bool:
+        return bool((self == x).any())
+
+    def __array__(self, dtype: DType = None, copy: bool | None = None) -> np.ndarray:
+        self.recorder.refuse("takes a recorded array as a plain one: a function that NumPy does not hand to it")
+        return np.array(self.array, dtype, copy=copy) if copy or dtype is not None else np.asarray(self.array)
+
+    def __getattr__(self, name: str) -> Result:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self.recorder.leak(f".{name}", getattr(self.array, name))
+
+
+def _T(x: np.ndarray) -> np.ndarray:
+    return x.T
+
+
+def _forward(name: str) -> Callable[..., Result]:
+    def method(self: Recorded, *args: object, **options: object) -> Result:
+        return self.recorder.method(name, self, args, options)
+
+    method.__name__ = name
+    return method
+
+
+def _leaving(what: str, f: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Recorded, *args: object) -> object:
+        return self.recorder.leak(what, f(self.array, *args))
+
+    return method
+
+
+for _name in FORWARDED.split():
+    if hasattr(np.ndarray, _name):
+        setattr(Recorded, _name, _forward(_name))
+for _name, _what, _f in (
+    ("__float__", "float()", float),
+    ("__int__", "int()", int),
+    ("__index__", "an index", operator.index),
+    ("__complex__", "complex()", complex),
+    ("__repr__", "repr()", repr),
+    ("__str__", "str()", str),
+    ("__format__", "a format", format),
+    ("__reduce__", "pickle", lambda a: a.__reduce__()),
+    ("__copy__", "a copy", lambda a: a.copy()),
+    ("__deepcopy__", "a copy", lambda a, memo: a.copy()),
+    ("tolist", "tolist()", lambda a: a.tolist()),
+    ("tobytes", "tobytes()", lambda a, *order: a.tobytes(*order)),
+):
+    setattr(Recorded, _name, _leaving(_what, _f))
+PLAIN_ARRAYS.add(Recorded)
+
+
+class RecordedNumber:
+    """A Python number out of a recorded array, for the package's own branches: a comparison becomes a guard."""
+
+    __slots__ = ("number", "recorder", "value")
+    __hash__ = object.__hash__
+
+    def __init__(self, recorder: Recorder, value: float, number: int) -> None:
+        self.recorder = recorder
+        self.value = value
+        self.number = number
+
+    def _compare(self, f: Callable[..., Any], other: object) -> bool:
+        plain = other.value if type(other) is RecordedNumber else other
+        return self.recorder.guard(f, (self, other), bool(f(self.value, plain)))  # type: ignore[no-any-return]
+
+    def __le__(self, other: object) -> bool:
+        return self._compare(operator.le, other)
+
+    def __lt__(self, other: object) -> bool:
+        return self._compare(operator.lt, other)
+
+    def __ge__(self, other: object) -> bool:
+        return self._compare(operator.ge, other)
+
+    def __gt__(self, other: object) -> bool:
+        return self._compare(operator.gt, other)
+
+    def __eq__(self, other: object) -> bool:
+        return self._compare(operator.eq, other)
+
+    def __ne__(self, other: object) -> bool:
+        return self._compare(operator.ne, other)
+
+    def __float__(self) -> float:
+        return self.recorder.leak("float()", float(self.value))  # type: ignore[no-any-return]
+
+    def __format__(self, spec: str) -> str:
+        return self.recorder.leak("a format", format(self.value, spec))  # type: ignore[no-any-return]

@@ -1,0 +1,396 @@
+"""Write down what NumPy is asked to do in one step.
+
+The step itself is an ordinary one: loss and reverse pass run as they are, on `Recorded` arrays.  What leaves them (a
+float, a pickle) is noted as a leak with its place; the step goes on with the plain value, and is not replayed.
+"""
+
+from __future__ import annotations
+
+import operator
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+
+from fluxmagic import generators
+from fluxmagic.capture.calls import Call, Ref, Value, replace
+from fluxmagic.capture.lines import user_line
+from fluxmagic.capture.recorded import Recorded, RecordedNumber
+from fluxmagic.tracker.aliases import Array, ArrayLike, DType, Function, Index, Option
+from fluxmagic.tracker.gradients import HOOK
+from fluxmagic.tracker.operation import Op, wrapped_rules
+
+__all__ = ["Leak", "Recorder"]
+
+SHAPES = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj, np.common_type}
+"""Functions that do not look at values."""
+WRITERS = {np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis, np.copyto}
+"""Functions that write into their first argument."""
+TEXTS = {np.array2string, np.array_repr, np.array_str, np.save, np.savez, np.savez_compressed, np.savetxt}
+OWN_RESULT = {"ufunc", "reduce", "dot", "copy", "draw"}
+"""Kinds of calls whose result lies in memory of its own."""
+
+
+class Leak(BaseException):
+    """A rule cannot be followed call by call.  No Exception: code that catches those must not catch it."""
+
+
+class _Active(threading.local):
+    recorder: Recorder | None = None
+
+
+_active = _Active()
+
+
+class Recorder:
+    """One recording.
+
+    Attributes
+    ----------
+    calls, values : list
+    inputs : list of int
+        The values of the batch's arrays.
+    reason : str or None
+        The first thing that cannot be replayed.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.values: list[Value] = []
+        self.inputs: list[int] = []
+        self.reason: str | None = None
+        self._externals: dict[int, tuple[np.ndarray, int]] = {}
+        self._before: list[tuple[np.ndarray, np.ndarray]] = []
+        self._draws: list[tuple[np.random.Generator, Any]] = []
+        self._alive: list[weakref.ref[Recorded]] = []
+        self._in_rule = False
+        self._thread: int | None = None
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Within it, in this thread, rules and announced draws are recorded; may be entered again, to go on."""
+        outer, _active.recorder = _active.recorder, self
+        self._thread = threading.get_ident()
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(wrapped_rules(_wrap))
+                stack.enter_context(generators.watching_draws(self._watch))
+                yield
+        finally:
+            _active.recorder, self._thread = outer, None
+
+    @property
+    def listens(self) -> bool:
+        """Whether this thread records, and the recording is not over."""
+        return self._thread == threading.get_ident()
+
+    @contextmanager
+    def _deaf(self) -> Iterator[None]:
+        """Record nothing within it."""
+        thread, self._thread = self._thread, None
+        try:
+            yield
+        finally:
+            self._thread = thread
+
+    def alive(self) -> list[Recorded]:
+        """Return the recorded arrays that are still referred to."""
+        return [x for ref in self._alive if (x := ref()) is not None]
+
+    @property
+    def generators(self) -> list[np.random.Generator]:
+        """The generators that the step has drawn from."""
+        return [rng for rng, _ in self._draws]
+
+    def undo(self) -> None:
+        """Restore the arrays that the step has written into, and the generators that it has drawn from."""
+        for a, before in reversed(self._before):
+            a[...] = before
+        for rng, state in self._draws:
+            rng.bit_generator.state = state
+
+    # -- values ----------------------------------------------------------------------------------------
+
+    def _new(self, a: Array, source: str, root: int | None = None, array: np.ndarray | None = None) -> Recorded:
+        number, scalar = len(self.values), not isinstance(a, np.ndarray)
+        strides = () if scalar else a.strides
+        root = number if root is None else root
+        self.values.append(Value(number, a.shape, a.dtype, strides, scalar, root, source, array))
+        return self._recorded(a, number)
+
+    def _recorded(self, a: Array, number: int) -> Recorded:
+        recorded = Recorded(self, a, number)
+        self._alive.append(weakref.ref(recorded))
+        return recorded
+
+    def input(self, a: np.ndarray) -> Recorded:
+        """Record an array of the batch."""
+        recorded = self._new(a, "input")
+        self.inputs.append(recorded.number)
+        return recorded
+
+    def external(self, a: np.ndarray) -> Recorded:
+        """Record a plain array, which the program reads and writes where it lies."""
+        known = self._externals.get(id(a))
+        if known is not None:
+            return self._recorded(a, known[1])
+        recorded = self._new(a, "external", array=a)
+        self._externals[id(a)] = a, recorded.number
+        return recorded
+
+    def plain(self, x: ArrayLike) -> Array:
+        """Give arguments as NumPy gets them."""
+        return replace(x, lambda y: y.array if type(y) is Recorded else y)
+
+    def _refer(self, x: ArrayLike) -> Array:
+        """Give arguments as a call keeps them."""
+        return replace(x, self._reference)
+
+    def _reference(self, x: ArrayLike) -> Array:
+        if type(x) is Recorded or type(x) is RecordedNumber:
+            return Ref(x.number)
+        if type(x) is np.ndarray and id(x) in self._externals:
+            return Ref(self._externals[id(x)][1])
+        return x
+
+    def leak(self, what: str, value: ArrayLike) -> Array:
+        """Note that a value leaves the recording; return it."""
+        self.refuse(f"reads a value: {what}")
+        return value
+
+    def refuse(self, what: str) -> None:
+        """Note why the step cannot be replayed; what follows the place in the user's code."""
+        if self.listens:
+            if self._in_rule:
+                raise Leak(what)
+            self.reason = self.reason or f"{user_line()} {what}"
+
+    # -- calls -----------------------------------------------------------------------------------------
+
+    def _add(self, kind: str, function: Function | str, args: Option, options: Option, **more: Option) -> Call:
+        call = Call(kind, function, self._refer(tuple(args)), self._refer(dict(options)), line=user_line(), **more)
+        if self.listens:
+            self.calls.append(call)
+        return call
+
+    def result(self, kind: str, function: Function | str, args: Option, options: Option, value: Array) -> Array:
+        """Record a call and what it gave; a view is known by its memory."""
+        if not self.listens:
+            return value
+        if isinstance(value, (bool, int, float)):
+            value = np.asarray(value)[()]
+        if not _has_arrays(value):
+            if value is not None and not isinstance(value, (np.dtype, type, str)):
+                self.refuse(f"takes a {type(value).__name__} out of {getattr(function, '__name__', function)}()")
+            return value
+        given = [] if kind in OWN_RESULT else list(_recorded_in((args, options)))
+        recorded = self._wrap_results(value, given)
+        single = type(recorded) is Recorded
+        if single and self.values[recorded.number].source == "view":
+            kind = "view"
+        call = self._add(kind, function, args, options, effect=kind == "draw")
+        call.out = _numbers(recorded)
+        return recorded
+
+    def _wrap_results(self, value: Array, given: list[Recorded]) -> Array:
+        if isinstance(value, (tuple, list)):
+            parts = [self._wrap_results(v, given) for v in value]
+            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        if not isinstance(value, (np.ndarray, np.generic)):
+            if value is not None:
+                self.refuse(f"takes a {type(value).__name__} out of a result")
+            return value
+        if isinstance(value, np.ndarray):
+            for x in given:
+                if isinstance(x.array, np.ndarray) and np.may_share_memory(x.array, value):
+                    return self._new(value, "view", self.values[x.number].root)
+        return self._new(value, "made")
+
+    def _target(self, x: Array) -> Recorded:
+        """Give an array that is about to be written; its contents are kept for `undo`."""
+        target = x if type(x) is Recorded else self.external(x)
+        root = self.values[self.values[target.number].root]
+        if self.listens and root.array is not None and all(a is not root.array for a, _ in self._before):
+            self._before.append((root.array, root.array.copy()))
+        return target
+
+    def ufunc(self, f: np.ufunc, method: str, inputs: Option, options: Option, out: Array) -> Array:
+        """Call a ufunc or a method of it."""
+        if method == "at":
+            target, *rest = inputs
+            return self.write(f.at, target, rest, options)
+        if method == "reduce":
+            kind, function = "reduce", f.reduce
+            keepdims = bool(options.pop("keepdims", False))
+            inputs = (*inputs, options.pop("axis", 0), options.pop("dtype", None), None, keepdims)
+        else:
+            kind, function = ("ufunc", f) if method == "__call__" and f.nout == 1 else ("call", getattr(f, method))
+        if out is None:
+            return self.result(kind, function, inputs, options, function(*self.plain(inputs), **self.plain(options)))
+        if kind == "call" or isinstance(out, tuple):
+            self.refuse(f"calls {f.__name__} with several arrays as out=")
+            return function(*self.plain(inputs), **self.plain({**options, "out": out}))
+        target = self._target(out)
+        if kind == "reduce":
+            function(*self.plain((*inputs[:3], target, inputs[4])), **self.plain(options))
+        else:
+            function(*self.plain(inputs), **self.plain({**options, "out": target}))
+        self._add(kind, function, inputs, options, target=Ref(target.number))
+        return out
+
+    def dot(self, a: Recorded, b: ArrayLike, out: Array) -> Array:
+        """Call the product of arrays."""
+        if out is None:
+            return self.result("dot", np.dot, (a, b), {}, a.array.dot(self.plain(b)))
+        target = self._target(out)
+        a.array.dot(self.plain(b), target.array)
+        self._add("dot", np.dot, (a, b), {}, target=Ref(target.number))
+        return out
+
+    def function(self, f: Function, args: Option, options: Option) -> Array:
+        """Call a NumPy function."""
+        if f in SHAPES:
+            return f(*self.plain(args), **self.plain(options))
+        if f in WRITERS and args:
+            return self.write(f, args[0], args[1:], options)
+        if f in TEXTS:
+            self.refuse(f"reads a value: {f.__name__}()")
+        elif options.get("out") is not None:
+            self.refuse(f"calls {f.__name__} with out=")
+        else:
+            return self.call(f, args, options)
+        return f(*self.plain(args), **self.plain(options))
+
+    def method(self, name: str, x: Recorded, args: Option, options: Option) -> Array:
+        """Call a method of an array."""
+        value = getattr(x.array, name)(*self.plain(args), **self.plain(options))
+        if any(value is y.array for y in _recorded_in((args, options))):
+            self.refuse(f"calls {name} with out=")
+            return value
+        return self.result("call", name, (x, *args), options, value)
+
+    def call(self, f: Function, args: Option, options: Option, effect: bool = False) -> Array:
+        """Call something as it is."""
+        with self._deaf():
+            value = f(*self.plain(args), **self.plain(options))
+        result = self.result("call", f, args, options, value)
+        if effect and self.listens:
+            self.calls[-1].effect = True
+        return result
+
+    def copy(self, x: Recorded, dtype: DType, order: str) -> Array:
+        """Copy an array."""
+        return self.result("copy", np.copyto, (x,), {}, np.array(x.array, dtype, order=order))  # type: ignore[call-overload]
+
+    def set(self, x: Array, index: Index, value: ArrayLike) -> None:
+        """Assign to elements."""
+        target = self._target(x)
+        target.array[self.plain(index)] = self.plain(value)
+        self._add("set", operator.setitem, (index, value), {}, target=Ref(target.number))
+
+    def write(self, f: Function, x: Array, args: Option, options: Option) -> None:
+        """Call a function that writes into its first argument."""
+        target = self._target(x)
+        f(target.array, *self.plain(args), **self.plain(options))
+        self._add("write", f, args, options, target=Ref(target.number))
+
+    def item(self, x: Recorded, index: Index) -> Array:
+        """Take a Python number, for a comparison."""
+        value = x.array.item(*self.plain(index))
+        if not self.listens:
+            return value
+        number = self._new(np.asarray(value)[()], "made").number
+        self._add("item", "item", (x, *index), {}, out=number)
+        return RecordedNumber(self, value, number)
+
+    def guard(self, f: Function, args: Option, wants: bool) -> bool:
+        """Record what a branch depends on."""
+        self._add("guard", f, args, {}, wants=wants)
+        return wants
+
+    # -- rules and draws -------------------------------------------------------------------------------
+
+    def rule(self, f: Function, op: Op, args: Option, options: Option) -> Array:
+        """Carry out a rule: by what it asks of NumPy, or as one call where that cannot be followed."""
+        args = tuple([self.external(a) if type(a) is np.ndarray else a for a in args])
+        if op is not HOOK or f is op.forward:
+            mark, n_values = len(self.calls), len(self.values)
+            outer, self._in_rule = self._in_rule, True
+            try:
+                result = f(*args, **options)
+                return (
+                    self._recorded(result, self._externals[id(result)][1]) if id(result) in self._externals else result
+                )
+            except (Leak, Exception):  # where the rule itself fails it fails again below
+                calls = self.calls[mark:]
+                roots = [self.values[c.target.number].root for c in calls if c.target is not None]
+                if not self.listens or any(c.effect for c in calls) or min(roots, default=n_values) < n_values:
+                    raise
+                del self.calls[mark:]
+            finally:
+                self._in_rule = outer
+        if "grad_out" in options:
+            options = {**options, "grad_out": [False if b is False else None for b in options["grad_out"]]}
+        given = [(x.array, x.array.copy()) for x in _recorded_in((args, options))]
+        result = self.call(f, args, options, effect=op is HOOK)
+        if any(a.tobytes() != before.tobytes() for a, before in given):
+            self.refuse(f"calls {op.name}, which writes into an array that it is given")
+        return result
+
+    def _watch(self, rng: np.random.Generator) -> Array:
+        if generators.is_replaying():
+            self.refuse("draws at random within a checkpoint")
+        if all(known is not rng for known, _ in self._draws):
+            self._draws.append((rng, rng.bit_generator.state))
+        return _WatchedGenerator(self, rng)
+
+
+def _wrap(f: Function, op: Op) -> Function:
+    """Make a rule one that is recorded in a thread that records."""
+
+    def rule(*args: ArrayLike, **options: Option) -> Array:
+        recorder = _active.recorder
+        if recorder is None or not recorder.listens:
+            return f(*args, **options)
+        return recorder.rule(f, op, args, options)
+
+    return rule
+
+
+class _WatchedGenerator:
+    """Stands for a generator from which an announced draw is made."""
+
+    def __init__(self, recorder: Recorder, rng: np.random.Generator) -> None:
+        self._recorder, self._rng = recorder, rng
+
+    def __getattr__(self, name: str) -> Array:
+        method, recorder, rng = getattr(self._rng, name), self._recorder, self._rng
+
+        def draw(*args: Option, **options: Option) -> Array:
+            if name == "shuffle" or any(True for _ in _recorded_in((args, options))):
+                recorder.refuse(f"draws by {name}()")
+                return method(*recorder.plain(args), **recorder.plain(options))
+            return recorder.result("draw", name, (rng, *args), options, method(*args, **options))
+
+        return draw if callable(method) else method
+
+
+def _has_arrays(x: object) -> bool:
+    if isinstance(x, (tuple, list)):
+        return any(map(_has_arrays, x))
+    return isinstance(x, (np.ndarray, np.generic))
+
+
+def _recorded_in(x: ArrayLike) -> Iterator[Recorded]:
+    found: list[Recorded] = []
+    replace(x, lambda y: found.append(y) if type(y) is Recorded else None)
+    return iter(found)
+
+
+def _numbers(x: ArrayLike) -> Array:
+    if type(x) is Recorded:
+        return x.number
+    return [_numbers(part) for part in x] if isinstance(x, (tuple, list)) else None

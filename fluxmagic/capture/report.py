@@ -1,0 +1,46 @@
+"""How the steps of a captured loss were taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Report"]
+
+
+@dataclass
+class Report:
+    """Counts of steps; printed, a sentence.
+
+    Attributes
+    ----------
+    replayed : int
+        Taken by a program alone.
+    verified : int
+        Taken both ways, and the same to the bit.
+    recorded : int
+        Ordinary steps that were recorded.
+    ordinary : int
+        All other ordinary steps.
+    ways : int
+        Programs: one for each kind of batch and way through the loss.
+    reason : str or None
+        Why not more steps are replayed.
+    """
+
+    replayed: int = 0
+    verified: int = 0
+    recorded: int = 0
+    ordinary: int = 0
+    ways: int = 0
+    reason: str | None = None
+
+    @property
+    def steps(self) -> int:
+        """All steps."""
+        return self.replayed + self.verified + self.recorded + self.ordinary
+
+    def __str__(self) -> str:
+        if not self.replayed + self.verified:
+            return f"no step replayed: {self.reason or 'the loss is being recorded'}"
+        text = f"{self.replayed:,} of {self.steps:,} steps replayed, {self.verified:,} verified"
+        return f"{text}; then ordinary steps: {self.reason}" if self.reason else text

@@ -1,0 +1,59 @@
+"""The update of an optimiser as a program of its own: a swapped optimiser leaves the loss's program as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from fluxmagic.capture.calls import Program
+from fluxmagic.capture.plan import plan
+from fluxmagic.capture.recording import Leak, Recorder
+from fluxmagic.capture.text import Writer
+from fluxmagic.optimise.memory import Block
+from fluxmagic.optimise.optimiser import Optimiser
+
+__all__ = ["rule_program", "write_update"]
+
+
+def rule_program(opt: Optimiser) -> Program | None:
+    """Record the rule of an optimiser on copies of its arrays; None if it has to be called.
+
+    The program writes into the optimiser's own arrays; its constants are the read-only arrays of `opt.blocks`.
+    """
+    if not opt.plain or not opt.n:  # the constants have their arrays from the first update on
+        return None
+    recorder, real = Recorder(), dict[int, np.ndarray]()
+    with suppress(Leak, Exception), np.errstate(all="ignore"), recorder.recording():
+        for s, numbers in opt.blocks:
+            fields: dict[str, Any] = {}
+            for name, a in vars(s).items():
+                fields[name] = recorder.external(a.copy())
+                real[fields[name].number] = a
+            block = Block(fields)
+            np.subtract(block.p, opt.step(block.δ, block, *map(recorder.external, numbers)), block.p)
+        if recorder.reason is None:
+            for number, a in real.items():
+                recorder.values[number].array = a
+            return plan(recorder.calls, recorder.values, [], None)
+    return None
+
+
+def write_update(opts: Sequence[Optimiser]) -> Callable[[], None]:
+    """Make a function that updates the parameters of optimisers with gradients that are checked."""
+    body: list[str] = []
+    writer = Writer(Program([], [], [], None))
+    for opt in opts:
+        program = rule_program(opt)
+        update = writer.name(opt.update, "update", (id(opt), "update"))
+        if program is None:
+            body.append(f"{update}()")
+            continue
+        writer = Writer(program, writer)
+        begin = writer.name(opt.begin_outside, "begin", (id(opt), "begin"))
+        end = writer.name(opt.end_outside, "end", (id(opt), "end"))
+        lines = writer.write(program.calls)
+        body += [f"if {begin}():", *(f"    {line}" for line in lines), f"    {end}()", f"else: {update}()"]
+    return writer.function("update", (), body)
