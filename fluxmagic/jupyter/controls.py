@@ -1,7 +1,6 @@
-"""The controls of a run: buttons, sliders, progress and messages.
+"""The controls of a run: its dials, its time line, and how its curve is drawn.
 
-What a user does is a request, made on any thread; the driver of the run processes requests between two batches.
-A button is a row of `BUTTONS`.
+A button is a row of `BUTTONS`, a way to draw the curve a row of `VIEWS`.
 """
 
 from __future__ import annotations
@@ -9,283 +8,131 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from functools import partial
 from html import escape
 from itertools import chain, count
 from string import ascii_lowercase
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from IPython.core.getipython import get_ipython
 
 from fluxmagic.jupyter import widgets as w
+from fluxmagic.jupyter.code_view import code_view
+from fluxmagic.jupyter.dials import Dials, overridden_schedules
 from fluxmagic.jupyter.draw_budget import Clock
-from fluxmagic.jupyter.formatting import format_number, format_value, progress
-from fluxmagic.jupyter.layout import ControlWidgets, make_button, set_visible, wrapped_row
-from fluxmagic.jupyter.pace import Pace
-from fluxmagic.jupyter.page_requests import PageRequests
-from fluxmagic.jupyter.sliders import HyperparameterSlider, PositionSlider, set_options
-from fluxmagic.optimise import OPTIMISERS, Optimiser
+from fluxmagic.jupyter.formatting import progress
+from fluxmagic.jupyter.layout import TimeLine, row, set_visible
+from fluxmagic.jupyter.limits import Axis
+from fluxmagic.jupyter.sliders import PositionSlider, exact
+from fluxmagic.jupyter.transport import Button, TransportControls, always, has_steps
 from fluxmagic.runs import Run
 from fluxmagic.runs.script import saved_script
 
-__all__ = ["BUTTONS", "Button", "RunControls"]
+__all__ = ["BUTTONS", "VIEWS", "RunControls"]
 
 
-class RunControls:
-    """Controls of a run.
-
-    Parameters
-    ----------
-    run : Run
-    playing : bool
-        Whether the run is being driven already.
-    closable : bool
-        Whether there is a button to close them.
-    wake : callable, optional
-        Called after a request was made, on its thread.
-    speed : float
-        Steps a second at most.
-    clock : callable, optional
+class RunControls(TransportControls):
+    """Controls of a run; see `TransportControls` for the parameters.
 
     Attributes
     ----------
     run : Run
-        Its driver looks here again after requests were processed: Branch puts another one in its place.
-    box : ipywidgets.VBox
-    playing : bool
-        Whether the run is to go on by itself.
-    pending_steps : int
-        Single steps that were asked for.
-    stopped, closed : bool
-        Whether Stop or Close was pressed.
-    log, smoothing : bool, float
-        How the curve is to be drawn.
+    view : dict
+        How the curve is to be drawn: a value for each row of `VIEWS`, by its name.
+    axis : Axis
+        The picture's axis of steps, under which the time line stands.
+    dials : Dials
+    position : PositionSlider
     """
 
-    def __init__(
-        self,
-        run: Run,
-        *,
-        playing: bool = False,
-        closable: bool = False,
-        wake: Callable[[], None] | None = None,
-        speed: float = math.inf,
-        clock: Clock = time.monotonic,
-    ) -> None:
-        self.run = run
-        self.playing = playing
-        self.pace = Pace(speed)
-        self.pending_steps = 0
-        self.stopped = self.closed = False
-        self.log = False
-        self.smoothing = 0.9
+    run: Run
+
+    def __init__(self, run: Run, *, clock: Clock = time.monotonic, **options: Any) -> None:
+        self.view = {v.name: v.options[v.chosen] for v in VIEWS}
+        self.axis = Axis(0.08, 0.98, 0.0, 1.0)
         self.position = PositionSlider("step", "where Rewind goes back to; at its right end it follows the run", clock)
-        self._clock = clock
-        self._requests = PageRequests(wake)
-        self._sliders: dict[type[Optimiser], tuple[dict[str, HyperparameterSlider], w.Widget]] = {}
-        self._effective_rate = w.Label()
-        self._rows = [row for row in BUTTONS if closable or row.act is not close]
-        self._buttons = {row.label: make_button(*row[:3], row.width) for row in self._rows}
-        groups = {g: [self._buttons[row.label] for row in self._rows if row.group == g] for g in GROUPS}
-        self.widgets = ControlWidgets(groups, self.position.slider, self.smoothing)
-        self.box = self.widgets.box
-        for row in self._rows:
-            self._buttons[row.label].on_click(partial(self._on_click, row.label))
-        for name, widget in self.widgets.settings.items():
-            widget.observe(partial(self._on_setting, name), "value")
-        self._chosen = run.opt_name
-        self.widgets.optimiser.options = self._optimiser_names()
-        self.widgets.optimiser.value = run.opt_name
-        self.widgets.optimiser.disabled = run.opt_class is None
-        self.widgets.optimiser.observe(self._on_optimiser, "value")
-        self._ids: set[str] = set()
-        self._receive_from_page(self.box)
-        self._receive_from_page(self._effective_rate)
+        super().__init__(run, progress, **options)
         if run.opt_class is None:
             self.show_message(f"{run.opt_name} is {run.opt_kind}: it has no dials")
-        self.show()
 
-    def _optimiser_names(self) -> list[str]:
-        names = list(OPTIMISERS)
-        return names if self.run.opt_name in names else [self.run.opt_name, *names]
+    def body(self) -> Sequence[w.Widget]:
+        self.dials = Dials(self.run, self.requests, self.hear, self.show_message)
+        self._time_line = TimeLine(self.position.slider, self.name)
+        self._code = w.HTML(layout=w.Layout(display="none", width="100%"))
+        self._overridden = w.HTML(layout=w.Layout(margin="2px 6px"))  # the schedules that are off
+        self._schedule = row([self._overridden, *self.group("schedule")])
+        views = [self._view_widget(v) for v in VIEWS]
+        views[0].layout.margin = "2px 2px 2px auto"
+        return [
+            self.dials.box,
+            self._schedule,
+            self.image,
+            self._time_line.box,
+            row([*self.group("history"), *views]),
+            self._code,
+        ]
 
-    def _receive_from_page(self, top: w.Widget) -> None:
-        for model in w.models(top):
-            self._ids.add(model.model_id)
-            if isinstance(model, w.FromPage):
-                model.receive = self._requests.add_state
+    def _view_widget(self, v: View) -> w.Widget:
+        widget = w.Dropdown(
+            description=v.label,
+            tooltip=v.tooltip,
+            options=list(v.options),
+            value=v.chosen,
+            style={"description_width": "auto"},
+            layout=w.Layout(width="auto", margin="2px 4px"),
+        )
+        widget.observe(
+            lambda change: self.requests.add(partial(self._set_view, v.name, v.options[change["new"]])), "value"
+        )
+        return widget
 
-    # -- what the user does: on any thread -----------------------------------------------------------------
-
-    def press(self, label: str) -> None:
-        """Request what a button does."""
-        act = next(row.act for row in self._rows if row.label == label)
-        self._requests.add(lambda: act(self))
-
-    def _on_click(self, label: str, _: w.Widget) -> None:
-        self.press(label)
-
-    def _on_setting(self, name: str, change: w.Change) -> None:
-        self._requests.add(lambda: self._set_view(name, change["new"]))
-
-    def _on_optimiser(self, change: w.Change) -> None:
-        new = change["new"]
-        if new != self._chosen:
-            self._chosen = new
-            self._requests.add(lambda: self._swap(new))
-
-    def set_value(self, name: str, value: float) -> bool:
-        """Request another value of a hyper-parameter."""
-        self._requests.add(lambda: self._set(name, value))
-        return False
-
-    # -- processing: between two batches -------------------------------------------------------------------
-
-    def process_requests(self) -> bool:
-        """Do what was requested.
-
-        Returns
-        -------
-        bool
-            Whether the curve is to answer.
-        """
-        answer = self._requests.process(self._show_error)
-        if self.box.comm is None:
-            self.closed = True
-        return answer
-
-    def _show_error(self, error: Exception) -> None:
-        self.show_message(f"{type(error).__name__}: {error}", error=True)
-        self.show()
-
-    def _set(self, name: str, value: float) -> bool:
-        self.run.set(**{name: value})
-        self.show_message("")
-        return True
-
-    def _swap(self, name: str) -> bool:
-        self.run.swap(name)
-        self.show_message("")
-        return True
-
-    def _set_view(self, name: str, value: float) -> bool:
-        setattr(self, name, value)
+    def _set_view(self, name: str, value: object) -> bool:
+        self.view[name] = value
         return True
 
     def go_on_from(self, run: Run, message: str = "") -> bool:
         """Control a run that was brought to another state, or a branch: it can go on."""
-        self.run, self.stopped = run, False
+        self.run = self.dials.run = run
+        self.stopped = False
         self.position.follow()
         self.show_message(message)
         return True
 
-    # -- showing -------------------------------------------------------------------------------------------
+    def show_body(self) -> None:
+        self.position.show(self.run.steps, math.ceil(self.axis.left), math.ceil(self.axis.right))
+        self._time_line.place(self.axis.start, self.axis.end)
+        self.dials.show()
+        overridden = escape(" and ".join(overridden_schedules(self.run)))
+        self._overridden.value = f"{overridden}: turned by hand, the schedule is off" if overridden else ""
+        set_visible(self._schedule, bool(overridden))
 
-    def show_message(self, words: str, *, error: bool = False) -> None:
-        """Show a message; "" removes it."""
-        style = 'role="alert" style="color: var(--jp-error-color1, #c33)"' if error else 'role="status"'
-        self.widgets.message.value = f"<span {style}>{escape(words)}</span>"
-        set_visible(self.widgets.message, bool(words))
+    def show_code(self, script: str) -> None:
+        """Show a script, with a button that copies it; "" removes it."""
+        self._code.value = code_view(script, self.name) if script else ""
+        set_visible(self._code, bool(script))
 
-    def show(self, share: float | None = None) -> None:
-        """Show where the run is, and the values of its hyper-parameters.
+    @property
+    def shows_code(self) -> bool:
+        """Whether a script is shown."""
+        return bool(self._code.value)
 
-        Parameters
-        ----------
-        share : float, optional
-            Of the time, that was spent drawing.
-        """
-        run, widgets = self.run, self.widgets
-        total = run.total_steps or 0
-        widgets.progress.value = 1.0 if run.finished else (run.steps / total if total else 0.0)
-        widgets.progress_text.value = escape(progress(run))
-        if share is not None and run.rate:
-            widgets.cost.value = f"{format_number(1000 / run.rate)} ms/step · drawing {100 * share:.1f} %"
-        for row in self._rows:
-            self._buttons[row.label].disabled = not row.enabled(self)
-        self.position.show(run.steps)
-        if run.opt_class is not None and not self._requests:
-            self._show_optimiser(run.opt_class)
-
-    def _show_optimiser(self, cls: type[Optimiser]) -> None:
-        run, widgets = self.run, self.widgets
-        if run.opt_name != widgets.optimiser.value:
-            self._chosen = run.opt_name
-            set_options(widgets.optimiser, self._optimiser_names(), run.opt_name, self._on_optimiser)
-        values = run.values
-        if cls not in self._sliders:
-            self._sliders[cls] = self._make_sliders(cls, values)
-        sliders, box = self._sliders[cls]
-        if widgets.sliders.children != (box,):
-            widgets.sliders.children = (box,)
-        overridden = escape(" and ".join(overridden_schedules(run)))
-        widgets.overridden.value = f"{overridden}: turned by hand, the schedule is off" if overridden else ""
-        set_visible(widgets.schedule, bool(overridden))
-        for k, slider in sliders.items():
-            slider.show(values[k])
-        rate = values["η"] / (1 - values["ρ"]) if {"η", "ρ"} <= values.keys() else None
-        self._effective_rate.value = "" if rate is None else f"η/(1−ρ) = {format_number(rate)}"
-
-    def _make_sliders(
-        self, cls: type[Optimiser], values: dict[str, float]
-    ) -> tuple[dict[str, HyperparameterSlider], w.Widget]:
-        sliders = {
-            k: HyperparameterSlider(h, values[k], self.set_value, self._requests.add, self._clock)
-            for k, h in cls.hypers.items()
-        }
-        box = wrapped_row([w.HBox([s.box, self._effective_rate]) if k == "ρ" else s.box for k, s in sliders.items()])
-        self._receive_from_page(box)
-        return sliders, box
-
-    def has_comm(self, comm: str) -> bool:
-        """Tell whether a comm is that of one of the widgets, a layout or a style."""
-        return comm in self._ids
-
-    def close(self) -> None:
-        """Take the widgets off the page."""
-        for top in (self.box, self._effective_rate, *(box for _, box in self._sliders.values())):
-            for model in list(w.models(top)):
-                model.close()
+    def tops(self) -> Iterator[w.Widget]:
+        yield from super().tops()
+        yield from self.dials.tops()
 
 
-# -- what buttons do: tell whether the curve is to answer ----------------------------------------------------
-
-
-def play(controls: RunControls) -> bool:
-    controls.playing = True
-    controls.show_message("")
-    return False
-
-
-def pause(controls: RunControls) -> bool:
-    controls.playing = False
-    controls.run.pause()
-    return False
-
-
-def step(controls: RunControls) -> bool:
-    if controls.playing:
-        return pause(controls)
-    controls.pending_steps += 1
-    return False
-
-
-def stop(controls: RunControls) -> bool:
-    controls.playing, controls.stopped = False, True
-    controls.run.stop()
-    return False
-
-
-def close(controls: RunControls) -> bool:
-    controls.closed = True
-    controls.run.pause()
-    return False
+# -- what buttons do: tell whether the picture is to answer --------------------------------------------------
 
 
 def rewind(controls: RunControls) -> bool:
     controls.run.rewind(controls.position.slider.value)
     return controls.go_on_from(controls.run)
+
+
+def undo(controls: RunControls) -> bool:
+    controls.run.undo()
+    return controls.go_on_from(controls.run, f"back on the steps that were left: step {controls.run.steps:,}")
 
 
 def branch(controls: RunControls) -> bool:
@@ -303,15 +150,12 @@ def recover(controls: RunControls) -> bool:
     run = controls.run
     run.recover()
     η = run.values.get("η")
-    message = f"Play goes on from step {run.steps:,}" + ("" if η is None else f" with η {format_value(η)}")
+    message = f"Play goes on from step {run.steps:,}" + ("" if η is None else f" with η {exact(η)}")
     return controls.go_on_from(run, message)
 
 
 def toggle_code(controls: RunControls) -> bool:
-    code = controls.widgets.code
-    shown = code.layout.display != "none"
-    code.value = "" if shown else saved_script(controls.run)
-    set_visible(code, not shown)
+    controls.show_code("" if controls.shows_code else saved_script(controls.run))
     return False
 
 
@@ -323,16 +167,8 @@ def restore_schedules(controls: RunControls) -> bool:
 # -- when they are enabled -----------------------------------------------------------------------------------
 
 
-def always(controls: RunControls) -> bool:
-    return True
-
-
-def is_open(controls: RunControls) -> bool:
-    return not (controls.run.finished or controls.stopped)
-
-
-def has_steps(controls: RunControls) -> bool:
-    return controls.run.steps > 0
+def can_undo(controls: RunControls) -> bool:
+    return bool(controls.run.abandoned)
 
 
 def can_branch(controls: RunControls) -> bool:
@@ -344,49 +180,44 @@ def can_recover(controls: RunControls) -> bool:
     return run.state == "failed" and run.record.rejected[-1:] == [run.steps]
 
 
-class Button(NamedTuple):
-    """A row of the table of buttons; `group` says where in the layout it stands."""
-
-    label: str
-    icon: str
-    tooltip: str
-    group: str
-    act: Callable[[RunControls], bool]
-    enabled: Callable[[RunControls], bool]
-    width: str = "6em"
-
-
-GROUPS = ("transport", "rewind", "history", "schedule")
-PAUSE_TIP = "stop after this batch, and be able to go on"
 REWIND_TIP = "weights, optimiser and data as they were then"
+UNDO_TIP = "back to the steps that Rewind or Restart has left; again, and forward"
 RECOVER_TIP = "after a loss that was not finite: back to the last good state, with a smaller η"
 RESTORE_TIP = "let the schedule turn the dial again"
 BUTTONS = (
-    Button("Play", "play", "go on", "transport", play, lambda c: is_open(c) and not c.playing),
-    Button("Pause", "pause", PAUSE_TIP, "transport", pause, lambda c: is_open(c) and c.playing),
-    Button("Step", "step-forward", "take one step", "transport", step, is_open),
-    Button("Stop", "stop", "end the training", "transport", stop, is_open),
-    Button("Close", "times", "leave the last frame and a summary", "transport", close, always),
-    Button("Rewind", "backward", REWIND_TIP, "rewind", rewind, has_steps),
+    Button("Rewind", "backward", REWIND_TIP, "history", rewind, has_steps),
+    Button("Undo", "reply", UNDO_TIP, "history", undo, can_undo),
     Button("Branch", "random", "a second run from here; this one rests", "history", branch, can_branch),
-    Button("Recover", "medkit", RECOVER_TIP, "history", recover, can_recover),
-    Button("Copy as code", "code", "a script that does the same again", "history", toggle_code, always, "9em"),
+    Button("Recover", "medkit", RECOVER_TIP, "history", recover, can_recover, "7em", visible=can_recover),
+    Button("Code", "code", "a script that does the same again", "history", toggle_code, always),
     Button("Give back", "undo", RESTORE_TIP, "schedule", restore_schedules, always, "7em"),
 )
+RunControls.buttons = BUTTONS
 
 
-def overridden_schedules(run: Run) -> dict[str, Callable[[int], float]]:
-    """Give the schedules that hyper-parameters of the active optimiser followed until they were set, by name."""
-    found: dict[tuple[str, str], Callable[[int], float]] = {}
-    opt = run.record.opt
-    for _, name, old, new in run.record.events:
-        if name == "opt":
-            opt = new
-        elif callable(new):
-            found.pop((opt, name), None)
-        elif callable(old):
-            found[opt, name] = old
-    return {name: schedule for (of, name), schedule in found.items() if of == opt}
+class View(NamedTuple):
+    """A row of the table of ways to draw the curve: values of an attribute of `Curve`, by the words for them."""
+
+    name: str
+    label: str
+    tooltip: str
+    options: dict[str, object]
+    chosen: str = "auto"
+
+
+SMOOTHING = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+LAST = (100, 1000, 10_000, 100_000)
+VIEWS = (
+    View("log", "y", "scale of the loss axis", {"auto": None, "linear": False, "log": True}),
+    View("window", "x", "steps in view", {"all": None, **{f"last {n:,}": n for n in LAST}}, "all"),
+    View(
+        "smoothing",
+        "smoothing",
+        "share of the smoothed loss that is kept from step to step",
+        {"off": 0.0, **{f"{v:g}": v for v in SMOOTHING}},
+        "0.9",
+    ),
+)
 
 
 def unused_name(run: Run, taken: Container[str]) -> str:

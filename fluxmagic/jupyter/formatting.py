@@ -20,17 +20,21 @@ __all__ = [
 MAX_EVENTS_LISTED = 20  # as many are listed; a slider that was dragged makes hundreds
 
 
-def progress(run: Run) -> str:
-    """Say where a run is, in one line: epoch, step, loss, steps a second, time left."""
+def progress(run: Run, speed: float = math.inf) -> str:
+    """Say where a run is, in one line: epoch, step, loss, steps a second, time left.
+
+    It goes at `speed` steps a second at most.
+    """
     parts = [] if run.epochs is None else [f"epoch {min(run.epoch, run.epochs)}/{run.epochs}"]
     total = run.total_steps
     parts.append(f"step {run.steps:,}" + (f"/{total:,}" if total else ""))
     if run.steps:
         parts.append(f"loss {shown_loss(run)}")
     if run.rate:
-        parts.append(f"{format_number(run.rate)} steps/s")
+        rate = min(run.rate, speed)
+        parts.append(f"{format_number(rate)} steps/s")
         if total and not run.finished:
-            parts.append(f"{format_duration((total - run.steps) / run.rate)} left")
+            parts.append(f"{format_duration((total - run.steps) / rate)} left")
     return " · ".join(parts)
 
 

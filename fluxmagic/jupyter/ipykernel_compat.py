@@ -5,8 +5,8 @@ Only this module reads them.  Where a kernel is not as known, `find_shell_channe
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
@@ -15,7 +15,8 @@ import zmq
 from fluxmagic.jupyter.ipython_compat import Shell
 
 __all__ = [
-    "INFO_REQUESTS", "Frames", "Kernel", "Receiver", "ShellChannel", "find_shell_channel", "parent_message",
+    "INFO_REQUESTS", "Frames", "Kernel", "Receiver", "ShellChannel", "find_shell_channel", "outputs_in",
+    "parent_message",
 ]  # fmt: skip
 
 Frames = list[zmq.Frame]
@@ -136,6 +137,21 @@ def parent_message(shell: Shell | None) -> Message:
     """Give the request that is being executed; {} where there is no kernel."""
     kernel: Kernel | None = getattr(shell, "kernel", None)
     return (None if kernel is None else kernel.get_parent()) or {}
+
+
+@contextmanager
+def outputs_in(shell: Shell | None, parent: Message) -> Iterator[None]:
+    """Let what is printed or displayed within it appear in the cell of an earlier request."""
+    set_parent = getattr(shell, "set_parent", None)
+    if set_parent is None or not parent:
+        yield
+        return
+    before = parent_message(shell)
+    set_parent(parent)
+    try:
+        yield
+    finally:
+        set_parent(before)
 
 
 def _run_to_first_await(result: object) -> None:

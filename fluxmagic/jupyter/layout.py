@@ -1,77 +1,64 @@
-"""The widgets of a panel, and where they stand.  Knows no run: `RunControls` makes the buttons, and sets the values."""
+"""How the widgets of a panel stand: rows, grids, and the styles that `Layout` has no words for.  Knows no run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from base64 import b64encode
+from collections.abc import Sequence
+from html import escape
 
 from fluxmagic.jupyter import widgets as w
 
-__all__ = ["ControlWidgets", "make_button", "set_visible", "wrapped_row"]
+__all__ = [
+    "PANEL", "WIDTH", "TimeLine", "grid", "make_button", "panel_box", "row", "set_visible", "what_is_left",
+]  # fmt: skip
 
-SMOOTHING = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+WIDTH = 900  # px of the block, where the page has them
+HANDLE, GAP = 8, 4  # px: half of a slider's handle, and between its label and itself
+PANEL = "fluxmagic-panel"
+
+STYLE = f"""
+.{PANEL} .widget-label, .{PANEL} .widget-html-content {{ color: var(--jp-ui-font-color1, inherit) }}
+.{PANEL} .widget-html-content {{ line-height: 1.4; white-space: normal }}
+.{PANEL} .widget-html {{ height: auto }}
+.{PANEL} img {{ display: block; width: 100%; height: auto }}
+.{PANEL} .widget-hslider {{ max-width: none }}
+.{PANEL} .fluxmagic-dials .widget-readout {{ position: absolute; right: 0; top: -1.3em; height: 1.5em; z-index: 9;
+  display: none; padding: 0 4px; background: var(--jp-layout-color2, #ddd); color: var(--jp-ui-font-color1, #000) }}
+.{PANEL} .fluxmagic-dials .widget-slider {{ position: relative }}
+.{PANEL} .fluxmagic-dials .noUi-state-drag + .widget-readout,
+.{PANEL} .fluxmagic-dials .slider-container:has(.noUi-active) ~ .widget-readout {{ display: block }}
+.{PANEL} .fluxmagic-time .widget-label {{ flex: 0 0 auto; min-width: 0; margin: 0 {GAP}px 0 0 }}
+.{PANEL} .fluxmagic-time .slider-container {{ margin: 0 }}
+.{PANEL} .fluxmagic-time .widget-readout {{ flex: 1 1 0; min-width: 0; margin: 0; padding: 0; text-align: right }}
+.{PANEL} pre {{ margin: 0; padding: 6px; max-height: 20em; overflow: auto; user-select: text;
+  background: var(--jp-layout-color2, #eee); color: var(--jp-ui-font-color1, #000) }}
+.{PANEL} [role=alert] {{ color: #b3261e }}
+body[data-jp-theme-light=false] .{PANEL} [role=alert] {{ color: #ff8a80 }}
+"""
+
+LEFT = """
+body:has(.NAME) .NAME-left { display: none }
+body:not(:has(.NAME)) .jp-OutputArea-child:has(+ .jp-OutputArea-child .NAME-left) { display: none }
+"""
 
 
-class ControlWidgets:
-    """All widgets of a panel but the hyper-parameters' sliders, for which `sliders` has room.
+def panel_box(children: Sequence[w.Widget], name: str) -> w.Widget:
+    """Make the block of a panel, of the class `PANEL` and of one of its own."""
+    style = w.HTML(f"<style>{STYLE}</style>", layout=w.Layout(display="none"))
+    box = w.VBox([style, *children], layout=w.Layout(width="100%", max_width=f"{WIDTH}px", overflow="hidden"))
+    for c in (PANEL, name):
+        box.add_class(c)
+    return box
 
-    Parameters
-    ----------
-    buttons : dict of list of Button
-        By group: "transport", "rewind", "history", "schedule".
-    position : IntSlider
-        The step that Rewind goes back to.
-    smoothing : float
 
-    Attributes
-    ----------
-    settings : dict of Widget
-        How the curve is drawn, by the name of the setting.
-    box : VBox
-    """
-
-    def __init__(self, buttons: Mapping[str, Sequence[w.Widget]], position: w.Widget, smoothing: float) -> None:
-        bar = w.Layout(width="8em", height="1.1em", margin="auto 6px")
-        self.progress = w.FloatProgress(min=0.0, max=1.0, layout=bar)
-        self.progress_text = w.HTML(layout=w.Layout(margin="2px 6px"))
-        self.cost = w.Label(layout=w.Layout(margin="0 0 0 auto"))
-        self.optimiser = w.Dropdown(
-            description="optimiser",
-            tooltip="which optimiser updates the parameters",
-            style={"description_width": "6em"},
-            layout=w.Layout(width="16em"),
-        )
-        self.settings = {
-            "log": w.Checkbox(
-                description="log-y", indent=False, layout=w.Layout(width="5em", margin="2px 4px 2px 1.5em")
-            ),
-            "smoothing": w.SelectionSlider(
-                description="smoothing",
-                tooltip="share of the smoothed loss that is kept from step to step",
-                options=[(f"{v:g}", v) for v in SMOOTHING],
-                value=smoothing,
-                style={"description_width": "6em"},
-                layout=w.Layout(width="19em"),
-            ),
-        }
-        self.code = w.Textarea(description="code", layout=w.Layout(display="none", width="100%", height="14em"))
-        self.sliders = w.VBox()
-        self.message = w.HTML(layout=w.Layout(display="none"))
-        self.overridden = w.HTML(layout=w.Layout(margin="2px 6px"))  # the schedules that are off
-        self.schedule = w.HBox(
-            [self.overridden, *buttons["schedule"]], layout=w.Layout(display="none", align_items="center")
-        )
-        self.box = w.VBox(
-            [
-                wrapped_row([*buttons["transport"], self.progress, self.progress_text]),
-                wrapped_row([self.optimiser, *self.settings.values()]),
-                self.sliders,
-                wrapped_row([*buttons["rewind"], position, *buttons["history"], self.cost]),
-                self.code,
-                self.schedule,
-                self.message,
-            ],
-            layout=w.Layout(width="100%", overflow="hidden"),
-        )
+def what_is_left(name: str, png: bytes | None, words: str) -> str:
+    """Give the HTML of a picture and words that are seen where the box `name` is not: beside an open panel they are
+    hidden, and in a notebook that is opened again the box is."""
+    image = "" if png is None else f'<img src="data:image/png;base64,{b64encode(png).decode()}">'
+    return (
+        f"<style>{LEFT.replace('NAME', name)}</style>"
+        f'<div class="{name}-left" style="max-width: {WIDTH}px">{image}<pre>{escape(words)}</pre></div>'
+    )
 
 
 def make_button(label: str, icon: str, tooltip: str, width: str) -> w.Widget:
@@ -79,11 +66,42 @@ def make_button(label: str, icon: str, tooltip: str, width: str) -> w.Widget:
     return w.Button(description=label, icon=icon, tooltip=tooltip, layout=w.Layout(width=width, padding="0"))
 
 
-def wrapped_row(children: Sequence[w.Widget]) -> w.Widget:
+def row(children: Sequence[w.Widget]) -> w.Widget:
     """Make a row that goes on below where the page is narrow."""
     return w.Box(children, layout=w.Layout(flex_flow="row wrap", align_items="center", width="100%"))
 
 
+def grid(children: Sequence[w.Widget], *, first_is_wide: bool) -> w.Widget:
+    """Make a grid of two columns, of one where the page is narrow; the first child may have a row of its own."""
+    columns = "repeat(auto-fit, minmax(min(26em, 100%), 1fr))"
+    box = w.Box(
+        children, layout=w.Layout(display="grid", grid_template_columns=columns, grid_gap="0 1em", width="100%")
+    )
+    box.add_class("fluxmagic-dials")
+    if first_is_wide and children:
+        children[0].layout.grid_area = "auto / 1 / auto / -1"  # a page overrides grid_column by grid_area
+    return box
+
+
+class TimeLine:
+    """A slider that is as wide as the axis above it; label and readout are beside it."""
+
+    def __init__(self, slider: w.Widget, name: str) -> None:
+        slider.layout.width, slider.layout.margin = "100%", "0"
+        slider.add_class("fluxmagic-time")
+        self._slider, self._name = slider, name
+        self._style = w.HTML(layout=w.Layout(display="none"))
+        self.box = w.VBox([self._style, slider], layout=w.Layout(width="100%"))
+
+    def place(self, start: float, end: float) -> None:
+        """Put it under an axis whose ends are given as shares of the width."""
+        width = f"calc({100 * (end - start):.2f}% + {2 * HANDLE}px)"
+        self._slider.style.description_width = f"calc({100 * start:.2f}% - {HANDLE + GAP}px)"
+        self._style.value = f"<style>.{self._name} .fluxmagic-time .slider-container {{ flex: 0 0 {width} }}</style>"
+
+
 def set_visible(widget: w.Widget, visible: bool) -> None:
     """Show or hide a widget."""
-    widget.layout.display = None if visible else "none"
+    display = None if visible else "none"
+    if widget.layout.display != display:
+        widget.layout.display = display

@@ -8,7 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["EMPTY", "Limits", "before_divergence", "data_range", "is_wide", "loss_range", "still_fit", "with_margin"]
+__all__ = [
+    "EMPTY",
+    "Axis",
+    "Limits",
+    "before_divergence",
+    "data_range",
+    "is_wide",
+    "loss_range",
+    "still_fit",
+    "with_margin",
+]
 
 # Limits of an axis, and below at the negative or inverse: matplotlib turns what is beyond into values not finite.
 LARGEST = 1e290
@@ -17,6 +27,15 @@ LARGEST_LOG = 1e200
 WIDE, STILL_WIDE = 100.0, 30.0  # the ratio of values from which an axis turns logarithmic, and linear again
 DIVERGENCE = 1e4  # times the first value
 EMPTY = 0.1  # of the axis, at most, is future
+
+
+class Axis(NamedTuple):
+    """An axis of steps: its ends as shares of the picture's width, and its limits."""
+
+    start: float
+    end: float
+    left: float
+    right: float
 
 
 class Limits(NamedTuple):

@@ -1,28 +1,33 @@
-"""Drive a run in the calling cell: a loop that refreshes a view, and handles the panel's messages, between turns."""
+"""Drive training in the calling cell: a loop that refreshes a view, and handles the panel's messages, between turns."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from fluxmagic.jupyter.ipykernel_compat import Kernel
 from fluxmagic.jupyter.ipython_compat import Shell
 from fluxmagic.jupyter.message_pump import MessagePump
+from fluxmagic.jupyter.pace import Pace
 from fluxmagic.jupyter.presentation import Controls, presentation
 from fluxmagic.jupyter.trainable import Trainable
 from fluxmagic.jupyter.views import View, make_view
+from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.interrupts import InterruptGuard
 
-__all__ = ["pause_now", "run_loop", "train_in_cell"]
+__all__ = ["pause_now", "run_loop", "train_for_a_turn", "train_in_cell"]
 
 TURN_SECONDS = 0.05  # of training between two refreshes
-IDLE_SECONDS = 0.02  # that a paused run sleeps
+IDLE_SECONDS = 0.02  # that the loop sleeps where no step is due
+SILENT_SECONDS = 1.5  # after which a page that has sent nothing is taken to send nothing
+SILENT = "this page sends nothing while a cell runs: these dials act when it ends. Those of a Panel act at once."
 
 
-def train_in_cell(run: Trainable, shell: Shell | None, *, panel: bool = True) -> None:
-    """Drive a run to its end in the calling cell, and show it.
+def train_in_cell(run: Trainable, shell: Shell | None, *, panel: bool = True, speed: float = math.inf) -> None:
+    """Drive training to its end in the calling cell, and show it.
 
     Parameters
     ----------
@@ -30,6 +35,8 @@ def train_in_cell(run: Trainable, shell: Shell | None, *, panel: bool = True) ->
     shell : InteractiveShell
     panel : bool
         Whether to show controls, where the front end has widgets.
+    speed : float
+        Steps a second at most, where there are controls.
 
     Raises
     ------
@@ -38,7 +45,8 @@ def train_in_cell(run: Trainable, shell: Shell | None, *, panel: bool = True) ->
     """
     # the guard is up while the first frame is drawn, too: raised in a weak reference's callback, an interrupt is lost
     with InterruptGuard() as guard:
-        view = make_view(run, shell, partial(presentation(run).controls, run, playing=True) if panel else None)
+        make_controls = partial(presentation(run).controls, run, playing=True, speed=speed)
+        view = make_view(run, shell, make_controls if panel else None)
         run_loop(view, getattr(shell, "kernel", None), guard)
 
 
@@ -49,7 +57,7 @@ def run_loop(
     turn: float = TURN_SECONDS,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Drive the run of a view to its end.
+    """Drive what a view shows to its end.
 
     Parameters
     ----------
@@ -67,65 +75,136 @@ def run_loop(
         with InterruptGuard() as guard:
             return run_loop(view, kernel, guard, turn, sleep)
     run, controls = view.run, view.controls
-    pump = None
-    if controls is not None:
-        controls.playing = True
-        pump = MessagePump(kernel, controls.has_comm)
-        if not pump.supported:
-            controls.show_message("this kernel is not known: sliders act when the cell ends")
-    with pump or nullcontext():
-        try:
+    if controls is None:
+        with _ending(lambda: run, view):
             while True:
                 guard.check()
                 run.advance(turn)
-                if run.state == "running":
-                    if pump is not None:
-                        pump()
-                    view.refresh_if_due()
-                    if controls is None or controls.run is run:
-                        continue
+                if run.state != "running":
+                    return None
+                view.refresh_if_due()
+    controls.playing = True
+    pump = MessagePump(kernel, controls.has_comm)
+    with pump, _ending(lambda: controls.run, view):
+        _Session(view, controls, pump, guard, turn, sleep).run()
+    return None
+
+
+@contextmanager
+def _ending(run: Callable[[], Trainable], view: View) -> Iterator[None]:
+    """Leave what is driven within it paused, and the view closed."""
+    try:
+        yield
+    except BaseException as error:
+        pause_now(run())
+        if isinstance(error, KeyboardInterrupt):
+            run().keep_best()
+        raise
+    finally:
+        view.close()
+
+
+class _Session:
+    """A cell with controls, while it runs."""
+
+    def __init__(
+        self,
+        view: View,
+        controls: Controls,
+        pump: MessagePump,
+        guard: InterruptGuard,
+        turn: float,
+        sleep: Callable[[float], None],
+    ) -> None:
+        self.view, self.controls, self.pump, self.guard = view, controls, pump, guard
+        self.turn, self.sleep = turn, sleep
+        self.error: NotFinite | None = None  # that Stop raises
+        self._silent_at: float | None = time.monotonic() + SILENT_SECONDS
+
+    def run(self) -> None:
+        """Train until the end, or Stop."""
+        controls = self.controls
+        while True:
+            self.guard.check()
+            run, wait = controls.run, 0.0
+            try:
+                wait = train_for_a_turn(run, controls.pace, self.turn)
+                self.error = None
+            except NotFinite as error:
+                self._pause_on(error)
+            if run.state == "running":
+                wait = min(wait, IDLE_SECONDS)
+                if wait:
+                    self.sleep(wait)
+                self._listen()
+                self.view.refresh_if_due(wait)
+                if controls.run is not run:
                     pause_now(run)  # its branch is driven in its place
-                    run = controls.run
-                    if controls.playing:
-                        continue
-                if controls is None or not _wait_while_paused(view, controls, pump, sleep):
-                    break
-                run = controls.run
-        except BaseException as error:
-            pause_now(run)
-            if isinstance(error, KeyboardInterrupt):
-                run.keep_best()
-            raise
-        finally:
-            view.close()
+                if controls.run is run or controls.playing:
+                    continue
+            if not self._wait():
+                break
+        if self.error is not None:
+            raise self.error
+
+    def _listen(self) -> None:
+        """Handle what the page sent; say so if it never sends anything."""
+        self.pump()
+        if self._silent_at is not None and (self.controls.heard or time.monotonic() > self._silent_at):
+            self._silent_at = None
+            if not self.controls.heard:
+                self.controls.show_message(SILENT)
+
+    def _pause_on(self, error: NotFinite) -> None:
+        self.error = error
+        self.controls.show_message(f"{error}", error=True)
+        name = self.controls.run.name or "the run"
+        print(f"{name} is paused: {error}\nRecover, Rewind or Restart, and then Play, go on; Stop and ■ end the cell.")
+
+    def _wait(self) -> bool:
+        """Wait, taking single steps, until paused training is to go on; tell whether it is."""
+        view, controls = self.view, self.controls
+        if self.error is None and controls.run.state != "paused":
+            return False
+        controls.playing = False
+        with InterruptGuard() as guard:
+            view.draw()
+            while not (controls.playing or controls.stopped or controls.closed or controls.run.finished):
+                if controls.pending_steps:
+                    controls.pending_steps -= 1
+                    try:
+                        controls.run.step()
+                        self.error = None
+                    except NotFinite as error:
+                        self._pause_on(error)
+                    view.draw()
+                    continue
+                self.sleep(IDLE_SECONDS)
+                guard.check()
+                self._listen()
+                if controls.process_requests():
+                    view.draw()
+                if controls.run.state != "failed":
+                    self.error = None
+        return controls.playing
+
+
+def train_for_a_turn(run: Trainable, pace: Pace, seconds: float) -> float:
+    """Take the steps that are due, for some seconds at most.
+
+    Returns
+    -------
+    float
+        Seconds until the next step is due.
+    """
+    before = run.steps
+    run.advance(seconds, pace.due)
+    pace.count(run.steps - before)
+    return pace.wait
 
 
 def pause_now(run: Trainable) -> None:
-    """Pause a run that is between two turns."""
+    """Pause what is between two turns."""
     if run.state == "running":
         run.pause()
         run.advance(0.0)
-
-
-def _wait_while_paused(
-    view: View, controls: Controls, pump: MessagePump | None, sleep: Callable[[float], None]
-) -> bool:
-    """Wait, taking single steps, until a paused run is to go on; tell whether it is."""
-    if controls.run.state != "paused":
-        return False
-    controls.playing = False
-    with InterruptGuard() as guard:
-        view.draw()
-        while not (controls.playing or controls.stopped or controls.closed or controls.run.finished):
-            if controls.pending_steps:
-                controls.pending_steps -= 1
-                controls.run.step()
-                view.draw()
-                continue
-            sleep(IDLE_SECONDS)
-            guard.check()
-            if pump is not None:
-                pump()
-            if controls.process_requests():
-                view.draw()
-    return controls.playing

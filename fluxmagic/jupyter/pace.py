@@ -31,16 +31,20 @@ class Pace:
     def __init__(self, speed: float = math.inf, clock: Clock = time.perf_counter) -> None:
         self._clock = clock
         self._speed = check_speed(speed)
-        self._next = clock()  # when the next step is due
+        self.start()
 
     @property
     def speed(self) -> float:
-        """Steps a second.  After a change the next step is due at once."""
+        """Steps a second.  After a change the next step is due now."""
         return self._speed
 
     @speed.setter
     def speed(self, speed: float) -> None:
         self._speed = check_speed(speed)
+        self.start()
+
+    def start(self) -> None:
+        """Let the next step be due now."""
         self._next = self._clock()
 
     @property

@@ -33,6 +33,7 @@ class PageRequests:
         self._lock = threading.Lock()
         self._applying: int | None = None  # the thread that applies a state
         self._raised: list[Request] = []  # by the widget that takes it on
+        self.heard = False  # whether a page has sent anything
 
     def __bool__(self) -> bool:
         return bool(self._queue)
@@ -49,6 +50,7 @@ class PageRequests:
 
     def add_state(self, widget: FromPage, state: State) -> None:
         """Queue a state that a page sent; of several in a row the last one of each widget counts."""
+        self.heard = True
         with self._lock:
             if widget in self._open_states:
                 self._open_states[widget].update(state)

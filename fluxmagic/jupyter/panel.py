@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.getipython import get_ipython
 
-from fluxmagic.jupyter.ipykernel_compat import Kernel, parent_message
+from fluxmagic.jupyter.ipykernel_compat import Kernel, outputs_in, parent_message
 from fluxmagic.jupyter.ipython_compat import Shell
-from fluxmagic.jupyter.loop import pause_now, run_loop, train_in_cell
+from fluxmagic.jupyter.loop import pause_now, run_loop, train_for_a_turn, train_in_cell
 from fluxmagic.jupyter.message_pump import MessagePump
+from fluxmagic.jupyter.pace import Pace, check_speed
 from fluxmagic.jupyter.presentation import Controls, presentation
 from fluxmagic.jupyter.tracebacks import error_with_place, users_frames_only
 from fluxmagic.jupyter.trainable import Trainable
 from fluxmagic.jupyter.views import TextView, View, make_view
-from fluxmagic.optimise import Optimiser
+from fluxmagic.optimise import NotFinite, Optimiser
 from fluxmagic.runs import Run
 from fluxmagic.runs.lifecycle import SLICE_SECONDS
 from fluxmagic.runs.optimisers import optimiser_class
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["TASK_NAME", "Panel", "live_panels"]
 
 TASK_NAME = "fluxmagic panel"
+MAX_WAIT_SECONDS = 0.05  # between two turns where no step is due
 
 
 class Panel:
@@ -50,6 +53,8 @@ class Panel:
     epochs : int, default 100
     valid, metrics, model, seed, name : optional
         As of a `Run`.
+    speed : float, default infinity
+        Steps a second at most; may be changed in the panel.
     **hypers : float or callable
         Dials of the optimiser to begin with.
 
@@ -89,6 +94,7 @@ class Panel:
         model: object = None,
         seed: int | None = None,
         name: str | None = None,
+        speed: float = math.inf,
         **hypers: float | Callable[[int], float],
     ) -> None:
         self.run: Trainable
@@ -103,6 +109,7 @@ class Panel:
             made = optimiser_class(opt or "ADAM")(params, **hypers)
             n = 100 if epochs is None else epochs
             self.run = Run(loss, data, made, epochs=n, valid=valid, metrics=metrics, model=model, seed=seed, name=name)
+        self._speed = check_speed(speed)
         self._view: View | None = None
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -111,7 +118,19 @@ class Panel:
         self._scheduled = False  # `_process` is about to be called
         self._next_processing = 0.0  # the time at which it may be called again
         self._cells: dict[str, str] = {}  # the cells that show it, and the execution of each that did
+        self._parent: dict[str, Any] = {}  # the request of the cell that what is printed goes to
+        self._replace_others()
         self.run.driver = self
+
+    def _replace_others(self) -> None:
+        """Close a panel of the same run, and pause those that train the same parameters."""
+        mine = {*map(id, self.run.params)}
+        for other in live_panels():
+            if other.run is self.run:
+                other.close()
+            elif other.run.state == "running" and not mine.isdisjoint(map(id, other.run.params)):
+                pause_now(other.run)
+                print(f"`{other.run.name or 'run'}` is paused: its Panel trains the same parameters")
 
     def __repr__(self) -> str:
         return f"Panel({self.run!r})"
@@ -141,7 +160,9 @@ class Panel:
 
     def _make_controls(self) -> Controls:
         self._loop = asyncio.get_running_loop()
-        return presentation(self.run).controls(self.run, closable=True, wake=self._schedule_processing)
+        return presentation(self.run).controls(
+            self.run, closable=True, wake=self._schedule_processing, speed=self._speed
+        )
 
     def _take_cell(self, shell: Shell | None) -> None:
         """Close the panels that an earlier execution of this cell has shown: the page shows them no more."""
@@ -149,6 +170,7 @@ class Panel:
         for other in [p for p in _panels if p is not self]:
             other.leave_cell(cell, execution)
         self._cells[cell] = execution
+        self._parent = parent_message(shell)
         _panels.add(self)
 
     def leave_cell(self, cell: str, execution: str) -> None:
@@ -193,7 +215,7 @@ class Panel:
         if self._driven_by_cell or self._task is not None or view is None or controls is None:
             return  # the driver of the run processes requests
         start = time.perf_counter()
-        with self._errors_as_messages():
+        with self._errors_as_messages(), outputs_in(get_ipython(), self._parent):
             if controls.process_requests():
                 self._drive(controls.run)
             while controls.pending_steps and not self.run.finished:
@@ -227,10 +249,14 @@ class Panel:
         """Train in short turns, between which the kernel does its other work."""
         view, controls, task = self._view, self.controls, asyncio.current_task()
         pump = None if controls is None else MessagePump(_kernel(), controls.has_comm)
+        pace = Pace() if controls is None else controls.pace
+        pace.start()
+        wait: float | None = 0.0
         try:
             with contextlib.nullcontext() if pump is None else pump.while_awaiting():
-                while self._task is task and self._train_for_a_turn(view, pump):
-                    await asyncio.sleep(0)
+                while self._task is task and wait is not None:
+                    wait = self._train_for_a_turn(view, pump, pace, wait)
+                    await asyncio.sleep(wait or 0.0)
         except asyncio.CancelledError:
             pause_now(self.run)
             raise
@@ -244,21 +270,21 @@ class Panel:
                 if view is not None and self._view is view:
                     view.draw()
 
-    def _train_for_a_turn(self, view: View | None, pump: MessagePump | None) -> bool:
-        """Train for a short while; tell whether to go on."""
-        with self._errors_as_messages():
+    def _train_for_a_turn(self, view: View | None, pump: MessagePump | None, pace: Pace, waited: float) -> float | None:
+        """Train for a short while; give the seconds until the next turn, None to end."""
+        with self._errors_as_messages(), outputs_in(get_ipython(), self._parent):
             run, controls = self.run, None if view is None else view.controls
-            run.advance(SLICE_SECONDS)
+            wait = min(train_for_a_turn(run, pace, SLICE_SECONDS), MAX_WAIT_SECONDS)
             if pump is not None:  # a message that waits for the event loop would wait for another turn
                 pump.handle_waiting()
             if view is not None:
-                view.refresh_if_due()
+                view.refresh_if_due(waited)
             if controls is not None:
                 self._drive(controls.run)
                 if controls.closed or (self.run is not run and not controls.playing):
-                    return False
-            return self.run is not run or run.state == "running"
-        return False
+                    return None
+            return wait if self.run is not run or run.state == "running" else None
+        return None
 
     @contextlib.contextmanager
     def _errors_as_messages(self) -> Iterator[None]:
@@ -319,7 +345,7 @@ class Panel:
             self._start_task()
         pump = None if controls is None else MessagePump(_kernel(), controls.has_comm)
         with contextlib.nullcontext() if pump is None else pump.while_awaiting():
-            while self._view is not None and self._error is None:
+            while self._view is not None and not self._has_failed():
                 if self.run.finished or self.run.state == "stopped" or (self._task is None and controls is None):
                     break
                 await asyncio.sleep(SLICE_SECONDS)
@@ -330,6 +356,13 @@ class Panel:
         if error is not None:
             with users_frames_only(get_ipython()):
                 raise error
+
+    def _has_failed(self) -> bool:
+        """Tell whether an error ends the waiting: a loss that is not finite does when Stop is pressed."""
+        controls = self.controls
+        return self._error is not None and (
+            not isinstance(self._error, NotFinite) or controls is None or controls.stopped
+        )
 
 
 _panels: weakref.WeakSet[Panel] = weakref.WeakSet()

@@ -23,6 +23,7 @@ from fluxmagic.jupyter.formatting import format_number, shown_loss
 from fluxmagic.jupyter.legend import Legend
 from fluxmagic.jupyter.limits import (
     EMPTY,
+    Axis,
     Limits,
     before_divergence,
     data_range,
@@ -148,6 +149,12 @@ class Curve:
     def is_unfinished(self) -> bool:
         """Whether another frame would show more of the same state: the map of the loss is being computed."""
         return self._map is not None and not self._map.is_done
+
+    @property
+    def axis(self) -> Axis:
+        """Where the axis of steps was drawn, and from where to where it goes."""
+        place, (left, right) = self._ax.get_position(), self._ax.get_xlim()
+        return Axis(place.x0, place.x1, left, right)
 
     # -- what is shown -------------------------------------------------------------------------------------
 

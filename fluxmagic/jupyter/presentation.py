@@ -23,7 +23,10 @@ class Controls(Protocol):
     ----------
     run : Trainable
         Its driver looks here again after requests were processed: Branch puts another one in its place.
-    box : Widget
+    box, image : Widget
+        All of them, and the picture among them.
+    name : str
+        The class of the box in a page, of these controls alone.
     pace : Pace
         The speed that was chosen.
     playing : bool
@@ -32,12 +35,19 @@ class Controls(Protocol):
         Single steps that were asked for.
     stopped, closed : bool
         Whether Stop or Close was pressed.
+    heard : bool
+        Whether the page has sent anything.
     """
 
     @property
     def run(self) -> Trainable: ...
 
+    @property
+    def heard(self) -> bool: ...
+
     box: Widget
+    image: Widget
+    name: str
     pace: Pace
     playing: bool
     pending_steps: int
@@ -74,6 +84,10 @@ class Picture(Protocol):
 
     def picture(self) -> bytes:
         """Draw it as it stays, as a PNG."""
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether another frame would show more of the same state."""
 
     def close(self) -> None:
         """Learn that it is shown no more."""

@@ -37,17 +37,27 @@ class RunPicture:
     def __init__(self, run: Run, earlier: Iterable[MinMaxSeries] | None = None) -> None:
         self.earlier = recent_curves(run) if earlier is None else list(earlier)
         self.curve = Curve(run, self.earlier)
+        self._controls: RunControls | None = None
 
     def follow(self, controls: Controls) -> None:
         assert isinstance(controls, RunControls)
+        self._controls = controls
         if self.curve.run is not controls.run:  # its branch
             self.close()
             self.earlier.append(self.curve.loss)
             self.curve = Curve(controls.run, self.earlier)
-        self.curve.log, self.curve.smoothing = controls.log or None, controls.smoothing
+        for name, value in controls.view.items():
+            setattr(self.curve, name, value)
 
     def frame(self) -> bytes:
-        return self.curve.frame()
+        png = self.curve.frame()
+        if self._controls is not None:
+            self._controls.axis = self.curve.axis
+        return png
+
+    @property
+    def is_unfinished(self) -> bool:
+        return self.curve.is_unfinished
 
     def picture(self) -> bytes:
         return self.curve.picture()

@@ -1,4 +1,4 @@
-"""Sliders: of a hyper-parameter, made from its declaration, and of the steps of a run."""
+"""Dials: a slider and a number field for a hyper-parameter, made from its declaration; the time line of a run."""
 
 from __future__ import annotations
 
@@ -8,43 +8,48 @@ from collections.abc import Callable, Iterable
 
 from fluxmagic.jupyter import widgets as w
 from fluxmagic.jupyter.draw_budget import Clock
-from fluxmagic.jupyter.formatting import format_value
 from fluxmagic.jupyter.page_requests import Request
 from fluxmagic.optimise import Hyper
 
-__all__ = ["MEMORY_VALUES", "HyperparameterSlider", "PositionSlider", "set_options"]
+__all__ = ["MEMORY_VALUES", "HyperparameterSlider", "PositionSlider", "exact", "set_options"]
 
 # Values of a memory: about evenly in the logarithm of 1 - value, at numbers that people use.
 MEMORY_VALUES = [
     round(1 - m * 10.0 ** -(p + 1), p + 3) for p in range(4) for m in (10, 8, 7, 6, 5, 4, 3, 2.5, 2, 1.5, 1.2)
 ]
+# Numbers of a decade, about evenly in the logarithm, likewise.
+DECADE = (1, 1.1, 1.25, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 2.8, 3.2, 3.5, 4, 4.5, 5, 5.6, 6.3, 7, 8, 9)
 ON_OFF_VALUES = [float(f"{m}e{p}") for p in range(-6, 3) for m in (1, 2, 5)]  # beside "off"
+LINEAR_VALUES = 200
 
 DRAG_SECONDS = 1.0  # that the scale of a slider which is being dragged does not grow
-ECHO_SECONDS = 0.5  # in which a page has answered what it was shown
 
 Observer = Callable[[w.Change], None]
 
 
 class HyperparameterSlider:
-    """A slider for a hyper-parameter.
+    """A slider and a number field for a hyper-parameter.
 
-    A page rounds a value to the slider's steps, and sends that back, late perhaps: that is no change by the user.
+    The slider is heard when it is let go of: a drag is one change.  The field takes any value, and shows the value in
+    force to the last digit.
 
     Parameters
     ----------
     hyper : Hyper
     value : float
     on_change : callable
-        Of the name and the new value; called when the user moves the slider.
+        Of the name and the new value; called when the user sets one.
     enqueue : callable, optional
         Of what a click asks for; default: do it at once.
-    clock : callable, optional
+    factors : bool
+        Whether there are buttons that halve and double it.
 
     Attributes
     ----------
-    slider, box : ipywidgets.Widget
-        The slider, and it with its buttons.
+    slider, field, box : ipywidgets.Widget
+        The slider, the number field, and the row of all.
+    foldable : bool
+        Whether the dial may be out of sight while its value is the default.
     """
 
     def __init__(
@@ -53,87 +58,112 @@ class HyperparameterSlider:
         value: float,
         on_change: Callable[[str, float], bool],
         enqueue: Callable[[Request], object] = lambda request: request(),
-        clock: Clock = time.monotonic,
+        *,
+        factors: bool = False,
     ) -> None:
         self.hyper = hyper
         self.off = hyper.off if hyper.off is not None else (0.0 if hyper.default == 0 == hyper.low else None)
+        self.foldable = self.off is not None or hyper.ascii == "epsilon"
         self._on_change = on_change
-        self._clock = clock
+        self._enqueue = enqueue
         self._value = value
-        self._shown: list[tuple[float, float]] = []  # the last values that were shown, and when
-        self.slider = self._make(value)
-        self.slider.observe(self._on_widget, "value")
-        self.box = self.slider
-        if hyper.scale == "log" and self.off is None:
-            self.box = w.HBox([self.slider, *(self._factor(k, f, enqueue) for k, f in (("÷2", 0.5), ("×2", 2.0)))])
+        self._stops = self._make_stops(value)
+        tooltip = f"{hyper.name}: {hyper.doc}"
+        self.slider = w.SelectionSlider(
+            description=hyper.name,
+            tooltip=tooltip,
+            options=self._options(),
+            value=value,
+            continuous_update=False,
+            style={"description_width": "6.5em"},
+            layout=w.Layout(width="auto", flex="1 1 9em", min_width="0"),
+        )
+        self.field = w.Text(
+            value=self._written(value),
+            tooltip=tooltip,
+            placeholder=hyper.name,
+            continuous_update=False,
+            layout=w.Layout(width="6.5em", flex="0 0 auto"),
+        )
+        self.slider.observe(self._on_slider, "value")
+        self.field.observe(self._on_field, "value")
+        buttons = [self._factor(k, f) for k, f in (("÷2", 0.5), ("×2", 2.0)) if factors]
+        self.box = w.HBox([self.slider, self.field, *buttons], layout=w.Layout(width="100%", align_items="center"))
 
-    def _factor(self, label: str, factor: float, enqueue: Callable[[Request], object]) -> w.Widget:
-        layout = w.Layout(width="2.4em", padding="0", margin="2px 1px")
+    def _factor(self, label: str, factor: float) -> w.Widget:
+        layout = w.Layout(width="2.8em", padding="0", flex="0 0 auto")
         button = w.Button(description=label, tooltip=f"{self.hyper.name} {label}", layout=layout)
-        button.on_click(lambda _: enqueue(lambda: self._multiply(factor)))
+        button.on_click(lambda _: self._enqueue(lambda: self._multiply(factor)))
         return button
 
-    def _make(self, value: float) -> w.Widget:
+    # -- what the slider stops at --------------------------------------------------------------------------
+
+    def _make_stops(self, value: float) -> list[float]:
+        """Give values that the hyper-parameter may have, evenly on its scale, beyond a value."""
         h = self.hyper
-        style = {"description": h.name, "tooltip": f"{h.name}: {h.doc}", "style": {"description_width": "7em"}}
-        layout = w.Layout(width="21.5em", flex="0 0 auto")
-        if h.scale == "memory" or self.off is not None:
-            return w.SelectionSlider(options=self._options(value), value=value, layout=layout, **style)
-        if h.scale == "log":
-            exponent, at = math.log10(h.default), math.log10(max(value, 1e-300))
-            low, high = float(math.floor(min(exponent - 3, at))), float(math.ceil(max(exponent + 2, at)))
-            kind, step = w.FloatLogSlider, 0.05
+        if h.scale == "memory":
+            stops = MEMORY_VALUES
+        elif self.off is not None:
+            stops = [*ON_OFF_VALUES, self.off]
+        elif h.scale == "log":
+            exponents = [math.log10(v) for v in (h.default, value) if v > 0]
+            decades = range(math.floor(min(exponents[0] - 3, *exponents)), math.ceil(max(exponents[0] + 2, *exponents)))
+            stops = [float(f"{m}e{p}") for p in decades for m in DECADE] + [10.0**decades.stop]
         else:
             reach = 4 * max(abs(h.default), 1)
             low = min(h.low if math.isfinite(h.low) else h.default - reach, value)
             high = max(h.high if math.isfinite(h.high) else h.default + reach, value)
-            kind, step = w.FloatSlider, (high - low) / 200
-        return kind(value=value, min=low, max=high, step=step, readout_format=".3", layout=layout, **style)
+            stops = [low + (high - low) * i / LINEAR_VALUES for i in range(LINEAR_VALUES + 1)]
+        return [v for v in stops if h.allows(v)]
 
-    def _options(self, value: float) -> list[tuple[str, float]]:
-        h = self.hyper
-        if h.scale == "memory":
-            values = {v for v in MEMORY_VALUES if h.low <= v < h.high}
-        else:
-            values = {v for v in (*ON_OFF_VALUES, self.off) if v is not None and h.low <= v <= h.high}
-        return [("off" if v == self.off else format_value(v), v) for v in sorted(values | {value, h.default})]
+    def _options(self) -> list[tuple[str, float]]:
+        return [(self._written(v), v) for v in sorted({*self._stops, self._value, self.hyper.default})]
 
-    def _on_widget(self, change: w.Change) -> None:
-        new, now = change["new"], self._clock()
-        late = any(self._same_when_rounded(new, v) for v, shown_at in self._shown if now - shown_at < ECHO_SECONDS)
-        if not late and not self._same_when_rounded(new, self._value):
-            self._value = new
-            self._on_change(self.hyper.name, new)
+    def _written(self, value: float) -> str:
+        return "off" if value == self.off else exact(value)
 
-    def _same_when_rounded(self, shown: float, value: float) -> bool:
-        if shown == value:
-            return True
-        if isinstance(self.slider, w.FloatLogSlider):
-            return value > 0 and abs(math.log10(shown / value)) < 0.51 * self.slider.step
-        return isinstance(self.slider, w.FloatSlider) and abs(shown - value) < 0.51 * self.slider.step
+    # -- what the user does --------------------------------------------------------------------------------
+
+    def _on_slider(self, change: w.Change) -> None:
+        self._change(change["new"])
+
+    def _on_field(self, change: w.Change) -> None:
+        text = change["new"].strip()
+        if text in ("", self._written(self._value)):
+            return
+        try:
+            self._change(self.off if text == "off" and self.off is not None else float(text))
+        except ValueError:
+            self._enqueue(lambda: self._refuse(text))
+
+    def _change(self, value: float) -> None:
+        if value != self._value:
+            self._on_change(self.hyper.name, value)
+
+    def _refuse(self, text: str) -> bool:
+        allowed = self.hyper.range + ", or off" * (self.off is not None)
+        raise ValueError(f"{self.hyper.name} is a number ({allowed}), not {text!r}")
 
     def _multiply(self, factor: float) -> bool:
-        value = self._value * factor  # the page has rounded what the slider shows
+        value = self._value * factor
         self.show(value)  # a second click multiplies this value, though no request was processed yet
         return self._on_change(self.hyper.name, value)
 
+    # -- showing -------------------------------------------------------------------------------------------
+
     def show(self, value: float) -> None:
         """Show the run's value."""
-        slider = self.slider
-        if value != value or (value == self._value and self._same_when_rounded(slider.value, value)):
+        if value != value:
             return
         self._value = value
-        self._shown = [*self._shown[-3:], (value, self._clock())]
-        if isinstance(slider, w.SelectionSlider):
-            if value not in [v for _, v in slider.options]:
-                set_options(slider, self._options(value), value, self._on_widget)
-        elif isinstance(slider, w.FloatLogSlider):
-            if value <= 0:
-                return
-            slider.min = min(slider.min, math.floor(math.log10(value)))
-            slider.max = max(slider.max, math.ceil(math.log10(value)))
-        else:
-            slider.min, slider.max = min(slider.min, value), max(slider.max, value)
+        slider = self.slider
+        self.field.value = self._written(value)
+        if slider.value == value:
+            return
+        if value not in [v for _, v in slider.options]:
+            if value > 0 and not self._stops[0] <= value <= self._stops[-1]:
+                self._stops = self._make_stops(value)
+            set_options(slider, self._options(), value, self._on_slider)
         slider.value = value
 
 
@@ -146,17 +176,9 @@ class PositionSlider:
     """
 
     def __init__(self, label: str, tooltip: str, clock: Clock = time.monotonic) -> None:
-        self.slider = w.IntSlider(
-            description=label,
-            tooltip=tooltip,
-            min=0,
-            max=1,
-            disabled=True,
-            style={"description_width": "3em"},
-            layout=w.Layout(width="18em"),
-        )
+        self.slider = w.IntSlider(description=label, tooltip=tooltip, min=0, max=1, disabled=True, readout_format=",d")
         self._clock = clock
-        self._followed = 0  # the step that it was moved to with the run
+        self._steps = 0  # of the run, when it was last shown
         self._moved_at: float | None = None  # when the user moved it; None while it follows
         self.slider.observe(self._on_widget, "value")
 
@@ -166,22 +188,28 @@ class PositionSlider:
 
     def _on_widget(self, change: w.Change) -> None:
         new = change["new"]
-        if self._moved_at is not None or new != self._followed:
-            self._moved_at = None if new == self.slider.max else self._clock()
+        if self._moved_at is not None or new != self._steps:
+            self._moved_at = None if new >= self._steps else self._clock()
 
-    def show(self, steps: int) -> None:
-        """Reach as far as the run."""
+    def show(self, steps: int, start: int = 0, end: int = 0) -> None:
+        """Show the steps of the run, on a scale that goes from `start` to `end`, or as far as the run."""
         slider = self.slider
         if slider.value > steps:
             self.follow()
+        self._steps = steps
         if self._moved_at is not None and self._clock() < self._moved_at + DRAG_SECONDS:
             return
+        start, end = max(0, min(start, slider.value)), max(steps, end, start + 1)  # a slider has a length
         if self._moved_at is None:
-            self._followed = steps
-            slider.max = max(slider.max, steps)  # first, and alone: a page cuts a value off at the end that it knows
+            slider.max = max(slider.max, end)  # first, and alone: a page cuts a value off at the end that it knows
             slider.value = steps
-        slider.max = max(steps, 1)  # a page has no sliders without a length
+        slider.min, slider.max = start, end
         slider.disabled = not steps
+
+
+def exact(value: float) -> str:
+    """Write a number to the last digit, as short as possible."""
+    return repr(float(value)).removesuffix(".0")
 
 
 def set_options(widget: w.Widget, options: Iterable[object], value: object, observer: Observer) -> None:

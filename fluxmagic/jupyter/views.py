@@ -16,12 +16,16 @@ from fluxmagic.jupyter.axes import DISPLAY_SIZE
 from fluxmagic.jupyter.draw_budget import Clock, DrawBudget
 from fluxmagic.jupyter.ipykernel_compat import parent_message
 from fluxmagic.jupyter.ipython_compat import Shell
+from fluxmagic.jupyter.layout import set_visible, what_is_left
 from fluxmagic.jupyter.presentation import Controls, presentation
 from fluxmagic.jupyter.trainable import Trainable
 
 __all__ = ["ImageView", "TextView", "View", "WidgetView", "frontend_kind", "make_view"]
 
 METADATA = {"image/png": DISPLAY_SIZE}
+FIRST_STEP = "step 1 is being computed"
+WORDS_SECONDS = 0.25  # between two updates of the words
+LEFT_SECONDS = 2.0  # between two pictures for a notebook that may be saved meanwhile
 LINE_SECONDS = 1.0  # between two lines of text; where they cannot be overwritten they get rarer
 
 Bundle = dict[str, str | bytes]  # by MIME type
@@ -45,7 +49,7 @@ class View(Protocol):
     @property
     def controls(self) -> Controls | None: ...
 
-    def refresh_if_due(self) -> None: ...
+    def refresh_if_due(self, idle: float = 0.0) -> None: ...  # `idle` seconds were slept since the last call
     def draw(self) -> None: ...
     def open_again(self) -> None: ...  # in another cell as well
     def close(self) -> None: ...  # leaves the last frame and the summary
@@ -65,7 +69,7 @@ class TextView:
         self._interval = LINE_SECONDS
         self._next = clock() + self._interval
 
-    def refresh_if_due(self) -> None:
+    def refresh_if_due(self, idle: float = 0.0) -> None:
         if self.clock() >= self._next:
             self.draw()
 
@@ -90,33 +94,37 @@ class TextView:
 
 
 class ImageView:
-    """A page that shows pictures: two outputs, the curve and the progress, updated in place."""
+    """A page that shows pictures: two outputs, the picture and the progress, updated in place."""
 
     controls: Controls | None = None
 
-    def __init__(self, run: Trainable, clock: Clock = time.perf_counter) -> None:
+    def __init__(self, run: Trainable, budget: DrawBudget | None = None, clock: Clock = time.perf_counter) -> None:
         self.run = run
         self.presentation = presentation(run)
-        self.problem = ""  # why the curve is not drawn
+        self.problem = ""  # why there is no picture
         self.picture = self.presentation.picture(run)
         self._png: bytes | None = None
-        self._draw_curve(
-            self.picture.frame
-        )  # the first frame costs as much as ten others, and is not on the run's time
+        self._draw_picture(self.picture.frame)  # the first costs as much as ten others, and is not on the run's time
         self._open()
-        self.budget = DrawBudget(clock)
+        self._clock = clock
+        self._next_words = clock()
+        self._drawn_at = -1  # step
+        self.budget = budget or DrawBudget()
 
     def _open(self) -> None:
-        self._picture = _show(self._image())
-        self._words = _show(_plain(self.presentation.progress(self.run)))
+        self._picture_output = _show(self._image())
+        self._words_output = _show(_plain(self._progress()))
 
     def open_again(self) -> None:
-        self._draw_curve(self.picture.frame)
-        self._picture.display(self._image(), raw=True, metadata=METADATA)
-        self._words.display(_plain(self.presentation.progress(self.run)), raw=True)
+        self._draw_picture(self.picture.frame)
+        self._picture_output.display(self._image(), raw=True, metadata=METADATA)
+        self._words_output.display(_plain(self._progress()), raw=True)
 
-    def _draw_curve(self, draw: Callable[[], bytes]) -> None:
-        """Draw the curve; after an error the last picture stays, and the training goes on."""
+    def _progress(self) -> str:
+        return self.presentation.progress(self.run) if self.run.steps else FIRST_STEP
+
+    def _draw_picture(self, draw: Callable[[], bytes]) -> None:
+        """Draw the picture; after an error the last one stays, and the training goes on."""
         try:
             self._png = draw()
             problem = ""
@@ -127,7 +135,7 @@ class ImageView:
             self._report(problem)
 
     def _report(self, problem: str) -> None:
-        """Show why the curve is not drawn; here it stands beside the progress."""
+        """Show why there is no picture; here it stands beside the progress."""
 
     def _image(self) -> Bundle:
         """Give the last picture; nothing before the first step."""
@@ -135,20 +143,30 @@ class ImageView:
             return _plain("")
         return {"image/png": self._png, "text/plain": f"curve of {self.run!r}"}
 
-    def refresh_if_due(self) -> None:
-        budget = self.budget
-        if budget.due():
-            start = budget.clock()
-            self.draw()
-            budget.spend(budget.clock() - start)
+    def refresh_if_due(self, idle: float = 0.0) -> None:
+        """Draw if something has changed and the budget allows it; show the words four times a second."""
+        if self.budget.due(idle) and (self.run.steps != self._drawn_at or self.picture.is_unfinished):
+            with self.budget.drawing():
+                self._draw()
+        if self._clock() >= self._next_words:
+            with self.budget.writing():
+                self._show_progress()
+            self._next_words = self._clock() + WORDS_SECONDS
 
     def draw(self) -> None:
-        self._draw_curve(self.picture.frame)
-        self._picture.update(self._image(), raw=True, metadata=METADATA)
+        self._draw()
         self._show_progress()
 
+    def _draw(self) -> None:
+        self._drawn_at = self.run.steps
+        self._draw_picture(self.picture.frame)
+        self._show_picture()
+
+    def _show_picture(self) -> None:
+        self._picture_output.update(self._image(), raw=True, metadata=METADATA)
+
     def _show_progress(self) -> None:
-        self._words.update(self._with_problem(self.presentation.progress(self.run)), raw=True)
+        self._words_output.update(self._with_problem(self._progress()), raw=True)
 
     def _with_problem(self, words: str) -> Bundle:
         return _plain("\n".join(filter(None, (words, self.problem))))
@@ -157,59 +175,89 @@ class ImageView:
         """Leave the last frame and the summary; nothing of a run without a step."""
         self.picture.close()
         if self.run.steps:
-            self._draw_curve(self.picture.picture)
+            self._draw_picture(self.picture.picture)
         picture, words = self._final_outputs()
         picture.update(self._image(), raw=True, metadata=METADATA)
-        words.update(
-            self._with_problem(self.presentation.summary(self.run)) if self.run.steps else _plain(""), raw=True
-        )
+        left = self._with_problem(self.presentation.summary(self.run)) if self.run.steps else _plain("")
+        words.update(left, raw=True)
 
     def _final_outputs(self) -> tuple[Output, Output]:
         """Give the outputs of the last picture and the summary."""
-        return self._picture, self._words
+        return self._picture_output, self._words_output
 
 
 class WidgetView(ImageView):
-    """A page with widgets: controls above the curve."""
+    """A page with widgets: controls with the picture among them.
+
+    A notebook keeps no widgets.  A second output has the last picture and the words for a notebook that is saved and
+    opened again; a page hides it while the controls are there, and shows it in their place when they are not.
+    """
 
     controls: Controls
 
-    def __init__(self, run: Trainable, controls: Controls | None = None, clock: Clock = time.perf_counter) -> None:
+    def __init__(
+        self,
+        run: Trainable,
+        controls: Controls | None = None,
+        budget: DrawBudget | None = None,
+        clock: Clock = time.perf_counter,
+    ) -> None:
         self.controls = presentation(run).controls(run, playing=True) if controls is None else controls
+        self._left_at = clock()
         try:
-            super().__init__(run, clock)
+            super().__init__(run, budget, clock)
         except BaseException:
             self.controls.close()
             raise
 
     def _open(self) -> None:
-        # at the end the picture takes the place of the controls, and the summary that of the picture
+        # at the end the picture takes the place of the controls, and the summary that of what is left
         self._controls_output = display(self.controls.box, display_id=True)
-        self._picture = _show(self._image())
+        self._left_output = _show(self._left())
 
     def open_again(self) -> None:
-        self._draw_curve(self.picture.frame)
+        self._draw()
         self._controls_output.display(self.controls.box)
-        self._picture.display(self._image(), raw=True, metadata=METADATA)
+        self._left_output.display(self._left(), raw=True)
+
+    def _left(self) -> Bundle:
+        """Give what a notebook has that is opened again: picture and words, as one output."""
+        words = self.presentation.summary(self.run) if self.run.steps else repr(self.run)
+        png = None if self._png is None or not self.run.steps else self._png
+        return {"text/html": what_is_left(self.controls.name, png, words), "text/plain": words}
 
     def _report(self, problem: str) -> None:
         self.controls.show_message(problem, error=True)
 
-    def refresh_if_due(self) -> None:
+    def refresh_if_due(self, idle: float = 0.0) -> None:
         if self.controls.process_requests():
             self.budget.boost()
-            self._apply_controls()
-        super().refresh_if_due()
+            self._drawn_at = -1
+            self._next_words = self._clock()
+        super().refresh_if_due(idle)
 
     def draw(self) -> None:
-        self._apply_controls()
         super().draw()
+        self._leave()
 
-    def _apply_controls(self) -> None:
-        """Show the controls' run, which Branch changes, as the controls say."""
+    def _draw(self) -> None:
+        """Draw the controls' run, which Branch changes, as the controls say."""
         if self.run is not self.controls.run:
             self.run, self._png = self.controls.run, None
         self.picture.follow(self.controls)
+        super()._draw()
+
+    def _show_picture(self) -> None:
+        image = self.controls.image
+        if self._png is not None:
+            image.value = self._png
+        set_visible(image, self._png is not None and self.run.steps > 0)
+        if self._clock() >= self._left_at + LEFT_SECONDS:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._left_at = self._clock()
+        self._left_output.update(self._left(), raw=True)
 
     def _show_progress(self) -> None:
         self.controls.show(self.budget.share)
@@ -221,7 +269,7 @@ class WidgetView(ImageView):
             self.controls.close()
 
     def _final_outputs(self) -> tuple[Output, Output]:
-        return self._controls_output, self._picture
+        return self._controls_output, self._left_output
 
 
 def _show(data: Bundle) -> Output:

@@ -68,8 +68,7 @@ def _from_page(cls: type) -> type[Any]:
 
 
 Box, HBox, VBox = map(_from_page, (ipywidgets.Box, ipywidgets.HBox, ipywidgets.VBox))
-Button, Checkbox, Dropdown = map(_from_page, (ipywidgets.Button, ipywidgets.Checkbox, ipywidgets.Dropdown))
-FloatSlider, FloatLogSlider = map(_from_page, (ipywidgets.FloatSlider, ipywidgets.FloatLogSlider))
+Button, Dropdown, Text = map(_from_page, (ipywidgets.Button, ipywidgets.Dropdown, ipywidgets.Text))
 IntSlider, SelectionSlider = map(_from_page, (ipywidgets.IntSlider, ipywidgets.SelectionSlider))
-HTML, Label, Textarea = map(_from_page, (ipywidgets.HTML, ipywidgets.Label, ipywidgets.Textarea))
+HTML, Image, Play = map(_from_page, (ipywidgets.HTML, ipywidgets.Image, ipywidgets.Play))
 FloatProgress, Layout = map(_from_page, (ipywidgets.FloatProgress, ipywidgets.Layout))

@@ -110,17 +110,18 @@ class Hyper:
         if isinstance(number, bool) or not isinstance(number, numbers.Real):
             raise TypeError(f"{self.name} is a number ({self.range}), not {number!r}")
         number = float(number)
-        if not self._allows(number):
+        if not self.allows(number):
             raise ValueError(f"{self.name} = {number:g} is out of range: {self.range}")
         if narrow:
             rounded = c_float(number).value
-            if not self._allows(rounded) or (rounded == 0 != number and not may_vanish):
+            if not self.allows(rounded) or (rounded == 0 != number and not may_vanish):
                 raise ValueError(
                     f"{self.name} = {number!r} is {rounded:g} in float32, the dtype of the parameters: {self.range}"
                 )
         return number  # type: ignore[no-any-return]
 
-    def _allows(self, value: float) -> bool:
+    def allows(self, value: float) -> bool:
+        """Tell whether a value is in bounds."""
         low = value > self.low if self.low_open else value >= self.low
         high = value < self.high if self.high_open else value <= self.high
         return low and high and (not math.isinf(value) or value == self.off)

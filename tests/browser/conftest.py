@@ -144,13 +144,24 @@ class Notebook(PanelPage):
         """Wait for an output that has this text."""
         self.page.locator(".jp-OutputArea-output", has_text=text).first.wait_for(timeout=seconds * 1000)
 
+    def field(self, label: str) -> Any:
+        """Give the number field of a dial."""
+        return self.page.locator(f"input[placeholder='{label}']:visible").first
+
+    def type(self, label: str, text: str) -> None:
+        """Type a text into the number field of a dial."""
+        field = self.field(label)
+        field.fill(text)
+        field.press("Enter")
+
     def turn(self, label: str, value: float) -> None:
-        """Type a number into the readout of a slider."""
-        slider = self.page.locator(".widget-slider", has=self.page.locator(".widget-label", has_text=label)).first
-        readout = slider.locator(".widget-readout")
-        readout.click()
-        readout.fill(f"{value:g}")
-        readout.press("Enter")
+        self.type(label, repr(value))
+
+    def slider(self, label: str) -> Any:
+        """Give the slider of a label."""
+        return self.page.locator(
+            ".widget-slider:visible", has=self.page.locator(f".widget-label:text-is('{label}')")
+        ).first
 
     def texts(self) -> list[str]:
         shown = self.page.locator(".widget-html-content:visible, .widget-label:visible")
@@ -164,7 +175,7 @@ class Notebook(PanelPage):
 
     def drag(self, label: str, share: float) -> None:
         """Drag the slider of a label to a place between its ends."""
-        slider = self.page.locator(".widget-slider", has=self.page.locator(".widget-label", has_text=label)).first
+        slider = self.slider(label)
         track, handle = slider.locator(".noUi-base").bounding_box(), slider.locator(".noUi-handle").bounding_box()
         y = handle["y"] + handle["height"] / 2
         self.page.mouse.move(handle["x"] + handle["width"] / 2, y)
@@ -172,8 +183,11 @@ class Notebook(PanelPage):
         self.page.mouse.move(track["x"] + share * track["width"], y, steps=8)
         self.page.mouse.up()
 
-    def choose(self, option: str) -> None:
-        self.page.locator(".widget-dropdown select").first.select_option(option)
+    def choose(self, option: str, label: str = "optimiser") -> None:
+        dropdown = self.page.locator(
+            ".widget-dropdown", has=self.page.locator(f".widget-label:text-is('{label}')")
+        ).first
+        dropdown.locator("select").select_option(option)
 
     def press(self, label: str) -> None:
         self.page.locator(f"button.widget-button:has-text('{label}')").first.click()

@@ -176,10 +176,10 @@ class Kernel(PanelPage):
         return self.tell(self.find(label), {"method": "update", "state": state, "buffer_paths": []})
 
     def turn(self, label: str, value: float) -> str:
-        labels = self.widgets[self.find(label)].get("_options_labels")
-        if labels is None:
+        found = [k for k, s in self.widgets.items() if s.get("placeholder") == label and k not in self.closed]
+        if not found:
             return self.set_state(label, value=value)
-        return self.set_state(label, index=list(labels).index(f"{value:g}"))
+        return self.tell(found[-1], {"method": "update", "state": {"value": repr(value)}, "buffer_paths": []})
 
     def choose(self, option: str) -> str:
         labels = self.widgets[self.find("optimiser")]["_options_labels"]

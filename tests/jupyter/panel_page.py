@@ -23,7 +23,7 @@ class PanelPage(ABC):
 
     @abstractmethod
     def turn(self, label: str, value: float) -> Any:
-        """Move a slider."""
+        """Type a value into a number field, or move a slider that has none."""
 
     @abstractmethod
     def choose(self, option: str) -> Any:
@@ -109,15 +109,27 @@ class ControlsPage(PanelPage):
         """Send a state, as a page does."""
         self.find(label).set_state(state)
 
-    def turn(self, label: str, value: float) -> None:
-        slider = self.find(label)
-        if isinstance(slider, ipywidgets.SelectionSlider):
-            self.send(label, index=[v for _, v in slider.options].index(value))
-        else:
-            self.send(label, value=value)
+    def field(self, label: str) -> Any:
+        """Give the number field of a dial."""
+        return next(x for x in self.shown() if isinstance(x, ipywidgets.Text) and x.placeholder == label)
 
-    def choose(self, option: str) -> None:
-        self.send("optimiser", index=self.find("optimiser").options.index(option))
+    def type(self, label: str, text: str) -> None:
+        """Type a text into the number field of a dial."""
+        self.field(label).set_state({"value": text})
+
+    def turn(self, label: str, value: float) -> None:
+        if isinstance(self.find(label), ipywidgets.IntSlider):
+            self.send(label, value=value)
+        else:
+            self.type(label, repr(value))
+
+    def drag(self, label: str, value: float) -> None:
+        """Move the slider of a dial to one of its stops."""
+        self.send(label, index=[v for _, v in self.find(label).options].index(value))
+
+    def choose(self, option: str, label: str = "optimiser") -> None:
+        options = [o if isinstance(o, str) else o[0] for o in self.find(label).options]
+        self.send(label, index=options.index(option))
 
     def is_enabled(self, label: str) -> bool:
         return not self.find(label, ipywidgets.Button).disabled
@@ -138,7 +150,7 @@ class ControlsPage(PanelPage):
         return answer
 
     def texts(self) -> list[str]:
-        return [x.value for x in self.shown() if isinstance(x, (ipywidgets.HTML, ipywidgets.Label))]
+        return [x.value for x in self.shown() if isinstance(x, ipywidgets.HTML)]
 
     def wait_a_moment(self) -> None:
         self.process()

@@ -20,7 +20,10 @@ def test_every_optimiser_has_a_slider_for_each_hyperparameter(name):
     run = quadratic(lambda ps: OPTIMISERS[name](ps))
     page = ControlsPage(RunControls(run))
     hypers = OPTIMISERS[name].hypers
+    page.press("more")
+    page.process()
     assert {k: page.value(k) for k in hypers} == {k: h.default for k, h in hypers.items()}
+    assert all(page.field(k).value in ("off", f"{h.default:g}") for k, h in hypers.items())
     assert page.value("optimiser") == name
     assert set(page.find("optimiser").options) >= set(OPTIMISERS)
     assert all(h.doc in page.find(k).tooltip for k, h in hypers.items())
@@ -43,11 +46,11 @@ def test_a_users_own_optimiser_has_sliders():
         assert page.process()
         page.controls.show()
         assert run.opt_name == "Own"
-        slider = page.find("κ")
-        assert (slider.description, slider.min, slider.max, slider.value) == ("κ", 1.0, 5.0, 2.0)
-        page.turn("κ", 3.5)
+        stops = [v for _, v in page.find("κ").options]
+        assert (stops[0], stops[-1], page.value("κ")) == (1.0, 5.0, 2.0)
+        page.turn("κ", 3.517)
         page.process()
-        assert run.opt.κ == 3.5
+        assert run.opt.κ == page.value("κ") == 3.517
     finally:
         del OPTIMISERS["Own"]
 
@@ -100,25 +103,121 @@ def test_zero_on_a_log_slider_is_no_error():
     assert run.opt.η == 0.0
 
 
-def test_a_value_that_the_page_rounded_is_no_change():
-    turned = []
-    slider = HyperparameterSlider(ADAM.hypers["η"], 0.005, lambda name, value: turned.append(value))
-    slider.slider.value = 10**-2.3  # 0.005 on the slider's steps, as a page sends it back
-    assert turned == []
-    slider.show(0.005)
-    assert slider.slider.value == 10**-2.3  # nor is it sent to and fro
-    slider.slider.value = 10**-2.25
-    assert turned == [10**-2.25]
+@pytest.mark.parametrize("value", [0.003, 1 / 3, 50.0, 1e-6, 1e-300])
+@pytest.mark.parametrize("name", ["η", "decay"])
+def test_a_number_field_takes_any_value_to_the_last_digit(name, value):
+    run = quadratic()
+    page = ControlsPage(RunControls(run))
+    page.press("more")
+    page.process()
+    page.turn(name, value)
+    page.process()
+    assert run.values[name] == value
+    assert float(page.field(name).value) == page.value(name) == value
+    assert [e.new for e in run.events] == [value]
 
 
-def test_a_rounded_value_that_comes_late_is_no_change():
-    turned = []
-    slider = HyperparameterSlider(ADAM.hypers["η"], 0.001, lambda name, value: turned.append(value))
+@pytest.mark.parametrize("value", [0.95, 0.937123456, 0.0, 0.9999999])
+def test_a_memory_takes_any_value_too(value):
+    run = quadratic(lambda ps: Momentum(ps, 0.01, ρ=0.5))
+    page = ControlsPage(RunControls(run))
+    page.turn("ρ", value)
+    page.process()
+    assert run.opt.ρ == float(page.field("ρ").value) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("η", "-1", "η = -1 is out of range: 0 ≤ η"),
+        ("η", "inf", "η = inf is out of range"),
+        ("η", "much", "η is a number (0 ≤ η), not 'much'"),
+        ("η", "nan", "η = nan is out of range"),
+        ("ρ", "1", "ρ = 1 is out of range: 0 ≤ ρ < 1"),
+        ("ρ", "off", "ρ is a number (0 ≤ ρ < 1), not 'off'"),
+        ("clip", "0", "clip = 0 is out of range: 0 < clip"),
+        ("clip", "of", "clip is a number (0 < clip, or off), not 'of'"),
+    ],
+)
+def test_what_is_refused_is_a_message_and_the_field_goes_back(name, text, message):
+    run = quadratic(lambda ps: Momentum(ps, 0.1, clip=5.0))
+    page = ControlsPage(RunControls(run))
+    before = page.field(name).value
     for _ in range(2):
-        slider.box.children[2].click()
-    slider.slider.value = 10**-2.7  # 0.002 on the slider's steps
-    slider.slider.value = 10**-2.4  # 0.004
-    assert turned == [0.002, 0.004]
+        page.type(name, text)
+        page.process()
+        assert message in page.message
+        assert page.field(name).value == before
+        assert run.events == []
+    page.turn("η", 0.05)
+    page.process()
+    assert page.message == ""
+
+
+def test_off_can_be_typed():
+    run = quadratic(lambda ps: SGD(ps, 0.1, clip=5.0, weightdecay=0.1))
+    page = ControlsPage(RunControls(run))
+    for name in ("clip", "weightdecay"):
+        page.type(name, "off")
+        page.process()
+    assert run.values["clip"] == math.inf
+    assert run.values["weightdecay"] == 0
+
+
+def test_a_drag_is_one_change_to_a_round_number():
+    run = quadratic()
+    page = ControlsPage(RunControls(run))
+    assert not page.find("η").continuous_update  # a page tells of the drag's end
+    page.drag("η", 0.0032)
+    page.process()
+    assert run.opt.η == 0.0032
+    assert page.field("η").value == "0.0032"
+    assert len(run.events) == 1
+
+
+@pytest.mark.parametrize("name", ["η", "ρ", "ε", "clip"])
+def test_the_stops_of_a_slider_are_legal_in_order_and_the_default_is_one(name):
+    run = quadratic(lambda ps: OPTIMISERS["RMSProp"](ps))
+    page = ControlsPage(RunControls(run))
+    page.press("more")
+    page.process()
+    stops = [v for _, v in page.find(name).options]
+    hyper = run.opt_class.hypers[name]
+    assert stops == sorted(stops)
+    assert all(map(hyper.allows, stops))
+    assert hyper.default in stops
+
+
+def test_what_is_off_and_ϵ_are_folded_until_they_are_used():
+    run = quadratic(lambda ps: ADAM(ps))
+    page = ControlsPage(RunControls(run))
+    folded = ["ε", "decay", "clip", "clipnorm", "weightdecay"]
+
+    def shown():
+        page.controls.show()
+        return [k for k in run.values if page.has(k)]
+
+    assert shown() == ["η", "β1", "β2"]
+    page.press("more")
+    page.process()
+    assert set(shown()) == {"η", "β1", "β2", *folded}
+    page.turn("clip", 1.0)
+    page.process()
+    page.press("less")
+    page.process()
+    assert set(shown()) == {"η", "β1", "β2", "clip"}
+    page.type("clip", "off")
+    page.process()
+    assert shown() == ["η", "β1", "β2"]
+
+
+def test_η_comes_first_and_alone_in_its_row():
+    for cls in OPTIMISERS.values():
+        if "η" in cls.hypers:
+            page = ControlsPage(RunControls(quadratic(cls)))
+            first = next(x for x in page.shown() if x.layout.grid_area)
+            assert first.children[0].description == "η"
+            assert [x.description for x in first.children[2:]] == ["÷2", "×2"]
 
 
 def test_clicks_on_factors_multiply_before_they_are_processed():
@@ -146,19 +245,6 @@ def test_the_effective_rate_stands_beside_ρ():
     assert "η/(1−ρ) = 0.1" in page.texts()
     page = ControlsPage(RunControls(quadratic()))
     assert not any("ρ" in t for t in page.texts())
-
-
-def test_a_rejected_value_is_a_message_and_the_slider_goes_back():
-    run = quadratic()
-    page = ControlsPage(RunControls(run))
-    page.controls.set_value("η", -1.0)
-    page.process()
-    assert "η = -1 is out of range: 0 ≤ η" in page.message
-    assert run.opt.η == 0.1
-    assert page.value("η") == 0.1
-    page.turn("η", 0.05)
-    page.process()
-    assert page.message == ""
 
 
 def test_an_optimiser_given_by_name_has_sliders_before_the_first_step():

@@ -10,6 +10,7 @@ import pytest
 
 from fluxmagic import SGD, Run, param
 from fluxmagic.jupyter import run_presentation, views
+from fluxmagic.jupyter.draw_budget import DrawBudget
 from fluxmagic.jupyter.loop import run_loop, train_in_cell
 from fluxmagic.jupyter.run_presentation import recent_curves
 from fluxmagic.jupyter.views import ImageView, TextView, WidgetView, frontend_kind
@@ -91,12 +92,75 @@ def test_recent_curves_do_not_keep_their_runs_in_memory(page):
 
 
 def test_frames_of_a_paused_run_are_not_on_the_budget(page):
-    view = ImageView(quadratic(), clock=(clock := Clock()))
+    budget = DrawBudget(clock := Clock(), processor := Clock())
+    view = ImageView(quadratic(), budget, clock)
     for _ in range(50):
         view.draw()
-    clock.now += 1.0
+    clock.now = processor.now = 1.0
     assert view.budget.due()
     assert view.budget.share == 0.0
+
+
+class Counted(ImageView):
+    """Counts its frames and its words, which cost a hundredth of a second each."""
+
+    frames = words = 0
+
+    def _draw(self):
+        self.frames += 1
+        self.budget.processor.now += 0.01
+        super()._draw()
+
+    def _show_progress(self):
+        self.words += 1
+        super()._show_progress()
+
+
+def train_and_refresh(view, clock, processor, seconds, step=0.01, idle=0.0):
+    for _ in range(round(seconds / step)):
+        view.run.step()
+        clock.now += step
+        processor.now += step - idle
+        view.refresh_if_due(idle)
+
+
+@pytest.fixture
+def counted(page):
+    """A view of a long run, its clock and its processor's."""
+    clock, processor = Clock(), Clock()
+    budget = DrawBudget(clock, processor)
+    budget.processor = processor
+    return Counted(quadratic(n=10**6), budget, clock), clock, processor
+
+
+def test_words_are_shown_four_times_a_second_and_a_picture_once_at_least(counted):
+    view, *clocks = counted
+    train_and_refresh(view, *clocks, 20.0)
+    assert 72 <= view.words <= 84
+    assert view.frames >= 19
+
+
+def test_words_are_shown_after_every_longer_step(counted):
+    view, *clocks = counted
+    train_and_refresh(view, *clocks, 20.0, step=2.0)
+    assert view.words == view.frames == 10
+
+
+def test_nothing_is_drawn_while_no_step_is_taken(counted):
+    view, clock, _ = counted
+    view.run.step()
+    view.refresh_if_due()
+    frames = view.frames
+    for _ in range(100):
+        clock.now += 0.1
+        view.refresh_if_due(0.1)
+    assert view.frames <= frames + 1
+
+
+def test_with_idle_time_more_frames_are_drawn(counted):
+    view, *clocks = counted
+    train_and_refresh(view, *clocks, 5.0, step=0.02, idle=0.019)
+    assert 70 <= view.frames <= 100
 
 
 def test_a_page_without_input_gets_the_picture_and_the_summary(page):
