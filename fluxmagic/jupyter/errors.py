@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import traceback
 from collections.abc import Iterator
@@ -18,12 +19,12 @@ PACKAGE_DIR = os.path.dirname(os.path.dirname(__file__)) + os.sep
 OUR_FILES = PACKAGE_DIR, contextlib.__file__  # their frames are not the user's
 
 
-def train_here(run: Trainable, shell: Shell, panel: bool = True) -> None:
+def train_here(run: Trainable, shell: Shell, panel: bool = True, speed: float = math.inf) -> None:
     """Train a run to its end in this cell; an error of an option is a line that names it."""
     from fluxmagic.jupyter.loop import train_in_cell  # matplotlib takes its time
 
     try:
-        train_in_cell(run, shell, panel=panel)
+        train_in_cell(run, shell, panel=panel, speed=speed)
     except Exception as error:
         option = getattr(error, "option", None)
         if option is None or run.steps:

@@ -92,7 +92,7 @@ class FluxMagics(Magics):
         before = ns.get(settings.name, ...)
         ns[settings.name] = started.run
         try:
-            train_here(started.run, self.shell, not settings.no_panel and self.panel)
+            train_here(started.run, self.shell, not settings.no_panel and self.panel, settings.speed)
         finally:
             origins.note(started.run)
             if not started.run.steps:  # it failed before its first step: restore what was there

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import keyword
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 from IPython.core.error import UsageError
 
 from fluxmagic.greek import canonical
@@ -36,6 +38,14 @@ def word(cell: Cell, what: str, text: str) -> str:
 
 def integer(low: int) -> Read:
     return lambda cell, what, text: as_int(expression(cell, what, text), low, what)
+
+
+def speed(cell: Cell, what: str, text: str) -> float:
+    """Read steps a second; "max" is no limit."""
+    value = math.inf if text == "max" else expression(cell, what, text)
+    if not isinstance(value, (int, float, np.number)) or isinstance(value, bool) or not value > 0:
+        raise UsageError(f"{what}: give steps a second, above 0, or max, not {value!r}")
+    return float(value)
 
 
 def expression(cell: Cell, what: str, text: str) -> object:

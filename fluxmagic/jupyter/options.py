@@ -5,6 +5,7 @@ A field is one row.  All is checked before anything changes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -126,6 +127,7 @@ class Settings:
         "nothing",
         many=True,
     )
+    speed: float = option("N", "steps a second at most, where there are dials", kinds.speed, "no limit", unset=math.inf)
     no_panel: bool = option("", "show the curve without dials", kinds.flag, "dials, where a page can", unset=False)
     hypers: dict[str, Any] = field(default_factory=dict)
 
