@@ -127,7 +127,7 @@ class Settings:
         "nothing",
         many=True,
     )
-    speed: float = option("N", "steps a second at most, where there are dials", kinds.speed, "no limit", unset=math.inf)
+    speed: float = option("N", "steps a second at most, where there are dials", kinds.speed, "max", unset=math.inf)
     no_panel: bool = option("", "show the curve without dials", kinds.flag, "dials, where a page can", unset=False)
     hypers: dict[str, Any] = field(default_factory=dict)
 

@@ -358,3 +358,17 @@ def test_an_executed_notebook_has_the_picture_and_the_summary_and_no_widget():
     for outputs in (train, panel, wait, later):
         assert [sorted(o.data) for o in outputs] == [["image/png", "text/plain"], ["text/plain"]]
         assert "300 steps" in outputs[1].data["text/plain"]
+
+
+def test_the_speed_of_the_line_is_that_of_the_panel_and_nothing_without_dials(kernel):
+    kernel.run("%load_ext fluxmagic\nw = param(np.ones(2))")
+    cell = kernel.start("%%train --steps 100000 --speed 20 --opt SGD\n(w ** 2).sum()")
+    speed = kernel.widgets[kernel.find("speed")]
+    assert speed["_options_labels"][speed["index"]] == "20"
+    kernel.until(lambda: kernel.steps >= 3)
+    kernel.press("Stop")
+    kernel.end(cell)
+    assert kernel.value("run.steps") < 1000
+    cell = kernel.start("%%train --steps 100000 --speed 20 --no-panel\n(w ** 2).sum()")
+    assert kernel.end(cell)["status"] == "ok"
+    assert kernel.value("run.steps") == 100_000
