@@ -109,7 +109,7 @@ def record(view: LossView, attempt: Attempt) -> tuple[float, Recording]:
             l = view.recorded(*replace(batch, lambda x: recorder.input(x) if type(x) is np.ndarray else x))
             if isinstance(l, Tracked):
                 if any(type(p.value) is not Recorded for p in leaves(l)):
-                    recorder.refuse("depends on a parameter that the optimiser does not train")
+                    recorder.refuse_at_all("the loss depends on a parameter that the optimiser does not train")
                 result = l.value.number if type(l.value) is Recorded else None
         return l
 

@@ -28,7 +28,7 @@ def difference(one: Recorder, two: Recorder) -> str | None:
             return f"{b.line}: two steps did different things, {a.name} and {b.name}"
         for x, y in zip((*a.args, *a.options.items()), (*b.args, *b.options.items())):
             if not same_constant(x, y):
-                shown = f"{x!r} and {y!r}" if isinstance(x, (int, float, str, np.generic)) else type(x).__name__
+                shown = f"{x!r} and {y!r}" if isinstance(x, (int, float, str, np.generic)) else f"a {type(x).__name__}"
                 return f"{b.line}: a constant differs between two steps: {shown}"
     for v, w in zip(one.values, two.values, strict=True):
         if not v.like(w):

@@ -79,10 +79,12 @@ def of_places(writer: Writer, places: Sequence[Place]) -> Iterator[str]:
             read = f"{owner}.cell_contents"
         elif place.kind == "attribute":
             read = f"{owner}.{place.key}"
+        elif place.kind == "default":
+            read = f"{owner}.__defaults__[{place.key}]"
         elif isinstance(place.owner, list):
             read = f"{owner}[{place.key}]"
         else:
-            read = f"{owner}.get({writer.text(place.key)})"
+            read = f"{writer.name(place.owner.get, 'get', (id(place.owner), 'get'))}({writer.text(place.key)})"
         yield f"if {read} is not {writer.name(place.value, 'c')}: return None"
 
 
@@ -95,6 +97,8 @@ def _read(place: Place) -> object:
     try:
         if place.kind == "cell":
             return place.owner.cell_contents
-        return place.owner[place.key] if place.kind == "item" else getattr(place.owner, place.key)
+        if place.kind == "attribute":
+            return getattr(place.owner, place.key)
+        return (place.owner.__defaults__ if place.kind == "default" else place.owner)[place.key]
     except (ValueError, LookupError, AttributeError):
         return _ABSENT

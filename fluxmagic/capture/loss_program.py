@@ -94,7 +94,9 @@ def build(recording: Recording, batch: Sequence[object], opts: Sequence[Optimise
     for p in recording.unreached:
         gradient = Ref(recorder.external(p.gradient).number)
         recorder.calls.append(Call("set", "__setitem__", (..., np.zeros((), p.dtype)), target=gradient))
-    program = plan(recorder.calls, recorder.values, recorder.inputs, recording.result)
+    # effects come last, when nothing can fail any more
+    calls = [c for c in recorder.calls if c not in effects] + effects
+    program = plan(calls, recorder.values, recorder.inputs, recording.result)
     program.effects = [c for c in program.calls if c in effects]
     program.calls = [c for c in program.calls if c not in effects]
     compute, finish = _write(program, recording.places, params, batch, opts)

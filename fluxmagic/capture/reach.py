@@ -20,8 +20,8 @@ from fluxmagic.tracker.operation import Op
 __all__ = ["Place", "difference", "fingerprint", "places", "swapped"]
 
 NUMBERS = (int, float, complex, str, bytes, bool, type(None), np.generic)
-MOST_ITEMS = 1000
-"""Items of a container of plain data that are compared."""
+MOST_ITEMS = 64
+"""Items of a list or dict that are looked at; in a larger one the next verification notices a change."""
 
 
 class Place(NamedTuple):
@@ -32,7 +32,7 @@ class Place(NamedTuple):
     path : str
         As a user would write it.
     kind : str
-        "cell", "item" or "attribute".
+        "cell", "item", "attribute" or "default", of an argument.
     owner : object
     key : object
         The key or the attribute's name; of a cell None.
@@ -52,23 +52,29 @@ class Place(NamedTuple):
             self.owner.cell_contents = value
         elif self.kind == "item":
             self.owner[self.key] = value
-        else:
+        elif self.kind == "attribute":
             vars(self.owner)[self.key] = value
 
     @property
     def is_writable(self) -> bool:
         """Whether `put` can assign here."""
-        return self.kind != "attribute" or self.key in getattr(self.owner, "__dict__", ())
+        if self.kind == "attribute":
+            return self.key in getattr(self.owner, "__dict__", ())
+        return self.kind != "default"
 
 
 def places(loss: object) -> Iterator[Place]:
     """Yield the places that a loss can reach, once each."""
     seen: set[tuple[int, object]] = set()
-    for place in _all_places(loss):
-        key = id(place.owner), place.key
-        if key not in seen:
+    stack = [_all_places(loss)]
+    while stack:
+        place = next(stack[-1], None)
+        if place is None:
+            stack.pop()
+        elif (key := (id(place.owner), place.key)) not in seen:
             seen.add(key)
             yield place
+            stack.append(_items(place.value, place.path))  # `traverse` passes over containers of plain data
 
 
 def _all_places(loss: object) -> Iterator[Place]:
@@ -77,10 +83,8 @@ def _all_places(loss: object) -> Iterator[Place]:
         if isinstance(x, types.FunctionType):
             if not _is_ours(x):
                 yield from _of_function(x, path)
-        elif isinstance(x, dict):
-            yield from (Place(f"{path}[{k!r}]", "item", x, k, v) for k, v in list(x.items()))
-        elif isinstance(x, list):
-            yield from (Place(f"{path}[{k}]", "item", x, k, v) for k, v in enumerate(x))
+        elif isinstance(x, (dict, list)):
+            yield from _items(x, path)
         elif not isinstance(x, (Tracked, np.random.Generator, tuple, set, frozenset, Op, types.MethodType)):
             yield from _of_object(x, path)
             classes.update(c for c in type(x).__mro__ if not is_foreign(c) and not _is_ours(c))
@@ -89,6 +93,12 @@ def _all_places(loss: object) -> Iterator[Place]:
             f = getattr(f, "fget", None) or getattr(f, "__func__", f)
             if isinstance(f, types.FunctionType):
                 yield from _of_function(f, "")
+
+
+def _items(x: object, path: str) -> Iterator[Place]:
+    if isinstance(x, (dict, list)) and len(x) <= MOST_ITEMS:
+        items = x.items() if isinstance(x, dict) else enumerate(x)
+        yield from (Place(f"{path}[{k!r}]", "item", x, k, v) for k, v in list(items))
 
 
 def _is_ours(x: object) -> bool:
@@ -108,6 +118,10 @@ def _of_function(f: types.FunctionType, path: str) -> Iterator[Place]:
         if isinstance(value, (types.ModuleType, type)) and not is_foreign(value) and not _is_ours(value):
             names = [k for k in f.__code__.co_names if k in vars(value)]
             yield from (Place(f"{name}.{k}", "attribute", value, k, vars(value)[k]) for k in names)
+    arguments = f.__code__.co_varnames[: f.__code__.co_argcount]
+    defaults = f.__defaults__ or ()
+    yield from (Place(arguments[k - len(defaults)], "default", f, k, v) for k, v in enumerate(defaults))
+    yield from (Place(k, "item", f.__kwdefaults__, k, v) for k, v in (f.__kwdefaults__ or {}).items())
     for k, v in f.__dict__.items():
         yield Place(f"{path}.{k}", "attribute", f, k, v)
 
@@ -160,12 +174,12 @@ def fingerprint(loss: object) -> Fingerprint:
     return found
 
 
-def _mark(x: object) -> object:
+def _mark(x: object, depth: int = 4) -> object:
     if isinstance(x, NUMBERS):
         return repr(x)
-    if type(x) in (list, tuple, set, frozenset, dict) and len(x) <= MOST_ITEMS:  # type: ignore[arg-type]
-        items = x.items() if isinstance(x, dict) else x
-        return type(x), [_mark(item) if isinstance(item, (*NUMBERS, tuple)) else id(item) for item in items]  # type: ignore[attr-defined]
+    if isinstance(x, (list, tuple, set, frozenset, dict)) and len(x) <= MOST_ITEMS and depth:
+        keys = list(x) if isinstance(x, dict) else range(len(x))
+        return keys, [_mark(item, depth - 1) for item in (x.values() if isinstance(x, dict) else x)]
     return id(x), len(x) if isinstance(x, (list, dict, set)) else None
 
 
@@ -185,9 +199,8 @@ def difference(
 
 
 def _element(path: str, before: object, after: object) -> str:
-    """Name the element of a list of plain data that differs."""
-    if isinstance(before, tuple) and isinstance(after, tuple) and before[0] is after[0] is list:
-        a, b = before[1], after[1]
-        if len(a) == len(b):
-            return f"{path}[{next(i for i, (x, y) in enumerate(zip(a, b)) if x != y)}]"
+    """Name the item of a container that differs."""
+    if isinstance(before, tuple) and isinstance(after, tuple) and before[0] == after[0] and isinstance(before[1], list):
+        key, a, b = next((k, a, b) for k, a, b in zip(before[0], before[1], after[1]) if a != b)
+        return _element(f"{path}[{key!r}]", a, b)
     return path

@@ -169,7 +169,7 @@ class Recorded(NDArrayOperatorsMixin):
         return bool((self == x).any())
 
     def __array__(self, dtype: DType = None, copy: bool | None = None) -> np.ndarray:
-        self.recorder.refuse("takes a recorded array as a plain one: a function that NumPy does not hand to it")
+        self.recorder.refuse("takes what follows from the batch or the parameters as a plain array: np.asarray()")
         return np.array(self.array, dtype, copy=copy) if copy or dtype is not None else np.asarray(self.array)
 
     def __getattr__(self, name: str) -> Result:

@@ -166,7 +166,11 @@ class Recorder:
         if self.listens:
             if self._in_rule:
                 raise Leak(what)
-            self.reason = self.reason or f"{user_line()} {what}"
+            self.refuse_at_all(f"{user_line()} {what}")
+
+    def refuse_at_all(self, reason: str) -> None:
+        """Note why the step cannot be replayed, unless a reason is known."""
+        self.reason = self.reason or reason
 
     # -- calls -----------------------------------------------------------------------------------------
 
@@ -342,7 +346,7 @@ class Recorder:
 
     def _watch(self, rng: np.random.Generator) -> Array:
         if generators.is_replaying():
-            self.refuse("draws at random within a checkpoint")
+            self.refuse_at_all("the loss draws at random within a checkpoint")
         if all(known is not rng for known, _ in self._draws):
             self._draws.append((rng, rng.bit_generator.state))
         return _WatchedGenerator(self, rng)

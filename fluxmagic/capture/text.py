@@ -245,5 +245,5 @@ class Writer:
 def _names(out: object) -> str:
     """Write what a result is assigned to."""
     if isinstance(out, list):
-        return f"({''.join(f'{_names(part)}, ' for part in out)})"
+        return f"({', '.join(_names(part) or '_' for part in out)},)"
     return "" if out is None else f"v{out}"
