@@ -17,6 +17,7 @@ from matplotlib.text import Annotation
 from numpy.typing import ArrayLike
 
 from fluxmagic.jupyter import axes
+from fluxmagic.jupyter.beside import shown_beside
 from fluxmagic.jupyter.contours import Contours, PathSeries, Trail
 from fluxmagic.jupyter.downsample import MinMaxSeries, RunSeries, loss_series, stretch_series
 from fluxmagic.jupyter.formatting import format_number, shown_loss
@@ -35,6 +36,7 @@ from fluxmagic.jupyter.limits import (
 from fluxmagic.jupyter.marks import Mark, draw_marks, find_marks
 from fluxmagic.jupyter.overlay import Overlay
 from fluxmagic.jupyter.png import png
+from fluxmagic.jupyter.shown import ShownAxes, ShownValue
 from fluxmagic.runs import Run
 from fluxmagic.runs.loss_map import LossMap, trains_two_numbers
 
@@ -65,6 +67,8 @@ class Curve:
         Whether the loss axis is logarithmic; None: where the range in view exceeds two decades.
     window : int or None
         The last steps that are in view; None: all.
+    shown : list of ShownValue
+        What is to be seen beside the curve; a page shows the `rich` ones by itself.
     smoothing : float
         The share of the smoothed loss that is kept from step to step, in [0, 1).  Where an epoch has one batch the
         loss has no noise, and nothing is smoothed.
@@ -87,6 +91,9 @@ class Curve:
         self._series = RunSeries(run)
         self._grey: list[MinMaxSeries] = []  # the earlier ones, and what the run has left
         self._path = PathSeries()
+        self.shown = [ShownValue(run, f) for f in shown_beside(run)]
+        for value in self.shown:
+            value.update()
         self._map: LossMap | None = None
         self._build()
 
@@ -96,10 +103,13 @@ class Curve:
             self._map = LossMap(self.run)
         metrics = [k for k in self._series.evaluations if k != "valid"]
         with axes.default_style():
-            self.figure, self._ax, beside = axes.make_curve_figure(self._map is not None, second=bool(metrics))
+            in_axes = [value for value in self.shown if not value.rendered.rich]
+            count = (self._map is not None) + len(in_axes)
+            self.figure, self._ax, beside = axes.make_curve_figure(count, second=bool(metrics))
             axes.style_steps(self._ax)
             self._metric_ax = self._add_metric_axes(metrics)
             self._contours = None if self._map is None else Contours(beside[0], self._map, names_of_two(self.run))
+            self._shown_axes = [ShownAxes(ax, v) for ax, v in zip(beside[-len(in_axes) :], in_axes, strict=False)]
             self._add_lines()
         self._marks: list[Mark] = []
         self._mark_lines: list[Artist] = []
@@ -252,6 +262,15 @@ class Curve:
         points = self._path.update(path) if path else np.array([[x for p in self.run.params for x in p.value.flat]])
         return self._contours.show([Trail("loss", axes.LOSS, points)], seconds)
 
+    def _set_shown(self, *, final: bool = False) -> bool:
+        """Evaluate what is shown beside the curve; tell whether a picture or a text of it has changed."""
+        changed = False
+        for value in self.shown:
+            value.update(final=final)
+        for ax in self._shown_axes:
+            changed |= ax.show()
+        return changed
+
     # -- drawing -------------------------------------------------------------------------------------------
 
     @np.errstate(all="ignore")
@@ -266,7 +285,8 @@ class Curve:
         grey = self._set_grey()
         self._update()
         canvas = axes.canvas_of(self.figure)
-        map_moved, map_changed = self._set_contours(MAP_SECONDS)
+        map_moved, changed = self._set_contours(MAP_SECONDS)
+        changed |= self._set_shown()
         moved = self._set_limits() or full or grey or map_moved
         if moved:
             canvas.draw()
@@ -274,11 +294,12 @@ class Curve:
         if self._set_marks(moved):
             self._overlay = Overlay(canvas, self._labels)
             moved = True
-        if moved or map_changed:
+        if moved or changed:
             canvas.restore_region(self._axes_drawn)
             self._draw([*self._mark_lines, *(self._contours.ground if self._contours else ())])
+            self._draw(artist for ax in self._shown_axes for artist in ax.ground)
             self._background = canvas.copy_from_bbox(self.figure.bbox)
-        if moved or map_changed or self._legend.has_changed:
+        if moved or changed or self._legend.has_changed:
             canvas.restore_region(self._background)
             self._draw(self._legend.artists)
             self._named = canvas.copy_from_bbox(self.figure.bbox)
@@ -302,6 +323,7 @@ class Curve:
         self._set_grey()
         self._update()
         self._set_contours(FINAL_MAP_SECONDS)
+        self._set_shown(final=True)
         self._set_limits(final=True)
         self._set_marks(True)
         drawn = axes.sharp_png(self.figure)
