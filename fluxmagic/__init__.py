@@ -28,6 +28,7 @@ Schedules: `cosine`, `exponential`, `onecycle`, as the value of a dial: `ADAM(ps
 Comparing: `compare(run1, run2)` and `%train compare run1 run2` lay curves over each other; `Curve(run)` is one.
 
 Gradients: `param`, `back`, `gradient`; more in `fluxmagic.tracker`.  Test functions: `landscapes`.
+Pictures of models: `fluxmagic.plots.boundary`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fluxmagic import landscapes
+from fluxmagic import plots as plots
 from fluxmagic.capture import capture
 from fluxmagic.curves import compare
 from fluxmagic.generators import seed as seed

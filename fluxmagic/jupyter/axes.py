@@ -65,19 +65,21 @@ def make_figure(width: float = WIDTH, height: float = ROW) -> Figure:
     return figure
 
 
-def make_curve_figure(beside: int = 0, *, second: bool = False) -> tuple[Figure, Axes, list[Axes]]:
-    """Make a figure with axes for a curve, and for what stands beside it.
+def make_curve_figure(
+    map_beside: bool = False, pictures: int = 0, *, second: bool = False
+) -> tuple[Figure, Axes, list[Axes]]:
+    """Make a figure with axes for a curve, and for what stands beside it: a map first, then pictures without axes.
 
-    The first of the others is at the curve's right, the rest below, three in a row.  `second` leaves room for a second
+    The first of these is at the curve's right, the rest below, three in a row.  `second` leaves room for a second
     y-axis.
     """
+    beside = map_beside + pictures
     below = max(0, beside - 1)
     rows = 1 + -(-below // 3)
     figure = make_figure(height=ROW * rows)
 
-    def place(x: float, row: int, width: float) -> Axes:
-        height = ROW - BOTTOM - TOP
-        y = ROW * (rows - 1 - row) + BOTTOM
+    def place(x: float, row: int, width: float, bottom: float = BOTTOM) -> Axes:
+        y, height = ROW * (rows - 1 - row) + bottom, ROW - bottom - TOP
         ax = figure.add_axes((x / WIDTH, y / (ROW * rows), width / WIDTH, height / (ROW * rows)))
         strip_axes(ax)
         return ax
@@ -85,9 +87,9 @@ def make_curve_figure(beside: int = 0, *, second: bool = False) -> tuple[Figure,
     right = RIGHT + 0.65 * second
     width = WIDTH - LEFT - right - (SIDE + GAP - RIGHT if beside else 0)
     curve = place(LEFT, 0, width)
-    others = [place(WIDTH - RIGHT - SIDE, 0, SIDE)] if beside else []
+    others = [place(WIDTH - RIGHT - SIDE, 0, SIDE, BOTTOM if map_beside else RIGHT)] if beside else []
     third = WIDTH / 3
-    others += [place(third * (i % 3) + LEFT, 1 + i // 3, third - LEFT - RIGHT) for i in range(below)]
+    others += [place(third * (i % 3) + RIGHT, 1 + i // 3, third - 2 * RIGHT, RIGHT) for i in range(below)]
     return figure, curve, others
 
 

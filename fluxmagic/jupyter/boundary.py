@@ -11,14 +11,14 @@ from fluxmagic.jupyter import axes
 __all__ = ["draw_boundary"]
 
 COLOURS = (axes.LOSS, axes.VALID, *axes.METRICS)
-SIDE = 3.8  # inches
+SIDE = 3.3  # inches
 
 
 def draw_boundary(x: np.ndarray, y: np.ndarray, classes: np.ndarray, X: np.ndarray, labels: np.ndarray) -> Figure:
     """Draw the classes of shape (len(y), len(x)) over a plane, and points X with their labels."""
     with axes.default_style():
         figure = axes.make_figure(SIDE, SIDE)
-        ax = figure.add_axes((0.13, 0.09, 0.84, 0.88))
+        ax = figure.add_axes((0.13, 0.1, 0.85, 0.88))
         axes.strip_axes(ax)
         ax.tick_params(labelsize=axes.SMALL)
         ax.locator_params(nbins=5)

@@ -120,8 +120,9 @@ class Contours:
 
     def _set_trails(self, trails: Sequence[Trail]) -> None:
         while len(self._lines) < len(trails):
-            path, start, ball = (self.ax.plot([], [], animated=True, clip_on=False)[0] for _ in range(3))
-            path.set_clip_on(True)
+            path, start, ball = (self.ax.plot([], [], animated=True, zorder=z)[0] for z in (3, 4, 5))
+            start.set_clip_on(False)
+            ball.set_clip_on(False)
             self._lines.append((path, start, ball))
             self.moving += [path, start, ball]
         for (path, start, ball), (_, colour, points) in zip(self._lines, trails, strict=False):
@@ -147,8 +148,10 @@ class Contours:
         if len(levels) < 2:
             return
         z = np.ma.masked_invalid(grid.z)
-        fill = self.ax.contourf(grid.x, grid.y, z, levels, cmap=SHADES, extend="both")
-        lines = self.ax.contour(grid.x, grid.y, z, levels, colors=INK, linewidths=0.7, alpha=0.75, linestyles="-")
+        fill = self.ax.contourf(grid.x, grid.y, z, levels, cmap=SHADES, extend="both", zorder=0.4)
+        lines = self.ax.contour(
+            grid.x, grid.y, z, levels, colors=INK, linewidths=0.7, alpha=0.75, linestyles="-", zorder=0.5
+        )
         self.ground = [fill, lines]
         for minimum in () if self.losses.landscape is None else self.losses.landscape.minima:
             self.ground += self.ax.plot(*minimum, marker="+", ms=9, mew=1.6, color=INK)

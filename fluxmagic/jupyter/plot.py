@@ -104,12 +104,12 @@ class Curve:
         metrics = [k for k in self._series.evaluations if k != "valid"]
         with axes.default_style():
             in_axes = [value for value in self.shown if not value.rendered.rich]
-            count = (self._map is not None) + len(in_axes)
-            self.figure, self._ax, beside = axes.make_curve_figure(count, second=bool(metrics))
+            has_map, second = self._map is not None, bool(metrics)
+            self.figure, self._ax, beside = axes.make_curve_figure(has_map, len(in_axes), second=second)
             axes.style_steps(self._ax)
             self._metric_ax = self._add_metric_axes(metrics)
             self._contours = None if self._map is None else Contours(beside[0], self._map, names_of_two(self.run))
-            self._shown_axes = [ShownAxes(ax, v) for ax, v in zip(beside[-len(in_axes) :], in_axes, strict=False)]
+            self._shown_axes = [ShownAxes(ax, v) for ax, v in zip(beside[has_map:], in_axes, strict=True)]
             self._add_lines()
         self._marks: list[Mark] = []
         self._mark_lines: list[Artist] = []

@@ -70,7 +70,7 @@ class ShownValue:
     def __init__(self, run: Run, function: Shown, clock: Clock = time.perf_counter) -> None:
         self.run = run
         self.function = function
-        self.title = str(getattr(function, "text", getattr(function, "__name__", type(function).__name__)))
+        self.title = str(getattr(function, "text", getattr(function, "__name__", ""))).replace("<lambda>", "")
         self.rendered = Rendered()
         self._clock = clock
         self._step: tuple[object, int] | None = None  # the state that it is the value of
@@ -108,7 +108,8 @@ class ShownAxes:
         self.ground: list[Artist] = []
         self._rendered: Rendered | None = None
         ax.set_axis_off()
-        set_plain_text(ax.set_title("", color=INK, fontsize=FONT, pad=7), value.title)
+        ax.set_anchor("NW")
+        set_plain_text(ax.set_title("", color=INK, fontsize=FONT, pad=7, loc="left"), value.title)
 
     def show(self) -> bool:
         """Put the present value in place of the last one; tell whether it is another one."""
