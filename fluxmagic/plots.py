@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fluxmagic.layers import predict
+from fluxmagic.layers.predict import predict
 from fluxmagic.lazy import load
 from fluxmagic.tracker import data
 
