@@ -54,7 +54,7 @@ class PanelPage(ABC):
     @property
     def steps(self) -> int:
         """The number of steps in the progress; -1 where there is none."""
-        found = [m for t in self.texts() if (m := re.search(r"· step ([\d,]+)", t))]
+        found = [m for t in self.texts() if (m := re.search(r"(?:· |>|^)step ([\d,]+)", t))]
         return int(found[-1][1].replace(",", "")) if found else -1
 
     def until(self, condition: Callable[[], Any], seconds: float = 30.0) -> Any:
