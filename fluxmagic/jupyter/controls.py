@@ -25,6 +25,7 @@ from fluxmagic.jupyter.formatting import progress
 from fluxmagic.jupyter.layout import TimeLine, row, set_visible
 from fluxmagic.jupyter.limits import Axis
 from fluxmagic.jupyter.sliders import PositionSlider, exact
+from fluxmagic.jupyter.start_fields import StartFields
 from fluxmagic.jupyter.transport import Button, TransportControls, always, has_steps
 from fluxmagic.runs import Run
 from fluxmagic.runs.script import saved_script
@@ -58,6 +59,7 @@ class RunControls(TransportControls):
 
     def body(self) -> Sequence[w.Widget]:
         self.dials = Dials(self.run, self.requests, self.hear, self.show_message)
+        self._start = StartFields(self.run, self.requests)
         self._time_line = TimeLine(self.position.slider, self.name)
         self._code = w.HTML(layout=w.Layout(display="none", width="100%"))
         self._overridden = w.HTML(layout=w.Layout(margin="2px 6px"))  # the schedules that are off
@@ -67,6 +69,7 @@ class RunControls(TransportControls):
         return [
             self.dials.box,
             self._schedule,
+            self._start.box,
             self.image,
             self._time_line.box,
             row([*self.group("history"), *views]),
@@ -93,7 +96,7 @@ class RunControls(TransportControls):
 
     def go_on_from(self, run: Run, message: str = "") -> bool:
         """Control a run that was brought to another state, or a branch: it can go on."""
-        self.run = self.dials.run = run
+        self.run = self.dials.run = self._start.run = run
         self.stopped = False
         self.position.follow()
         self.show_message(message)
@@ -103,9 +106,13 @@ class RunControls(TransportControls):
         self.position.show(self.run.steps, math.ceil(self.axis.left), math.ceil(self.axis.right))
         self._time_line.place(self.axis.start, self.axis.end)
         self.dials.show()
+        self._start.show()
         overridden = escape(" and ".join(overridden_schedules(self.run)))
         self._overridden.value = f"{overridden}: turned by hand, the schedule is off" if overridden else ""
         set_visible(self._schedule, bool(overridden))
+
+    def restart(self) -> None:
+        self._start.restart()
 
     def show_code(self, script: str) -> None:
         """Show a script, with a button that copies it; "" removes it."""

@@ -38,7 +38,7 @@ from fluxmagic.jupyter.overlay import Overlay
 from fluxmagic.jupyter.png import png
 from fluxmagic.jupyter.shown import ShownAxes, ShownValue
 from fluxmagic.runs import Run
-from fluxmagic.runs.loss_map import LossMap, trains_two_numbers
+from fluxmagic.runs.loss_map import LossMap, names_of_two, trains_two_numbers
 
 __all__ = ["Curve"]
 
@@ -335,13 +335,6 @@ class Curve:
 
     def __repr__(self) -> str:
         return f"Curve({self.run!r})"
-
-
-def names_of_two(run: Run) -> list[str]:
-    """Give names for the two numbers that are trained: those of the parameters, with an index where one has both."""
-    names = run.problem.names()
-    found = [names.get(id(p), f"parameter {i}") for i, p in enumerate(run.params)]
-    return found if len(found) == 2 else [f"{found[0]}[{i}]" for i in range(2)]
 
 
 def _in_view(x: ArrayLike, y: ArrayLike, left: float) -> np.ndarray:

@@ -149,6 +149,10 @@ class TransportControls:
         """Give the widgets that hold all others; they are closed at the end."""
         yield self.box
 
+    def restart(self) -> None:
+        """Bring the training back to its start."""
+        self.run.restart()
+
     def group(self, name: str) -> list[w.Widget]:
         """Give the buttons of a group."""
         return [self._buttons[r.label] for r in self._rows if r.group == name]
@@ -297,7 +301,7 @@ def stop(controls: TransportControls) -> bool:
 
 
 def restart(controls: TransportControls) -> bool:
-    controls.run.restart()
+    controls.restart()
     controls.show_message("")
     controls.stopped = False
     return True

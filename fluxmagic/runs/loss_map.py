@@ -21,7 +21,7 @@ from fluxmagic.runs.record import count_rows
 from fluxmagic.runs.run import Run
 from fluxmagic.tracker import data
 
-__all__ = ["Grid", "LossMap", "find_landscape", "trains_two_numbers"]
+__all__ = ["Grid", "LossMap", "find_landscape", "names_of_two", "trains_two_numbers"]
 
 SLOW_SECONDS = 0.005  # an evaluation that takes longer is slow
 FINE, ROUGH = (41, (4, 2, 1)), (15, (2, 1))  # points a side, and strides of the levels: fast and slow evaluations
@@ -42,6 +42,13 @@ class Grid(NamedTuple):
 def trains_two_numbers(run: Run) -> bool:
     """Tell whether exactly two numbers are trained, as far as it is known."""
     return sum(p.size for p in run.params) == 2
+
+
+def names_of_two(run: Run) -> list[str]:
+    """Give names for the two numbers that are trained: those of the parameters, with an index where one has both."""
+    names = run.problem.names()
+    found = [names.get(id(p), f"parameter {i}") for i, p in enumerate(run.params)]
+    return found if len(found) == 2 else [f"{found[0]}[{i}]" for i in range(2)]
 
 
 class LossMap:
