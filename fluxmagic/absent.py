@@ -7,11 +7,11 @@ regression's step.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 __all__ = ["add_absent", "present"]
 
-Explain = Callable[[type, str], str]
+Explain = Callable[[Any, str], str]
 
 
 class _Absent:

@@ -191,7 +191,7 @@ def describe(cls: type[Declared]) -> tuple[inspect.Signature, str]:
     return inspect.Signature([inspect.Parameter("params", positional), *taken]), doc
 
 
-def _lacks(cls: Any, name: str) -> str:
+def _lacks(cls: type[Declared], name: str) -> str:
     words = f" ({WORDS[name]})" if name in WORDS else ""
     return f"{cls.__name__} has no {name}; it has {', '.join(cls.hypers)}{words}"
 

@@ -144,7 +144,7 @@ class Optimiser(Stateful):
         values = self._values
         return tuple([values[name] for name in self._taken])
 
-    def step(self, δ: np.ndarray, s: Any, *constants: Any) -> np.ndarray:
+    def step(self, δ: np.ndarray, s: Block, *constants: Any) -> np.ndarray:  # noqa: ANN401 - rules name theirs
         """Return what is subtracted from the parameters: the rule.
 
         Parameters

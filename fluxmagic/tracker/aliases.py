@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 Array: TypeAlias = Any
 """A plain or a tracked array.  NumPy's protocols make the two interchangeable, which NumPy's own types cannot say."""
@@ -16,9 +21,9 @@ Index: TypeAlias = Any
 Shape: TypeAlias = tuple[int, ...]
 Axis: TypeAlias = int | tuple[int, ...] | None
 """The axes of a reduction: one, several, or all."""
-DType: TypeAlias = Any
+DType: TypeAlias = "DTypeLike | None"
 """What `np.dtype` takes."""
-Where: TypeAlias = Any
+Where: TypeAlias = bool | np.ndarray
 """True, or an array of truth values that selects elements."""
 
 Function: TypeAlias = Callable[..., Any]

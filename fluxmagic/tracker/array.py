@@ -83,11 +83,11 @@ class Tracked(ArrayInterface):
             raise TypeError(f"{what} needs a scalar, not an array of shape {self.shape}: use .data for the plain array")
         return float(self.data.item())
 
-    def item(self, *index: Any) -> float:
+    def item(self, *index: Index) -> float:
         """One element as a Python float; without an index, that of an array of size 1."""
         return float(self.data.item(*index)) if index else self._as_float("item()")
 
-    def tolist(self) -> Any:
+    def tolist(self) -> Any:  # noqa: ANN401 - lists as deep as the array
         """The plain value as nested Python lists."""
         return self.data.tolist()
 

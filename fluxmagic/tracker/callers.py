@@ -10,6 +10,8 @@ from itertools import takewhile
 from types import FrameType
 from typing import Any
 
+from fluxmagic.tracker.aliases import Array
+
 GENERAL = (
     "a tracked array does not turn into a plain one by itself: use .data (or data(x)) to leave the tape, "
     "or np.stack([a, b, ...]) and np.concatenate to join tracked arrays (x.dot(W) and dataframe @ W come here "
@@ -77,7 +79,7 @@ def _passes_initial(frame: FrameType) -> bool:
     return any(i.opname in ("KW_NAMES", "LOAD_CONST") and i.arg in places for i in call)
 
 
-def variable_name(p: Any) -> str:
+def variable_name(p: Array) -> str:
     """Describe a parameter by a variable of the code that calls the package, if there is one."""
     frame: Any = currentframe()
     while frame is not None:

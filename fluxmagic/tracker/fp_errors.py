@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
-from fluxmagic.tracker.aliases import ArrayLike, Function
+from fluxmagic.tracker.aliases import ArrayLike
 
 __all__ = ["ignoring_fp_errors"]
+
+T = TypeVar("T")
 
 
 class _ThreadContext(threading.local):
@@ -25,6 +28,6 @@ class _ThreadContext(threading.local):
 _context = _ThreadContext()
 
 
-def ignoring_fp_errors(f: Function, *args: ArrayLike) -> Any:
+def ignoring_fp_errors(f: Callable[..., T], *args: ArrayLike) -> T:
     """Call f where NumPy neither warns nor raises.  f must not call `ignoring_fp_errors` itself."""
     return _context.run(f, *args)

@@ -14,13 +14,17 @@ from typing import Any
 import numpy as np
 
 from fluxmagic import generators
-from fluxmagic.tracker.aliases import Array, ArrayLike, Function, GradOut, Option
+from fluxmagic.tracker.aliases import Array, ArrayLike, Function, Gradients, GradOut, Option
 from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.node import PLAIN_ARRAYS, Node, data, ids, make_node
 from fluxmagic.tracker.operation import Op, define
 from fluxmagic.tracker.reverse import backpropagate, refuse_stale, unbroadcast
 
 __all__ = ["checkpoint", "custom_gradient", "forward", "gradient", "hessian", "hook", "jacobian"]
+
+
+Args = tuple[Any, ...]
+Inputs = tuple[Node, ...]
 
 
 class _Nesting(threading.local):
@@ -32,7 +36,7 @@ class _Nesting(threading.local):
 nesting = _Nesting()
 
 
-def _as_input(x: ArrayLike) -> Any:
+def _as_input(x: ArrayLike) -> Array:
     if isinstance(x, Tracked):
         return x
     value = x if type(x) in PLAIN_ARRAYS else np.asarray(x)
@@ -97,7 +101,7 @@ def forward(f: Callable[..., Any], *args: ArrayLike) -> tuple[Any, Callable[[Any
     return (np.copy(value) if isinstance(value, (np.ndarray, np.generic)) else value), pullback
 
 
-def _as_gradient(δ: ArrayLike, x: Array) -> Any:
+def _as_gradient(δ: Array, x: Array) -> Array:
     if δ is None:
         return np.zeros(x.shape, x.dtype)
     if δ.shape != x.shape:
@@ -149,7 +153,7 @@ def gradient(f: Callable[..., Any], *args: ArrayLike) -> tuple[Any, ...]:
     return pullback(np.ones((), getattr(y, "dtype", None)))
 
 
-def jacobian(f: Callable[..., Any], x: ArrayLike) -> Any:
+def jacobian(f: Function, x: ArrayLike) -> Array:
     """The derivatives of each element of f(x) by each element of x.
 
     Parameters
@@ -183,7 +187,7 @@ def jacobian(f: Callable[..., Any], x: ArrayLike) -> Any:
     return np.reshape(np.stack(rows), shape + x_shape)
 
 
-def hessian(f: Callable[..., Any], x: ArrayLike) -> Any:
+def hessian(f: Function, x: ArrayLike) -> Array:
     """The second derivatives of a scalar function.
 
     Parameters
@@ -210,11 +214,11 @@ def hessian(f: Callable[..., Any], x: ArrayLike) -> Any:
 # -- what bends the reverse pass -----------------------------------------------------------------------
 
 
-def _identity(x: ArrayLike, f: ArrayLike) -> Any:
+def _identity(x: Array, f: Function) -> Array:
     return x
 
 
-def _private_copy(Δ: ArrayLike) -> Any:
+def _private_copy(Δ: Array) -> Array:
     """A copy for foreign hands: other parts of the graph may hold the same array."""
     return Δ.copy() if isinstance(Δ, np.ndarray) else Δ
 
@@ -222,7 +226,7 @@ def _private_copy(Δ: ArrayLike) -> Any:
 HOOK = define(_identity, lambda Δ, y, x, f: f(_private_copy(Δ)), None, name="hook")
 
 
-def hook(f: Callable[[Any], Any], x: ArrayLike) -> Any:
+def hook(f: Callable[[Array], Array], x: ArrayLike) -> Array:
     """Hand x through unchanged, and in the reverse pass its gradient through f.
 
     Parameters
@@ -248,20 +252,20 @@ def hook(f: Callable[[Any], Any], x: ArrayLike) -> Any:
     return HOOK(x, f) if isinstance(x, Tracked) else x
 
 
-def _checkpoint(*values: ArrayLike, f: Function, args: Any, inputs: ArrayLike, draws: Any) -> Any:
+def _checkpoint(*values: Array, f: Function, args: Args, inputs: Inputs, draws: generators.Draws) -> Array:
     raise NotImplementedError  # a checkpoint is recorded by `checkpoint` itself
 
 
 def _d_checkpoint(
     Δ: Array,
     y: Array,
-    *values: ArrayLike,
+    *values: Array,
     grad_out: GradOut,
-    f: ArrayLike,
-    args: ArrayLike,
-    inputs: tuple[Tracked, ...],
-    draws: Any,
-) -> list[Any]:
+    f: Function,
+    args: Args,
+    inputs: Inputs,
+    draws: generators.Draws,
+) -> Gradients:
     start = next(ids)
     with generators.replay_draws(draws):
         again = f(*args)
@@ -272,7 +276,7 @@ def _d_checkpoint(
 CHECKPOINT = Op("checkpoint", _checkpoint, vjp=_d_checkpoint)
 
 
-def checkpoint(f: Callable[..., Any], *args: ArrayLike) -> Any:
+def checkpoint(f: Function, *args: ArrayLike) -> Array:
     """Compute f(*args), forget what is inside, and compute it again in the reverse pass.
 
     Saves the memory of what f keeps for its gradient, at the price of a second forward pass.  Parameters
@@ -364,7 +368,7 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @wraps(f)
-    def call(*args: ArrayLike, **options: Option) -> Any:
+    def call(*args: ArrayLike, **options: Option) -> Array:
         depth = max((a.depth for a in args if isinstance(a, Tracked)), default=-1)
         if depth < 0:
             return f(*args, **options)[0]
@@ -380,7 +384,7 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
             raise TypeError(f"{op.name} closes over a tracked array: hand it in as an argument, or take its .data")
         return make_node(value, op, parents, values, {"pullback": pullback}, depth)
 
-    def joint(Δ: Array, y: Array, *args: ArrayLike, grad_out: GradOut, pullback: Any) -> list[Any]:
+    def joint(Δ: Array, y: Array, *args: ArrayLike, grad_out: GradOut, pullback: Function) -> Gradients:
         δs = pullback(_private_copy(Δ))
         if not isinstance(δs, (tuple, list)):
             δs = (δs,)

@@ -6,7 +6,7 @@ import copyreg
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from fluxmagic.tracker.aliases import ArrayLike
+from fluxmagic.tracker.aliases import Array, ArrayLike
 from fluxmagic.tracker.array import Param, Tracked
 from fluxmagic.tracker.node import Node, make_node
 
@@ -60,7 +60,7 @@ def _flatten(y: Tracked) -> tuple[Any, ...]:
     order = topological_order(y)
     position = {n: _Ref(i) for i, n in enumerate(order)}
 
-    def refer(x: ArrayLike) -> Any:
+    def refer(x: ArrayLike) -> object:
         return position[x] if isinstance(x, Node) else x
 
     flat = [
@@ -72,11 +72,11 @@ def _flatten(y: Tracked) -> tuple[Any, ...]:
     return _rebuild, (flat,)
 
 
-def _rebuild(flat: list[Any]) -> Tracked:
+def _rebuild(flat: list[Any]) -> Node:
     """Build the graph that `_flatten` took apart, and give its last node."""
-    built: list[Tracked] = []
+    built: list[Node] = []
 
-    def get(x: ArrayLike) -> Any:
+    def get(x: ArrayLike) -> Array:
         return built[x.position] if isinstance(x, _Ref) else x
 
     for entry in flat:

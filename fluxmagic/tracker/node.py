@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import count
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, overload
 
 import numpy as np
 
@@ -87,7 +87,7 @@ def make_node(
     args: Sequence[Any],
     options: dict[str, Any] | None,
     depth: int,
-) -> Any:
+) -> Node:
     """Make a computed array.  A function is called in half the time of a class, and each operation makes a node."""
     made = _new(Node.computed)
     made.value = value
@@ -100,7 +100,11 @@ def make_node(
     return made
 
 
-def data(x: ArrayLike) -> Any:
+@overload
+def data(x: Node) -> np.ndarray: ...
+@overload
+def data(x: ArrayLike) -> Array: ...
+def data(x: ArrayLike) -> Array:
     """Give the plain value of a tracked array, and anything else as it is.
 
     Parameters

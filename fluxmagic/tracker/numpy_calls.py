@@ -107,7 +107,7 @@ def _ufunc_rule(ufunc: np.ufunc) -> Function:
     return rule
 
 
-def apply_function(function: Function, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+def apply_function(function: Function, args: tuple[Any, ...], options: dict[str, Any]) -> Array:
     """Carry out np.sum(W) and the like."""
     op = OPS.get(function)
     if op is not None:
@@ -149,6 +149,6 @@ def _apply_with_options(op: Op, function: Function, args: tuple[Any, ...], optio
     return apply(op, args, options or None)
 
 
-def _untrack(x: ArrayLike) -> Any:
+def _untrack(x: ArrayLike) -> ArrayLike:
     """Give the plain values of an array, or of a list of arrays."""
     return type(x)(map(_untrack, x)) if type(x) in (list, tuple) else data(x)

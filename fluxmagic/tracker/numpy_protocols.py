@@ -99,8 +99,10 @@ class ArrayInterface(Node):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: ArrayLike, **options: Option) -> Array:
         return apply_ufunc(ufunc, method, inputs, options)
 
-    def __array_function__(self, func: Function, types: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        return apply_function(func, args, options)
+    def __array_function__(
+        self, function: Function, types: object, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Array:
+        return apply_function(function, args, options)
 
     # -- operators -------------------------------------------------------------------------------------
 

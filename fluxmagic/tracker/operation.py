@@ -206,7 +206,7 @@ def composed(*functions: Function) -> Callable[[Function], Function]:
 
     def enter(f: Function) -> Function:
         @wraps(f)
-        def call_composed(*args: ArrayLike, **options: Option) -> Any:
+        def call_composed(*args: ArrayLike, **options: Option) -> Array:
             args, options = out_by_name(functions[0], args, options)
             reject_out(name, options)
             try:

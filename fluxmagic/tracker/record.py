@@ -78,7 +78,7 @@ def _split_arguments(op: Operation, args: tuple[Any, ...]) -> tuple[list[Node | 
     return parents, values, depth
 
 
-def as_constant(op: Operation, a: ArrayLike) -> Any:
+def as_constant(op: Operation, a: ArrayLike) -> ArrayLike:
     """Give an argument that is not tracked as NumPy sees it."""
     if type(a) not in PLAIN_ARRAYS and hasattr(a, "tocsr") and op.name != "matmul":
         raise TypeError(f"{op.name}: a sparse array S goes with tracked ones in W @ S alone; otherwise S.toarray()")

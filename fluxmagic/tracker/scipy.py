@@ -138,7 +138,7 @@ def log_softmax(x: ArrayLike, axis: Axis = None) -> Array:
     return x - without_factors(x, axis=axis, keepdims=True)
 
 
-def polygamma(n: Any, x: ArrayLike) -> Array:
+def polygamma(n: ArrayLike, x: ArrayLike) -> Array:
     """`scipy.special.polygamma`: the n-th derivative of digamma.
 
     Parameters
