@@ -12,8 +12,9 @@ from weakref import WeakKeyDictionary, ref
 
 from fluxmagic.runs import Run
 from fluxmagic.runs.aside import aside, first_batch
+from fluxmagic.runs.evaluate import named
 
-__all__ = ["Shown", "ShownExpression", "evaluate_beside", "show_beside", "shown_beside"]
+__all__ = ["Shown", "ShownExpression", "evaluate_beside", "show_beside", "shown_beside", "try_beside"]
 
 Shown = Callable[[], object]
 
@@ -63,6 +64,18 @@ def show_beside(run: Run, show: Shown | Iterable[Shown]) -> None:
         if not callable(f):
             raise TypeError(f"show takes a function without arguments, or a list of them, not a {type(f).__name__}")
     _shown[run] = functions
+
+
+def try_beside(run: object, show: Shown | Iterable[Shown]) -> None:
+    """Say what is to be shown beside a run, after one evaluation of each; what they raise says that it is of `show`."""
+    if not isinstance(run, Run):
+        raise TypeError(f"show is for the curve of a run, and this is a {type(run).__name__}")
+    functions = [show] if callable(show) else list(show)
+    for f in functions:
+        if callable(f):
+            with named("show"):
+                evaluate_beside(run, f)
+    show_beside(run, functions)
 
 
 def shown_beside(run: Run) -> tuple[Shown, ...]:

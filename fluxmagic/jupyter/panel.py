@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.getipython import get_ipython
 
+from fluxmagic.jupyter.beside import Shown, try_beside
 from fluxmagic.jupyter.ipykernel_compat import Kernel, outputs_in, parent_message
 from fluxmagic.jupyter.ipython_compat import Shell
 from fluxmagic.jupyter.loop import pause_now, run_loop, train_for_a_turn, train_in_cell
@@ -55,6 +56,8 @@ class Panel:
         As of a `Run`.
     speed : float, default infinity
         Steps a second at most; may be changed in the panel.
+    show : callable or list of callables, optional
+        Functions without arguments: what they return is drawn beside the curve.
     **hypers : float or callable
         Dials of the optimiser to begin with.
 
@@ -71,6 +74,8 @@ class Panel:
         If a run is given together with what only a new one needs, or data and params are missing.
     ValueError
         If there is no such optimiser, or a hyper-parameter is out of bounds.
+    Exception
+        What `show` raises: it is tried once.
 
     Examples
     --------
@@ -95,6 +100,7 @@ class Panel:
         seed: int | None = None,
         name: str | None = None,
         speed: float = math.inf,
+        show: Shown | Iterable[Shown] = (),
         **hypers: float | Callable[[int], float],
     ) -> None:
         self.run: Trainable
@@ -110,6 +116,8 @@ class Panel:
             n = 100 if epochs is None else epochs
             self.run = Run(loss, data, made, epochs=n, valid=valid, metrics=metrics, model=model, seed=seed, name=name)
         self._speed = check_speed(speed)
+        if callable(show) or show:
+            try_beside(self.run, show)
         self._view: View | None = None
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

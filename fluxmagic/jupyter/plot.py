@@ -103,7 +103,7 @@ class Curve:
             self._map = LossMap(self.run)
         metrics = [k for k in self._series.evaluations if k != "valid"]
         with axes.default_style():
-            in_axes = [value for value in self.shown if not value.rendered.rich]
+            in_axes = [value for value in self.shown if not value.is_rich]
             has_map, second = self._map is not None, bool(metrics)
             self.figure, self._ax, beside = axes.make_curve_figure(has_map, len(in_axes), second=second)
             axes.style_steps(self._ax)

@@ -89,6 +89,10 @@ class Picture(Protocol):
     def is_unfinished(self) -> bool:
         """Whether another frame would show more of the same state."""
 
+    @property
+    def rich(self) -> list[dict[str, str]]:
+        """What is shown below the picture: SVG, HTML, by MIME type, as of the last frame."""
+
     def close(self) -> None:
         """Learn that it is shown no more."""
 

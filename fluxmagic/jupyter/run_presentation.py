@@ -59,6 +59,10 @@ class RunPicture:
     def is_unfinished(self) -> bool:
         return self.curve.is_unfinished
 
+    @property
+    def rich(self) -> list[dict[str, str]]:
+        return [{**v.rendered.rich, "text/plain": v.rendered.text} for v in self.curve.shown if v.is_rich]
+
     def picture(self) -> bytes:
         return self.curve.picture()
 

@@ -65,6 +65,8 @@ class ShownValue:
         The expression, or the function's name.
     rendered : Rendered
         After an error its message.
+    is_rich : bool
+        Whether it was SVG or HTML when it was evaluated first: a page shows it by itself.
     """
 
     def __init__(self, run: Run, function: Shown, clock: Clock = time.perf_counter) -> None:
@@ -72,9 +74,14 @@ class ShownValue:
         self.function = function
         self.title = str(getattr(function, "text", getattr(function, "__name__", ""))).replace("<lambda>", "")
         self.rendered = Rendered()
+        self._first: Rendered | None = None
         self._clock = clock
         self._step: tuple[object, int] | None = None  # the state that it is the value of
         self._due = 0.0
+
+    @property
+    def is_rich(self) -> bool:
+        return bool(self._first and self._first.rich)
 
     def update(self, *, final: bool = False) -> bool:
         """Evaluate the function if the run has gone on, seldom while it trains; tell whether it was evaluated."""
@@ -89,6 +96,7 @@ class ShownValue:
             except Exception as error:
                 self.rendered = Rendered(text=f"{type(error).__name__}: {error}")
         end = self._clock()
+        self._first = self._first or self.rendered
         self._step, self._due = state, end + REST * (end - start)
         return True
 

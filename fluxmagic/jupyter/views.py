@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 from IPython.core import display_functions
@@ -28,7 +28,7 @@ WORDS_SECONDS = 0.25  # between two updates of the words
 LEFT_SECONDS = 2.0  # between two pictures for a notebook that may be saved meanwhile
 LINE_SECONDS = 1.0  # between two lines of text; where they cannot be overwritten they get rarer
 
-Bundle = dict[str, str | bytes]  # by MIME type
+Bundle = Mapping[str, str | bytes]  # by MIME type
 
 
 class Output(Protocol):
@@ -106,6 +106,7 @@ class ImageView:
         self._png: bytes | None = None
         self._draw_picture(self.picture.frame)  # the first costs as much as ten others, and is not on the run's time
         self._open()
+        self._rich = [(_show(bundle), bundle) for bundle in self.picture.rich]
         self._clock = clock
         self._next_words = clock()
         self._drawn_at = -1  # step
@@ -119,6 +120,11 @@ class ImageView:
         self._draw_picture(self.picture.frame)
         self._picture_output.display(self._image(), raw=True, metadata=METADATA)
         self._words_output.display(_plain(self._progress()), raw=True)
+        self._open_rich_again()
+
+    def _open_rich_again(self) -> None:
+        for output, bundle in self._rich:
+            output.display(bundle, raw=True)
 
     def _progress(self) -> str:
         return self.presentation.progress(self.run) if self.run.steps else FIRST_STEP
@@ -161,6 +167,14 @@ class ImageView:
         self._drawn_at = self.run.steps
         self._draw_picture(self.picture.frame)
         self._show_picture()
+        self._show_rich()
+
+    def _show_rich(self) -> None:
+        """Show what has changed below the picture."""
+        for i, ((output, before), bundle) in enumerate(zip(self._rich, self.picture.rich, strict=False)):
+            if bundle != before:
+                output.update(bundle, raw=True)
+                self._rich[i] = output, bundle
 
     def _show_picture(self) -> None:
         self._picture_output.update(self._image(), raw=True, metadata=METADATA)
@@ -176,6 +190,7 @@ class ImageView:
         self.picture.close()
         if self.run.steps:
             self._draw_picture(self.picture.picture)
+            self._show_rich()
         picture, words = self._final_outputs()
         picture.update(self._image(), raw=True, metadata=METADATA)
         left = self._with_problem(self.presentation.summary(self.run)) if self.run.steps else _plain("")
@@ -219,6 +234,7 @@ class WidgetView(ImageView):
         self._draw()
         self._controls_output.display(self.controls.box)
         self._left_output.display(self._left(), raw=True)
+        self._open_rich_again()
 
     def _left(self) -> Bundle:
         """Give what a notebook has that is opened again: picture and words, as one output."""

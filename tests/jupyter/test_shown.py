@@ -11,10 +11,12 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fluxmagic import SGD, Dropout, Run, param
+from fluxmagic import SGD, Dropout, Panel, Run, param
 from fluxmagic.jupyter.beside import show_beside
+from fluxmagic.jupyter.loop import run_loop
 from fluxmagic.jupyter.plot import Curve
 from fluxmagic.jupyter.shown import COLUMNS, LINES, ShownValue, render
+from fluxmagic.jupyter.views import ImageView, WidgetView
 from tests.jupyter.pictures import pixels
 from tests.jupyter.problems import quadratic
 
@@ -233,3 +235,53 @@ def test_titles_are_names():
 
     curve = curve_showing(weights, lambda: 1)
     assert [ax.get_title(loc="left") for ax in curve.figure.axes[1:]] == ["weights", ""]
+
+
+# -- on the page ---------------------------------------------------------------------------------------------
+
+
+def html_output(page):
+    """Give the output that has the HTML of `show`."""
+    (found,) = [o for o in page.outputs if isinstance(o.data[0], dict) and "<b>" in o.data[0].get("text/html", "")]
+    return found
+
+
+@pytest.mark.parametrize("make", [ImageView, WidgetView])
+def test_html_stands_below_is_updated_and_stays(page, make):
+    run = quadratic()
+    show_beside(run, lambda: Rich(html=f"<b>{run.steps}</b>"))
+    view = make(run)
+    shown = html_output(page)
+    assert shown.data[0]["text/html"] == "<b>0</b>"
+    run.step(4)
+    view.draw()
+    assert shown.data[-1]["text/html"] == "<b>4</b>"
+    run_loop(view)
+    assert shown.data[-1]["text/html"] == "<b>20</b>"
+    assert len(shown.data) < 20
+
+
+def test_html_is_shown_again_in_another_cell(page):
+    run = quadratic()
+    show_beside(run, lambda: Rich(html="<b>here</b>"))
+    view = ImageView(run)
+    shown = html_output(page)
+    view.open_again()
+    assert len(shown.data) == 2
+    run_loop(view)
+
+
+def test_a_panel_takes_functions_and_tries_them_once():
+    W = param(np.ones(2))
+    loss, data = (lambda x: ((W - x) ** 2).sum()), [np.zeros(2)] * 5
+    calls = []
+    panel = Panel(loss, data, [W], show=lambda: calls.append(1))
+    assert calls == [1]
+    panel = Panel(loss, data, [W], show=[lambda: 1, lambda: 2])
+    assert len(Curve(panel.run).shown) == 2
+    with pytest.raises(ZeroDivisionError) as raised:
+        Panel(loss, data, [W], show=[lambda: 1, lambda: 1 / 0])
+    assert raised.value.__notes__ == ["(in show)"]
+    with pytest.raises(TypeError, match="a function without arguments, or a list of them, not a int"):
+        Panel(loss, data, [W], show=[3])
+    assert W.data.tolist() == [1.0, 1.0]
