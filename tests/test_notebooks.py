@@ -60,7 +60,7 @@ def test_runs_and_prints_the_committed_output(path: Path) -> None:
         (share,) = re.findall(r"([\d.]+)% of the test pictures are read correctly", text_of(notebook))
         assert float(share) >= 96
         pictures = [o for c in notebook.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
-        assert len(pictures) == 2  # the curve, and a row of digits
+        assert len(pictures) == 3  # the curve, a row of digits, the panel that code turned
 
 
 def test_each_pitfall_is_shown_with_a_remedy() -> None:

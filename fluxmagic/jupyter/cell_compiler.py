@@ -163,7 +163,7 @@ class CellLoss:
 
     def aside(self, value: FunctionType) -> Callable[[], object]:
         """Make an expression that reads no names of the batch a function, which restores them."""
-        return self._without_rebinding(lambda batch: value())
+        return self._without_rebinding(value)
 
     def _sequence(self, bind: FunctionType, *rest: FunctionType) -> Callable[..., Any]:
         """Make one function of a batch that calls functions one after another and returns the last one's value."""
@@ -185,14 +185,14 @@ class CellLoss:
     def _without_rebinding(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """Make a function restore the names.
 
-        It takes the one batch of `CellData`, or an array for each name, as validation data has it.
+        It takes the one batch of `CellData`, or an array for each name, as validation data has it; or nothing.
         """
         ns = self.ns
 
         def evaluate(*batch: object) -> object:
             before = {k: ns[k] for k in self.rebound_names if k in ns}
             try:
-                return f(batch[0] if len(batch) == 1 else batch)
+                return f(*batch) if len(batch) < 2 else f(batch)
             finally:
                 for k in self.rebound_names:
                     ns.pop(k, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fluxmagic.runs.loss_map import LossMap
 from tests.jupyter.cells import DATA, LOSS
 
 
@@ -27,6 +28,18 @@ def test_until_reads_loss_epoch_and_step(shell):
     told = shell(f"%%train {DATA} --epochs 9 --until loss < 100 and epoch == 2 and step == 6\n{LOSS}")
     assert "stopped in epoch 2 of 9 by until, 6 steps" in told
     assert (shell["run"].state, shell["run"].steps) == ("stopped", 6)
+
+
+@pytest.mark.parametrize(("line", "body"), [("--steps 3", "(w ** 2).sum()"), ("--steps 3", "z = w ** 2\nz.sum()")])
+def test_the_loss_without_a_batch_is_mapped_aside_and_its_names_come_back(shell, line, body):
+    shell("w = param([3.0, 4.0])\nz = 'mine'")
+    shell(f"%%train {line} --opt SGD --η 0\n{body}")
+    shell("z = 'mine'")
+    losses = LossMap(shell["run"])
+    losses.hold(shell["run"].path)
+    losses.finish()
+    assert np.isfinite(losses.grid.z).all()
+    assert shell["z"] == "mine"
 
 
 def test_steps_is_the_number_of_steps_of_a_loss_without_a_batch(shell):
