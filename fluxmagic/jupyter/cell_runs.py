@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
 from weakref import ref
@@ -11,6 +12,7 @@ from IPython.core.error import UsageError
 from fluxmagic.jupyter import origins
 from fluxmagic.jupyter.beside import ShownExpression, evaluate_beside, show_beside
 from fluxmagic.jupyter.cell import Cell
+from fluxmagic.jupyter.cell_compiler import CellLoss
 from fluxmagic.jupyter.ipython_compat import Namespace
 from fluxmagic.jupyter.named_runs import find_trainable
 from fluxmagic.jupyter.options import Settings
@@ -20,7 +22,7 @@ from fluxmagic.optimise import Optimiser
 from fluxmagic.runs import Run
 from fluxmagic.tracker import Param
 
-__all__ = ["Started", "new_run", "resume_run"]
+__all__ = ["Started", "begin", "new_run", "resume_run"]
 
 
 class Started(NamedTuple):
@@ -36,12 +38,6 @@ def new_run(settings: Settings, opt: type[Optimiser], epochs: int, cell: Cell, n
     `opt` is the optimiser, also where the line names none; `epochs` holds where it has neither --epochs nor --steps.
     """
     loss = cell.loss
-    trained = settings.params or [p for _, p in named_params(loss.body)]
-    before = _last_run(trained)
-    same = ns.get(settings.name)
-    if before is None and isinstance(same, Run) and same.steps and _share(same.params, trained):
-        before = same
-    start = None if settings.from_ is None else _start(settings.from_, trained, ns)
     run = Run(
         loss.loss,
         cell.data,
@@ -59,23 +55,35 @@ def new_run(settings: Settings, opt: type[Optimiser], epochs: int, cell: Cell, n
     )
     run.until = settings.until
     _show(run, settings.show)
-    origins.follow(run, before)
+    return Started(run, begin([run], settings, loss, ns))
+
+
+def begin(runs: Iterable[Run], settings: Settings, loss: CellLoss, ns: Namespace) -> Run | None:
+    """Restore the weights that new runs start from, and print where they come from; return the run that had them."""
+    trained = settings.params or [p for _, p in named_params(loss.body)]
+    before = _last_run(trained)
+    same = ns.get(settings.name)
+    if before is None and isinstance(same, Run) and same.steps and _share(same.params, trained):
+        before = same
+    start = None if settings.from_ is None else _start(settings.from_, trained, ns)
+    for run in runs:
+        origins.follow(run, before)
     if start is not None:
         start.reset_weights()
         print(f"starts from the weights that {_quoted(start)} started from")
-        return Started(run, before)
+        return before
     if before is None:
-        return Started(run)
+        return None
     if settings.reset:
         first = origins.reset(before)
         print(f"starts from the weights that {f'`{first}`' if first else 'the first run'} started from")
-        return Started(run, before)
+        return before
     if origins.changed(before):
         print(f"goes on from weights that were changed after {_quoted(before)} had trained them")
     else:
         steps = f"{before.steps:,} step{'s' * (before.steps != 1)}"
         print(f"goes on from weights trained by {_quoted(before)}, {steps}")
-    return Started(run)
+    return None
 
 
 def resume_run(settings: Settings, epochs: int, cell: Cell, ns: Namespace) -> Started:

@@ -346,3 +346,9 @@ def compare(target: Target, rest: str, *, log: bool = False) -> None:
 
     runs = [_as_run(find_trainable(target.ns, word), word) for word in rest.replace(",", " ").split()]
     display(compare(*runs, log=log or None))  # type: ignore[no-untyped-call]
+
+
+@command("[RUN …]", "the loss on the plane through its path, with the paths of other runs on it", _suggest_runs)
+def landscape(target: Target, rest: str) -> None:
+    others = [_as_run(find_trainable(target.ns, word), word) for word in rest.replace(",", " ").split()]
+    display(target.run.landscape(*others))  # type: ignore[no-untyped-call]

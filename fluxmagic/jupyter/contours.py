@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -13,9 +13,10 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.lines import Line2D
 
 from fluxmagic.jupyter.axes import FONT, INK, SMALL, set_plain_text
-from fluxmagic.runs.loss_map import Grid, LossMap
+from fluxmagic.landscapes import Landscape
+from fluxmagic.runs.loss_map import Grid, View
 
-__all__ = ["Contours", "Trail", "map_title"]
+__all__ = ["Contours", "LossGrid", "Trail"]
 
 LEVELS = 14
 WIDE = 30.0  # the largest loss above the median, relative to the median: levels are apart by factors then
@@ -36,6 +37,19 @@ class Trail(NamedTuple):
     label: str
     colour: str
     points: np.ndarray
+
+
+class LossGrid(Protocol):
+    """What contours are drawn of: a `LossMap`, or the loss on another plane."""
+
+    view: View
+    grid: Grid | None
+    landscape: Landscape | None
+
+    @property
+    def title(self) -> str: ...
+    def hold(self, points: np.ndarray) -> None: ...
+    def advance(self, seconds: float) -> bool: ...
 
 
 class PathSeries:
@@ -64,7 +78,7 @@ class Contours:
     Parameters
     ----------
     ax : Axes
-    losses : LossMap
+    losses : LossGrid
     names : pair of str
         Of the two numbers.
 
@@ -76,7 +90,7 @@ class Contours:
         Paths, starts and balls: to be drawn with every frame.
     """
 
-    def __init__(self, ax: Axes, losses: LossMap, names: Sequence[str]) -> None:
+    def __init__(self, ax: Axes, losses: LossGrid, names: Sequence[str]) -> None:
         self.ax = ax
         self.losses = losses
         self.ground: list[Artist] = []
@@ -108,7 +122,7 @@ class Contours:
         self._set_trails(trails)
         moved, self._view = self.losses.view != self._view, self.losses.view
         changed, self._grid = self.losses.grid is not self._grid, self.losses.grid
-        title = map_title(self.losses)
+        title = self.losses.title
         if moved or self._title.get_text() != title:
             moved = True
             self._title.set_text(title)
@@ -157,13 +171,6 @@ class Contours:
             self.ground += self.ax.plot(*minimum, marker="+", ms=9, mew=1.6, color=INK)
         for artist in self.ground:
             artist.set_animated(True)
-
-
-def map_title(losses: LossMap) -> str:
-    """Say which loss the contours are."""
-    if losses.rows is None:
-        return "loss"
-    return f"loss of the first batch ({losses.rows:,} row{'s' * (losses.rows != 1)})"
 
 
 def _levels(z: np.ndarray) -> np.ndarray:

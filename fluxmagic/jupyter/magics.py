@@ -20,8 +20,11 @@ from fluxmagic.jupyter.completion import Offer, complete
 from fluxmagic.jupyter.errors import refusals_as_usage_errors, train_here
 from fluxmagic.jupyter.help import HEAD, help_cell, help_line, optimiser_table
 from fluxmagic.jupyter.ipython_compat import CompletionContext, Shell, SimpleMatcherResult
-from fluxmagic.jupyter.options import TRAIN, read_settings
+from fluxmagic.jupyter.options import TRAIN, Settings, read_settings
+from fluxmagic.jupyter.race.magic import HEAD as RACE_HEAD
+from fluxmagic.jupyter.race.magic import RACE, new_race, read_race
 from fluxmagic.jupyter.tracebacks import users_frames_only
+from fluxmagic.jupyter.trainable import Trainable
 from fluxmagic.jupyter.values import as_optimiser
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run
@@ -30,7 +33,7 @@ from fluxmagic.table import Table
 __all__ = ["FluxMagics"]
 
 
-TABLES = {table.magic: table for table in (TRAIN,)}
+TABLES = {table.magic: table for table in (TRAIN, RACE)}
 """The options of each cell magic, for Tab."""
 
 
@@ -89,18 +92,39 @@ class FluxMagics(Magics):
             opt = settings.opt or self._default(settings.name, False)
             started = new_run(settings, opt, self.epochs, typed, ns)
         started.run.source = typed.source
-        before = ns.get(settings.name, ...)
-        ns[settings.name] = started.run
         try:
-            train_here(started.run, self.shell, not settings.no_panel and self.panel, settings.speed)
+            self._put_and_train(settings, *started)
         finally:
             origins.note(started.run)
-            if not started.run.steps:  # it failed before its first step: restore what was there
+
+    @no_var_expand
+    @cell_magic("race")  # type: ignore[arg-type]
+    def race_cell(self, line: str, cell: str) -> None:
+        """Let optimisers race over what the cell's loss depends on; `%%race?` prints more."""
+        with users_frames_only(self.shell, above=False):
+            typed = read_cell(self.shell, line, cell, "%%race")
+            settings = read_race(typed)
+            self._put_and_train(settings, *new_race(settings, self.epochs, typed, self.shell.user_ns))
+
+    race_cell.getdoc = lambda: help_cell(RACE_HEAD, RACE, {"epochs": _configured()["epochs"]})  # type: ignore[assignment]
+
+    def _put_and_train(self, settings: Settings, trainable: Trainable, displaced: Run | None) -> None:
+        """Put what is trained into its variable; if it fails before its first step, restore what was there.
+
+        `displaced` is the run whose weights were put aside for the start.
+        """
+        ns = self.shell.user_ns
+        before = ns.get(settings.name, ...)
+        ns[settings.name] = trainable
+        try:
+            train_here(trainable, self.shell, not settings.no_panel and self.panel, settings.speed)
+        finally:
+            if not trainable.steps:
                 del ns[settings.name]
                 if before is not ...:
                     ns[settings.name] = before
-                if started.displaced is not None:
-                    started.displaced.take()
+                if displaced is not None:
+                    displaced.take()
 
     def _default(self, name: str, resume: bool) -> type[Optimiser]:
         """Return the optimiser whose hyper-parameters are options, where the line names none."""

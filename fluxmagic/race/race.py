@@ -27,6 +27,7 @@ from fluxmagic.runs import Run
 from fluxmagic.runs.cursor import Data, DataCursor
 from fluxmagic.runs.optimisers import OptimiserSet
 from fluxmagic.runs.ownership import acquire
+from fluxmagic.runs.record import Setting
 from fluxmagic.runs.run import Driver
 from fluxmagic.runs.state import TrainingState
 from fluxmagic.tracker import Param
@@ -250,6 +251,13 @@ class Race:
             for run in self:
                 if run.steps:
                     run.restart(start)
+            self.state = state if state == "running" else "paused"
+
+    def recover(self, key: str | int, **hypers: Setting) -> None:
+        """Let a contestant that diverged go on, by default with a tenth of its η; see `Run.recover`."""
+        state, run = self.state, self[key]
+        with self._driven():
+            run.recover(**hypers)
             self.state = state if state == "running" else "paused"
 
     def extend(self) -> None:

@@ -53,9 +53,10 @@ class TurnTaking:
     def begin(self, *, first: bool) -> None:
         """Note who has the parameters, if no turn was taken yet, and the generators of the process."""
         if first:
-            self._displaced = [o for o in owners(self.params) if o is not self.race]
-            if any(o not in self.runs for o in self._displaced):
-                self.race.training.parked = None  # others have trained the parameters since: these are their values
+            others = [o for o in owners(self.params) if o is not self.race]
+            self._displaced = [o for o in others if o.training.parked is None]
+            if any(o not in self.runs for o in others):
+                self.race.training.parked = None  # others have trained the parameters since: the values are theirs
         self._noise = _global_states()
 
     def end(self, *, last: bool) -> None:

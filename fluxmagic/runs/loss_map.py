@@ -21,7 +21,7 @@ from fluxmagic.runs.record import count_rows
 from fluxmagic.runs.run import Run
 from fluxmagic.tracker import data
 
-__all__ = ["Grid", "LossMap", "find_landscape", "names_of_two", "trains_two_numbers"]
+__all__ = ["Grid", "LossMap", "View", "find_landscape", "names_of_two", "trains_two_numbers"]
 
 SLOW_SECONDS = 0.005  # an evaluation that takes longer is slow
 FINE, ROUGH = (41, (4, 2, 1)), (15, (2, 1))  # points a side, and strides of the levels: fast and slow evaluations
@@ -101,6 +101,13 @@ class LossMap:
         self._layout: tuple[int, tuple[int, ...]] | None = None
         self._points: Grid | None = None  # of the finest level, as far as they are evaluated
         self._levels: list[tuple[int, list[tuple[int, int]]]] = []  # a stride, and the points that are left
+
+    @property
+    def title(self) -> str:
+        """What the grid shows, in words."""
+        if self.rows is None:
+            return "loss"
+        return f"loss of the first batch ({self.rows:,} row{'s' * (self.rows != 1)})"
 
     def hold(self, points: np.ndarray) -> None:
         """Let the view hold points, of shape (…, 2); the grid is computed anew if it does not already."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fluxmagic import ADAM, Race, param
-from fluxmagic.optimise import Hyper, Optimiser
+from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
 from tests.race.problems import THREE, VALLEY, network, race_on, valley
 
 
@@ -159,19 +159,26 @@ def test_keys_tell_values_apart_that_differ_in_late_digits():
     assert list(race.runs) == ["SGD η 0.1", "SGD η 0.10000001"]
 
 
-class SGD2(Optimiser):
-    """Half of a step."""
+@pytest.fixture
+def half():
+    """An optimiser of one's own, registered as long as the test takes."""
 
-    η = Hyper(0.1, "learning rate", scale="log")
+    class Half(Optimiser):
+        """Half of a step."""
 
-    def step(self, δ, s):
-        return 0.5 * self.η * δ
+        η = Hyper(0.1, "learning rate", scale="log")
+
+        def step(self, δ, s):
+            return 0.5 * self.η * δ
+
+    yield Half
+    del OPTIMISERS["Half"]
 
 
-def test_an_optimiser_of_one_s_own_races_by_class_or_name():
-    race = race_on(valley(), [SGD2, ("SGD2", {"η": 0.2}), (SGD2, {"η": 0.001})], steps=1)
+def test_an_optimiser_of_one_s_own_races_by_class_or_name(half):
+    race = race_on(valley(), [half, ("Half", {"η": 0.2}), (half, {"η": 0.001})], steps=1)
     race.train()
-    assert list(race.runs) == ["SGD2 η 0.1", "SGD2 η 0.2", "SGD2 η 0.001"]
+    assert list(race.runs) == ["Half η 0.1", "Half η 0.2", "Half η 0.001"]
 
 
 @pytest.mark.parametrize("draw", [np.random.normal, random.random])

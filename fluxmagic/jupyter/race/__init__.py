@@ -1,0 +1,1 @@
+"""Races in a notebook: `%%race`, and how a race is shown."""

@@ -1,0 +1,128 @@
+"""The controls of a race: a row for each contestant, with its colour, its name, its dials, its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from html import escape
+from typing import Any
+
+from fluxmagic.jupyter import widgets as w
+from fluxmagic.jupyter.layout import row, set_visible
+from fluxmagic.jupyter.race.colours import colour_of
+from fluxmagic.jupyter.race.words import loss_of, progress
+from fluxmagic.jupyter.sliders import HyperparameterSlider
+from fluxmagic.jupyter.transport import Button, TransportControls, always
+from fluxmagic.optimise import Optimiser
+from fluxmagic.race import Race
+
+__all__ = ["RaceControls"]
+
+SWATCH = "display: inline-block; width: 1.1em; height: 0.8em; margin-right: 0.5em; border-radius: 2px; background: "
+
+
+class _Row:
+    """The widgets of a contestant.  What is turned or pressed is a request."""
+
+    def __init__(self, controls: RaceControls, key: str, number: int) -> None:
+        self._controls, self.key = controls, key
+        self.run = controls.run.runs[key]
+        name = f'<span style="{SWATCH}{colour_of(number)}"></span>{escape(key)}'
+        self._loss = w.HTML(layout=w.Layout(width="8em", margin="2px 6px"))
+        self._room = w.Box(layout=w.Layout(flex="1 1 30em", flex_flow="row wrap", min_width="0"))
+        self._take = w.Button(layout=w.Layout(width="6em", padding="0"))
+        self._take.on_click(lambda _: controls.requests.add(self._press))
+        self._class: type[Optimiser] | None = None
+        self._dials: dict[str, HyperparameterSlider] = {}
+        self.box = row([w.HTML(name, layout=w.Layout(width="13.5em")), self._room, self._loss, self._take])
+
+    def _press(self) -> bool:
+        """Take the contestant's weights, or let it go on after it has diverged."""
+        race: Race = self._controls.run
+        if race.waiting.get(self.key) == "diverged":
+            race.recover(self.key)
+            self._controls.show_message(f"{self.key} goes on from step {self.run.steps:,}, with a smaller η")
+        else:
+            self.run.take()
+            self._controls.show_message(f"the weights are those of {self.key}; race.take() gives back the earlier ones")
+        return True
+
+    def _set(self, name: str, value: float) -> bool:
+        self._controls.requests.add(partial(self._turn, name, value))
+        return False
+
+    def _turn(self, name: str, value: float) -> bool:
+        self.run.set(**{name: value})
+        self._controls.show_message("")
+        return True
+
+    def _make_dials(self, cls: type[Optimiser], values: dict[str, float]) -> None:
+        self._class = cls
+        self._dials = {
+            k: HyperparameterSlider(h, values[k], self._set, self._controls.requests.add, factors=k == "η")
+            for k, h in cls.hypers.items()
+        }
+        for k, dial in self._dials.items():
+            dial.field.placeholder = f"{self.key} {k}"
+            dial.slider.style.description_width = "auto"
+            dial.box.layout.width, dial.box.layout.flex = "auto", "1 1 15em"
+        self._room.children = tuple(dial.box for dial in sorted(self._dials.values(), key=lambda dial: dial.foldable))
+        self._controls.hear(self._room)
+
+    def show(self, *, unfolded: bool, can_take: bool) -> None:
+        """Show the loss and the values in force."""
+        run, reason = self.run, self._controls.run.waiting.get(self.key)
+        self._loss.value = escape(loss_of(self._controls.run, self.key))
+        cls, values = run.opt_class, run.values
+        if cls is not None and cls is not self._class:
+            self._make_dials(cls, values)
+        for k, dial in self._dials.items():
+            dial.show(values[k])
+            set_visible(dial.box, unfolded or not dial.foldable or values[k] != dial.hyper.default)
+        diverged = reason == "diverged"
+        self._take.description = "Recover" if diverged else "Take"
+        self._take.tooltip = (
+            f"let {self.key} go on, with a smaller η" if diverged else f"give the weights the values of {self.key}"
+        )
+        self._take.disabled = not (diverged or (can_take and run.steps))
+
+
+class RaceControls(TransportControls):
+    """Controls of a race; see `TransportControls` for the parameters.
+
+    Attributes
+    ----------
+    run : Race
+    unfolded : bool
+        Whether dials are in sight that are off by default.
+    """
+
+    run: Race
+
+    def __init__(self, race: Race, **options: Any) -> None:
+        self.unfolded = False
+        super().__init__(race, progress, **options)
+
+    def body(self) -> Sequence[w.Widget]:
+        self._contestants = [_Row(self, key, i) for i, key in enumerate(self.run.runs)]
+        more = self.group("more")
+        more[0].layout.margin = "2px 2px 2px auto"
+        return [*(r.box for r in self._contestants), row(more), self.image]
+
+    def show_body(self) -> None:
+        for r in self._contestants:
+            r.show(unfolded=self.unfolded, can_take=not self.playing and self.run.state != "running")
+
+
+def toggle(controls: RaceControls) -> bool:
+    controls.unfolded = not controls.unfolded
+    return False
+
+
+LESS = ("less", "caret-down", "hide what is off by default")
+RaceControls.buttons = (
+    Button(
+        "more", "caret-right", "what is off by default, and ϵ", "more", toggle, always, other=LESS,
+        is_other=lambda c: c.unfolded,
+    ),
+)  # fmt: skip

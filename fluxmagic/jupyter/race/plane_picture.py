@@ -1,0 +1,69 @@
+"""The picture of a plane: contours of the loss, the paths on it, and how good the plane is."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.lines import Line2D
+
+from fluxmagic.jupyter import axes
+from fluxmagic.jupyter.contours import Contours, Trail
+from fluxmagic.jupyter.race.colours import colour_of
+from fluxmagic.landscapes import Landscape
+from fluxmagic.race.plane import Plane
+from fluxmagic.runs.loss_map import Grid, View
+
+__all__ = ["draw_plane"]
+
+WIDTH, HEIGHT, SIDE = 9.0, 5.0, 5.2  # inches: of the picture, and the width of the axes
+
+
+class PlaneMap:
+    """A plane as a grid that is complete."""
+
+    landscape: Landscape | None = None
+
+    def __init__(self, plane: Plane) -> None:
+        x, y = plane.x, plane.y
+        self.view: View = (float(x[0]), float(x[-1])), (float(y[0]), float(y[-1]))
+        self.grid: Grid | None = Grid(x, y, plane.z)
+        self.title = "loss" if plane.rows is None else f"loss of the first {plane.rows:,} rows"
+
+    def hold(self, points: np.ndarray) -> None:
+        """Hold what it holds."""
+
+    def advance(self, seconds: float) -> bool:
+        """Change nothing."""
+        return False
+
+
+def draw_plane(plane: Plane) -> tuple[bytes, dict[str, int]]:
+    """Draw a plane as a PNG, with its size on the page."""
+    trails = [Trail(path.name, colour_of(i), path.points) for i, path in enumerate(plane.paths)]
+    with axes.default_style():
+        figure = axes.make_figure(WIDTH, HEIGHT)
+        ax = figure.add_axes((0.095, 0.125, SIDE / WIDTH, 0.785))
+        axes.strip_axes(ax)
+        contours = Contours(ax, PlaneMap(plane), ("first principal component", "second"))
+        contours.show(trails, 0.0)
+        legend = figure.legend(
+            [Line2D([], [], color=trail.colour, lw=3) for trail in trails],
+            ["x"] * len(trails),
+            loc="upper left",
+            bbox_to_anchor=(0.69, 0.925),
+            frameon=False,
+            labelcolor=axes.INK,
+            handlelength=1.3,
+        )
+        for text, trail in zip(legend.get_texts(), trails, strict=True):
+            axes.set_plain_text(text, axes.shorten(trail.label, 24))
+        words = [
+            f"{100 * plane.explained:.1f} % of the variance of",
+            f"{axes.shorten(plane.paths[0].name, 20)}'s path lies in the plane;",
+            "the loss on the plane differs",
+            "from that on the path",
+            f"by {plane.largest_error:.3g} at most",
+        ]
+        for i, line in enumerate(reversed(words)):
+            text = figure.text(0.7, 0.13 + 0.043 * i, "", color=axes.INK, fontsize=axes.SMALL)
+            axes.set_plain_text(text, line)
+        return axes.sharp_png(figure), axes.DISPLAY_SIZE
