@@ -24,7 +24,7 @@ from matplotlib.transforms import BboxBase
 __all__ = [
     "BAD", "BOTTOM", "DISPLAY_SIZE", "DPI", "EVENT", "FONT", "INK", "LEFT", "LOSS", "METRICS", "RIGHT", "ROW", "SMALL",
     "TOP", "VALID", "WIDTH", "Canvas", "add_halo", "canvas_of", "default_style", "make_curve_figure", "make_figure",
-    "scale_losses", "set_plain_text", "sharp_png", "shorten", "strip_axes", "style_steps",
+    "scale_losses", "set_plain_text", "sharp_png", "shorten", "strip_axes", "style_steps", "width_on",
 ]  # fmt: skip
 
 WIDTH, ROW = 9.0, 3.8  # inches: of a picture, and the height of one of its rows
@@ -45,6 +45,8 @@ HALO = "#ffffff"
 AnyText = TypeVar("AnyText", bound=Text)
 
 LEFT, RIGHT, BOTTOM, TOP, GAP = 0.85, 0.12, 0.62, 0.42, 0.95  # inches around and between axes
+NARROW = 7.5  # inches: nothing is beside a curve
+PIXELS_AN_INCH = 60  # at least, for SMALL to have 9 pixels
 SIDE = 3.3  # inches: of what stands beside a curve
 
 
@@ -65,31 +67,42 @@ def make_figure(width: float = WIDTH, height: float = ROW) -> Figure:
     return figure
 
 
+def width_on(page_width: int) -> float:
+    """Give the width of a picture, in inches, whose text has 9 pixels or more on a page of so many."""
+    return min(WIDTH, max(page_width, 300) / PIXELS_AN_INCH)
+
+
 def make_curve_figure(
-    map_beside: bool = False, pictures: int = 0, *, second: bool = False
+    map_beside: bool = False, pictures: int = 0, *, second: bool = False, width: float = WIDTH
 ) -> tuple[Figure, Axes, list[Axes]]:
     """Make a figure with axes for a curve, and for what stands beside it: a map first, then pictures without axes.
 
-    The first of these is at the curve's right, the rest below, three in a row.  `second` leaves room for a second
-    y-axis.
+    The first of these is at the curve's right, the rest below, three in a row; in a narrow figure all are below, two in
+    a row.  `second` leaves room for a second y-axis.
     """
     beside = map_beside + pictures
-    below = max(0, beside - 1)
-    rows = 1 + -(-below // 3)
-    figure = make_figure(height=ROW * rows)
+    at_side = 0 if width < NARROW else min(beside, 1)
+    columns = 2 if width < NARROW else 3
+    rows = 1 + -(-(beside - at_side) // columns)
+    figure = make_figure(width, ROW * rows)
 
-    def place(x: float, row: int, width: float, bottom: float = BOTTOM) -> Axes:
+    def place(x: float, row: int, across: float, bottom: float = BOTTOM) -> Axes:
         y, height = ROW * (rows - 1 - row) + bottom, ROW - bottom - TOP
-        ax = figure.add_axes((x / WIDTH, y / (ROW * rows), width / WIDTH, height / (ROW * rows)))
+        ax = figure.add_axes((x / width, y / (ROW * rows), across / width, height / (ROW * rows)))
         strip_axes(ax)
         return ax
 
     right = RIGHT + 0.65 * second
-    width = WIDTH - LEFT - right - (SIDE + GAP - RIGHT if beside else 0)
-    curve = place(LEFT, 0, width)
-    others = [place(WIDTH - RIGHT - SIDE, 0, SIDE, BOTTOM if map_beside else RIGHT)] if beside else []
-    third = WIDTH / 3
-    others += [place(third * (i % 3) + RIGHT, 1 + i // 3, third - 2 * RIGHT, RIGHT) for i in range(below)]
+    curve = place(LEFT, 0, width - LEFT - right - (SIDE + GAP - RIGHT if at_side else 0))
+    others = []
+    part = width / columns
+    for i in range(beside):
+        left, bottom = (LEFT, BOTTOM) if map_beside and i == 0 else (RIGHT, RIGHT)
+        if i < at_side:
+            others.append(place(width - RIGHT - SIDE, 0, SIDE, bottom))
+        else:
+            row, column = divmod(i - at_side, columns)
+            others.append(place(part * column + left, 1 + row, part - left - RIGHT, bottom))
     return figure, curve, others
 
 

@@ -52,7 +52,7 @@ class RunControls(TransportControls):
     def __init__(self, run: Run, *, clock: Clock = time.monotonic, **options: Any) -> None:
         self.view = {v.name: v.options[v.chosen] for v in VIEWS}
         self.axis = Axis(0.08, 0.98, 0.0, 1.0)
-        self.position = PositionSlider("step", "where Rewind goes back to; at its right end it follows the run", clock)
+        self.position = PositionSlider("step", STEP_TIP, clock)
         super().__init__(run, progress, **options)
         if run.opt_class is None:
             self.show_message(f"{run.opt_name} is {run.opt_kind}: it has no dials")
@@ -72,7 +72,7 @@ class RunControls(TransportControls):
             self._start.box,
             self.image,
             self._time_line.box,
-            row([*self.group("history"), *views]),
+            row([*self.group("rewind"), self.position.field, *self.group("history"), *views]),
             self._code,
         ]
 
@@ -103,8 +103,10 @@ class RunControls(TransportControls):
         return True
 
     def show_body(self) -> None:
-        self.position.show(self.run.steps, math.ceil(self.axis.left), math.ceil(self.axis.right))
-        self._time_line.place(self.axis.start, self.axis.end)
+        axis = self.axis
+        left, right = max(0, math.ceil(axis.left)), math.ceil(axis.right)
+        self.position.show(self.run.steps, left, right)
+        self._time_line.place(axis.place(left), axis.place(right))
         self.dials.show()
         self._start.show()
         overridden = escape(" and ".join(overridden_schedules(self.run)))
@@ -187,12 +189,13 @@ def can_recover(controls: RunControls) -> bool:
     return run.state == "failed" and run.record.rejected[-1:] == [run.steps]
 
 
+STEP_TIP = "where Rewind goes back to; at its right end it follows the run"
 REWIND_TIP = "weights, optimiser and data as they were then"
 UNDO_TIP = "back to the steps that Rewind or Restart has left; again, and forward"
 RECOVER_TIP = "after a loss that was not finite: back to the last good state, with a smaller η"
 RESTORE_TIP = "let the schedule turn the dial again"
 BUTTONS = (
-    Button("Rewind", "backward", REWIND_TIP, "history", rewind, has_steps),
+    Button("Rewind", "backward", REWIND_TIP, "rewind", rewind, has_steps),
     Button("Undo", "reply", UNDO_TIP, "history", undo, can_undo),
     Button("Branch", "random", "a second run from here; this one rests", "history", branch, can_branch),
     Button("Recover", "medkit", RECOVER_TIP, "history", recover, can_recover, "7em", visible=can_recover),

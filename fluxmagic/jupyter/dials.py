@@ -60,13 +60,14 @@ class Dials:
             layout=w.Layout(width="16em"),
         )
         self.optimiser.observe(self._on_optimiser, "value")
-        self._effective_rate = w.HTML(layout=w.Layout(margin="2px 8px"))
+        self._effective_rate = w.HTML(layout=w.Layout(margin="5px 8px"))
         self._more = w.Button(description="more", icon="caret-right", tooltip=MORE, layout=w.Layout(width="6em"))
         self._more.layout.margin = "2px 2px 2px auto"
         self._more.on_click(lambda _: requests.add(self._fold))
         self._room = w.Box(layout=w.Layout(width="100%"))
-        self.box = w.VBox([row([self.optimiser, self._effective_rate, self._more]), self._room])
+        self.box = w.VBox([row([self.optimiser, self._more]), self._room])
         self.box.layout.width = "100%"
+        hear(self._effective_rate)
 
     def _names(self) -> list[str]:
         names = list(OPTIMISERS)
@@ -130,13 +131,17 @@ class Dials:
             for k, h in cls.hypers.items()
         }
         ordered = sorted(sliders.items(), key=lambda item: (item[0] != "η", item[1].foldable))
-        box = grid([s.box for _, s in ordered], first_is_wide=ordered[0][0] == "η")
+        boxes = [s.box for _, s in ordered]
+        if "ρ" in sliders:
+            boxes.insert(boxes.index(sliders["ρ"].box) + 1, self._effective_rate)
+        box = grid(boxes, first_is_wide=ordered[0][0] == "η")
         self._hear(box)
         return sliders, box
 
     def tops(self) -> Iterator[w.Widget]:
         """Give the widgets that hold all others."""
         yield self.box
+        yield self._effective_rate
         yield from (box for _, box in self._made.values())
 
 

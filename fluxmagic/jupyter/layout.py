@@ -13,7 +13,7 @@ __all__ = [
 ]  # fmt: skip
 
 WIDTH = 900  # px of the block, where the page has them
-HANDLE, GAP = 8, 4  # px: half of a slider's handle, and between its label and itself
+GAP = 12  # px between the label of the time line and itself
 PANEL = "fluxmagic-panel"
 
 STYLE = f"""
@@ -29,7 +29,6 @@ STYLE = f"""
 .{PANEL} .fluxmagic-dials .slider-container:has(.noUi-active) ~ .widget-readout {{ display: block }}
 .{PANEL} .fluxmagic-time .widget-label {{ flex: 0 0 auto; min-width: 0; margin: 0 {GAP}px 0 0 }}
 .{PANEL} .fluxmagic-time .slider-container {{ margin: 0 }}
-.{PANEL} .fluxmagic-time .widget-readout {{ flex: 1 1 0; min-width: 0; margin: 0; padding: 0; text-align: right }}
 .{PANEL} pre {{ margin: 0; padding: 6px; max-height: 20em; overflow: auto; user-select: text;
   background: var(--jp-layout-color2, #eee); color: var(--jp-ui-font-color1, #000) }}
 .{PANEL} [role=alert] {{ color: #b3261e }}
@@ -42,10 +41,31 @@ body:not(:has(.NAME)) .jp-OutputArea-child:has(+ .jp-OutputArea-child .NAME-left
 """
 
 
-def panel_box(children: Sequence[w.Widget], name: str) -> w.Widget:
-    """Make the block of a panel, of the class `PANEL` and of one of its own."""
-    style = w.HTML(f"<style>{STYLE}</style>", layout=w.Layout(display="none"))
-    box = w.VBox([style, *children], layout=w.Layout(width="100%", max_width=f"{WIDTH}px", overflow="hidden"))
+# Types the width of the block into a hidden field, so that the picture's text can be read at any width.
+MEASURE = """
+const image = this, start = () => {
+  const box = image.closest('.PANEL'), field = box && box.querySelector('.PANEL-width input');
+  if (!field) return setTimeout(start, 200);
+  let told = 0, timer = 0;
+  const tell = () => {
+    const width = Math.round(box.clientWidth);
+    if (!width || Math.abs(width - told) < 20) return;
+    field.value = told = width;
+    field.dispatchEvent(new Event('change', {bubbles: true}));
+  };
+  new ResizeObserver(() => { clearTimeout(timer); timer = setTimeout(tell, 200) }).observe(box);
+};
+start();
+"""
+
+
+def panel_box(children: Sequence[w.Widget], name: str, width: w.Widget) -> w.Widget:
+    """Make the block of a panel, of the class `PANEL` and of one of its own; its width becomes the value of a field."""
+    measure = f'<img src="data:," onerror="{escape(MEASURE.replace("PANEL", PANEL))}">'
+    hidden = w.HTML(f"<style>{STYLE}</style>{measure}", layout=w.Layout(display="none"))
+    width.add_class(f"{PANEL}-width")
+    width.layout.display = "none"
+    box = w.VBox([hidden, width, *children], layout=w.Layout(width="100%", max_width=f"{WIDTH}px", overflow="hidden"))
     for c in (PANEL, name):
         box.add_class(c)
     return box
@@ -84,7 +104,7 @@ def grid(children: Sequence[w.Widget], *, first_is_wide: bool) -> w.Widget:
 
 
 class TimeLine:
-    """A slider that is as wide as the axis above it; label and readout are beside it."""
+    """A slider that is as wide as the axis above it; its label is beside it."""
 
     def __init__(self, slider: w.Widget, name: str) -> None:
         slider.layout.width, slider.layout.margin = "100%", "0"
@@ -95,8 +115,8 @@ class TimeLine:
 
     def place(self, start: float, end: float) -> None:
         """Put it under an axis whose ends are given as shares of the width."""
-        width = f"calc({100 * (end - start):.2f}% + {2 * HANDLE}px)"
-        self._slider.style.description_width = f"calc({100 * start:.2f}% - {HANDLE + GAP}px)"
+        self._slider.style.description_width = f"calc({100 * start:.2f}% - {GAP}px)"
+        width = f"{100 * (end - start):.2f}%"
         self._style.value = f"<style>.{self._name} .fluxmagic-time .slider-container {{ flex: 0 0 {width} }}</style>"
 
 

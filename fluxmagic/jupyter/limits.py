@@ -37,6 +37,10 @@ class Axis(NamedTuple):
     left: float
     right: float
 
+    def place(self, step: float) -> float:
+        """Give where a step is, as a share of the picture's width."""
+        return self.start + (self.end - self.start) * (step - self.left) / (self.right - self.left)
+
 
 class Limits(NamedTuple):
     """Ends of the axes: steps, loss, metrics; whether the loss is on a logarithmic axis."""

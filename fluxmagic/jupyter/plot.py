@@ -69,6 +69,8 @@ class Curve:
         The last steps that are in view; None: all.
     shown : list of ShownValue
         What is to be seen beside the curve; a page shows the `rich` ones by itself.
+    page_width : int
+        The pixels that a page has for it: where they are few, its text is larger.
     smoothing : float
         The share of the smoothed loss that is kept from step to step, in [0, 1).  Where an epoch has one batch the
         loss has no noise, and nothing is smoothed.
@@ -87,6 +89,7 @@ class Curve:
         self.log: bool | None = None
         self.window: int | None = None
         self.smoothing = 0.9
+        self.page_width = round(axes.WIDTH * axes.DPI)
         self.earlier = [s for s in (loss_series(r) for r in earlier if r is not run) if s.n]
         self._series = RunSeries(run)
         self._grey: list[MinMaxSeries] = []  # the earlier ones, and what the run has left
@@ -104,8 +107,8 @@ class Curve:
         metrics = [k for k in self._series.evaluations if k != "valid"]
         with axes.default_style():
             in_axes = [value for value in self.shown if not value.is_rich]
-            has_map, second = self._map is not None, bool(metrics)
-            self.figure, self._ax, beside = axes.make_curve_figure(has_map, len(in_axes), second=second)
+            has_map, second, width = self._map is not None, bool(metrics), axes.width_on(self.page_width)
+            self.figure, self._ax, beside = axes.make_curve_figure(has_map, len(in_axes), second=second, width=width)
             axes.style_steps(self._ax)
             self._metric_ax = self._add_metric_axes(metrics)
             self._contours = None if self._map is None else Contours(beside[0], self._map, names_of_two(self.run))
@@ -174,7 +177,8 @@ class Curve:
         return self.smoothing if self.run.has_noise else 0.0
 
     def _update(self) -> None:
-        if self._map is None and trains_two_numbers(self.run):  # the first loss has told
+        tells = self._map is None and trains_two_numbers(self.run)  # the first loss has told
+        if tells or self.figure.get_figwidth() != axes.width_on(self.page_width):
             self._build()
         series, β = self._series, self._β
         series.update()

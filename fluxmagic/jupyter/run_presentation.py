@@ -12,6 +12,7 @@ from IPython.display import display
 from fluxmagic.jupyter import formatting
 from fluxmagic.jupyter.controls import RunControls
 from fluxmagic.jupyter.downsample import MinMaxSeries
+from fluxmagic.jupyter.layout import WIDTH
 from fluxmagic.jupyter.plot import Curve
 from fluxmagic.jupyter.presentation import Controls, Presentation
 from fluxmagic.jupyter.views import frontend_kind
@@ -46,6 +47,7 @@ class RunPicture:
             self.close()
             self.earlier.append(self.curve.loss)
             self.curve = Curve(controls.run, self.earlier)
+        self.curve.page_width = controls.width
         for name, value in controls.view.items():
             setattr(self.curve, name, value)
 
@@ -64,6 +66,7 @@ class RunPicture:
         return [{**v.rendered.rich, "text/plain": v.rendered.text} for v in self.curve.shown if v.is_rich]
 
     def picture(self) -> bytes:
+        self.curve.page_width = WIDTH
         return self.curve.picture()
 
     def close(self) -> None:

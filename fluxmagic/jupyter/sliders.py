@@ -172,15 +172,19 @@ class PositionSlider:
 
     Attributes
     ----------
-    slider : ipywidgets.IntSlider
+    slider, field : Widget
+        The slider, and a number field for the step that it is at.
     """
 
     def __init__(self, label: str, tooltip: str, clock: Clock = time.monotonic) -> None:
-        self.slider = w.IntSlider(description=label, tooltip=tooltip, min=0, max=1, disabled=True, readout_format=",d")
+        self.slider = w.IntSlider(description=label, tooltip=tooltip, min=0, max=1, disabled=True, readout=False)
+        layout = w.Layout(width="6em")
+        self.field = w.Text(placeholder=label, tooltip=tooltip, value="0", continuous_update=False, layout=layout)
         self._clock = clock
         self._steps = 0  # of the run, when it was last shown
         self._moved_at: float | None = None  # when the user moved it; None while it follows
         self.slider.observe(self._on_widget, "value")
+        self.field.observe(self._on_field, "value")
 
     def follow(self) -> None:
         """Follow the run again."""
@@ -190,6 +194,16 @@ class PositionSlider:
         new = change["new"]
         if self._moved_at is not None or new != self._steps:
             self._moved_at = None if new >= self._steps else self._clock()
+        self._write()
+
+    def _on_field(self, change: w.Change) -> None:
+        text = change["new"].replace(",", "").strip()
+        if text.isdecimal() and int(text) <= self._steps:
+            self.slider.value = int(text)
+        self._write()
+
+    def _write(self) -> None:
+        self.field.value = f"{self.slider.value:,}"
 
     def show(self, steps: int, start: int = 0, end: int = 0) -> None:
         """Show the steps of the run, on a scale that goes from `start` to `end`, or as far as the run."""
@@ -199,12 +213,13 @@ class PositionSlider:
         self._steps = steps
         if self._moved_at is not None and self._clock() < self._moved_at + DRAG_SECONDS:
             return
-        start, end = max(0, min(start, slider.value)), max(steps, end, start + 1)  # a slider has a length
+        end = max(steps, end, start + 1)  # a slider has a length
         if self._moved_at is None:
             slider.max = max(slider.max, end)  # first, and alone: a page cuts a value off at the end that it knows
             slider.value = steps
-        slider.min, slider.max = start, end
-        slider.disabled = not steps
+        slider.min, slider.max = min(start, slider.value), end
+        slider.disabled = self.field.disabled = not steps
+        self._write()
 
 
 def exact(value: float) -> str:

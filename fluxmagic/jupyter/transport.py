@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from fluxmagic.jupyter import widgets as w
 from fluxmagic.jupyter.formatting import format_number
-from fluxmagic.jupyter.layout import make_button, panel_box, row, set_visible
+from fluxmagic.jupyter.layout import WIDTH, make_button, panel_box, row, set_visible
 from fluxmagic.jupyter.pace import SPEEDS, Pace
 from fluxmagic.jupyter.page_requests import PageRequests
 from fluxmagic.jupyter.sliders import set_options
@@ -77,6 +77,8 @@ class TransportControls:
         Single steps that were asked for.
     stopped, closed : bool
         Whether Stop or Close was pressed.
+    width : int
+        Of the box in a page, in px.
     name : str
         The class of the box in a page, of these controls alone.
     """
@@ -99,6 +101,7 @@ class TransportControls:
         self.pending_steps = 0
         self.stopped = self.closed = False
         self.pace = Pace(speed)
+        self.width = WIDTH
         self.name = f"fluxmagic-{os.urandom(6).hex()}"
         self.requests = PageRequests(wake)
         self._ids: set[str] = set()
@@ -124,6 +127,8 @@ class TransportControls:
             layout=w.Layout(width="9.5em", margin="2px 8px"),
         )
         self._speed.observe(self._on_speed, "value")
+        field = w.Text(continuous_update=False)
+        field.observe(lambda change: self.requests.add(lambda: self._set_width(change["new"])), "value")
         self.box = panel_box(
             [
                 row([*self.group("transport"), self._speed, self._tick, *self.group("close")]),
@@ -132,6 +137,7 @@ class TransportControls:
                 *self.body(),
             ],
             self.name,
+            field,
         )
         self.hear(self.box)
         self.show()
@@ -205,6 +211,10 @@ class TransportControls:
 
     def _set_speed(self, speed: float) -> bool:
         self.pace.speed = speed
+        return True
+
+    def _set_width(self, text: str) -> bool:
+        self.width = int(text)
         return True
 
     def _speeds(self) -> list[tuple[str, float]]:

@@ -9,7 +9,7 @@ import pytest
 
 from fluxmagic import ADAM, SGD, Run, param
 from fluxmagic.jupyter.controls import RunControls
-from fluxmagic.jupyter.sliders import DRAG_SECONDS, MEMORY_VALUES, HyperparameterSlider
+from fluxmagic.jupyter.sliders import DRAG_SECONDS, MEMORY_VALUES, HyperparameterSlider, PositionSlider
 from fluxmagic.optimise import OPTIMISERS, Hyper, Momentum, Optimiser
 from tests.jupyter.panel_page import ControlsPage
 from tests.jupyter.problems import quadratic
@@ -292,6 +292,34 @@ def test_the_position_follows_the_run_unless_the_user_moved_it():
     run.rewind(0)
     assert stands() == (0, 1)
     assert slider.disabled
+
+
+def test_the_position_is_typed_too():
+    run = quadratic(n=2000, epochs=1)
+    page = ControlsPage(RunControls(run))
+    run.step(1500)
+    page.process()
+    assert page.field("step").value == "1,500"
+    page.type("step", "1,234")
+    page.process()
+    assert page.value("step") == 1234
+    for wrong in ("1501", "-1", "x", ""):
+        page.type("step", wrong)
+        page.process()
+        assert (page.value("step"), page.field("step").value) == (1234, "1,234")
+    page.press("Rewind")
+    page.process()
+    assert run.steps == 1234
+
+
+def test_the_position_sliders_scale_is_that_of_the_axis():
+    position = PositionSlider("step", "")
+    position.show(70, 0, 80)
+    assert (position.slider.min, position.slider.value, position.slider.max) == (0, 70, 80)
+    position.show(500, 400, 510)
+    assert (position.slider.min, position.slider.value, position.slider.max) == (400, 500, 510)
+    position.show(5, 0, 3)
+    assert (position.slider.min, position.slider.value, position.slider.max) == (0, 5, 5)
 
 
 def test_the_position_sliders_scale_rests_while_it_is_dragged():
