@@ -6,6 +6,6 @@ it (`calls`), `text` turns that into Python, `guards` say what has to hold, `ver
 """
 
 from fluxmagic.capture.report import Report
-from fluxmagic.capture.step import CapturedStep, capture
+from fluxmagic.capture.step import CapturedStep, StepsDiffer, capture
 
-__all__ = ["CapturedStep", "Report", "capture"]
+__all__ = ["CapturedStep", "Report", "StepsDiffer", "capture"]

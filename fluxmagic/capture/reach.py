@@ -193,8 +193,8 @@ def difference(
         if isinstance(key, tuple) and key[1] in bound:
             continue
         if key not in known and (a is None or b is None or a[1] != b[1]):
-            path, mark = a or b or ("", None)
-            return _element(path.lstrip("."), mark, b[1] if b else None)
+            path = (a or b or ("", None))[0]
+            return _element(path.lstrip("."), a and a[1], b and b[1])
     return None
 
 

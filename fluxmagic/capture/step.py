@@ -29,12 +29,16 @@ from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.optimise.step import without_fp_warnings, zero_grads
 from fluxmagic.tracker import Tracked
 
-__all__ = ["CapturedStep", "capture"]
+__all__ = ["CapturedStep", "StepsDiffer", "capture"]
 
 MOST_KINDS = 16
 MOST_WAYS = 4
 MOST_RECORDINGS = 16  # of one kind of batch
 MOST_FAILURES = 3  # recordings in a row that cannot be replayed
+
+
+class StepsDiffer(RuntimeError):
+    """A replayed step and an ordinary one differ; the step was not taken."""
 
 
 class _Quiet(threading.local):
@@ -65,13 +69,15 @@ class CapturedStep:
     ----------
     report : Report
         How many steps were replayed, verified, ordinary and recorded, and why not more.
-    on_mismatch : callable
-        Called with a message if a replayed step and an ordinary one differ.
+    loss : callable
     """
 
-    def __init__(self, loss: Loss, opt: object, verify: int = 256) -> None:
+    # raises: where a replayed step and an ordinary one differ the step is not taken, and StepsDiffer is raised
+
+    def __init__(self, loss: Loss, opts: list[Any], verify: int = 256, raises: bool = False) -> None:
         self.report = Report()
-        self.on_mismatch: Callable[[str], None] = _warn
+        self.loss = loss
+        self._raises = raises
         self._view = LossView.of(loss)
         self._longest = verify  # steps from one verification to the next, at most
         self._kinds: dict[object, _Kind] = {}
@@ -82,7 +88,7 @@ class CapturedStep:
         self._update: Callable[[], None] | None = None
         self._program: LossProgram | None = None  # the last one that stood for a step
         self._gap, self._left = 1, 0  # steps from the last verification to the next; those left of them
-        self._follow(as_optimisers(opt))
+        self._follow(opts)
 
     def __call__(self, *batch: object) -> float:
         """Take one step; return the loss.  Errors are those of `train`, and nothing is updated then."""
@@ -96,7 +102,11 @@ class CapturedStep:
         return "\n\n".join([*programs, getattr(self._update, "source", "")]) if programs else ""
 
     def __reduce__(self) -> tuple[Any, ...]:  # a copy records anew
-        return CapturedStep, (self._view.loss, self._opts, self._longest)
+        return CapturedStep, (self.loss, self._opts, self._longest, self._raises)
+
+    def verify_next(self) -> None:
+        """Take the next step both ways."""
+        self._gap, self._left = 1, 0
 
     # -- one step --------------------------------------------------------------------------------------
 
@@ -196,7 +206,7 @@ class CapturedStep:
         return None
 
     def _ordinary(self, attempt: Attempt) -> float:
-        value = attempt.take(self._view.loss)
+        value = attempt.take(self.loss)
         self.report.ordinary += 1
         return value
 
@@ -273,28 +283,28 @@ class CapturedStep:
         self.report.replayed -= 1
         after = StepState(program.program, self._opts)
         before.restore()
-        ordinary = attempt.take(self._view.loss)
+        ordinary = attempt.take(self.loss)
         differs = after.difference(StepState(program.program, self._opts))
         if repr(value) != repr(ordinary) or differs is not None:
-            self._mismatch("the loss" if differs is None else differs)
+            self._mismatch("the loss" if differs is None else differs, before)
             return ordinary
         self.report.verified += 1
         self._gap = min(2 * self._gap, self._longest) if program.verified else 2
         self._left, program.verified = self._gap - 1, True
         return ordinary
 
-    def _mismatch(self, what: str) -> None:
-        since = self._gap - 1
-        self.report.ordinary += 1
+    def _mismatch(self, what: str, before: StepState) -> None:
+        n = self._gap - 1
         self._refuse(
             f"a replayed step and an ordinary one differ ({what}): the loss depends on something that is neither in "
             "the batch nor within its reach"
         )
-        self.on_mismatch(f"{self.report.reason}; up to {since} steps before this one may be wrong")
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, RuntimeWarning, stacklevel=4)
+        if self._raises:
+            before.restore()
+            raise StepsDiffer(self.report.reason)
+        self.report.ordinary += 1
+        message = f"{self.report.reason}. Ordinary steps follow; the last {n} before this one were replayed"
+        warnings.warn(message, RuntimeWarning, stacklevel=6)
 
 
 def capture(loss: Loss, opt: object, *, verify: int = 256) -> CapturedStep:
@@ -330,4 +340,4 @@ def capture(loss: Loss, opt: object, *, verify: int = 256) -> CapturedStep:
     >>> print(step.report)
     90 of 100 steps replayed, 8 verified
     """
-    return CapturedStep(loss, opt, verify)
+    return CapturedStep(loss, as_optimisers(opt), verify)

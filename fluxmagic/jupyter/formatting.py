@@ -49,6 +49,8 @@ def summary(run: Run) -> str:
     numbers = _evaluated(run)
     if numbers:
         lines.append(numbers)
+    if run.captured is not None:
+        lines.append(f"captured: {run.captured}")
     turns = gestures(run.events, run.steps)
     lines += [
         f"step {e.step:,}: {e.name} {format_value(e.old)} → {format_value(e.new)}" for e in turns[:MAX_EVENTS_LISTED]

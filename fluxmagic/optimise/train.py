@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import wraps
+from functools import partial, wraps
+from importlib import import_module
 from typing import ParamSpec, TypeVar
 
 from fluxmagic.optimise.errors import Stop
@@ -64,7 +66,14 @@ def throttle(f: Callable[P, R], seconds: float) -> Callable[P, R | None]:
     return throttled
 
 
-def train(loss: Loss, data: Iterable[Batch], opt: Updates, *, cb: Callbacks = None) -> None:
+def captures(capture: bool | None) -> bool:
+    """Tell whether steps are to be captured; by default if the environment has FLUXMAGIC_CAPTURE=1."""
+    return os.environ.get("FLUXMAGIC_CAPTURE") == "1" if capture is None else bool(capture)
+
+
+def train(
+    loss: Loss, data: Iterable[Batch], opt: Updates, *, cb: Callbacks = None, capture: bool | None = None
+) -> None:
     """Train: for each d in data compute loss(*d), check it, run the reverse pass, call opt, call cb.
 
     Parameters
@@ -78,6 +87,8 @@ def train(loss: Loss, data: Iterable[Batch], opt: Updates, *, cb: Callbacks = No
         gets the gradient of the batch, also for shared parameters.
     cb : callable or list of them, optional
         Called after each update; one that takes an argument gets the loss as a float.
+    capture : bool, default False
+        Record the step and replay it, in the same bits; see `fluxmagic.capture`.
 
     Raises
     ------
@@ -109,13 +120,17 @@ def train(loss: Loss, data: Iterable[Batch], opt: Updates, *, cb: Callbacks = No
     except TypeError:
         raise TypeError(f"data gives batches when iterated over, and a {type(data).__name__} does not") from None
 
+    take = partial(train_step, loss)
+    if captures(capture):  # imported by name: that package is built on this one
+        take = import_module("fluxmagic.capture.step").CapturedStep(loss, opts).take
+
     def start(l: Tracked) -> None:
         zero_grads(opts, l)  # gradients from before
 
     with without_fp_warnings(), InterruptGuard() as guard:
         try:
             for step, d in enumerate(batches, 1):
-                value = train_step(loss, d, opts, step, guard, False, start if step == 1 else None)
+                value = take(d, opts, step, guard, False, start if step == 1 else None)
                 guard.shielded = False
                 for f in callbacks:
                     f(value)

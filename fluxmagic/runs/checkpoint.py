@@ -55,7 +55,7 @@ class Checkpoint:
 
     @classmethod
     def of(cls, training: TrainingState, record: Record, start: Snapshot, names: Names, **about: Any) -> Checkpoint:
-        """Copy a run between two steps; `about` is its id, name, epochs, steps, seed, state and environment."""
+        """Copy a run between two steps; `about` is its id, name, epochs, steps, seed, state, environment, capture."""
         own, name, seed = own_schedules(record), about["name"], about["seed"]
         if isinstance(seed, (np.random.Generator, np.random.BitGenerator, np.random.SeedSequence)):
             about["seed"] = SavedGenerator(type(np.random.default_rng(seed).bit_generator).__name__)
@@ -173,7 +173,7 @@ class Loaded:
         """Arguments of the run beside loss, data and optimiser."""
         seed = self.saved.seed  # the state of a generator is restored
         given = _generator(seed.bit_generator) if isinstance(seed, SavedGenerator) else seed
-        return {"epochs": self.saved.epochs, "steps": self.saved.steps, "seed": given, "name": self.saved.name}
+        return {"seed": given, **{k: getattr(self.saved, k) for k in ("epochs", "steps", "name", "capture")}}
 
     def fit(self, training: TrainingState, names: Names) -> tuple[Snapshot, Snapshot, Values | None]:
         """Check that all fits, and give the snapshots of start and end and the values that are shown.

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from fluxmagic import generators
+from fluxmagic.capture import StepsDiffer
 from fluxmagic.optimise.errors import Stop
 from fluxmagic.optimise.interrupts import is_interrupt
 from fluxmagic.optimise.optimiser import Optimiser
@@ -25,7 +26,7 @@ from fluxmagic.runs.loop import FOREVER, Hooks, Loop
 from fluxmagic.runs.optimisers import check_values, optimiser_class
 from fluxmagic.runs.ownership import Owner
 from fluxmagic.runs.problem import MissingLoss
-from fluxmagic.runs.replay import put_back, values_at
+from fluxmagic.runs.replay import put_back, retake, values_at
 from fluxmagic.tracker import Param
 
 __all__ = ["SLICE_SECONDS", "Lifecycle"]
@@ -193,6 +194,9 @@ class Lifecycle:
                 try:
                     steps = min(1 if callbacks else n, loop.steps_to_change)
                     loop.take_steps(steps, hooks, until=until, attention=control.attention)
+                except StepsDiffer:
+                    self.early.rewind(loop.captured.verified.step if loop.captured.verified else 0)
+                    retake(loop, hooks)
                 finally:
                     control.in_batch = False
                 taken = loop.state.step - before

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.optimise.optimiser import Optimiser
-from fluxmagic.optimise.step import train_step, zero_grads
+from fluxmagic.optimise.step import zero_grads
+from fluxmagic.runs.captured import CapturedSteps
 from fluxmagic.runs.cursor import END, Batch, GeneratorStates, generator_states, restore_generators
 from fluxmagic.runs.environment import environment
 from fluxmagic.runs.log import Log
@@ -63,10 +64,17 @@ class Loop:
         Where the steps were computed.
     params_final : bool
         A parameter that turns up later is an error.
+    captured : CapturedSteps
     """
 
     def __init__(
-        self, problem: Problem, state: TrainingState, plan: Turns, snapshots: SnapshotStore, log: Log | None
+        self,
+        problem: Problem,
+        state: TrainingState,
+        plan: Turns,
+        snapshots: SnapshotStore,
+        log: Log | None,
+        capture: bool = False,
     ) -> None:
         self.problem, self.state, self.snapshots, self.log = problem, state, snapshots, log
         opts = state.optimisers
@@ -80,6 +88,7 @@ class Loop:
         self.environment: dict[str, Any] = {}
         self.params_final = False
         self.seconds = 0.0
+        self.captured = CapturedSteps(capture)
 
     @property
     def is_finished(self) -> bool:
@@ -209,6 +218,7 @@ class Loop:
         record, state, snapshots, guard, draws = self.record, self.state, self.snapshots, self.guard, self.draws
         cursor, optimisers, problem, clock = state.cursor, state.optimisers, self.problem, time.perf_counter
         on_step = hooks.on_epoch if record.stepwise else None
+        take = self.captured.begin(state, record, again=old is not None)
         first = state.step + 1
         before = clock()
         for step in range(first, first + (1 if on_loss else min(n, MAX_STEPS_PER_LOCK))):
@@ -221,7 +231,7 @@ class Loop:
             draws.clear()  # those for the data are not repeated
             rejected = None
             try:
-                value = train_step(problem.loss, d, optimisers.opts, step, guard, self.params_final, on_loss)
+                value = take(problem.loss, d, optimisers.opts, step, guard, self.params_final, on_loss)
             except NotFinite as error:
                 Values([], buffers).restore()
                 record.rejected.append(step)
@@ -254,6 +264,7 @@ class Loop:
             if step % snapshots.stride == 0 and old is None:
                 snapshots.add(state.capture())
                 before = clock()
+            self.captured.end_step(state, record)
             if now >= until or attention or guard.presses:
                 return
 

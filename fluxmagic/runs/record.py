@@ -109,6 +109,7 @@ class Record:
         self.evaluations: list[tuple[int, dict[str, float]]] = []  # after how many steps: validation and metrics
         self.events: list[Event] = []
         self.restored_weights: list[tuple[int, int]] = []  # after how many steps, and the step whose they are
+        self.retaken: list[tuple[int, int]] = []  # first and last of steps that were replayed, and then taken again
         self.kept: int | None = None  # the step whose weights were put back when the run ended here
         self.plan = plan  # `Turns` of another run, to be made at their steps
         self.planned = -1  # the last step at which that was done
@@ -131,6 +132,7 @@ class Record:
         new.evaluations = [c for c in self.evaluations if c[0] < step + epoch_over]
         new.events = [e for e in self.events if e.step < step + here]
         new.restored_weights = [b for b in self.restored_weights if b[0] < step + here]
+        new.retaken = [steps for steps in self.retaken if steps[1] <= step]
         new.plan, new.planned = self.plan, min(self.planned, step - 1 + here)
         new._find_best()
         return new

@@ -12,11 +12,19 @@ import numpy as np
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.runs.cursor import END
 from fluxmagic.runs.environment import NUMERICS
-from fluxmagic.runs.loop import Loop
+from fluxmagic.runs.loop import Hooks, Loop
 from fluxmagic.runs.record import Record
 from fluxmagic.runs.state import Snapshot, Values
 
-__all__ = ["ReplayMismatch", "check_same_weights", "has_other_numerics", "reapply_events", "recompute", "values_at"]
+__all__ = [
+    "ReplayMismatch",
+    "check_same_weights",
+    "has_other_numerics",
+    "reapply_events",
+    "recompute",
+    "retake",
+    "values_at",
+]
 
 TOLERANCE = 1e-4
 """Relative difference of losses that is allowed under other numerics."""
@@ -70,6 +78,29 @@ def recompute(loop: Loop, s: Snapshot, record: Record, until: int) -> None:
         if loop.state.cursor.next(loop.guard) is not END:
             raise ReplayMismatch(until + 1, "the data had come to its end, and now has another batch")
         loop.end_epoch(old=record)
+
+
+def retake(loop: Loop, hooks: Hooks) -> None:
+    """Take the steps since the last verified one again, the ordinary way; the record has their losses then.
+
+    Evaluations are made again too.  An error ends it at the step that raises it.
+    """
+    s, old, n = loop.captured.verified, loop.record, loop.state.step
+    s = s or loop.snapshots.latest_at(0)
+    loop.state.restore(s)
+    loop.snapshots.drop_after(s.step)
+    loop.record = record = old.copy(s.step, epoch_over=s.position < 0)
+    record.retaken = [*old.retaken, (s.step + 1, n)]
+    for step in range(s.step, n):
+        reapply_events(loop, old, step)
+        try:
+            loop.take_steps(1, hooks)
+        except NotFinite:
+            if step + 1 not in old.rejected:
+                raise
+        record.seconds[step] = old.seconds[step]
+    reapply_events(loop, old, n)
+    record.planned = old.planned
 
 
 def reapply_events(loop: Loop, record: Record, step: int) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from fluxmagic.lazy import LazyMethod
 from fluxmagic.optimise.inputs import as_callbacks
 from fluxmagic.optimise.optimiser import Optimiser
+from fluxmagic.optimise.train import captures
 from fluxmagic.runs import checkpoint, saving
 from fluxmagic.runs.archive import AnyPath
 from fluxmagic.runs.cursor import Data, DataCursor
@@ -93,6 +94,8 @@ class Run(RunViews):
         A file for lines of JSON: one for each step, epoch and change.
     turns : Turns or iterable of Event, optional
         Changes of another run, to be made after the same steps.
+    capture : bool, default False
+        Record the step and replay it, in the same bits; see `fluxmagic.capture`.
     **dials : float or callable
         Hyper-parameters by name, if `opt` is a class or a name.
 
@@ -133,6 +136,7 @@ class Run(RunViews):
         snapshot_bytes: int = 64_000_000,
         log: AnyPath | None = None,
         turns: Iterable[Any] = (),
+        capture: bool | None = None,
         **dials: Setting,
     ) -> None:
         problem = Problem(loss, data, model, valid, dict(metrics or {}), epochs, steps, strict)
@@ -144,7 +148,7 @@ class Run(RunViews):
         rng = None if seed is None else np.random.default_rng(seed)
         state = TrainingState(optimisers, DataCursor(data), rng)
         snapshots = SnapshotStore(snapshot_bytes)
-        self._loop = Loop(problem, state, Turns(turns), snapshots, None if log is None else Log(log))
+        self._loop = Loop(problem, state, Turns(turns), snapshots, None if log is None else Log(log), captures(capture))
         self._life = Lifecycle(self, self._loop, early)
         self._timeline = Timeline(self._life)
         self.seed = seed
@@ -291,7 +295,7 @@ class Run(RunViews):
         """
         if epochs is None and steps is None:
             epochs, steps = self.epochs, self.step_limit
-        options = {k: getattr(self, k) for k in ("valid", "metrics", "model", "until", "patience")}
+        options = {k: getattr(self, k) for k in ("valid", "metrics", "model", "until", "patience", "capture")}
         with self._timeline.going_back("branch from") as line:
             opts = self.training.optimisers.fresh_copy(self.training.params)
             new = Run(self.loss, self.data, opts, epochs=epochs, steps=steps, name=name, **options)

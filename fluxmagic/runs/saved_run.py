@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from itertools import pairwise
 from typing import Annotated, Any
 
@@ -96,6 +96,7 @@ class SavedRun:
     record: SavedRecord
     start: SavedSnapshot
     now: SavedSnapshot
+    capture: bool = False
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
@@ -118,6 +119,7 @@ class SavedRecord:
     kept: int | None
     plan: list[Change]
     planned: Annotated[int, whole(-1)]
+    retaken: list[tuple[int, int]] = field(default_factory=list)
 
     @classmethod
     def of(cls, record: Record, own: OwnSchedules) -> SavedRecord:
@@ -145,7 +147,7 @@ class SavedRecord:
             setattr(record, k, array(code, a.tolist()))
         if not np.isfinite(columns["seconds"]).all():
             raise ArchiveError("its seconds are not finite")
-        for k in ("rejected", "epochs", "evaluations", "restored_weights", "kept", "planned"):
+        for k in ("rejected", "epochs", "evaluations", "restored_weights", "kept", "planned", "retaken"):
             setattr(record, k, getattr(self, k))
         record.events = settings.events(cls, self.events)
         record.plan = Turns(settings.events(cls, self.plan, planned=True))
@@ -160,6 +162,7 @@ class SavedRecord:
             ("restored_weights", 1, 0, [step for step, _ in self.restored_weights]),
             ("events", 0, 0, [change[0] for change in self.events]),
             ("kept", 0, 0, [self.kept or 0]),
+            ("retaken", 1, 0, [step for pair in self.retaken for step in pair]),
             ("planned", -1, 0, [self.planned]),
         ):
             if not all(low <= step <= n for step in steps) or any(b - a < distance for a, b in pairwise(steps)):

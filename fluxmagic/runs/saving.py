@@ -36,6 +36,7 @@ def save(life: Lifecycle, path: Any, **about: Any) -> None:
             steps=problem.step_limit,
             state="paused" if life.status == "running" else life.status,
             environment=loop.environment,
+            capture=loop.captured.wanted,
             **about,
         )
     file.write(path)

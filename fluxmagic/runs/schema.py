@@ -8,6 +8,7 @@ A field with a default may be missing: a field that is added to a format has one
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import MISSING, fields
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -78,7 +79,8 @@ def encode(x: object) -> Any:
 def decode(cls: Callable[..., T], x: object, name: str) -> T:
     """Convert JSON to a dataclass; raises `ArchiveError` at the first value that its type does not allow."""
     found, hints = _LIMITS[dict].decode(x, name), _hints(cls)
-    wrong = sorted(k for k in found.keys() ^ hints.keys() if k in found or not hasattr(cls, k))
+    optional = {f.name for f in fields(cls) if f.default is not MISSING or f.default_factory is not MISSING}  # type: ignore[arg-type]
+    wrong = sorted(k for k in found.keys() ^ hints.keys() if k in found or k not in optional)
     if wrong:
         raise ArchiveError(f"{_shown(name)} has too much or too little: {', '.join(map(_shown, wrong[:9]))}")
     return cls(**{k: _decode(hints[k], v, k) for k, v in found.items()})

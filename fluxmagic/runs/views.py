@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
+from fluxmagic.capture import Report
 from fluxmagic.lazy import LazyMethod
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.runs.control import Control
@@ -29,13 +31,14 @@ __all__ = ["RunViews"]
 
 def _part(path: str, doc: str) -> Any:
     """Make an attribute of a run that is an attribute of one of its parts, "part.name"."""
-    part, name = path.split(".")
+    part, _, name = path.rpartition(".")
+    owner = attrgetter(part)
 
     def get(run: RunViews) -> object:
-        return getattr(getattr(run, part), name)
+        return getattr(owner(run), name)
 
     def set_(run: RunViews, value: object) -> None:
-        setattr(getattr(run, part), name, value)
+        setattr(owner(run), name, value)
 
     return property(get, set_, doc=doc)
 
@@ -59,6 +62,7 @@ class RunViews:
     patience = _part("early_stopping.patience", "Epochs without a new minimum, as given.")
     state = _part("_life.status", '"ready", "running", "paused", "stopped", "done" or "failed".')
     log = _part("_loop.log", "The log, or None.")
+    capture = _part("_loop.captured.wanted", "Whether steps are recorded and replayed.")
 
     @property
     def in_use(self) -> bool:
@@ -117,8 +121,15 @@ class RunViews:
 
     @property
     def events(self) -> list[Event]:
-        """The changes so far: `(step, name, old, new)`."""
-        return list(self.record.events)
+        """The changes so far: `(step, name, old, new)`; "capture" tells of replayed steps that were taken again."""
+        new = "taken again, and what the loss does outside the run with them"
+        again = [Event(last, "capture", f"steps {first} to {last}", new) for first, last in self.record.retaken]
+        return sorted([*self.record.events, *again], key=lambda e: e.step)
+
+    @property
+    def captured(self) -> Report | None:
+        """How many steps were replayed, or why none; None of a run without `capture`."""
+        return self._loop.captured.report
 
     @property
     def turns(self) -> Turns:
