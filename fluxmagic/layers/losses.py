@@ -17,14 +17,7 @@ from fluxmagic.tracker.aliases import Array
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-__all__ = [
-    "binarycrossentropy",
-    "crossentropy",
-    "logitbinarycrossentropy",
-    "logitcrossentropy",
-    "mae",
-    "mse",
-]
+__all__ = ["binarycrossentropy", "crossentropy", "logitbinarycrossentropy", "logitcrossentropy", "mae", "mse"]
 
 _RETURNS = """
     Returns

@@ -34,14 +34,7 @@ _NOT_ENTERED = (sys.stdlib_module_names - {"__main__"}).union(_THIRD_PARTY.split
 """Packages whose functions and objects hold no parameters of a user, and take long to walk through."""
 
 _CONTAINERS = (list, tuple, dict, set, frozenset)
-_PARTS = (
-    *_CONTAINERS,
-    types.SimpleNamespace,
-    Tracked,
-    functools.partial,
-    types.MethodType,
-    types.FunctionType,
-)
+_PARTS = (*_CONTAINERS, types.SimpleNamespace, Tracked, functools.partial, types.MethodType, types.FunctionType)
 
 
 @functools.lru_cache(maxsize=1024)

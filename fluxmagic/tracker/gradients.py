@@ -1,7 +1,7 @@
-"""Gradients of functions, to any order, and what bends the reverse pass: hooks, checkpoints, rules of one's own.
+"""Gradients of functions, to any order; hooks, checkpoints and custom gradients.
 
-Each `gradient` in progress has a level of its own.  Its arguments are wrapped in arrays of that level; what
-these hold may itself be tracked, one level further out, and that is how gradients nest.
+Each `gradient` in progress has a depth.  Its arguments are wrapped in arrays of that depth, whose values may be tracked
+by an outer gradient: so gradients nest.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ def hessian(f: Function, x: ArrayLike) -> Array:
     return jacobian(lambda x: gradient(f, x)[0], x)
 
 
-# -- what bends the reverse pass -----------------------------------------------------------------------
+# -- hooks, checkpoints, custom gradients --------------------------------------------------------------
 
 
 def _identity(x: Array, f: Function) -> Array:
@@ -219,7 +219,7 @@ def _identity(x: Array, f: Function) -> Array:
 
 
 def _private_copy(Δ: Array) -> Array:
-    """A copy for foreign hands: other parts of the graph may hold the same array."""
+    """Copy a gradient for a user's function: the graph may hold the same array elsewhere."""
     return Δ.copy() if isinstance(Δ, np.ndarray) else Δ
 
 
@@ -227,12 +227,12 @@ HOOK = define(_identity, lambda Δ, y, x, f: f(_private_copy(Δ)), None, name="h
 
 
 def hook(f: Callable[[Array], Array], x: ArrayLike) -> Array:
-    """Hand x through unchanged, and in the reverse pass its gradient through f.
+    """Return x, and in the reverse pass replace its gradient Δ by f(Δ).
 
     Parameters
     ----------
     f : callable
-        Takes the gradient (an array of x's shape) and returns the one to go on with.
+        Takes the gradient, an array of x's shape, and returns the one that is passed on.
     x : array_like or Tracked
 
     Returns
@@ -279,8 +279,8 @@ CHECKPOINT = Op("checkpoint", _checkpoint, vjp=_d_checkpoint)
 def checkpoint(f: Function, *args: ArrayLike) -> Array:
     """Compute f(*args), forget what is inside, and compute it again in the reverse pass.
 
-    Saves the memory of what f keeps for its gradient, at the price of a second forward pass.  Parameters
-    that f closes over get their gradients too; what fluxmagic drew at random inside is drawn again.
+    It saves the memory that f's gradient needs, and costs a second forward pass.  Parameters that f closes over get
+    their gradients too; random numbers of fluxmagic are drawn again.
 
     Parameters
     ----------
@@ -319,7 +319,7 @@ def checkpoint(f: Function, *args: ArrayLike) -> Array:
 
 
 def _external_inputs(y: Tracked, start: int) -> list[Node]:
-    """What the graph of y since `start` takes from before."""
+    """Return the nodes from before `start` that the graph of y depends on."""
     found: set[Node] = {y}
     stack: list[Node] = [y]
     entries: list[Node] = []

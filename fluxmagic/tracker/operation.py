@@ -21,7 +21,7 @@ from fluxmagic.tracker.aliases import VJP, Array, ArrayLike, Forward, Function, 
 from fluxmagic.tracker.calls import is_call_error, only_given, out_by_name, reject_out, same_kind, wrong_call
 from fluxmagic.tracker.record import apply
 
-__all__ = ["Op", "composed", "define", "define_plain", "define_unsupported", "differentiable"]
+__all__ = ["Op", "composed", "define", "define_plain", "define_unsupported", "differentiable", "symmetric"]
 
 OPS: dict[Function, Op] = {}
 """From a NumPy function or ufunc to its operation."""
@@ -190,6 +190,11 @@ def define(
     if as_accumulate is not None:
         UFUNC_METHODS[as_accumulate, "accumulate"] = op
     return op
+
+
+def symmetric(vjp: VJP) -> tuple[VJP, VJP]:
+    """Give both rules of an operation with f(a, b) = f(b, a) from that of a."""
+    return vjp, lambda Δ, y, a, b: vjp(Δ, y, b, a)
 
 
 def differentiable(*vjps: VJP | None, **settings: Option) -> Callable[[Function], Op]:

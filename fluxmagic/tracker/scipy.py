@@ -1,8 +1,7 @@
 """Functions of SciPy for tracked arrays: those that are no ufuncs.
 
-SciPy's ufuncs (`scipy.special.erf`, `gammaln`, `huber`, …) take tracked arrays as they are.  Its functions that are
-written in Python turn their arguments into plain arrays first, and offer no protocol by which a tracked array could
-take part; these are the same functions, with SciPy's names and arguments.  Plain arrays go to SciPy itself.
+SciPy's ufuncs (`scipy.special.erf`, `gammaln`, `huber`, …) take tracked arrays.  Its other functions convert their
+arguments to plain arrays; these take tracked ones, with SciPy's names and arguments.  Plain arrays go to SciPy.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def _arrays(*xs: ArrayLike) -> tuple[Array, ...]:
 
 
 def _top(x: Array, axis: Axis) -> Array:
-    """The largest, plain: what is taken off before exp, and has no part in the result."""
+    """Return the largest element, plain; subtracted before exp it does not change the result."""
     top = np.max(data(x), axis=axis, keepdims=True, initial=-np.inf)
     return np.where(np.isfinite(top), top, top.dtype.type(0))
 

@@ -40,7 +40,7 @@ __all__ = [
 
 
 def _enter_special() -> None:
-    """Enter the rules of scipy.special.  SciPy is not required, and not loaded for its own sake."""
+    """Enter the rules of scipy.special, when one of its ufuncs first meets a tracked array."""
     from fluxmagic.tracker.rules import special as special
 
 

@@ -42,7 +42,7 @@ def _choose(a: Array, choices: Array, out: Option = None, mode: str = "raise") -
         raise TypeError("a tracked array holds no integers to choose by; only the choices may be tracked")
     given = np.broadcast_arrays(*choices)
     dtype = np.result_type(*map(data, choices))
-    number = np.arange(given[0].size).reshape(given[0].shape)  # NumPy chooses among numbers of elements
+    number = np.arange(given[0].size).reshape(given[0].shape)  # NumPy chooses among the elements' positions
     source = np.choose(a, [number + k * number.size for k in range(len(given))], mode=mode)  # type: ignore[call-overload]
     return np.ravel(np.stack([part.astype(dtype) for part in given]))[source]
 

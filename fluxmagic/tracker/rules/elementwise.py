@@ -10,7 +10,7 @@ from fluxmagic.tracker.aliases import Array, Call, DType, Option
 from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.constants import scalar
 from fluxmagic.tracker.node import data
-from fluxmagic.tracker.operation import composed, define
+from fluxmagic.tracker.operation import composed, define, symmetric
 from fluxmagic.tracker.rules.reductions import quotient
 
 # -- arithmetic --------------------------------------------------------------------------------------
@@ -31,13 +31,13 @@ def _power_base(Δ: Array, y: Array, a: Array, b: Array) -> Array:
         if b == 0:
             return Δ * 0
         return Δ * (b * a ** (b - 1))
-    b = np.asarray(b, y.dtype) if not isinstance(b, Tracked) else b  # -128 - 1 is 127 among NumPy's int8
-    zero = np.equal(b, 0)  # a⁰ is constant, also at a = 0
+    b = np.asarray(b, y.dtype) if not isinstance(b, Tracked) else b  # in int8, -128 - 1 is 127
+    zero = np.equal(b, 0)  # a⁰ is constant, at a = 0 too
     return Δ * np.where(zero, 0.0, b * np.power(a, np.where(zero, 1.0, b - 1)))
 
 
 def _power_exponent(Δ: Array, y: Array, a: Array, b: Array) -> Array:
-    # 0ᵇ is constant for b ≥ 0; of a negative base the logarithm is NaN, as it should be
+    # 0ᵇ is constant for b ≥ 0; the logarithm of a negative base is NaN
     if type(a) in (int, float) and a > 0:
         return Δ * y * math.log(a)
     zero = np.equal(a, 0) & np.greater_equal(b, 0)
@@ -94,18 +94,18 @@ define(np.rad2deg, lambda Δ, y, x: Δ * (180 / math.pi), aliases=[np.degrees])
 
 
 def _d_angle(Δ: Array, a: Array, b: Array) -> Array:
-    r = np.hypot(a, b)  # a² + b² would underflow, or wrap around where one is made of integers
-    return quotient(Δ * quotient(b, r), r)  # the origin has no angle: 0
+    r = np.hypot(a, b)  # a² + b² may underflow, and overflows in small integers
+    return quotient(Δ * quotient(b, r), r)  # 0 at the origin, which has no angle
 
 
 define(np.arctan2, lambda Δ, y, a, b: _d_angle(Δ, a, b), lambda Δ, y, a, b: -_d_angle(Δ, b, a), aliases=[np.atan2])
-# at the tip of the cone 0
-define(np.hypot, lambda Δ, y, a, b: quotient(Δ * a, y), lambda Δ, y, a, b: quotient(Δ * b, y))
+# 0 at the origin
+define(np.hypot, *symmetric(lambda Δ, y, a, b: quotient(Δ * a, y)))
 
 
 def _d_sinc(Δ: Array, y: Array, x: Array) -> Array:
     near = np.less(np.abs(x), 0.2)
-    # around 0, where (cos πx - sinc x) / x would cancel, the series, to any order of derivative
+    # near 0 (cos πx - sinc x) / x cancels: take the series, which is right for every derivative
     z = np.square(np.where(near, x, 0.0) * math.pi)
     series: Array = 0.0
     for k in range(10, 0, -1):
@@ -118,27 +118,27 @@ define(np.sinc, _d_sinc)
 
 
 def _difference(a: Array, b: Array) -> Array:
-    """b - a, without going through the sum, whose last digits large numbers take; two infinite numbers are even."""
+    """Return b - a; 0 for two equal infinities."""
     even = np.isinf(a) & np.equal(a, b)
     return np.where(even, 0.0, b) - np.where(even, 0.0, a)
 
 
-def softmax_share(Δ: Array, a: Array, b: Array) -> Array:
-    """The part that a has of exp(a) + exp(b)."""
+def softmax_share(Δ: Array, y: Array, a: Array, b: Array) -> Array:
+    """Return exp(a) / (exp(a) + exp(b))."""
     return Δ * np.exp(-np.logaddexp(0.0, _difference(a, b)))
 
 
-def softmax2_share(Δ: Array, a: Array, b: Array) -> Array:
+def softmax2_share(Δ: Array, y: Array, a: Array, b: Array) -> Array:
     return Δ * np.exp2(-np.logaddexp2(0.0, _difference(a, b)))
 
 
-define(np.logaddexp, lambda Δ, y, a, b: softmax_share(Δ, a, b), lambda Δ, y, a, b: softmax_share(Δ, b, a))
-define(np.logaddexp2, lambda Δ, y, a, b: softmax2_share(Δ, a, b), lambda Δ, y, a, b: softmax2_share(Δ, b, a))
+define(np.logaddexp, *symmetric(softmax_share))
+define(np.logaddexp2, *symmetric(softmax2_share))
 
 
 @composed(np.heaviside)
 def _heaviside(x1: Array, x2: Array) -> Array:
-    y = np.heaviside(data(x1), data(x2))  # flat but for its value at 0, which is x2
+    y = np.heaviside(data(x1), data(x2))  # constant except at 0, where it is x2
     return np.where(np.equal(x1, 0), x2, y).astype(y.dtype) if isinstance(x2, Tracked) else y
 
 
@@ -146,20 +146,17 @@ def _heaviside(x1: Array, x2: Array) -> Array:
 
 
 def _grad_of_maximum(Δ: Array, y: Array, a: Array, b: Array) -> Array:
-    """Δ where a was taken, half of it on ties; NaN passes from where it came."""
+    """Return Δ where a is the result, Δ / 2 on ties; a NaN gets the gradient of its result."""
     return Δ * np.where(np.equal(a, b), y.dtype.type(0.5), (np.equal(a, y) | np.isnan(a)))
 
 
-define(np.maximum, _grad_of_maximum, lambda Δ, y, a, b: _grad_of_maximum(Δ, y, b, a))
-define(np.minimum, _grad_of_maximum, lambda Δ, y, a, b: _grad_of_maximum(Δ, y, b, a))
-
-
 def _grad_of_fmaximum(Δ: Array, y: Array, a: Array, b: Array) -> Array:
-    return Δ * np.where(np.equal(a, b), y.dtype.type(0.5), np.equal(a, y))  # NaN is passed over
+    """Return the same, where NaN is never the result of NaN and a number."""
+    return Δ * np.where(np.equal(a, b), y.dtype.type(0.5), np.equal(a, y))
 
 
-define(np.fmax, _grad_of_fmaximum, lambda Δ, y, a, b: _grad_of_fmaximum(Δ, y, b, a))
-define(np.fmin, _grad_of_fmaximum, lambda Δ, y, a, b: _grad_of_fmaximum(Δ, y, b, a))
+for f, vjp in zip((np.maximum, np.minimum, np.fmax, np.fmin), [_grad_of_maximum] * 2 + [_grad_of_fmaximum] * 2):
+    define(f, *symmetric(vjp))
 define(np.copysign, lambda Δ, y, a, b: Δ * (np.sign(a) * np.copysign(1.0, b)), None)
 
 
@@ -189,7 +186,7 @@ def _clip(x: Array, low: Array = None, high: Array = None) -> Array:
 
 
 def _clip_x(Δ: Array, y: Array, x: Array, low: Array = None, high: Array = None) -> Array:
-    inside: Option = True  # at a bound the gradient passes, as in PyTorch
+    inside: Option = True  # the gradient passes at a bound, as in PyTorch
     if low is not None:
         inside = np.greater_equal(x, low)
     if high is not None:

@@ -16,7 +16,7 @@ QRResult: Any = type(linalg.qr(np.eye(1)))
 
 _transpose = np.matrix_transpose
 
-# An operation has one result: Q and R are put together along the axis in which they are of one length.
+# An operation has one result: Q and R are joined along the axis in which their lengths differ.
 
 
 def _qr(x: Array) -> Array:
@@ -29,7 +29,10 @@ def _split_factors(y: Array, m: int, n: int) -> tuple[Array, Array]:
 
 
 def _of_tall(δq: Array, δr: Array, q: Array, r: Array) -> Array:
-    """Walter, Lehmann: Algorithmic differentiation of linear algebra functions.  arXiv:1009.6112"""
+    """Return the gradient of a matrix with at least as many rows as columns.
+
+    Walter, Lehmann: Algorithmic differentiation of linear algebra functions.  arXiv:1009.6112
+    """
     inner = np.matmul(r, _transpose(δr)) - np.matmul(_transpose(δq), q)
     inner = np.tril(inner) + _transpose(np.tril(inner, -1))
     return _transpose(linalg.solve(r, _transpose(δq + np.matmul(q, inner))))
@@ -40,7 +43,7 @@ def _d_qr(Δ: Array, y: Array, x: Array) -> Array:
     (q, r), (δq, δr) = _split_factors(y, m, n), _split_factors(Δ, m, n)
     if m >= n:
         return _of_tall(δq, δr, q, r)
-    more = δr[..., m:]  # the columns to the right of the square are Qᵀ times those of x
+    more = δr[..., m:]  # to the right of the square part R is Qᵀ times x
     δq = δq + np.matmul(x[..., m:], _transpose(more))
     return np.concatenate([_of_tall(δq, δr[..., :m], q, r[..., :m]), np.matmul(q, more)], axis=-1)
 
@@ -62,7 +65,7 @@ def _qr_result(a: Array, mode: str = "reduced") -> Array:
 
 
 def _lstsq(a: Array, b: Array, rcond: float) -> Array:
-    """Solution, residuals and singular values, flat and one after the other."""
+    """Join solution, residuals and singular values in one vector."""
     x, residuals, _, s = linalg.lstsq(a, b, rcond)
     return np.concatenate([x.ravel(), residuals, s])
 
@@ -79,7 +82,7 @@ def _d_lstsq(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut, rcond: 
     δb = np.matmul(_transpose(inverse), δx)
     δa = np.matmul(left, _transpose(np.matmul(inverse, δb))) - np.matmul(δb, _transpose(x))
     s = data(y)[len(y) - least :]
-    if m < n or np.any(s <= rcond * s[:1]):  # not of full rank in its columns
+    if m < n or np.any(s <= rcond * s[:1]):  # the columns are linearly dependent
         δa = δa + np.matmul(np.matmul(_transpose(inverse), x), _transpose(δx - np.matmul(inverse, np.matmul(a, δx))))
     if δresiduals.size:
         twice = 2 * δresiduals * left

@@ -1,4 +1,4 @@
-"""Values on a grid: interpolation, evenly spaced numbers, differences that stand for a slope."""
+"""Values on a grid: interpolation, evenly spaced numbers, slopes from differences."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fluxmagic.tracker.rules.shapes import SCATTER
 def _d_interp(
     Δ: Array, y: Array, x: Array, xp: Array, fp: Array, grad_out: GradOut, left: Array = None, right: Array = None
 ) -> Gradients:
-    """At a point of xp the slope is that of the segment to the right, at the last point that to the left."""
+    """Take the slope of the segment to the right at a point of xp, and of the one to the left at the last point."""
     n = len(data(xp))
     i = np.clip(np.searchsorted(data(xp), data(x), side="right") - 1, 0, max(n - 2, 0))
     j = np.minimum(i + 1, n - 1)
@@ -51,7 +51,7 @@ INTERP = define(
 
 
 def _as_float(x: Array) -> Array:
-    """Differences of small integers would wrap around."""
+    """Convert integers to float64: differences of small ones overflow."""
     x = np.asarray(x)
     return x.astype(np.float64) if x.dtype.kind in "iub" else x
 
@@ -87,7 +87,7 @@ def _interp(
 
 
 def _progress(Δ: Array, num: int, endpoint: bool, axis: int) -> tuple[Array, Any]:
-    """Δ with the new axis first, and how far each of the numbers is on the way from start to stop."""
+    """Return Δ with the new axis first, and the position of each number between start (0) and stop (1)."""
     Δ = np.moveaxis(Δ, axis, 0)
     t = np.arange(num, dtype=Δ.dtype) / max(num - bool(endpoint), 1)
     return Δ, t.reshape((-1,) + (1,) * (Δ.ndim - 1))
@@ -96,8 +96,7 @@ def _progress(Δ: Array, num: int, endpoint: bool, axis: int) -> tuple[Array, An
 def _d_linspace(
     Δ: Array,
     y: Array,
-    start: Array,
-    stop: Array,
+    *ends: Array,
     grad_out: GradOut,
     num: int = 50,
     endpoint: bool = True,
@@ -108,19 +107,9 @@ def _d_linspace(
     return [None if grad_out[k] is False else np.sum(Δ * part, axis=0) for k, part in enumerate((1 - t, t))]
 
 
-def _d_geomspace(
-    Δ: Array,
-    y: Array,
-    start: Array,
-    stop: Array,
-    grad_out: GradOut,
-    num: int = 50,
-    endpoint: bool = True,
-    axis: int = 0,
-    **_: Option,
-) -> Gradients:
-    δs = _d_linspace(Δ * y, y, start, stop, grad_out, num=num, endpoint=endpoint, axis=axis)
-    return [None if δ is None else δ / end for δ, end in zip(δs, (start, stop), strict=True)]
+def _d_geomspace(Δ: Array, y: Array, *ends: Array, **options: Option) -> Gradients:
+    δs = _d_linspace(Δ * y, y, *ends, **options)
+    return [None if δ is None else δ / end for δ, end in zip(δs, ends, strict=True)]
 
 
 def _normalize_ends(
@@ -175,7 +164,7 @@ def _logspace(
 
 
 def _slope(f: Array, h: Array, axis: int, edge_order: int) -> Array:
-    """Second-order differences inside, and at the two edges of the order that is asked for; NumPy's formulas.
+    """Return differences of second order inside, and of `edge_order` at the two edges, by NumPy's formulas.
 
     h is the distance of two neighbours: one number, or one for each pair.
     """
@@ -237,6 +226,5 @@ def _normalize_unwrap(p: Array, discont: Option = None, axis: int = -1, *, perio
     return (p,), {"discont": discont, "axis": normalize_axis_index(axis, np.ndim(p)), "period": period}
 
 
-define(
-    np.unwrap, lambda Δ, y, p, **_: Δ, normalize_call=_normalize_unwrap
-)  # what is added is constant between the jumps
+# the multiples of the period that it adds are constant between the jumps
+define(np.unwrap, lambda Δ, y, p, **_: Δ, normalize_call=_normalize_unwrap)

@@ -1,4 +1,4 @@
-"""Histograms: counts are plain; edges that follow the values, and densities between them, have a gradient."""
+"""Histograms: counts are plain; edges that depend on the values, and densities, have a gradient."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fluxmagic.tracker.operation import composed
 
 
 def _edges(a: Array, bins: Option, range: Option, found: np.ndarray) -> Array:
-    """The edges that NumPy has found, as a function of what they depend on."""
+    """Return the edges that NumPy has found, as a function of tracked ones, or of the least and the largest value."""
     if np.ndim(bins):
         return bins if isinstance(bins, Tracked) else found
     if range is not None or not isinstance(a, Tracked) or not a.size:

@@ -55,12 +55,12 @@ define(linalg.pinv, _d_pinv, name="linalg.pinv")
 
 
 def _cofactors(x: Array) -> Array:
-    """The derivatives of det x: also where x is singular, and to any order."""
+    """Return the derivatives of det x, right for a singular x and to any order."""
     n = x.shape[-1]
     if not isinstance(x, Tracked):
         u, s, vh = linalg.svd(x)
         return np.matmul(u * (products_of_others(s) * (linalg.det(u) * linalg.det(vh))[..., None])[..., None, :], vh)
-    # minor by minor: singular vectors of equal values have no derivative
+    # from the minors: singular vectors of equal values have no derivative
     others = np.array([[j for j in range(n) if j != i] for i in range(n)], int).reshape(n, n - 1)
     minors = x[..., others[:, None, :, None], others[None, :, None, :]]
     return linalg.det(minors) * (1 - 2 * (np.indices((n, n)).sum(axis=0) % 2)).astype(x.dtype)
@@ -69,9 +69,9 @@ def _cofactors(x: Array) -> Array:
 def _d_det(Δ: Array, y: Array, x: Array) -> Array:
     if divides(y):
         return (Δ * y)[..., None, None] * _transpose(linalg.inv(x))
-    if isinstance(x, Tracked) and x.shape[-1] > 16:  # whose minors would take n⁴ numbers
+    if isinstance(x, Tracked) and x.shape[-1] > 16:  # the minors take n⁴ numbers
         sign, log = linalg.slogdet(x)
-        if np.all(np.isfinite(log)):  # the determinant alone has underflowed: in two halves it need not
+        if np.all(np.isfinite(log)):  # only the determinant underflows: multiply by its root twice
             half = np.exp(log * 0.5)
             return (Δ * sign * half)[..., None, None] * (_transpose(linalg.inv(x)) * half[..., None, None])
     return Δ[..., None, None] * (_cofactors(x) if x.shape[-1] else np.zeros(x.shape, x.dtype))
@@ -93,11 +93,11 @@ def _slogdet(a: Array) -> Array:
 
 # -- factors ------------------------------------------------------------------------------------------
 
-# cholesky, eigh and eigvalsh take their matrix as symmetric, and read one half of it; the gradient is symmetric, too.
+# cholesky, eigh and eigvalsh read one half of a symmetric matrix; the gradient is symmetric.
 
 
 def _d_cholesky(Δ: Array, y: Array, x: Array, *, upper: bool = False) -> Array:
-    """Symmetric, as the matrix is.  Murray: Differentiation of the Cholesky decomposition.  arXiv:1602.07527"""
+    """Murray: Differentiation of the Cholesky decomposition.  arXiv:1602.07527"""
     L, Δ = (_transpose(y), _transpose(Δ)) if upper else (y, Δ)
     inner = np.matmul(_transpose(L), Δ)
     inner = np.tril(inner) - inner * (0.5 * np.eye(L.shape[-1], dtype=L.dtype))
@@ -110,18 +110,18 @@ define(linalg.cholesky, _d_cholesky, name="linalg.cholesky")
 
 
 def _safe_divide(x: Array, y: Array) -> Array:
-    """x / y, but 0 / 0 is 0: what does not depend on the vectors of equal values has a gradient all the same."""
+    """Return x / y, and 0 for 0 / 0: a result that does not depend on the vectors of equal values has a gradient."""
     nothing = np.equal(x, 0) & np.equal(y, 0)
     return x / np.where(nothing, 1.0, y)
 
 
 def _divide_by_gaps(x: Array, values: Array) -> Array:
-    """xᵢⱼ / (λⱼ - λᵢ), and 0 on the diagonal."""
+    """Return xᵢⱼ / (λⱼ - λᵢ), and 0 on the diagonal."""
     off = x * (1 - np.eye(values.shape[-1], dtype=values.dtype))
     return _safe_divide(off, values[..., None, :] - values[..., :, None])
 
 
-# An operation has one result: several factors are stacked on top of each other, and cut apart again.
+# An operation has one result: the factors are joined along an axis and split again.
 
 
 def _eigh(x: Array, UPLO: Option) -> Array:
@@ -134,7 +134,7 @@ def _d_eigh(Δ: Array, y: Array, x: Array, UPLO: Option) -> Array:
     inner = _divide_by_gaps(np.matmul(_transpose(vectors), Δ[..., 1:, :]), values)
     inner = inner + Δ[..., :1, :] * np.eye(x.shape[-1], dtype=x.dtype)
     δ = np.matmul(vectors, np.matmul(inner, _transpose(vectors)))
-    return (δ + _transpose(δ)) / 2  # symmetric, as the matrix is
+    return (δ + _transpose(δ)) / 2  # symmetric
 
 
 def _d_eigvalsh(Δ: Array, y: Array, x: Array, UPLO: Option = "L") -> Array:
@@ -232,7 +232,7 @@ def _d_multi_dot(Δ: Array, y: Array, *xs: Array, grad_out: GradOut) -> Gradient
     Δ = np.reshape(Δ, (matrices[0].shape[0], matrices[-1].shape[1]))
     result: list[Array] = []
     for k, x in enumerate(xs):
-        δ = Δ  # never the product of two others first: it may be one of small integers, which wraps around
+        δ = Δ  # from Δ on, since products of small integers may overflow
         for left in matrices[:k]:
             δ = np.matmul(_transpose(left), δ)
         for right in reversed(matrices[k + 1 :]):
@@ -256,10 +256,10 @@ def _d_norm(Δ: Array, y: Array, x: Array, ord: Option = None, axis: Axis = None
     axes = axis if isinstance(axis, tuple) else tuple(range(x.ndim)) if axis is None else (int(axis),)
     Δ, y = expand_reduced(Δ, x, axes, keepdims), expand_reduced(y, x, axes, keepdims)
     if ord is None or ord in ("fro", "f") or (ord == 2 and len(axes) == 1):
-        if not divides(y, 2):  # the squares have underflowed, or overflowed
+        if not divides(y, 2):  # squares underflow or overflow
             x = x / extent(x, axes)
             y = np.sqrt(np.sum(x * x, axis=axes, keepdims=True))
-        return quotient(Δ * x, y)  # at the origin 0
+        return quotient(Δ * x, y)  # 0 at the origin
     if len(axes) == 1:
         if ord == 0:
             return Δ * np.zeros(x.shape, x.dtype)
@@ -271,7 +271,7 @@ def _d_norm(Δ: Array, y: Array, x: Array, ord: Option = None, axis: Axis = None
             x = x / extent(x, axes)
             y = linalg.norm(x, ord, axis=axes[0], keepdims=True)
         ratio = quotient(np.abs(x), y)
-        if ord < 1:  # the slope at 0 is infinite
+        if ord < 1:  # infinite slope at 0
             ratio = np.where(np.equal(x, 0), 1.0, ratio)
         return Δ * np.sign(x) * np.power(ratio, float(ord) - 1)
     if ord in (1, -1, math.inf, -math.inf):

@@ -11,7 +11,7 @@ from fluxmagic.tracker.operation import Op, composed, define
 
 Axes = tuple[int, ...]
 
-# of plain arrays alone, in half the time; and, unlike dot, no warning of an overflow
+# for plain arrays, in half the time of np.vdot; unlike dot it does not warn of overflow
 vdot = getattr(np.vdot, "__wrapped__", np.vdot)
 
 
@@ -20,7 +20,7 @@ def _swap(x: Array) -> Array:
 
 
 def fits_buffer(buffer: Array, x: Array, y: Array) -> bool:
-    """Whether the product of two matrices can be written straight into a buffer."""
+    """Say whether the product of two matrices can be written into a buffer."""
     return (
         type(buffer) in PLAIN_ARRAYS
         and type(x) in PLAIN_ARRAYS
@@ -31,10 +31,10 @@ def fits_buffer(buffer: Array, x: Array, y: Array) -> bool:
 
 
 def _matmul(a: Array, b: Array) -> Array:
-    # for vectors and matrices dot is the same product, called in less time
+    # dot is the same product of vectors and matrices, with a shorter call
     if type(a) in PLAIN_ARRAYS and type(b) in PLAIN_ARRAYS and 0 < a.ndim < 3 and 0 < b.ndim < 3:
         return a.dot(b)
-    return a @ b if hasattr(b, "tocsr") else np.matmul(a, b)  # SciPy's knows `@` alone
+    return a @ b if hasattr(b, "tocsr") else np.matmul(a, b)  # SciPy's matrices have `@` only
 
 
 def _d_matmul(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> Gradients:
@@ -45,7 +45,7 @@ def _d_matmul(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> Gra
 
 
 def outer(a: Array, b: Array, buffer: Array) -> Array:
-    """Each entry of a times the vector b; written into the buffer, if there is one that fits."""
+    """Multiply each entry of a by the vector b; write the result into the buffer if it fits."""
     fits = PLAIN_ARRAYS.issuperset((type(a), type(b), type(buffer))) and a.dtype == b.dtype == buffer.dtype
     return np.multiply(a[..., None], b, buffer if fits else None)
 
@@ -74,12 +74,12 @@ define(np.matmul, forward=_matmul, vjp=_d_matmul, aliases=[np.linalg.matmul])
 
 
 def _grad_of_tensordot(Δ: Array, a: Array, b: Array, over_a: Axes, over_b: Axes, grad_out: GradOut) -> Gradients:
-    """Of a product that sums over axes of a and b, in pairs, and leaves the free axes of a, then those of b."""
+    """Return the gradients of a product over pairs of axes, whose result has the free axes of a, then those of b."""
     free_a = tuple(i for i in range(a.ndim) if i not in over_a)
     free_b = tuple(i for i in range(b.ndim) if i not in over_b)
     n = len(free_a)
     δa = δb = None
-    if grad_out[0] is not False:  # axes of a: the free ones, then those summed over, in the order in which b has them
+    if grad_out[0] is not False:  # axes of a: free ones, then the others in b's order
         δ = np.tensordot(Δ, b, (tuple(range(n, Δ.ndim)), free_b))
         δa = np.transpose(δ, _inverse(free_a + tuple(over_a[over_b.index(i)] for i in sorted(over_b))))
     if grad_out[1] is not False:
@@ -224,7 +224,7 @@ def _polyval(p: Array, x: Array) -> Array:
 def _d_convolve(Δ: Array, y: Array, a: Array, v: Array, grad_out: GradOut, mode: str = "full") -> Gradients:
     n, m = len(a), len(v)
     start = {"full": 0, "same": (m - 1) // 2, "valid": m - 1}[mode]
-    Δ = np.pad(Δ, (start, n + m - 1 - start - len(Δ)))  # as if the mode had been full
+    Δ = np.pad(Δ, (start, n + m - 1 - start - len(Δ)))  # as in mode "full"
     return (
         None if grad_out[0] is False else CONVOLVE(Δ, np.flip(v), mode="valid"),
         None if grad_out[1] is False else CONVOLVE(Δ, np.flip(a), mode="valid"),
@@ -237,7 +237,7 @@ CONVOLVE: Op = define(lambda a, v, mode="full": np.convolve(a, v, mode), vjp=_d_
 
 
 def _parse(subscripts: str, shapes: list[tuple[int, ...]]) -> tuple[list[str], str]:
-    """One letter for every axis of every operand and of the result; '...' is spelled out."""
+    """Return a letter for every axis of every operand and of the result, also for those of '...'."""
     inputs, arrow, output = subscripts.replace(" ", "").partition("->")
     operands = inputs.split(",")
     free = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" if c not in subscripts]
@@ -251,7 +251,7 @@ def _parse(subscripts: str, shapes: list[tuple[int, ...]]) -> tuple[list[str], s
 
 
 def _from_lists(*given: Array) -> tuple[str, tuple[Array, ...]]:
-    """The string for einsum(a, [0, 1], b, [1, 2], [0, 2]): capitals first, so that they are sorted as the numbers."""
+    """Return the string for einsum(a, [0, 1], b, [1, 2], [0, 2]); letters sort as the numbers do, capitals first."""
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
     def term(axes: Option) -> str:
@@ -279,13 +279,13 @@ def _d_einsum(
     Δ: Array, y: Array, *xs: Array, grad_out: GradOut, subscripts: str, optimize: Option = False
 ) -> Gradients:
     terms, output = _parse(subscripts, [np.shape(x) for x in xs])
-    length: dict[str, int] = {}  # of each letter's axis; one of length 1 is broadcast
+    length: dict[str, int] = {}  # of each letter's axis; an axis of length 1 is broadcast
     for term, x in zip(terms, xs, strict=True):
         for letter, n in zip(term, np.shape(x), strict=True):
             if n != 1 or letter not in length:
                 length[letter] = n
     if not isinstance(optimize, (bool, str)):
-        optimize = True  # a path that is given is one for other operands
+        optimize = True  # a given path belongs to other operands
     result: list[Array] = []
     for k, x in enumerate(xs):
         if grad_out[k] is False:
@@ -297,9 +297,9 @@ def _d_einsum(
         target = ""
         for axis, letter in enumerate(terms[k]):
             n = x.shape[axis]
-            if n != length[letter]:  # broadcast: summed over
+            if n != length[letter]:  # it was broadcast: sum
                 continue
-            if letter in target:  # a diagonal was taken: put the gradient back on it
+            if letter in target:  # the gradient belongs on a diagonal
                 other = next(free)
                 operands.append(np.eye(n, dtype=x.dtype))
                 labels.append(letter + other)
@@ -307,7 +307,7 @@ def _d_einsum(
             elif not any(
                 letter in t and np.shape(o)[t.index(letter)] == n for o, t in zip(operands, labels, strict=True)
             ):
-                # this axis was summed away
+                # the axis was summed over
                 operands.append(np.ones(n, x.dtype))
                 labels.append(letter)
             target += letter
@@ -317,7 +317,7 @@ def _d_einsum(
 
 
 def _as_float(x: Array, Δ: Array) -> Array:
-    """Small integers would wrap around where two of them are multiplied first."""
+    """Convert integers to float64: products of small ones may overflow."""
     return x if isinstance(x, Tracked) or np.asarray(x).dtype.kind == "f" else np.asarray(x, Δ.dtype)
 
 

@@ -72,7 +72,7 @@ def _define_median(function: Function, skip_nan: bool) -> None:
 
     @composed(function)
     def median(a: Array, axis: Axis = None, overwrite_input: bool = False, keepdims: bool = False) -> Array:
-        return op(a, axis=axis, keepdims=keepdims)  # the input is never overwritten
+        return op(a, axis=axis, keepdims=keepdims)  # overwrite_input is ignored
 
 
 _define_quantile(np.quantile, 1, skip_nan=False)

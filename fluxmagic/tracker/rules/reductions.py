@@ -13,7 +13,7 @@ from fluxmagic.tracker.operation import Op, composed, define
 
 
 def expand_reduced(reduced: Array, x: Array, axis: Axis, keepdims: bool = False) -> Array:
-    """Put the axes that a reduction of x took away back in, with length 1; a scalar is reduced along 0 and -1 too."""
+    """Insert the reduced axes of x with length 1; NumPy reduces a scalar along 0 and -1 too."""
     if axis is None or keepdims or not x.ndim:
         return reduced if keepdims or not reduced.ndim else reduced.reshape((1,) * x.ndim)
     return np.expand_dims(reduced, tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,))))
@@ -29,15 +29,15 @@ def reduced_size(x: Array, axis: Axis, where: Where = True) -> Array:
 
 
 def broadcast_grad(Δ: Array, x: Array, axis: Axis, keepdims: bool = False, where: Where = True) -> Array:
-    """Give each element of x the gradient of the element that it was reduced to."""
+    """Give each element of x the gradient of its result."""
     if axis is None and not keepdims and where is True:
-        return Δ  # a scalar is spread by the reverse pass itself
+        return Δ  # the reverse pass broadcasts a scalar itself
     Δ = np.broadcast_to(expand_reduced(Δ, x, axis, keepdims), x.shape)
     return Δ if where is True else np.where(where, Δ, 0.0)
 
 
 def extent(x: Array, axis: Axis, where: Where = True) -> Array:
-    """The largest absolute value, by which x can be scaled; 1 where there is none."""
+    """Return the largest absolute value along axes, to scale x by; 1 where it is 0 or infinite."""
     largest = np.max(np.abs(data(x)), axis=axis, keepdims=True, initial=0, where=where)
     return np.where(np.equal(largest, 0) | np.isinf(largest), largest.dtype.type(1), largest)
 
@@ -47,10 +47,10 @@ def _quotient(a: Array, b: Array) -> Array:
     return np.where(zero, 0.0, np.divide(a, np.where(zero, 1.0, b)))
 
 
-# a / b, but 0 where b is 0: a slope at a kink.  Its own derivatives are infinite or NaN there, as they should be.
+# a / b, and 0 where b is 0: the slope at a kink, whose own derivatives are infinite or NaN.
 quotient: Op = define(_quotient, lambda Δ, y, a, b: Δ / b, lambda Δ, y, a, b: -Δ * y / b, name="quotient")
 
-# NumPy's own functions, but that the way there through its Python wrappers is shorter
+# NumPy's functions with shorter wrappers
 
 
 def _sum(x: Array, axis: Axis = None, dtype: DType = None, *, keepdims: Option = False, **options: Option) -> Array:
@@ -115,7 +115,7 @@ def _d_var(
     n = reduced_size(x, axis, where) - float(ddof if correction is None else correction)
     if where is not True:
         x = np.where(where, x, 0.0)
-    if where is True:  # without degrees of freedom ∞ · 0, which is NaN, as the variance is
+    if where is True:  # without degrees of freedom ∞ · 0 = NaN, as the variance
         factor: Option = 2 / n if n > 0 else math.inf
     else:
         factor = np.divide(2, np.maximum(n, 0), dtype=x.dtype)
@@ -124,12 +124,12 @@ def _d_var(
 
 
 def _d_std(Δ: Array, y: Array, x: Array, axis: Axis = None, dtype: DType = None, **options: Option) -> Array:
-    if x.size and not divides(y, 2):  # squares have underflowed, or overflowed: the slope does not depend on the scale
+    if x.size and not divides(y, 2):  # squares underflow or overflow: scale x, the slope stays
         where = options.get("where", True)
         x = x - np.mean(data(x), axis=axis, keepdims=True, where=where)
         x = x / extent(x, axis, where)
         y = np.std(x, axis, dtype, **options)
-    # where nothing is spread there is no slope: 0, as in PyTorch
+    # 0 where all elements are equal, as in PyTorch
     return _d_var(quotient(Δ, y + y), y, x, axis, dtype, **options)
 
 
@@ -140,7 +140,7 @@ define(np.std, _d_std, forward=_without_given_mean(np.std))
 def grad_of_extremum(
     Δ: Array, y: Array, x: Array, axis: Axis = None, *, keepdims: bool = False, where: Where = True, **_: Option
 ) -> Array:
-    """Ties share the gradient equally; NaN passes from where it came."""
+    """Share the gradient equally among ties; a NaN gets the gradient of its result."""
     y = expand_reduced(y, x, axis, keepdims)
     at = (np.equal(x, y) | (np.isnan(x) & np.isnan(y))) & where
     return expand_reduced(Δ, x, axis, keepdims) * (at / np.maximum(at.sum(axis=axis, keepdims=True), 1)).astype(x.dtype)
@@ -156,7 +156,7 @@ def _ptp(a: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
 
 
 def merge_axes(x: Array, axis: Axis) -> Array:
-    """x with the axes that are reduced joined into one, the last."""
+    """Merge the reduced axes of x into one, the last."""
     if axis is None or not x.ndim:
         return np.ravel(x)
     axes = tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
@@ -166,7 +166,7 @@ def merge_axes(x: Array, axis: Axis) -> Array:
 
 
 def split_axes(flat: Array, x: Array, axis: Axis) -> Array:
-    """What `lines` made of x's shape, as x again."""
+    """Undo `merge_axes`."""
     if axis is None or not x.ndim:
         return np.reshape(flat, x.shape)
     axes = tuple(a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
@@ -195,19 +195,19 @@ def _d_prod(
 
 
 def divides(y: Array, power: float = 1) -> bool:
-    """Whether y may be divided by: no product or sum of such powers is 0, has lost digits or has overflowed."""
+    """Say whether y may divide: no product or sum of such powers is 0, has lost digits or has overflowed."""
     size = np.abs(data(y))
     ends = np.finfo(size.dtype)
     return bool(np.all((size >= ends.tiny ** (1 / power)) & (size < ends.max ** (1 / power))))
 
 
 def products_before(x: Array) -> Array:
-    """For each element of a line, the product of those before it."""
+    """Return for each element along the last axis the product of those before it."""
     return np.cumprod(np.concatenate([np.ones((*x.shape[:-1], 1), x.dtype), x[..., :-1]], axis=-1), axis=-1)
 
 
 def products_of_others(x: Array) -> Array:
-    """For each element of a line, the product of all others: also where some are zero, and to any order."""
+    """Return for each element along the last axis the product of all others; right at zeros and to any order."""
     if not x.shape[-1]:
         return x
     return products_before(x) * np.flip(products_before(np.flip(x, -1)), -1)
@@ -268,16 +268,16 @@ def _logsumexp(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
     top = np.where(np.isfinite(top), top, top.dtype.type(0))
     with np.errstate(divide="ignore", over="ignore"):  # log 0 is -∞
         y = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
-    return y if keepdims or not y.ndim else np.squeeze(y, axis=axis)  # a scalar is reduced along 0 and -1 too
+    return y if keepdims or not y.ndim else np.squeeze(y, axis=axis)  # NumPy reduces a scalar along 0 and -1 too
 
 
 def grad_of_logsumexp(Δ: Array, y: Array, x: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
     Δ, y = expand_reduced(Δ, x, axis, keepdims), expand_reduced(y, x, axis, keepdims)
     infinite = np.isinf(y)
-    at = np.isinf(y) & np.equal(x, y)  # an infinite sum is shared by what is infinite
+    at = np.isinf(y) & np.equal(x, y)  # infinite elements share the gradient of an infinite sum
     share = (at / np.maximum(np.sum(at, axis=axis, keepdims=True), 1)).astype(x.dtype)
     x = np.where(infinite, 0.0, x)
-    e = np.exp(x - np.max(data(x), axis=axis, keepdims=True, initial=-math.inf))  # x - y would lose digits to a large y
+    e = np.exp(x - np.max(data(x), axis=axis, keepdims=True, initial=-math.inf))  # x - y loses digits
     return Δ * np.where(infinite, share, e / np.sum(e, axis=axis, keepdims=True))
 
 

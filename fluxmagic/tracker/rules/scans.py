@@ -10,7 +10,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from fluxmagic.tracker.aliases import VJP, Array, Axis, DType, Function, Gradients, GradOut, Option, Where
 from fluxmagic.tracker.array import Tracked
 from fluxmagic.tracker.operation import OPS, Op, composed, define
-from fluxmagic.tracker.rules.elementwise import softmax2_share, softmax_share  # and the ufuncs' own rules
+from fluxmagic.tracker.rules.elementwise import softmax2_share, softmax_share  # enters the ufuncs' rules
 from fluxmagic.tracker.rules.reductions import divides, grad_of_extremum, grad_of_logsumexp, products_before
 
 # -- running sums and products -----------------------------------------------------------------------
@@ -30,14 +30,14 @@ def _d_cumprod(Δ: Array, y: Array, x: Array, axis: int | None = None, dtype: DT
     if divides(y) and divides(x):
         return _reversed_cumsum(Δ * y, axis) / x
     x, Δ = np.moveaxis(x, axis, -1), np.moveaxis(Δ, axis, -1)
-    # δᵢ = x₀…xᵢ₋₁ (Δᵢ + xᵢ₊₁ (Δᵢ₊₁ + xᵢ₊₂ (…))): nothing is divided, so it is right at zeros, and to any order
+    # δᵢ = x₀…xᵢ₋₁ (Δᵢ + xᵢ₊₁ (Δᵢ₊₁ + xᵢ₊₂ (…))), without division: right at zeros and to any order
     after = np.concatenate([x[..., 1:], np.ones((*x.shape[:-1], 1), x.dtype)], axis=-1)[..., : x.shape[-1]]
     sums = np.flip(RECURRENCE(np.flip(after, -1), np.flip(Δ, -1)), -1)
     return np.moveaxis(products_before(x) * sums, -1, axis)
 
 
 def _recurrence(a: Array, b: Array) -> Array:
-    """hᵢ = aᵢ hᵢ₋₁ + bᵢ along the last axis, from h₋₁ = 0."""
+    """Return hᵢ = aᵢ hᵢ₋₁ + bᵢ along the last axis, from h₋₁ = 0."""
     a, h = np.moveaxis(a, -1, 0), np.moveaxis(b, -1, 0).copy()
     for i in range(1, len(h)):
         h[i] += a[i] * h[i - 1]
@@ -46,7 +46,7 @@ def _recurrence(a: Array, b: Array) -> Array:
 
 def _d_recurrence(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> Gradients:
     zero = np.zeros((*y.shape[:-1], 1), y.dtype)
-    # the first of `a` meets no element: what its place holds is of no account
+    # the first element of `a` is not used
     δ = np.flip(RECURRENCE(np.concatenate([zero, np.flip(a, -1)], axis=-1)[..., :-1], np.flip(Δ, -1)), -1)
     return δ * np.concatenate([zero, y], axis=-1)[..., :-1], δ
 
@@ -121,7 +121,7 @@ def _trapezoid(y: Array, x: Array = None, dx: Array = 1.0, axis: int = -1) -> Ar
 
 
 def _accumulated(ufunc: np.ufunc) -> None:
-    """Enter `ufunc.accumulate`.  Each result is f(the one before, x): its gradient is that of f, link by link."""
+    """Enter `ufunc.accumulate`.  Each result is f(the one before, x), so its gradient follows from f's."""
     to_before: Option
     to_x: Option
     to_before, to_x = OPS[ufunc].vjps
@@ -169,20 +169,14 @@ def _reduced(ufunc: np.ufunc, rule: VJP) -> None:
 
 def _of_exponentials(ufunc: np.ufunc, share: Function, unit: float) -> Array:
     def rule(
-        Δ: Array,
-        y: Array,
-        x: Array,
-        axis: Axis = 0,
-        dtype: DType = None,
-        keepdims: bool = False,
-        initial: Option = None,
-        where: Where = True,
+        Δ: Array, y: Array, x: Array, axis: Axis = 0, *, initial: Option = None, where: Where = True, **options: Option
     ) -> Array:
+        keepdims = options.get("keepdims", False)
         if where is not True:
             x = np.where(where, x, -np.inf)
         without = ufunc.reduce(x, axis, keepdims=keepdims)
         if initial is not None:
-            Δ = share(Δ, without, y.dtype.type(initial))
+            Δ = share(Δ, y, without, y.dtype.type(initial))
         return np.where(where, grad_of_logsumexp(Δ, without * unit, x * unit, axis, keepdims=keepdims), 0.0)
 
     return rule

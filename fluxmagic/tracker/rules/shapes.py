@@ -29,7 +29,7 @@ def _d_ravel(Δ: Array, y: Array, x: Array, order: str = "C") -> Array:
     if order != "K":
         return _d_reshape(Δ, y, x, order=order)
     strides = data(x).strides
-    axes = sorted(range(x.ndim), key=lambda i: -abs(strides[i]))  # as NumPy reads them
+    axes = sorted(range(x.ndim), key=lambda i: -abs(strides[i]))  # the order in which NumPy reads
     return np.transpose(np.reshape(Δ, [x.shape[i] for i in axes]), tuple(int(i) for i in np.argsort(axes)))
 
 
@@ -108,7 +108,7 @@ def _take(x: Array, index: Index) -> Array:
 
 
 def _scatter(Δ: Array, index: Index, shape: tuple[int, ...]) -> Array:
-    """An array of zeros, to which Δ is added at index."""
+    """Return an array of zeros to which Δ is added at an index."""
     full = np.zeros(shape, Δ.dtype)
     if _basic(index):
         full[index] = Δ
@@ -118,7 +118,7 @@ def _scatter(Δ: Array, index: Index, shape: tuple[int, ...]) -> Array:
 
 
 def _basic(index: Index) -> bool:
-    """No element is taken twice: no index arrays, or one mask alone."""
+    """Say whether no element can be taken twice: there is no index array, or a single mask."""
     if isinstance(index, np.ndarray) and index.dtype == bool:
         return True
     return all(
@@ -147,9 +147,9 @@ define(np.triu, lambda Δ, y, x, k=0: np.triu(Δ, k))
 
 
 def grad_by_gather(f: Function) -> Function:
-    """The gradient rule of f, which moves elements about, repeats or drops some, and fills up with zeros.
+    """Make the gradient rule of an f that moves, repeats and drops elements, and fills up with zeros.
 
-    f is asked where it takes each element from, by giving it numbers to move: 1, 2, … for the elements.
+    f of the elements' numbers, from 1, tells where it takes each element from.
     """
 
     def rule(Δ: Array, y: Array, x: Array, *args: Array, **options: Option) -> Array:
@@ -176,7 +176,7 @@ def _insert(arr: Array, obj: Option, values: Array, axis: int | None = None) -> 
     arr, values = (x if isinstance(x, Tracked) else np.asarray(x) for x in (arr, values))
     if arr.dtype.kind != "f":
         raise TypeError(f"tracked numbers do not go into an array of dtype {arr.dtype}; pass arr.astype(float)")
-    number = np.arange(arr.size + values.size)  # NumPy moves numbers about, which say what goes where
+    number = np.arange(arr.size + values.size)  # NumPy moves numbers, which say what goes where
     source = np.insert(number[: arr.size].reshape(arr.shape), obj, number[arr.size :].reshape(values.shape), axis)
     return np.concatenate([np.ravel(arr), np.ravel(values).astype(arr.dtype)])[source]
 
@@ -202,7 +202,7 @@ def _linalg_trace(x: Array, /, *, offset: int = 0, dtype: DType = None) -> Array
 
 
 def _grad_of_sort(Δ: Array, y: Array, x: Array, *args: Array, axis: int | None = -1, **_: Option) -> Array:
-    """Of a function that orders elements along an axis: both sides are matched in their sorted order."""
+    """Return the gradient of a function that orders elements along an axis: match both sides in sorted order."""
     if args:
         axis = args[0]
     if axis is None:

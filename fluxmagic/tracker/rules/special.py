@@ -1,7 +1,6 @@
-"""Ufuncs of scipy.special.  Imported when the first of them meets a tracked array: SciPy is not required.
+"""Ufuncs of scipy.special.  Imported when one of them first meets a tracked array: SciPy is optional.
 
-Those of its functions that are no ufuncs turn their arguments into plain arrays before anything can be recorded;
-`fluxmagic.tracker.scipy` has them for tracked arrays.
+SciPy's other functions convert their arguments to plain arrays first; `fluxmagic.tracker.scipy` has some of them.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from scipy import special
 
 from fluxmagic.tracker.aliases import VJP, Array
 from fluxmagic.tracker.array import Tracked
-from fluxmagic.tracker.operation import Op, composed, define
+from fluxmagic.tracker.operation import Op, composed, define, symmetric
 
 
 def _with_plain_first(ufunc: np.ufunc, what: str, rule: VJP) -> None:
-    """Enter a ufunc whose first argument has no gradient rule; rule is `(Δ, y, a, x)`, for x."""
+    """Enter a ufunc whose first argument has no gradient rule; `rule(Δ, y, a, x)` is that of x."""
     op = define(lambda x, a: ufunc(a, x), lambda Δ, y, x, a: rule(Δ, y, a, x), name=ufunc.__name__)
 
     def checked(a: Array, x: Array) -> Array:
@@ -50,7 +49,7 @@ define(special.dawsn, lambda Δ, y, x: Δ * (1 - 2 * x * y))
 
 
 def _d_erfcx(Δ: Array, y: Array, x: Array) -> Array:
-    far = np.greater(x, 50)  # where 2 x y - 2 / √π would cancel, the asymptotic series
+    far = np.greater(x, 50)  # 2 x y - 2 / √π cancels: take the asymptotic series
     s = 0.5 / np.square(np.where(far, x, 50.0))
     series: Array = 0.0
     for n in (10395, 945, 105, 15, 3, 1):
@@ -74,22 +73,13 @@ POLYGAMMA: Op = define(_polygamma, lambda Δ, y, x, n: Δ * POLYGAMMA(x, n=n + 1
 define(special.gamma, lambda Δ, y, x: Δ * y * special.digamma(x))
 define(special.gammaln, lambda Δ, y, x: Δ * special.digamma(x))
 define(special.digamma, lambda Δ, y, x: Δ * POLYGAMMA(x, n=1), name="digamma")
-define(
-    special.betaln,
-    lambda Δ, y, a, b: Δ * (special.digamma(a) - special.digamma(a + b)),
-    lambda Δ, y, a, b: Δ * (special.digamma(b) - special.digamma(a + b)),
-)
-
-define(
-    special.beta,
-    lambda Δ, y, a, b: Δ * y * (special.digamma(a) - special.digamma(a + b)),
-    lambda Δ, y, a, b: Δ * y * (special.digamma(b) - special.digamma(a + b)),
-)
+define(special.betaln, *symmetric(lambda Δ, y, a, b: Δ * (special.digamma(a) - special.digamma(a + b))))
+define(special.beta, *symmetric(lambda Δ, y, a, b: Δ * y * (special.digamma(a) - special.digamma(a + b))))
 define(special.rgamma, lambda Δ, y, x: -Δ * y * special.digamma(x))
 
 
 def _of_gamma(a: Array, x: Array) -> Array:
-    """Density of the gamma distribution of shape a."""
+    """Return the density of the gamma distribution of shape a."""
     return np.exp(special.xlogy(a - 1.0, x) - x - special.gammaln(a))
 
 
@@ -103,7 +93,7 @@ _with_plain_first(special.jv, ORDER, lambda Δ, y, v, x: Δ * 0.5 * (special.jv(
 _with_plain_first(special.yv, ORDER, lambda Δ, y, v, x: Δ * 0.5 * (special.yv(v - 1.0, x) - special.yv(v + 1.0, x)))
 _with_plain_first(special.iv, ORDER, lambda Δ, y, v, x: Δ * 0.5 * (special.iv(v - 1.0, x) + special.iv(v + 1.0, x)))
 define(special.j0, lambda Δ, y, x: -Δ * special.j1(x))
-define(special.j1, lambda Δ, y, x: Δ * 0.5 * (special.j0(x) - special.jv(2, x)))  # not y / x: right at 0, too
+define(special.j1, lambda Δ, y, x: Δ * 0.5 * (special.j0(x) - special.jv(2, x)))  # unlike y / x right at 0
 define(special.y0, lambda Δ, y, x: -Δ * special.y1(x))
 define(special.y1, lambda Δ, y, x: Δ * 0.5 * (special.y0(x) - special.yv(2, x)))
 define(special.i0, lambda Δ, y, x: Δ * special.i1(x), name="special.i0")
@@ -118,7 +108,7 @@ def _bend(δ: Array, r: Array) -> Array:
 
 def _d_pseudo_huber(Δ: Array, y: Array, δ: Array, r: Array) -> Array:
     s, q = _bend(δ, r), np.square(r / δ)
-    return Δ * δ * np.square(q) / (s * np.square(s + 1))  # 2 y / δ - r² / (δ s), without cancelling
+    return Δ * δ * np.square(q) / (s * np.square(s + 1))  # 2 y / δ - r² / (δ s), without cancellation
 
 
 define(
@@ -130,13 +120,13 @@ define(special.pseudo_huber, _d_pseudo_huber, lambda Δ, y, δ, r: Δ * r / _ben
 
 
 def _log_where(x: Array, y: Array) -> Array:
-    """log y, but 0 where x is 0 and y has no logarithm: there x log y is 0 all the same."""
+    """Return log y, and 0 where x is 0 and y has no logarithm: x log y is 0 there."""
     without = np.equal(x, 0) & np.less_equal(y, 0)
     return np.where(without, 0.0, np.log(np.where(without, 1.0, y)))
 
 
 def _log_slope(x: Array, y: Array) -> Array:
-    """The derivative of x log y by y: x / y, and 0 where both are 0, as x log y is 0 there for every y."""
+    """Return the derivative of x log y by y: x / y, and 0 where both are 0: 0 log y is 0 for every y."""
     return x / np.where(np.equal(x, 0) & np.equal(y, 0), 1.0, y)
 
 
@@ -147,7 +137,7 @@ define(special.rel_entr, lambda Δ, z, x, y: Δ * (np.log(x / y) + 1), lambda Δ
 
 
 def _ratio(x: Array, y: Array) -> Array:
-    nothing = np.equal(x, 0) & np.equal(y, 0)  # 0 / 0 is even
+    nothing = np.equal(x, 0) & np.equal(y, 0)  # 0 / 0 is 1
     return np.where(nothing, 1.0, x / np.where(nothing, 1.0, y))
 
 

@@ -1,4 +1,4 @@
-"""Statistics of samples: covariances, quantiles that pass over NaN, weighted counts."""
+"""Statistics of samples: covariances, quantiles without NaN, weighted counts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _d_cov(
     aweights: Array = None,
     dtype: DType = None,
 ) -> Array:
-    """The mean moves with x too, but the deviations from it sum to zero: that part of the gradient is nothing."""
+    """The mean's part of the gradient is 0: the deviations from it sum to 0."""
     w = np.ones(x.shape[1]) if fweights is None else np.asarray(fweights, float)
     if aweights is not None:
         w = w * np.asarray(aweights, float)
@@ -46,7 +46,7 @@ COV = define(lambda x, **options: np.cov(x, **options), _d_cov, name="cov")
 
 
 def _variables(x: Array, rowvar: bool) -> Array:
-    """A matrix with one row for each variable."""
+    """Return a matrix with one row for each variable."""
     if x.ndim > 2:
         raise ValueError(f"variables and observations make two axes, not the {x.ndim} of shape {x.shape}")
     if not x.size:

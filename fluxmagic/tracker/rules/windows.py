@@ -39,8 +39,8 @@ _shifts(np.fft.ifftshift, -1)
 PAD = define(
     lambda x, widths, mode, **options: np.pad(x, widths, mode, **options),
     grad_by_gather(
-        lambda x, widths, mode, constant_values=0, **options: np.pad(x, widths, mode, **options)
-    ),  # a constant has the number 0
+        lambda x, widths, mode, constant_values=0, **options: np.pad(x, widths, mode, **options)  # 0: no element
+    ),
     name="pad",
 )
 
@@ -51,7 +51,7 @@ def _part(x: Array, axis: int, start: int | None, stop: int | None) -> Array:
 
 def _ramps(x: Array, axis: int, widths: Option, ends: Array, wide: bool) -> tuple[Array, Array]:
     dtype = x.dtype
-    if wide:  # NumPy's rounding: in float64, unless each axis has end values of its own
+    if wide:  # as NumPy rounds: in float64, unless each axis has its own end values
         x = x.astype(np.float64)
     left, right = (
         np.linspace(end, np.squeeze(edge, axis), width, endpoint=False, axis=axis).astype(dtype)
@@ -71,12 +71,12 @@ def _statistics(x: Array, axis: int, widths: Option, lengths: Option, function: 
 
 
 def _mirrored(x: Array, axis: int, widths: Option, with_edge: bool) -> Array:
-    """Odd about both edges: twice the edge, less the mirror image.  What was added is mirrored in turn."""
+    """Extend both edges by twice the edge less the mirror image, again and again until the widths are reached."""
     left, right = widths
     while left or right:
         most = x.shape[axis] - (not with_edge)
         a, b = min(left, most), min(right, most)
-        if not most:  # one element has nothing beyond it to mirror
+        if not most:  # a single element has no mirror image
             return np.concatenate([np.repeat(x, left, axis), x, np.repeat(x, right, axis)], axis)
         near = x.shape[axis] - (not with_edge)
         first = _part(x, axis, int(not with_edge), a + (not with_edge))
@@ -93,7 +93,7 @@ _STATISTICS: dict[str, Function] = {"mean": np.mean, "maximum": np.max, "minimum
 
 
 def _pairs(widths: Option, ndim: int) -> Array:
-    """Two numbers for each axis, as NumPy understands one number, a pair, a pair for each, or {axis: a pair}."""
+    """Return two numbers for each axis from a number, a pair, a pair for each, or {axis: pair}."""
     if isinstance(widths, dict):
         each: list[Array] = [(0, 0)] * ndim
         for axis, width in widths.items():
