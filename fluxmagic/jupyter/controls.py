@@ -13,7 +13,7 @@ from functools import partial
 from html import escape
 from itertools import chain, count
 from string import ascii_lowercase
-from typing import Any, NamedTuple
+from typing import NamedTuple, Unpack
 
 from IPython.core.getipython import get_ipython
 
@@ -26,7 +26,7 @@ from fluxmagic.jupyter.layout import TimeLine, row, set_visible
 from fluxmagic.jupyter.limits import Axis
 from fluxmagic.jupyter.sliders import PositionSlider, exact
 from fluxmagic.jupyter.start_fields import StartFields
-from fluxmagic.jupyter.transport import Button, TransportControls, always, has_steps
+from fluxmagic.jupyter.transport import Button, Options, TransportControls, always, has_steps
 from fluxmagic.runs import Run
 from fluxmagic.runs.script import saved_script
 
@@ -49,7 +49,7 @@ class RunControls(TransportControls):
 
     run: Run
 
-    def __init__(self, run: Run, *, clock: Clock = time.monotonic, **options: Any) -> None:
+    def __init__(self, run: Run, *, clock: Clock = time.monotonic, **options: Unpack[Options]) -> None:
         self.view = {v.name: v.options[v.chosen] for v in VIEWS}
         self.axis = Axis(0.08, 0.98, 0.0, 1.0)
         self.position = PositionSlider("step", STEP_TIP, clock)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from time import monotonic
 
 from fluxmagic.jupyter.ipykernel_compat import Kernel
 from fluxmagic.jupyter.ipython_compat import Shell
@@ -119,7 +120,7 @@ class _Session:
         self.view, self.controls, self.pump, self.guard = view, controls, pump, guard
         self.turn, self.sleep = turn, sleep
         self.error: NotFinite | None = None  # that Stop raises
-        self._silent_at: float | None = time.monotonic() + SILENT_SECONDS
+        self._silent_at: float | None = monotonic() + SILENT_SECONDS
 
     def run(self) -> None:
         """Train until the end, or Stop."""
@@ -150,7 +151,7 @@ class _Session:
     def _listen(self) -> None:
         """Handle what the page sent; say so if it never sends anything."""
         self.pump()
-        if self._silent_at is not None and (self.controls.heard or time.monotonic() > self._silent_at):
+        if self._silent_at is not None and (self.controls.heard or monotonic() > self._silent_at):
             self._silent_at = None
             if not self.controls.heard:
                 self.controls.show_message(SILENT)

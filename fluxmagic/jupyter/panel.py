@@ -6,15 +6,14 @@ import asyncio
 import contextlib
 import math
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from IPython.core.getipython import get_ipython
 
 from fluxmagic.jupyter.beside import Shown, try_beside
-from fluxmagic.jupyter.ipykernel_compat import Kernel, outputs_in, parent_message
-from fluxmagic.jupyter.ipython_compat import Shell
+from fluxmagic.jupyter.ipykernel_compat import Kernel, outputs_in
+from fluxmagic.jupyter.live_panels import Cells, live_panels, replace_others, take_cell
 from fluxmagic.jupyter.loop import pause_now, run_loop, train_for_a_turn, train_in_cell
 from fluxmagic.jupyter.message_pump import MessagePump
 from fluxmagic.jupyter.pace import Pace, check_speed
@@ -67,6 +66,8 @@ class Panel:
         After Branch the new one.
     shown : bool
         Whether a page shows it.
+    cells : Cells
+        Those that show it.
 
     Raises
     ------
@@ -125,20 +126,9 @@ class Panel:
         self._error: BaseException | None = None
         self._scheduled = False  # `_process` is about to be called
         self._next_processing = 0.0  # the time at which it may be called again
-        self._cells: dict[str, str] = {}  # the cells that show it, and the execution of each that did
-        self._parent: dict[str, Any] = {}  # the request of the cell that what is printed goes to
-        self._replace_others()
+        self.cells = Cells()
+        replace_others(self.run)
         self.run.driver = self
-
-    def _replace_others(self) -> None:
-        """Close a panel of the same run, and pause those that train the same parameters."""
-        mine = {*map(id, self.run.params)}
-        for other in live_panels():
-            if other.run is self.run:
-                other.close()
-            elif other.run.state == "running" and not mine.isdisjoint(map(id, other.run.params)):
-                pause_now(other.run)
-                print(f"`{other.run.name or 'run'}` is paused: its Panel trains the same parameters")
 
     def __repr__(self) -> str:
         return f"Panel({self.run!r})"
@@ -156,7 +146,7 @@ class Panel:
 
     def _ipython_display_(self) -> None:
         shell = get_ipython()
-        self._take_cell(shell)
+        take_cell(self, shell)
         if self._view is not None:
             self._view.open_again()
             return
@@ -172,24 +162,13 @@ class Panel:
             self.run, closable=True, wake=self._schedule_processing, speed=self._speed
         )
 
-    def _take_cell(self, shell: Shell | None) -> None:
-        """Close the panels that an earlier execution of this cell has shown: the page shows them no more."""
-        cell, execution = _execution(shell)
-        for other in [p for p in _panels if p is not self]:
-            other.leave_cell(cell, execution)
-        self._cells[cell] = execution
-        self._parent = parent_message(shell)
-        _panels.add(self)
-
-    def leave_cell(self, cell: str, execution: str) -> None:
-        """Close if only this cell shows it, and is executed again."""
-        if self._cells.get(cell, execution) == execution:
-            return
-        del self._cells[cell]
-        if not self._cells and self.controls is not None:
-            if self.run.state == "running":
-                print(f"`{self.run.name or 'run'}`, which this cell trained before, is paused")
-            self.close()
+    def pause(self) -> None:
+        """Pause the run now, for another panel that trains its parameters."""
+        self._task = None
+        pause_now(self.run)
+        if self._view is not None and self.controls is not None:
+            self.controls.playing = False
+            self._view.draw()
 
     def close(self) -> None:
         """Leave the last frame and a summary; the run is paused, and can go on elsewhere."""
@@ -199,7 +178,7 @@ class Panel:
 
     def _close_view(self) -> None:
         view, self._view, self._task = self._view, None, None
-        self._cells.clear()
+        self.cells.clear()
         if self.run.driver is self:
             self.run.driver = None
         if view is not None:
@@ -211,11 +190,8 @@ class Panel:
         """Let the event loop process requests soon; called on any thread."""
         if self._loop is not None and not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon_threadsafe(self._process_later)
-
-    def _process_later(self) -> None:
-        assert self._loop is not None
-        self._loop.call_later(max(0.0, self._next_processing - time.perf_counter()), self._process)
+            later = self._next_processing - time.perf_counter()
+            self._loop.call_soon_threadsafe(self._loop.call_later, max(0.0, later), self._process)
 
     def _process(self) -> None:
         self._scheduled = False
@@ -223,9 +199,11 @@ class Panel:
         if self._driven_by_cell or self._task is not None or view is None or controls is None:
             return  # the driver of the run processes requests
         start = time.perf_counter()
-        with self._errors_as_messages(), outputs_in(get_ipython(), self._parent):
+        with self._errors_as_messages(), outputs_in(get_ipython(), self.cells.parent):
             if controls.process_requests():
                 self._drive(controls.run)
+            if self.run.state != "failed":
+                self._error = None
             while controls.pending_steps and not self.run.finished:
                 controls.pending_steps -= 1
                 self.run.step()
@@ -256,12 +234,12 @@ class Panel:
     async def _train_task(self) -> None:
         """Train in short turns, between which the kernel does its other work."""
         view, controls, task = self._view, self.controls, asyncio.current_task()
-        pump = None if controls is None else MessagePump(_kernel(), controls.has_comm)
+        pump = _pump(controls)
         pace = Pace() if controls is None else controls.pace
         pace.start()
         wait: float | None = 0.0
         try:
-            with contextlib.nullcontext() if pump is None else pump.while_awaiting():
+            with pump.while_awaiting():
                 while self._task is task and wait is not None:
                     wait = self._train_for_a_turn(view, pump, pace, wait)
                     await asyncio.sleep(wait or 0.0)
@@ -278,13 +256,12 @@ class Panel:
                 if view is not None and self._view is view:
                     view.draw()
 
-    def _train_for_a_turn(self, view: View | None, pump: MessagePump | None, pace: Pace, waited: float) -> float | None:
+    def _train_for_a_turn(self, view: View | None, pump: MessagePump, pace: Pace, waited: float) -> float | None:
         """Train for a short while; give the seconds until the next turn, None to end."""
-        with self._errors_as_messages(), outputs_in(get_ipython(), self._parent):
+        with self._errors_as_messages(), outputs_in(get_ipython(), self.cells.parent):
             run, controls = self.run, None if view is None else view.controls
             wait = min(train_for_a_turn(run, pace, SLICE_SECONDS), MAX_WAIT_SECONDS)
-            if pump is not None:  # a message that waits for the event loop would wait for another turn
-                pump.handle_waiting()
+            pump.handle_waiting()  # a message that waits for the event loop would wait for another turn
             if view is not None:
                 view.refresh_if_due(waited)
             if controls is not None:
@@ -351,41 +328,33 @@ class Panel:
             controls.playing = True
         if self._task is None and not self.run.finished:
             self._start_task()
-        pump = None if controls is None else MessagePump(_kernel(), controls.has_comm)
-        with contextlib.nullcontext() if pump is None else pump.while_awaiting():
-            while self._view is not None and not self._has_failed():
+        with _pump(controls).while_awaiting():
+            while self._view is not None and not _ends_waiting(self._error, controls):
                 if self.run.finished or self.run.state == "stopped" or (self._task is None and controls is None):
                     break
                 await asyncio.sleep(SLICE_SECONDS)
         error = self._error
         self.close()
-        if isinstance(error, asyncio.CancelledError | GeneratorExit):  # these would end the awaiting cell otherwise
-            raise RuntimeError(f"the loss raised {type(error).__name__}") from error
-        if error is not None:
-            with users_frames_only(get_ipython()):
-                raise error
-
-    def _has_failed(self) -> bool:
-        """Tell whether an error ends the waiting: a loss that is not finite does when Stop is pressed."""
-        controls = self.controls
-        return self._error is not None and (
-            not isinstance(self._error, NotFinite) or controls is None or controls.stopped
-        )
+        _raise(error)
 
 
-_panels: weakref.WeakSet[Panel] = weakref.WeakSet()
+def _raise(error: BaseException | None) -> None:
+    """Raise what ended the training, in the cell that awaits it."""
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):  # these would end the cell otherwise
+        raise RuntimeError(f"the loss raised {type(error).__name__}") from error
+    if error is not None:
+        with users_frames_only(get_ipython()):
+            raise error
 
 
-def live_panels() -> list[Panel]:
-    """Give the panels that a page shows."""
-    return [p for p in _panels if p.shown]
+def _ends_waiting(error: BaseException | None, controls: Controls | None) -> bool:
+    """Tell whether an error ends the waiting for a run: a loss that is not finite does when Stop is pressed."""
+    return error is not None and (not isinstance(error, NotFinite) or controls is None or controls.stopped)
 
 
-def _execution(shell: Shell | None) -> tuple[str, str]:
-    """Give the cell that is executed, by its id where the page tells it, and which of its executions this is."""
-    parent = parent_message(shell)
-    cell = parent.get("metadata", {}).get("cellId") or parent.get("content", {}).get("code", "")
-    return str(cell), str(parent.get("header", {}).get("msg_id", ""))
+def _pump(controls: Controls | None) -> MessagePump:
+    """Make a pump for the messages of controls; without any it handles none."""
+    return MessagePump(None, lambda comm: False) if controls is None else MessagePump(_kernel(), controls.has_comm)
 
 
 def _kernel() -> Kernel | None:

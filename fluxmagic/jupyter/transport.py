@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from html import escape
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypedDict
 
 from fluxmagic.jupyter import widgets as w
 from fluxmagic.jupyter.formatting import format_number
@@ -21,7 +21,7 @@ from fluxmagic.jupyter.page_requests import PageRequests
 from fluxmagic.jupyter.sliders import set_options
 from fluxmagic.jupyter.trainable import Trainable
 
-__all__ = ["TRANSPORT", "Button", "TransportControls", "always"]
+__all__ = ["TRANSPORT", "Button", "Options", "TransportControls", "always"]
 
 TICK_MILLISECONDS = 500
 
@@ -43,6 +43,15 @@ class Button(NamedTuple):
     visible: Callable[[Any], bool] | None = None
     other: tuple[str, str, str] | None = None
     is_other: Callable[[Any], bool] = bool
+
+
+class Options(TypedDict, total=False):
+    """Parameters of `TransportControls`, for a class that passes them on."""
+
+    playing: bool
+    closable: bool
+    wake: Callable[[], None] | None
+    speed: float
 
 
 class TransportControls:

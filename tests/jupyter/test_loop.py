@@ -6,13 +6,17 @@ import os
 import signal
 from types import SimpleNamespace
 
+import ipywidgets
 import numpy as np
 import pytest
 
 from fluxmagic import SGD, NotFinite, Run, param
-from fluxmagic.jupyter import controls
+from fluxmagic.jupyter import controls, loop
 from fluxmagic.jupyter.loop import run_loop, train_in_cell
+from fluxmagic.jupyter.pace import Pace
 from fluxmagic.jupyter.views import WidgetView
+from fluxmagic.jupyter.widgets import models
+from tests.jupyter.outputs import Clock
 from tests.jupyter.panel_page import ControlsPage
 from tests.jupyter.problems import quadratic
 
@@ -117,6 +121,122 @@ def test_a_branch_takes_the_runs_place_and_the_runs_curve_stays_in_grey(page, mo
     assert "run_c" in page.outputs[0].data[-1]["text/plain"]
 
 
+def diverging(steps=8, at=5, **options):
+    """Make a run whose loss is not finite at one step."""
+    W = param(np.ones(3))
+    data = [np.zeros(3)] * steps
+    data[at - 1] = np.full(3, np.nan)
+    return Run(lambda x: ((W - x) ** 2).sum(), data, SGD([W], 0.1), name="run", **options)
+
+
+def use(view, script):
+    """Drive a view; while it is paused, press one list of labels after the other."""
+    panel, script = ControlsPage(view.controls), list(script)
+
+    def sleep(seconds):
+        for label in script.pop(0):
+            panel.press(label)
+
+    run_loop(view, turn=0.0, sleep=sleep)
+    return panel
+
+
+def test_a_loss_that_is_not_finite_pauses_and_play_goes_on_with_the_next_batch(page, capsys):
+    view = WidgetView(diverging())
+    use(view, [[], [], ["Play"]])
+    assert (view.run.steps, view.run.state) == (8, "done")
+    printed = capsys.readouterr().out
+    assert "run is paused: step 5: the loss is nan" in printed
+    assert "Stop and ■ end the cell" in printed
+    assert printed.count("is paused") == 1
+
+
+def test_recover_and_play_go_on_with_a_smaller_η(page, capsys):
+    view = WidgetView(diverging())
+    use(view, [["Recover"], ["Play"]])
+    assert view.run.state == "done"
+    assert view.run.opt.η == pytest.approx(0.01)
+
+
+def test_stop_raises_what_paused_the_run(page, capsys):
+    view = WidgetView(diverging(at=8))
+    with pytest.raises(NotFinite, match="step 8"):
+        use(view, [[], ["Stop"]])
+    assert view.run.state == "failed"
+    assert "8 steps" in page.outputs[1].data[-1]["text/plain"]
+
+
+def test_after_recover_stop_ends_normally(page, capsys):
+    view = WidgetView(diverging())
+    use(view, [["Recover"], ["Stop"]])
+    assert view.run.state == "stopped"
+
+
+def test_a_step_that_is_not_finite_while_paused_is_a_message(page, capsys):
+    view = WidgetView(diverging(at=2))
+    view.run.step()
+    ControlsPage(view.controls).press("Pause")
+    panel = use(view, [["Step"], ["Step"], ["Play"]])
+    assert panel.controls.run.state == "done"
+    assert "step 2: the loss is nan" in capsys.readouterr().out
+
+
+def test_a_run_is_restarted_while_its_cell_waits(page):
+    view = WidgetView(quadratic())
+    view.run.step(5)
+    ControlsPage(view.controls).press("Pause")
+    use(view, [["Restart"], ["Play"]])
+    assert (view.run.steps, view.run.state) == (20, "done")
+    assert len(view.run.abandoned) == 1
+
+
+def test_a_limited_speed_sleeps_between_steps_and_takes_as_many_as_are_due(page):
+    clock, slept = Clock(), []
+    view = WidgetView(quadratic(n=40, epochs=1))
+    view.controls.pace = Pace(10.0, clock)
+
+    def sleep(seconds):
+        slept.append(seconds)
+        clock.now += seconds
+
+    run_loop(view, sleep=sleep)
+    assert view.run.steps == 40
+    assert 3.8 <= sum(slept) <= 4.0
+    assert max(slept) <= 0.02
+
+
+def test_a_page_that_sends_nothing_is_told_to_use_a_panel(page, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(loop, "monotonic", clock)
+    view = WidgetView(quadratic(n=30, epochs=1))
+    panel, said = ControlsPage(view.controls), []
+    view.controls.pace = Pace(10.0, clock)
+
+    def sleep(seconds):
+        clock.now += seconds
+        said.append((clock.now, panel.message))
+
+    run_loop(view, sleep=sleep)
+    assert {message for now, message in said if now < 1.4} == {""}
+    assert {message for now, message in said if now > 1.6} == {loop.SILENT}
+
+
+def test_a_page_that_ticks_is_told_nothing(page, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(loop, "monotonic", clock)
+    view = WidgetView(quadratic(n=30, epochs=1))
+    panel, said = ControlsPage(view.controls), set()
+    view.controls.pace = Pace(10.0, clock)
+    next(x for x in models(view.controls.box) if isinstance(x, ipywidgets.Play)).set_state({"value": 1})
+
+    def sleep(seconds):
+        clock.now += seconds
+        said.add(panel.message)
+
+    run_loop(view, sleep=sleep)
+    assert said == {""}
+
+
 class CountingView:
     """Counts what is asked of it."""
 
@@ -127,7 +247,7 @@ class CountingView:
         self.fails = fails
         self.refreshed = self.closed = 0
 
-    def refresh_if_due(self):
+    def refresh_if_due(self, idle=0.0):
         self.refreshed += 1
         if self.fails:
             raise RuntimeError("cannot draw")
