@@ -7,7 +7,7 @@ text on top of the data has a halo.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar, cast
 
@@ -22,9 +22,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from matplotlib.transforms import BboxBase
 
 __all__ = [
-    "BAD", "BOTTOM", "DISPLAY_SIZE", "DPI", "EVENT", "FONT", "INK", "LEFT", "LOSS", "METRICS", "RIGHT", "ROW", "SMALL",
-    "TOP", "VALID", "WIDTH", "Canvas", "add_halo", "canvas_of", "default_style", "make_curve_figure", "make_figure",
-    "scale_losses", "set_plain_text", "sharp_png", "shorten", "strip_axes", "style_steps", "width_on",
+    "BAD", "BOTTOM", "DISPLAY_SIZE", "DPI", "EVENT", "FONT", "HALO", "INK", "LEFT", "LEGEND_ROW", "LOSS", "METRICS",
+    "PIXELS_AN_INCH", "RIGHT", "ROW", "SMALL", "TOP", "VALID", "WIDTH", "Canvas", "add_halo", "canvas_of",
+    "default_style", "make_curve_figure", "make_figure", "scale_losses", "set_plain_text", "sharp_png", "shorten",
+    "strip_axes", "style_steps", "width_on",
 ]  # fmt: skip
 
 WIDTH, ROW = 9.0, 3.8  # inches: of a picture, and the height of one of its rows
@@ -45,6 +46,7 @@ HALO = "#ffffff"
 AnyText = TypeVar("AnyText", bound=Text)
 
 LEFT, RIGHT, BOTTOM, TOP, GAP = 0.85, 0.12, 0.62, 0.42, 0.95  # inches around and between axes
+LEGEND_ROW = 0.25  # inches
 NARROW = 7.5  # inches: nothing is beside a curve
 PIXELS_AN_INCH = 60  # at least, for SMALL to have 9 pixels
 SIDE = 3.3  # inches: of what stands beside a curve
@@ -73,27 +75,33 @@ def width_on(page_width: int) -> float:
 
 
 def make_curve_figure(
-    map_beside: bool = False, pictures: int = 0, *, second: bool = False, width: float = WIDTH
+    map_beside: bool = False,
+    pictures: int = 0,
+    *,
+    second: bool = False,
+    width: float = WIDTH,
+    rows_of_legend: Callable[[float], int] = lambda width: 1,
 ) -> tuple[Figure, Axes, list[Axes]]:
     """Make a figure with axes for a curve, and for what stands beside it: a map first, then pictures without axes.
 
     The first of these is at the curve's right, the rest below, three in a row; in a narrow figure all are below, two in
-    a row.  `second` leaves room for a second y-axis.
+    a row.  `second` leaves room for a second y-axis, `rows_of_legend` tells the rows of a legend of so many inches.
     """
     beside = map_beside + pictures
     at_side = 0 if width < NARROW else min(beside, 1)
-    columns = 2 if width < NARROW else 3
+    columns = 3 if width >= NARROW else max(1, min(beside, 2))
     rows = 1 + -(-(beside - at_side) // columns)
     figure = make_figure(width, ROW * rows)
 
-    def place(x: float, row: int, across: float, bottom: float = BOTTOM) -> Axes:
-        y, height = ROW * (rows - 1 - row) + bottom, ROW - bottom - TOP
+    def place(x: float, row: int, across: float, bottom: float = BOTTOM, top: float = TOP) -> Axes:
+        y, height = ROW * (rows - 1 - row) + bottom, ROW - bottom - top
         ax = figure.add_axes((x / width, y / (ROW * rows), across / width, height / (ROW * rows)))
         strip_axes(ax)
         return ax
 
     right = RIGHT + 0.65 * second
-    curve = place(LEFT, 0, width - LEFT - right - (SIDE + GAP - RIGHT if at_side else 0))
+    across = width - LEFT - right - (SIDE + GAP - RIGHT if at_side else 0)
+    curve = place(LEFT, 0, across, top=TOP + LEGEND_ROW * (rows_of_legend(across) - 1))
     others = []
     part = width / columns
     for i in range(beside):
@@ -102,7 +110,7 @@ def make_curve_figure(
             others.append(place(width - RIGHT - SIDE, 0, SIDE, bottom))
         else:
             row, column = divmod(i - at_side, columns)
-            others.append(place(part * column + left, 1 + row, part - left - RIGHT, bottom))
+            others.append(place(part * column + left, 1 + row, min(part - left - RIGHT, SIDE + RIGHT), bottom))
     return figure, curve, others
 
 

@@ -1,21 +1,21 @@
-"""A legend whose values change with every frame: names and values in a row above the axes, drawn as text alone."""
+"""A legend whose values change with every frame: names and values in rows above the axes, drawn as text alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from fluxmagic.jupyter.axes import FONT, INK, set_plain_text, shorten
+from fluxmagic.jupyter.axes import FONT, INK, LEGEND_ROW, set_plain_text, shorten
 
-__all__ = ["Legend"]
+__all__ = ["Legend", "rows_of_names"]
 
-HANDLE, PAD, BETWEEN = 0.22, 0.07, 0.2  # inches: a line's sample, its distance to the text, the distance to the next
+HANDLE, PAD, BETWEEN = 0.22, 0.07, 0.18  # inches: a line's sample, its distance to the text, the distance to the next
 CHARACTER = 0.6 * FONT / 72  # inches, of an ordinary one
-VALUE = 8  # characters that a value has at least, so that the row stands still
+NAME, VALUE = 16, 9  # characters that a name has at most, and a value at least, so that the rows stand still
 
 
 class Legend:
@@ -39,13 +39,12 @@ class Legend:
         self.ax = ax
         self.texts: dict[str, Text] = {}
         self.samples: dict[str, Line2D] = {}
-        self._slots: dict[str, int] = {}
         inches = ax.figure.dpi_scale_trans
         for name, line in lines.items():
             (sample,) = ax.plot([], [], color=line.get_color(), lw=3, alpha=line.get_alpha(), solid_capstyle="butt")
             sample.set(transform=inches, clip_on=False, animated=True)
-            text = ax.text(0, 0, "", color=INK, va="center", fontsize=FONT, transform=inches, animated=True)
-            self.samples[name], self.texts[name] = sample, set_plain_text(text, name)
+            self.texts[name] = ax.text(0, 0, "", color=INK, va="center", fontsize=FONT, transform=inches, animated=True)
+            self.samples[name] = sample
         self.has_changed = True
         self._shown: list[str] = []
         self.artists: list[Artist] = [*self.samples.values(), *self.texts.values()]
@@ -56,21 +55,43 @@ class Legend:
         for name, text in self.texts.items():
             text.set_visible(name in values)
             self.samples[name].set_visible(name in values)
-        names = list(values)
-        longest = int(self.ax.bbox.width / self.ax.figure.dpi * 1.1 / len(names) / CHARACTER) - VALUE - 3
-        for name in names:
-            set_plain_text(self.texts[name], f"{shorten(name, max(longest, 6))} {values[name]}".rstrip())
-            self._slots[name] = max(self._slots.get(name, 0), len(self.texts[name].get_text()))
-        self._shown = [self.texts[name].get_text() for name in names]
+        for name, value in values.items():
+            set_plain_text(self.texts[name], f"{shorten(name, NAME)} {value}".rstrip())
+        self._shown = [self.texts[name].get_text() for name in values]
         self.has_changed = before != self._shown
         if self.has_changed:
-            self._place(names)
+            self._place(values)
 
-    def _place(self, names: list[str]) -> None:
+    def _place(self, names: Iterable[str]) -> None:
         dpi = self.ax.figure.dpi
-        x, y = self.ax.bbox.x0 / dpi, self.ax.bbox.y1 / dpi + 0.17
-        for name in names:
-            self.samples[name].set_data([x, x + HANDLE], [y, y])
-            x += HANDLE + PAD
-            self.texts[name].set_position((x, y))
-            x += self._slots[name] * CHARACTER + BETWEEN
+        left, right, top = self.ax.bbox.x0 / dpi, self.ax.bbox.x1 / dpi, self.ax.bbox.y1 / dpi
+        names = list(names)
+        rows = _rows(names, right - left)
+        for i, row in enumerate(rows):
+            x, y = left, top + 0.17 + LEGEND_ROW * (len(rows) - 1 - i)
+            for name in row:
+                self.samples[name].set_data([x, x + HANDLE], [y, y])
+                self.texts[name].set_position((x + HANDLE + PAD, y))
+                x += _width(name)
+
+
+def rows_of_names(names: Iterable[str], width: float) -> int:
+    """Give the number of rows that names take in so many inches."""
+    return len(_rows(names, width))
+
+
+def _rows(names: Iterable[str], width: float) -> list[list[str]]:
+    rows: list[list[str]] = [[]]
+    x = 0.0
+    for name in names:
+        if rows[-1] and x + _width(name) - BETWEEN > width:
+            rows.append([])
+            x = 0.0
+        rows[-1].append(name)
+        x += _width(name)
+    return rows
+
+
+def _width(name: str) -> float:
+    value = 0 if name == "earlier" else VALUE + 7 * (name == "loss")  # " so far"
+    return HANDLE + PAD + (min(len(name), NAME) + value + 1) * CHARACTER + BETWEEN

@@ -37,8 +37,6 @@ CHANGE = Kind(EVENT, 1.0, 0.8, (0, (3, 2)), True)
 BRANCH = Kind("#5d646b", 1.0, 0.9, (0, (1, 2)), True)
 NOT_FINITE = Kind(BAD, 1.0, 0.9, "-", True)
 KINDS = (EPOCH_END, CHANGE, BRANCH, NOT_FINITE)
-LABEL_COLOURS = {EPOCH_END: "#5d646b"}  # on its halo INK has too little contrast
-
 LANES = 4  # rows of labels
 LANE = 1.55 * SMALL  # points
 ASIDE = 4.0  # points, between a line and its label
@@ -93,13 +91,15 @@ def _place_labels(ax: Axes, marks: Sequence[Mark]) -> list[Annotation]:
             xytext=(ASIDE, 0.0),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
-            color=LABEL_COLOURS.get(m.kind, m.kind.colour),
+            color=m.kind.colour,
             fontsize=SMALL,
             va="top" if m.kind.from_top else "bottom",
             annotation_clip=False,
             zorder=6,
         )
-        add_halo(set_plain_text(label, m.label))
+        set_plain_text(label, m.label)
+        if m.kind is not EPOCH_END:
+            add_halo(label)
         for lane in range(LANES if m.kind.from_top else 1):
             _move(label, ax, renderer, (lane + 0.25) * LANE * (-1 if m.kind.from_top else 1))
             box = label.get_window_extent(renderer).padded(2)

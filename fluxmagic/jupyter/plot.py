@@ -7,6 +7,7 @@ stands beside it as contours.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from fluxmagic.jupyter.beside import shown_beside
 from fluxmagic.jupyter.contours import Contours, PathSeries, Trail
 from fluxmagic.jupyter.downsample import MinMaxSeries, RunSeries, loss_series, stretch_series
 from fluxmagic.jupyter.formatting import format_number, shown_loss
-from fluxmagic.jupyter.legend import Legend
+from fluxmagic.jupyter.legend import Legend, rows_of_names
 from fluxmagic.jupyter.limits import (
     EMPTY,
     Axis,
@@ -108,7 +109,10 @@ class Curve:
         with axes.default_style():
             in_axes = [value for value in self.shown if not value.is_rich]
             has_map, second, width = self._map is not None, bool(metrics), axes.width_on(self.page_width)
-            self.figure, self._ax, beside = axes.make_curve_figure(has_map, len(in_axes), second=second, width=width)
+            rows = partial(rows_of_names, ["loss", *self._series.evaluations, "earlier"])
+            self.figure, self._ax, beside = axes.make_curve_figure(
+                has_map, len(in_axes), second=second, width=width, rows_of_legend=rows
+            )
             axes.style_steps(self._ax)
             self._metric_ax = self._add_metric_axes(metrics)
             self._contours = None if self._map is None else Contours(beside[0], self._map, names_of_two(self.run))
