@@ -11,7 +11,7 @@ from fluxmagic import generators
 from fluxmagic.layers.activations import Activation, identity
 from fluxmagic.layers.fused import affine, fused_activation
 from fluxmagic.layers.input_checks import as_dtype, as_layer_input, as_width
-from fluxmagic.tracker import Param, Tracked, param
+from fluxmagic.tracker import Param, param
 from fluxmagic.tracker.aliases import Array
 from fluxmagic.tracker.record import apply, record
 
@@ -127,9 +127,7 @@ class Dense:
     def __call__(self, x: Array) -> Array:
         W, σ = self.W, self.σ
         w = W.value if type(W) is Param else W
-        v = x.value if type(x) is Tracked else x
-        if type(v) is not np.ndarray or v.dtype != w.dtype or v.shape[-1:] != w.shape[1:]:
-            x = as_layer_input(self, x, w.shape[1], w.dtype)
+        x = as_layer_input(self, x, w.shape[1], w.dtype)
         carry_out = apply if w is W else record  # weights replaced by plain arrays are frozen
         op = None if σ is identity else fused_activation(σ)
         y = carry_out(affine, (x, W, self.b), None if op is None else {"activation": op})
