@@ -141,8 +141,8 @@ class Declared:
                     )
         object.__setattr__(self, name, value)
 
-    def __dir__(self) -> list[str]:
-        return [*present(type(self)), *self.hypers]
+    def __dir__(self) -> set[str]:
+        return {*present(type(self)), *vars(self)}
 
     @property
     def values(self) -> dict[str, float]:

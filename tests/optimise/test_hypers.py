@@ -172,3 +172,11 @@ def test_a_schedule_that_leaves_the_bounds_is_refused_before_anything_is_updated
     assert opt.n == 2
     with pytest.raises(ValueError, match="0 ≤ η"):
         opt.η = lambda n: -1.0
+
+
+def test_completion_offers_what_an_optimiser_has_and_no_words_of_others():
+    names = dir(SGD([param(1.0)]))
+    assert {"η", "eta", "decay", "params", "n", "state_dict"} <= set(names)
+    assert not {"lr", "momentum", "rho", "zero_grad"} & set(names)
+    assert len(names) == len(set(names))
+    assert not hasattr(SGD, "lr")

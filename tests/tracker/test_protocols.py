@@ -292,3 +292,10 @@ def test_a_tracked_array_is_saved_as_its_plain_value(tmp_path):
     assert np.array_equal(np.load(tmp_path / "w.npy"), W.data)
     with np.load(tmp_path / "w.npz") as saved:
         assert np.array_equal(saved["w"], W.data)
+
+
+def test_completion_offers_what_a_tracked_array_has():
+    names = dir(param(1.0) * 2)
+    assert {"data", "shape", "reshape", "T"} <= set(names)
+    assert not {"fill", "backward", "detach"} & set(names)
+    assert not hasattr(param(1.0), "fill")
