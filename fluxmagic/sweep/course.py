@@ -28,6 +28,8 @@ class Course:
         Bytes for what is kept of trials that have ended.
     level : int
         Rungs that were passed.
+    shipped : int
+        Bytes that workers were sent of what the sweep needs.
     """
 
     trials: list[Trial]
@@ -37,6 +39,7 @@ class Course:
     timeout: float | None
     budget: int
     level: int = 0
+    shipped: int = 0
     _place: Place | None = None
     _scheduler: Scheduler | None = None
     _held: int = field(default=0)  # bytes
@@ -55,6 +58,7 @@ class Course:
         if self._scheduler is not None:
             self._scheduler.drop_all()
         if self._place is not None:
+            self.shipped += self._place.sent
             self._place.close()
         self._scheduler = self._place = None
 

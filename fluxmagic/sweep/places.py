@@ -11,7 +11,7 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from contextlib import suppress
 from importlib import import_module
 from itertools import count
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from fluxmagic.sweep.desk import Desk, Job, Report
 
@@ -38,6 +38,13 @@ class Lost(Exception):
     """A worker died."""
 
 
+class Said(NamedTuple):
+    """What is no report: "stored", "missing" with "blobs" or "progress", "refused" with a reason."""
+
+    kind: str
+    text: str
+
+
 class Pending(Protocol):
     """A job that was taken: a future."""
 
@@ -55,18 +62,30 @@ class Place(Protocol):
     ----------
     ours : bool
         Its workers may be killed.
+    stocked_first : bool
+        A worker is sent what the sweep needs before its first job; otherwise once it says that it lacks it.
+    sent : int
+        Bytes of what the sweep needs that were sent.
     """
 
     ours: bool
+    stocked_first: bool
+    sent: int
 
     def workers(self) -> dict[str, int]:
         """Give the workers that live, with the number of jobs that each takes at a time."""
 
-    def submit(self, worker: str, job: Job, missing: list[str] | None) -> Pending:
-        """Send a job to a worker, along with what it lacks; PlaceError if the place is gone."""
+    def submit(self, worker: str, job: Job | None) -> Pending:
+        """Send a job to a worker; None sends what the sweep needs.
 
-    def result(self, future: Answer) -> Report | list[str] | str:
-        """Give a report; the hashes of what the worker lacks; or the reason why it cannot work.
+        Raises
+        ------
+        Lost, PlaceError
+            As for `result`.
+        """
+
+    def result(self, future: Answer) -> Report | Said:
+        """Give a report, or what the worker says in its place.
 
         Raises
         ------
@@ -86,7 +105,8 @@ class Place(Protocol):
 class Here:
     """This process and thread: a job is done as it is submitted."""
 
-    ours = False
+    ours = stocked_first = False
+    sent = 0
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -94,15 +114,14 @@ class Here:
     def workers(self) -> dict[str, int]:
         return {"here": 1}
 
-    def submit(self, worker: str, job: Job, missing: list[str] | None) -> Future[Report]:
-        future: Future[Report] = Future()
-        report = self._desk.work(job)
-        assert report is not None, "a trial in this process was taken up without its progress"
-        future.set_result(report)
+    def submit(self, worker: str, job: Job | None) -> Future[Report | None]:
+        assert job is not None
+        future: Future[Report | None] = Future()
+        future.set_result(self._desk.work(job))
         return future
 
-    def result(self, future: Future[Report]) -> Report | list[str] | str:
-        return future.result()
+    def result(self, future: Future[Report | None]) -> Report | Said:
+        return future.result() or Said("missing", "progress")
 
     def kill(self, worker: str) -> None:
         """Do nothing: it is this process."""
@@ -114,34 +133,35 @@ class Here:
 class _Remote:
     """Sends orders, and reads replies."""
 
-    ours = False
+    ours = stocked_first = False
     threads = 1
 
     def __init__(self, freight: Freight) -> None:
         self._worker, self._shipping = (import_module(f"fluxmagic.sweep.{m}") for m in ("worker", "shipping"))
         self._freight = freight
-        self.sent = 0  # bytes of arrays and setup
+        self.sent = 0
 
-    def order(self, job: Job, missing: list[str] | None) -> Message:
-        """Make the message for a job, with the blobs that are missing."""
-        freight = self._freight
-        blobs = {name: freight.blobs[name] for name in missing or ()}
-        self.sent += sum(map(len, blobs.values()))
-        content = self._shipping.dump(job)
+    def order(self, job: Job | None) -> Message:
+        """Make the message for a job, or the one that brings what the sweep needs."""
+        freight, content = self._freight, b""
+        if job is None:
+            self.sent += freight.nbytes
+        else:
+            content = self._shipping.dump(job)
+        blobs = freight.blobs if job is None else {}
         return self._worker.Order(freight.name, freight.needs, blobs, content, self.threads, self._worker.versions())
 
-    def read(self, reply: Message) -> Report | list[str] | str:
+    def read(self, reply: Message) -> Report | Said:
+        """Read a reply."""
         if reply.kind == "report":
             return self._shipping.load(reply.content, self._freight.optimisers)  # type: ignore[no-any-return]
-        if reply.kind == "refused":
-            return f"{reply.worker}: {reply.content}"
-        return reply.content or ["progress"]
+        return Said(reply.kind, f"{reply.worker}: {reply.content}" if reply.kind == "refused" else reply.content)
 
 
 class Processes(_Remote):
     """Processes of this machine, each an executor of loky's: a death concerns one trial, and one can be killed."""
 
-    ours = True
+    ours = stocked_first = True
 
     def __init__(self, n: int, freight: Freight) -> None:
         super().__init__(freight)
@@ -157,14 +177,19 @@ class Processes(_Remote):
             self._executors[f"process {next(self._numbers)}"] = executor
         return dict.fromkeys(self._executors, 1)
 
-    def submit(self, worker: str, job: Job, missing: list[str] | None) -> Future[Any]:
-        return self._executors[worker].submit(self._worker.work, self.order(job, missing))
+    def submit(self, worker: str, job: Job | None) -> Future[Any]:
+        try:
+            return self._executors[worker].submit(self._worker.work, self.order(job))
+        except RuntimeError as error:
+            raise Lost(str(error)) from error
 
-    def result(self, future: Future[Any]) -> Report | list[str] | str:
+    def result(self, future: Future[Any]) -> Report | Said:
         try:
             return self.read(future.result())
         except (BrokenExecutor, CancelledError) as error:
             raise Lost(str(error)) from error
+        except Exception as error:
+            return _refusal(error)
 
     def kill(self, worker: str) -> None:
         executor: Any = self._executors.pop(worker, None)
@@ -187,17 +212,19 @@ class InExecutor(_Remote):
     def workers(self) -> dict[str, int]:
         return {"executor": self._capacity}
 
-    def submit(self, worker: str, job: Job, missing: list[str] | None) -> Future[Any]:
+    def submit(self, worker: str, job: Job | None) -> Future[Any]:
         try:
-            return self._executor.submit(self._worker.work, self.order(job, missing))
+            return self._executor.submit(self._worker.work, self.order(job))
         except RuntimeError as error:  # shut down, or broken
             raise PlaceError(_gone("executor", error, "a new executor, or an integer")) from error
 
-    def result(self, future: Future[Any]) -> Report | list[str] | str:
+    def result(self, future: Future[Any]) -> Report | Said:
         try:
             return self.read(future.result())
         except (BrokenExecutor, CancelledError) as error:
             raise PlaceError(_gone("executor", error, "a new executor, or an integer")) from error
+        except Exception as error:
+            return _refusal(error)
 
     def kill(self, worker: str) -> None:
         """Do nothing: its workers are the user's."""
@@ -214,6 +241,8 @@ _DEATHS = ("KilledWorker", "FutureCancelledError", "CancelledError", "CommClosed
 class OnDask(_Remote):
     """A Dask client: each job is pinned to a worker, so that its death is known, and retried by us."""
 
+    stocked_first = True
+
     def __init__(self, client: Client, freight: Freight) -> None:
         super().__init__(freight)
         self._client, self._engine = client, import_module("distributed")
@@ -223,18 +252,18 @@ class OnDask(_Remote):
     def workers(self) -> dict[str, int]:
         return self._try(lambda: dict(self._client.nthreads()))  # type: ignore[no-any-return]
 
-    def submit(self, worker: str, job: Job, missing: list[str] | None) -> Message:
-        order = self.order(job, missing)
+    def submit(self, worker: str, job: Job | None) -> Answer:
+        order = self.order(job)
         options = {"workers": [worker], "allow_other_workers": False, "pure": False, "retries": 0}
 
         def send() -> Answer:
-            large = len(order.job) + sum(map(len, order.blobs.values())) > self._shipping.LARGE
+            large = job is None or len(order.job) > self._shipping.LARGE
             sent = self._client.scatter(order, workers=[worker], hash=False) if large else order
             return self._client.submit(self._worker.work, sent, **options)
 
         return self._try(send)
 
-    def result(self, future: Answer) -> Report | list[str] | str:
+    def result(self, future: Answer) -> Report | Said:
         try:
             return self.read(future.result())
         except Exception as error:
@@ -242,7 +271,7 @@ class OnDask(_Remote):
                 raise PlaceError(_gone("Dask client", error, "an open client")) from error
             if isinstance(error, CancelledError) or type(error).__name__ in _DEATHS:
                 raise Lost(str(error)) from error
-            return f"{type(error).__name__}: {error}"
+            return _refusal(error)
 
     def kill(self, worker: str) -> None:
         """Do nothing: its workers are the user's."""
@@ -281,6 +310,11 @@ def _engine(module: str, extra: str) -> Engine:
         return import_module(module)
     except ImportError as error:
         raise ImportError(f'sweeps there need {module}: pip install "fluxmagic[{extra}]" ({error})') from error
+
+
+def _refusal(error: Exception) -> Said:
+    """Say why a job could not be read there: the worker lacks a package."""
+    return Said("refused", f"a worker could not take a job ({type(error).__name__}: {error})")
 
 
 def _gone(what: str, error: BaseException, instead: str) -> str:

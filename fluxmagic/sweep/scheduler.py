@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from fluxmagic.sweep.desk import Job, Report
@@ -21,19 +22,19 @@ from fluxmagic.sweep.trial import Trial
 __all__ = ["Scheduler"]
 
 MOST_DEATHS = 3
+LOOK_AHEAD = 64  # trials
 POLL_SECONDS = 0.5  # between looks at which workers live
 SLICE_SECONDS = 0.5
 
 
 @dataclass(eq=False)
 class Running:
-    """A slice on its way."""
+    """A message on its way: a slice of a trial; without a trial it brings what the sweep needs."""
 
-    trial: Trial
     worker: str
-    job: Job
     since: float
-    alone: bool
+    trial: Trial | None = None
+    alone: bool = False
 
 
 class Scheduler:
@@ -61,7 +62,7 @@ class Scheduler:
         self._running: dict[int, tuple[Pending, Running]] = {}
         self._finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._last: dict[int, str] = {}  # the worker that has a trial at hand
-        self._warm: set[str] = set()  # workers that have what the sweep needs
+        self._stocked: dict[str, float] = {}  # when workers got what the sweep needs
         self._refused: dict[str, str] = {}
         self._hung: list[tuple[Pending, Running]] = []
         self._workers: dict[str, int] = {}
@@ -98,49 +99,57 @@ class Scheduler:
             return
         self._looked = now
         self._workers = self.place.workers()
-        self._warm &= self._workers.keys()
+        self._stocked = {w: at for w, at in self._stocked.items() if w in self._workers}
         self._hung = [(f, r) for f, r in self._hung if not f.done() and r.worker in self._workers]
         for future, running in list(self._running.values()):
             if running.worker not in self._workers:
                 self._drop(future)
                 self._died(running)
-            elif running.trial.seconds + now - running.since > self.timeout:
+            elif running.trial is not None and running.trial.seconds + now - running.since > self.timeout:
                 self._drop(future)
-                self._late(future, running)
+                self._late(future, running, running.trial)
 
     def _load(self, worker: str) -> list[Running]:
+        """Give what a worker has to do."""
         return [r for _, r in (*self._running.values(), *self._hung) if r.worker == worker]
 
     def _hand_out(self, seconds: float) -> None:
-        while self._waiting:
-            free = [w for w, capacity in self._workers.items() if w not in self._refused and self._is_free(w, capacity)]
-            if not free:
-                break
-            trial = self._waiting.popleft()
-            worker = self._last.get(id(trial), "")
-            if trial.alone or worker not in free:
-                idle = [w for w in free if not self._load(w)]
-                if trial.alone and not idle:
-                    self._waiting.appendleft(trial)
-                    break
-                worker = (idle or free)[0]
-            if not isinstance(self.place, Here):
-                seconds = SLICE_SECONDS
-            job = Job(trial.spec.index, trial.step, self._targets[id(trial)], seconds)
-            if self._last.get(id(trial)) != worker or isinstance(self.place, Here):
-                job = self._with_progress(job, trial)
-            self._send(Running(trial, worker, job, time.perf_counter(), trial.alone), None)
-        if self._waiting and not self._running and not any(self._is_usable(w) for w in self._workers):
+        usable = [w for w in self._workers if self._is_usable(w)]
+        if self._waiting and not self._running and not usable:
             self._no_worker()
-
-    def _is_free(self, worker: str, capacity: int) -> bool:
-        load = self._load(worker)
-        if any(r.alone for r in load) or (load and worker not in self._warm):  # what it needs is sent once
-            return False
-        return len(load) < capacity
+        if self.place.stocked_first:
+            for worker in usable:
+                if worker not in self._stocked and not self._load(worker):
+                    self._send(Running(worker, time.perf_counter()), None)
+        for worker in usable:
+            while self._waiting and self._is_free(worker):
+                trial = self._next_for(worker)
+                if trial is None:
+                    break
+                at_hand = self._last.get(id(trial)) == worker and not isinstance(self.place, Here)
+                slice_seconds = seconds if isinstance(self.place, Here) else SLICE_SECONDS
+                progress = None if at_hand else trial.progress
+                job = Job(trial.spec.index, trial.step, self._targets[id(trial)], slice_seconds, progress)
+                self._send(Running(worker, time.perf_counter(), trial, trial.alone), job)
 
     def _is_usable(self, worker: str) -> bool:
         return worker not in self._refused and sum(r.worker == worker for _, r in self._hung) < self._workers[worker]
+
+    def _is_free(self, worker: str) -> bool:
+        load = self._load(worker)
+        if any(r.alone or r.trial is None for r in load) or (self.place.stocked_first and worker not in self._stocked):
+            return False
+        return len(load) < self._workers[worker]
+
+    def _next_for(self, worker: str) -> Trial | None:
+        """Take the trial that the worker has at hand, or the first one that it may take; those begun come first."""
+        idle = not self._load(worker)
+        ahead = [t for t in islice(self._waiting, LOOK_AHEAD) if idle or not t.alone]
+        if not ahead:
+            return None
+        trial = next((t for t in ahead if self._last.get(id(t)) == worker), ahead[0])
+        self._waiting.remove(trial)
+        return trial
 
     def _no_worker(self) -> None:
         if self._refused:
@@ -149,17 +158,17 @@ class Scheduler:
             n = len(self._hung)
             raise PlaceError(f"no worker is free: {n} {'is' if n == 1 else 'are'} busy with steps that do not end")
 
-    @staticmethod
-    def _with_progress(job: Job, trial: Trial) -> Job:
-        return Job(job.index, job.step, job.until, job.seconds, trial.progress)
-
-    def _send(self, running: Running, missing: list[str] | None) -> None:
-        trial = running.trial
-        trial.state = "running"
+    def _send(self, running: Running, job: Job | None) -> None:
+        if running.trial is not None:
+            running.trial.state = "running"
         try:
-            future = self.place.submit(running.worker, running.job, missing)
+            future = self.place.submit(running.worker, job)
+        except Lost:  # it was idle
+            self._forget(running.worker)
+            self._back(running.trial)
+            return
         except BaseException:
-            self._back(trial)
+            self._back(running.trial)
             raise
         self._running[id(future)] = future, running
         future.add_done_callback(self._finished.put)
@@ -179,17 +188,20 @@ class Scheduler:
         except PlaceError:
             self._back(trial)
             raise
-        if isinstance(answer, str):
-            self._refused[worker] = answer
-            self._back(trial)
-        elif isinstance(answer, list):
-            again = self._with_progress(running.job, trial)
-            missing = [name for name in answer if name != "progress"]
-            self._send(Running(trial, worker, again, time.perf_counter(), running.alone), missing)
-        else:
-            self._warm.add(worker)
+        if isinstance(answer, Report):
+            assert trial is not None
             self._last[id(trial)] = worker
             self._enter(trial, answer)
+            return
+        self._back(trial)
+        if answer.kind == "refused":
+            self._refused[worker] = answer.text
+        elif answer.kind == "stored":
+            self._stocked[worker] = time.perf_counter()
+        elif answer.text == "progress":
+            self._last.pop(id(trial), None)
+        elif running.since > self._stocked.get(worker, -math.inf) and all(r.trial for r in self._load(worker)):
+            self._send(Running(worker, time.perf_counter()), None)
 
     def _enter(self, trial: Trial, report: Report) -> None:
         """Write a report into its trial; the state comes last."""
@@ -210,10 +222,11 @@ class Scheduler:
         else:
             self._back(trial)
 
-    def _back(self, trial: Trial) -> None:
+    def _back(self, trial: Trial | None) -> None:
         """Let a trial go on before others begin."""
-        trial.state = "waiting"
-        self._waiting.appendleft(trial)
+        if trial is not None:
+            trial.state = "waiting"
+            self._waiting.appendleft(trial)
 
     def _end(self, trial: Trial, state: str, error: Exception | None) -> None:
         trial.end(state, error)
@@ -223,31 +236,36 @@ class Scheduler:
         self._running.pop(id(future), None)
         future.cancel()
 
+    def _forget(self, worker: str) -> None:
+        """Leave a worker that has died."""
+        self.place.kill(worker)
+        self._stocked.pop(worker, None)
+        self._workers.pop(worker, None)
+        self._looked = -math.inf
+
     def _died(self, running: Running) -> None:
         trial, worker = running.trial, running.worker
-        others = [r for _, r in self._running.values() if r.worker == worker]
+        others = [r.trial for r in self._load(worker) if r.trial is not None]
+        self._forget(worker)
+        if trial is None:
+            return
         self._last.pop(id(trial), None)
-        self.place.kill(worker)
-        self._looked = -math.inf
-        alone = (not others and not trial.alone) or running.alone
-        trial.deaths += alone
-        trial.alone = True
-        for other in others:
-            other.trial.alone = True  # which of them it was is found out when each runs alone
+        trial.deaths += running.alone or not (others or trial.alone)
+        for t in (trial, *others):  # which of them it was is found out when each runs alone
+            t.alone = True
         if trial.deaths >= MOST_DEATHS:
             self._end(trial, "failed", RuntimeError("its worker died three times"))
         else:
             self._back(trial)
 
-    def _late(self, future: Pending, running: Running) -> None:
-        text = f"timed out after {self.timeout:g} s, in step {running.trial.step + 1} or later"
+    def _late(self, future: Pending, running: Running, trial: Trial) -> None:
+        text = f"timed out after {self.timeout:g} s, in step {trial.step + 1} or later"
         if self.place.ours:
-            self.place.kill(running.worker)
-            self._workers = self.place.workers()
+            self._forget(running.worker)
         else:
             self._hung.append((future, running))
             text += f"; {running.worker} stays busy with that step"
-        self._end(running.trial, "failed", TimeoutError(text))
+        self._end(trial, "failed", TimeoutError(text))
 
     def drop_all(self) -> None:
         """Forget what is on its way: its trials stand where they stood."""

@@ -117,6 +117,11 @@ class Freight:
         arrays = list(self.blobs)
         self.needs = [self._put(pickle.dumps(part)) for part in parts] + arrays
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all blobs."""
+        return sum(map(len, self.blobs.values()))
+
     def add(self, a: np.ndarray) -> str:
         """Add an array."""
         return self._put(pickle.dumps(a, protocol=5))

@@ -273,6 +273,11 @@ class Sweep(SweepViews):
         self._course.enter(self._make_place)
         return self._course
 
+    @property
+    def shipped(self) -> int:
+        """Bytes of functions, model and arrays that workers were sent, when the sweep has left them."""
+        return 0 if self._course is None else self._course.shipped
+
     def _make_place(self) -> Place:
         specs = [t.spec for t in self.trials]
 

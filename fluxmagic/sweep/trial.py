@@ -17,7 +17,7 @@ ENDS = ("done", "diverged", "failed", "stopped early", "cancelled")
 """How a trial ends: one of these, once."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Trial:
     """One run of a sweep.
 

@@ -23,7 +23,7 @@ from fluxmagic.sweep.desk import Desk, Job
 from fluxmagic.sweep.setup import Spec, Start
 from fluxmagic.version import __version__
 
-__all__ = ["Order", "Reply", "forget", "versions", "work"]
+__all__ = ["Order", "Reply", "forget", "sweeps_held", "versions", "work"]
 
 
 class Order(NamedTuple):
@@ -37,6 +37,7 @@ class Order(NamedTuple):
     blobs : dict of bytes
         Of the needs those that are sent along.
     job : bytes
+        Empty to bring blobs alone.
     threads : int
         BLAS threads, limited around the slice.
     versions : dict of str
@@ -52,10 +53,10 @@ class Order(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What a worker answers: "report" with bytes, "missing" with hashes, "refused" with a reason."""
+    """What a worker answers: "report" with bytes, "stored", "missing" with a text, "refused" with a reason."""
 
     kind: str
-    content: Any
+    content: bytes | str
     worker: str
 
 
@@ -63,6 +64,11 @@ def versions() -> dict[str, str]:
     """Give what has to agree between a sweep and its workers."""
     python = ".".join(platform.python_version_tuple()[:2])
     return {"fluxmagic": f"{__version__} (numerics {NUMERICS})", "NumPy": np.__version__, "Python": python}
+
+
+def sweeps_held() -> int:
+    """Count the sweeps of which this process has something."""
+    return len(_shops)
 
 
 class _Shop:
@@ -112,9 +118,10 @@ def work(order: Order) -> Reply:
             _shops.popitem(last=False)
     for name, blob in order.blobs.items():
         shop.blobs[name] = shipping.unpack(blob)
-    missing = [name for name in order.needs if name not in shop.blobs]
-    if missing:
-        return Reply("missing", missing, me)
+    if not order.job:
+        return Reply("stored", "", me)
+    if not shop.blobs.keys() >= set(order.needs):
+        return Reply("missing", "blobs", me)
     try:
         job, desk = shop.job(order)
         with _limit(order.threads):
@@ -124,7 +131,7 @@ def work(order: Order) -> Reply:
     with shop.lock:
         shop.desks.append(desk)
     if report is None:
-        return Reply("missing", [], me)
+        return Reply("missing", "progress", me)
     return Reply("report", shipping.dump_report(report), me)
 
 

@@ -1,0 +1,65 @@
+"""A Dask scheduler with two worker processes on this machine, and executors, ended with their tests."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A cluster with two worker processes, on 127.0.0.1 alone; a worker that dies is replaced."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster):
+    """A client of the cluster, with both workers there."""
+    import distributed
+
+    with distributed.Client(cluster, timeout=30) as client:
+        client.wait_for_workers(2, timeout=30)
+        yield client
+
+
+@pytest.fixture
+def pool():
+    """An executor of the user's with two processes."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    pytest.importorskip("cloudpickle")
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.fixture(params=["processes", "pool", "threads", "dask"])
+def place(request):
+    """Each place that is not this thread."""
+    pytest.importorskip("cloudpickle")
+    if request.param == "processes":
+        pytest.importorskip("loky")
+        yield 2
+    elif request.param == "threads":
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(2) as threads:
+            yield threads
+    else:
+        yield request.getfixturevalue({"pool": "pool", "dask": "client"}[request.param])
+
+
+@pytest.fixture(autouse=True)
+def _one_blas_thread():
+    """Compute here with one thread of BLAS, as workers do."""
+    if os.environ.get("OPENBLAS_NUM_THREADS") == "1":
+        yield
+        return
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):
+        yield
