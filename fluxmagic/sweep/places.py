@@ -50,8 +50,6 @@ class Pending(Protocol):
 
     def done(self) -> bool: ...
 
-    def cancel(self) -> object: ...
-
     def add_done_callback(self, f: Callable[[Any], object]) -> object: ...
 
 
@@ -95,6 +93,9 @@ class Place(Protocol):
             If the place is gone.
         """
 
+    def cancel(self, future: Answer) -> None:
+        """Drop what is on its way."""
+
     def kill(self, worker: str) -> None:
         """End a worker, if it is ours."""
 
@@ -123,6 +124,9 @@ class Here:
     def result(self, future: Future[Report | None]) -> Report | Said:
         return future.result() or Said("missing", "progress")
 
+    def cancel(self, future: Future[Report | None]) -> None:
+        """Do nothing: it is done."""
+
     def kill(self, worker: str) -> None:
         """Do nothing: it is this process."""
 
@@ -150,6 +154,11 @@ class _Remote:
             content = self._shipping.dump(job)
         blobs = freight.blobs if job is None else {}
         return self._worker.Order(freight.name, freight.needs, blobs, content, self.threads, self._worker.versions())
+
+    def cancel(self, future: Answer) -> None:
+        """Drop what is on its way."""
+        with suppress(Exception):  # the client may be gone
+            future.cancel()
 
     def read(self, reply: Message) -> Report | Said:
         """Read a reply."""

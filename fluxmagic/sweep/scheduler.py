@@ -90,6 +90,10 @@ class Scheduler:
         except PlaceError as error:
             self._give_up(error)
 
+    def forget_looks(self) -> None:
+        """See at the next turn which workers live."""
+        self._looked = -math.inf
+
     # -- handing out ---------------------------------------------------------------------------------------
 
     def _look(self) -> None:
@@ -234,14 +238,14 @@ class Scheduler:
 
     def _drop(self, future: Pending) -> None:
         self._running.pop(id(future), None)
-        future.cancel()
+        self.place.cancel(future)
 
     def _forget(self, worker: str) -> None:
         """Leave a worker that has died."""
         self.place.kill(worker)
         self._stocked.pop(worker, None)
         self._workers.pop(worker, None)
-        self._looked = -math.inf
+        self.forget_looks()
 
     def _died(self, running: Running) -> None:
         trial, worker = running.trial, running.worker

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import pytest
 
@@ -11,9 +12,12 @@ import pytest
 def cluster():
     """A cluster with two worker processes, on 127.0.0.1 alone; a worker that dies is replaced."""
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
-    ) as cluster:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # port 8787 may be in use
+        cluster = distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+        )
+    with cluster:
         yield cluster
 
 
