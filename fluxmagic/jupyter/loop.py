@@ -120,7 +120,8 @@ class _Session:
         self.view, self.controls, self.pump, self.guard = view, controls, pump, guard
         self.turn, self.sleep = turn, sleep
         self.error: NotFinite | None = None  # that Stop raises
-        self._silent_at: float | None = monotonic() + SILENT_SECONDS
+        self._silent_at = monotonic() + SILENT_SECONDS
+        self._is_called_silent = False
 
     def run(self) -> None:
         """Train until the end, or Stop."""
@@ -151,10 +152,10 @@ class _Session:
     def _listen(self) -> None:
         """Handle what the page sent; say so if it never sends anything."""
         self.pump()
-        if self._silent_at is not None and (self.controls.heard or monotonic() > self._silent_at):
-            self._silent_at = None
-            if not self.controls.heard:
-                self.controls.show_message(SILENT)
+        silent = not self.controls.heard and monotonic() > self._silent_at
+        if silent != self._is_called_silent:  # a slow page may be heard later
+            self._is_called_silent = silent
+            self.controls.show_message(SILENT if silent else "")
 
     def _pause_on(self, error: NotFinite) -> None:
         self.error = error

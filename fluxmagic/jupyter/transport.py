@@ -126,7 +126,7 @@ class TransportControls:
         self._words = w.HTML(layout=w.Layout(flex="1 1 20em"))
         self._cost = w.HTML(layout=w.Layout(margin="2px 2px 2px auto"))
         self._message = w.HTML(layout=w.Layout(display="none"))
-        self._tick = w.Play(playing=True, interval=TICK_MILLISECONDS, max=10**6, layout=w.Layout(display="none"))
+        self._tick = w.Play(interval=TICK_MILLISECONDS, max=10**6, layout=w.Layout(display="none"))
         self._speed = w.Dropdown(
             description="speed",
             tooltip="steps a second",
@@ -254,6 +254,8 @@ class TransportControls:
         if share is not None and run.rate:
             drawing = "" if self.pace.is_limited else f" · drawing {100 * share:.1f} %"
             self._cost.value = f"{format_number(1000 / run.rate)} ms/step{drawing}"
+        if not self.heard:  # a page starts it when it sees the change, and that is after it has made the widget
+            self._tick.playing = not self._tick.playing
         if self.pace.speed != self._speed.value:
             set_options(self._speed, self._speeds(), self.pace.speed, self._on_speed)
         for r in self._rows:

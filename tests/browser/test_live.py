@@ -164,3 +164,15 @@ def test_the_keyboard_reaches_and_moves_the_dials(notebook):
         nb.page.keyboard.press("PageDown")  # ArrowLeft folds a heading in Notebook 7
         nb.until(lambda n=presses: len(events(nb)) == n)
     assert events(nb)[-1][3] < 0.1
+
+
+def test_a_page_whose_dials_act_is_not_called_silent(notebook):
+    nb = notebook()
+    nb.open([SETUP, "run = make(pause=0.02)\ntrain_in_cell(run, get_ipython())"])
+    nb.run_all()
+    nb.page.locator(".widget-label", has_text="η").first.wait_for()
+    nb.until(lambda: nb.steps > 0)
+    nb.onward(150)  # twice as long as a silent page has
+    assert nb.message == ""
+    nb.press("Stop")
+    nb.until(lambda: nb.value("run.state") == "stopped")

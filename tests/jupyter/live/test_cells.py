@@ -372,3 +372,12 @@ def test_the_speed_of_the_line_is_that_of_the_panel_and_nothing_without_dials(ke
     cell = kernel.start("%%train --steps 100000 --speed 20 --no-panel\n(w ** 2).sum()")
     assert kernel.end(cell)["status"] == "ok"
     assert kernel.value("run.steps") == 100_000
+
+
+def test_a_page_that_sends_nothing_is_told_so_until_it_does(kernel):
+    cell = kernel.start("run = make(pause=0.01); train_in_cell(run, ip)")
+    kernel.until(lambda: "this page sends nothing while a cell runs" in kernel.message, 10)
+    kernel.turn("η", 0.01)
+    kernel.until(lambda: kernel.message == "")
+    kernel.press("Stop")
+    kernel.end(cell)
