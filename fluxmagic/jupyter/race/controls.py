@@ -19,6 +19,7 @@ from fluxmagic.race import Race
 __all__ = ["RaceControls"]
 
 SWATCH = "display: inline-block; width: 1.1em; height: 0.8em; margin-right: 0.5em; border-radius: 2px; background: "
+MAX_DIALS = 2  # of a contestant, that are in sight while they have their defaults
 
 
 class _Row:
@@ -28,13 +29,15 @@ class _Row:
         self._controls, self.key = controls, key
         self.run = controls.run.runs[key]
         name = f'<span style="{SWATCH}{colour_of(number)}"></span>{escape(key)}'
-        self._loss = w.HTML(layout=w.Layout(width="8em", margin="2px 6px"))
-        self._room = w.Box(layout=w.Layout(flex="1 1 30em", flex_flow="row wrap", min_width="0"))
-        self._take = w.Button(layout=w.Layout(width="6em", padding="0"))
+        self._loss = w.HTML(layout=w.Layout(width="7em"))
+        self._room = w.Box(layout=w.Layout(flex="1 1 28em", flex_flow="row wrap", min_width="0", grid_gap="0 1em"))
+        self._room.add_class("fluxmagic-dials")  # a readout where the slider is dragged
+        self._take = w.Button(layout=w.Layout(width="5.5em", padding="0", margin="2px 8px 2px 2px"))
         self._take.on_click(lambda _: controls.requests.add(self._press))
         self._class: type[Optimiser] | None = None
         self._dials: dict[str, HyperparameterSlider] = {}
-        self.box = row([w.HTML(name, layout=w.Layout(width="13.5em")), self._room, self._loss, self._take])
+        # on a narrow page the dials go below the other three
+        self.box = row([w.HTML(name, layout=w.Layout(width="11.5em")), self._loss, self._take, self._room])
 
     def _press(self) -> bool:
         """Take the contestant's weights, or let it go on after it has diverged."""
@@ -65,8 +68,10 @@ class _Row:
         for k, dial in self._dials.items():
             dial.field.placeholder = f"{self.key} {k}"
             dial.slider.style.description_width = "auto"
-            dial.box.layout.width, dial.box.layout.flex = "auto", "1 1 15em"
-        self._room.children = tuple(dial.box for dial in sorted(self._dials.values(), key=lambda dial: dial.foldable))
+            dial.box.layout.width, dial.box.layout.flex = "auto", "3 1 15em" if k == "η" else "2 1 12em"
+        ordered = sorted(self._dials, key=lambda k: self._dials[k].foldable)
+        self._always = [k for k in ordered if not self._dials[k].foldable][:MAX_DIALS]
+        self._room.children = tuple(self._dials[k].box for k in ordered)
         self._controls.hear(self._room)
 
     def show(self, *, unfolded: bool, can_take: bool) -> None:
@@ -78,7 +83,7 @@ class _Row:
             self._make_dials(cls, values)
         for k, dial in self._dials.items():
             dial.show(values[k])
-            set_visible(dial.box, unfolded or not dial.foldable or values[k] != dial.hyper.default)
+            set_visible(dial.box, unfolded or k in self._always or values[k] != dial.hyper.default)
         diverged = reason == "diverged"
         self._take.description = "Recover" if diverged else "Take"
         self._take.tooltip = (
@@ -94,7 +99,7 @@ class RaceControls(TransportControls):
     ----------
     run : Race
     unfolded : bool
-        Whether dials are in sight that are off by default.
+        Whether all dials are in sight.
     """
 
     run: Race
@@ -119,10 +124,10 @@ def toggle(controls: RaceControls) -> bool:
     return False
 
 
-LESS = ("less", "caret-down", "hide what is off by default")
+LESS = ("less", "caret-down", "the first two dials of each, and those that were turned")
 RaceControls.buttons = (
     Button(
-        "more", "caret-right", "what is off by default, and ϵ", "more", toggle, always, other=LESS,
+        "more", "caret-right", "all dials", "more", toggle, always, other=LESS,
         is_other=lambda c: c.unfolded,
     ),
 )  # fmt: skip

@@ -96,6 +96,7 @@ class RacePicture:
         with axes.default_style():
             self.figure, self._ax, beside = axes.make_curve_figure(self._map is not None)
             axes.style_steps(self._ax)
+            self._ax.set_animated(True)
             self._contours = None if self._map is None else Contours(beside[0], self._map, names_of_two(self.race[0]))
             self._make_room()
             for lane in self._lanes.values():
@@ -106,7 +107,7 @@ class RacePicture:
         self._left_of: object = None  # the records whose lines they are
         self._limits: Limits | None = None
         self._named: list[str] = []
-        self._axes_drawn = self._background = object()
+        self._map_drawn = self._background = object()
 
     @property
     def is_unfinished(self) -> bool:
@@ -211,19 +212,23 @@ class RacePicture:
     # -- drawing -------------------------------------------------------------------------------------------
 
     @np.errstate(all="ignore")
-    def frame(self) -> bytes:
-        """Draw the race as it is now, as a PNG; cheap unless the axes have to move."""
+    def frame(self, *, full: bool = False) -> bytes:
+        """Draw the race as it is now, as a PNG; cheap unless the axes have to move.
+
+        `full` draws the axes too; the pixels are the same.
+        """
         left = self._set_left()
         self._update()
         canvas = axes.canvas_of(self.figure)
-        map_moved, map_changed = self._set_contours(MAP_SECONDS)
-        if self._set_legend(list(self._lanes)) | self._set_limits(False) | left | map_moved:
-            canvas.draw()
-            self._axes_drawn = canvas.copy_from_bbox(self.figure.bbox)
-            map_changed = True
-        if map_changed:
-            canvas.restore_region(self._axes_drawn)
+        map_moved, changed = self._set_contours(MAP_SECONDS)
+        if self._set_legend(list(self._lanes)) or map_moved or full:
+            canvas.draw()  # without the curve's axes, which move more often
+            self._map_drawn = canvas.copy_from_bbox(self.figure.bbox)
+            changed = True
+        if self._set_limits(False) or left or changed:
+            canvas.restore_region(self._map_drawn)
             self._draw(self._contours.ground if self._contours else ())
+            self._ax.draw(canvas.get_renderer())
             self._background = canvas.copy_from_bbox(self.figure.bbox)
         canvas.restore_region(self._background)
         for lane in self._lanes.values():
@@ -245,6 +250,8 @@ class RacePicture:
         self._set_contours(FINAL_MAP_SECONDS)
         self._set_limits(True)
         self._set_legend([f"{key}  {loss_of(self.race, key)}".rstrip() for key in self._lanes])
+        self._ax.set_animated(False)
         drawn = axes.sharp_png(self.figure)
+        self._ax.set_animated(True)
         self._limits = None  # the next frame has axes of its own
         return drawn
