@@ -17,7 +17,7 @@ LINES = """
 forward, layer 1                    model[0](x)
     x.dot(W1.T)                     x.dot(W1.T)
     + b                             np.add(h, b1, h_)
-    relu                            np.maximum(h, 0, out=h_)
+    relu                            h.clip(zero, inf, h_)
 forward, layer 2                    model[1](H)
     h.dot(W2.T)                     h.dot(W2.T)
     + b                             np.add(z, b2, z_)
@@ -30,9 +30,9 @@ loss                                fm.logitcrossentropy(Z, y)
     residual                        flat_.__setitem__(at, taken - total)
 reverse pass                        back_counting(l), opt.clear()
     of the loss                     e * (one / total)[:, None]
-    layer 2, of h, W, b             d.dot(W2), d.T.dot(h, g2), ones_n.dot(d, gb2)
-    relu                            δ * np.sign(h)
-    layer 1, of W, b                δ.T.dot(x, g1), ones_n.dot(δ, gb1)
+    layer 2, of h, W, b             d.dot(W2), d.T.dot(h, g2), d.T.dot(ones_n, gb2)
+    relu                            δ * np.not_equal(h, zero).astype(h.dtype)
+    layer 1, of W, b                δ.T.dot(x, g1), δ.T.dot(ones_n, gb1)
 check of the gradients              reached(), opt.first_nonfinite_grad()
     sum of squares                  np.vdot(G, G)
 update                              other.update()
@@ -95,6 +95,7 @@ def _names() -> dict[str, Any]:
     total, flat, at = e.sum(1), e.reshape(-1), starts + y
     names = {
         "h_": h.copy(), "z_": z.copy(), "one": np.ones((), "f"),
+        "zero": np.zeros((), "f"), "inf": np.array(np.inf, "f"),
         "ones_n": np.ones(len(x), "f"), "ones_k": np.ones(10, "f"), "flat_": flat.copy(), "taken": flat.take(at),
         "d": e - 1, "δ": h - 1, "g1": W1.copy(), "g2": W2.copy(), "gb1": b1.copy(), "gb2": b2.copy(), "P": G.copy(),
         "m": np.zeros_like(G), "u": np.ones_like(G), "step": np.zeros_like(G), "adam": adam,
