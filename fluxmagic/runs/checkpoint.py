@@ -40,7 +40,7 @@ from fluxmagic.runs.state import Snapshot, TrainingState, Values
 from fluxmagic.tracker import Param, param
 from fluxmagic.version import __version__
 
-__all__ = ["Checkpoint", "Loaded", "reading"]
+__all__ = ["Checkpoint", "Loaded", "load_generators", "make_generator", "reading"]
 
 Names = Mapping[int, str]
 """Names of parameters by their ids."""
@@ -172,7 +172,7 @@ class Loaded:
     def arguments(self) -> dict[str, Any]:
         """Arguments of the run beside loss, data and optimiser."""
         seed = self.saved.seed  # the state of a generator is restored
-        given = _generator(seed.bit_generator) if isinstance(seed, SavedGenerator) else seed
+        given = make_generator(seed.bit_generator) if isinstance(seed, SavedGenerator) else seed
         return {"seed": given, **{k: getattr(self.saved, k) for k in ("epochs", "steps", "name", "capture")}}
 
     def fit(self, training: TrainingState, names: Names) -> tuple[Snapshot, Snapshot, Values | None]:
@@ -191,7 +191,7 @@ class Loaded:
         record = self.record
         if isinstance(self.loss, MissingLoss):
             training.buffers = [a.copy() for a in self._buffers()]
-            training.cursor.generators = [_generator(s["bit_generator"]) for s in self.saved.now.generators]
+            training.cursor.generators = [make_generator(s["bit_generator"]) for s in self.saved.now.generators]
         here = {names[id(p)]: p for p in self.params if id(p) in names}
         there = [name for name in self.saved.params if name is not None]
         if len(self.saved.params) == len(self.params) == len(here) and here.keys() == set(there):
@@ -264,8 +264,8 @@ class Loaded:
         saved: SavedSnapshot = getattr(self.saved, prefix)
         if saved.position not in positions or active not in saved.optimisers:
             raise ArchiveError(f"{prefix} is not the state after step {step}, with {active} as the active optimiser")
-        generators = _load_generators(training.generators, saved.generators)
-        epoch_start = _load_generators(training.generators, saved.epoch_start) if saved.position >= 0 else []
+        generators = load_generators(training.generators, saved.generators)
+        epoch_start = load_generators(training.generators, saved.epoch_start) if saved.position >= 0 else []
         optimisers = {k: self._optimiser(prefix, k, s) for k, s in saved.optimisers.items()}
         values = self._values(prefix, training)
         return Snapshot(step, values, generators, optimisers, active, saved.position, epoch_start)
@@ -294,7 +294,7 @@ def _can_go_on(opt: Optimiser, numbers: Mapping[str, float]) -> bool:
         return False
 
 
-def _generator(kind: object) -> np.random.Generator:
+def make_generator(kind: object) -> np.random.Generator:
     cls = getattr(np.random, str(kind), None)
     if not (isinstance(cls, type) and issubclass(cls, np.random.BitGenerator) and cls is not np.random.BitGenerator):
         raise ArchiveError(f"{kind} is not a bit generator of NumPy")
@@ -305,7 +305,7 @@ def _generator(kind: object) -> np.random.Generator:
 _HIGHEST = {"pos": 624, "buffer_pos": 4, "has_uint32": 1, "uinteger": (1 << 32) - 1}
 
 
-def _load_generators(generators: list[np.random.Generator], saved: list[dict[str, Any]]) -> GeneratorStates:
+def load_generators(generators: list[np.random.Generator], saved: list[dict[str, Any]]) -> GeneratorStates:
     """Convert states: another generator has to take each, and to give it again."""
     found: GeneratorStates = []
     for g, state in zip(generators, saved, strict=True):

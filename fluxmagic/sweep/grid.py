@@ -92,6 +92,8 @@ class Grid:
 
     Attributes
     ----------
+    values : dict
+        Of every name: a list of values, or a distribution.
     axes : dict
         What is swept: from a name to the list of its values, or its distribution.
     points : list of Point
@@ -122,9 +124,9 @@ class Grid:
                 swept.add(name)
             named[name] = self._checked(name, _entries(name, value))
         order = [self._dial(k) if k not in ("opt", *LENGTHS) else k for k in map(canonical, given)]
-        self._named = {k: named[k] for k in (*(["opt"] if "opt" not in order else []), *order)}
-        self.axes = {k: v for k, v in self._named.items() if k in swept}
-        drawn = [k for k, v in self._named.items() if isinstance(v, uniform)]
+        self.values = {k: named[k] for k in (*(["opt"] if "opt" not in order else []), *order)}
+        self.axes = {k: v for k, v in self.values.items() if k in swept}
+        drawn = [k for k, v in self.values.items() if isinstance(v, uniform)]
         if drawn and samples is None:
             raise ValueError(f"{drawn[0]} is a distribution: say how many points to draw, samples=N")
         if samples is not None and not drawn:
@@ -171,7 +173,7 @@ class Grid:
 
     def _check_number(self, most: int) -> None:
         n = sum(
-            math.prod(len(v) for k, v in self._named.items() if self._has(c, k) and k != "opt") for c in self.classes
+            math.prod(len(v) for k, v in self.values.items() if self._has(c, k) and k != "opt") for c in self.classes
         )
         if n > most:
             raise ValueError(
@@ -184,15 +186,15 @@ class Grid:
         found = {}
         for i, cls in enumerate(self.classes):
             lengths = [
-                [i] if k == "opt" else range(len(v)) if self._has(cls, k) else [0] for k, v in self._named.items()
+                [i] if k == "opt" else range(len(v)) if self._has(cls, k) else [0] for k, v in self.values.items()
             ]
             for at in itertools.product(*lengths):
-                found[at] = {k: v[j] for (k, v), j in zip(self._named.items(), at, strict=True) if self._has(cls, k)}
+                found[at] = {k: v[j] for (k, v), j in zip(self.values.items(), at, strict=True) if self._has(cls, k)}
         return (found[at] for at in sorted(found))
 
     def _draw(self, rng: np.random.Generator) -> Point:
         point: Point = {
-            k: v.draw(rng) if isinstance(v, uniform) else v[rng.integers(len(v))] for k, v in self._named.items()
+            k: v.draw(rng) if isinstance(v, uniform) else v[rng.integers(len(v))] for k, v in self.values.items()
         }
         cls: type[Optimiser] = point["opt"]
         return {k: v for k, v in point.items() if self._has(cls, k)}

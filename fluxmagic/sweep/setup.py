@@ -98,6 +98,11 @@ class Setup:
         """The running statistics of the layers."""
         return self._parts[0]
 
+    @property
+    def generators(self) -> list[np.random.Generator]:
+        """The generators that model and data hold."""
+        return self._parts[1]
+
     def start(self) -> Start:
         """Copy the present values and generator states."""
         buffers, rngs = self._parts

@@ -12,9 +12,11 @@ import numpy as np
 from fluxmagic import generators
 from fluxmagic.optimise.inputs import as_callbacks
 from fluxmagic.optimise.interrupts import InterruptGuard, is_interrupt
+from fluxmagic.runs.archive import AnyPath
 from fluxmagic.runs.cursor import Data
 from fluxmagic.runs.problem import positive
 from fluxmagic.runs.run import Driver
+from fluxmagic.sweep import saving
 from fluxmagic.sweep.course import Course
 from fluxmagic.sweep.desk import Desk
 from fluxmagic.sweep.grid import LENGTHS, MAX_TRIALS, Grid
@@ -263,15 +265,19 @@ class Sweep(SweepViews):
         if self._course is None:
             specs = [t.spec for t in self.trials]
             self.starts, self.kept, steps = prepare(self.setup, specs, resets=self.seeds is not None)
-            self._course = Course(self.trials, self.sign, self.halving, steps, self.timeout, self.budget)
+            self._begin_course(steps)
         if self.state != "running":
             self._halt = ""
             for t in self.trials:
                 if t.state == "cancelled":
                     t.state = "waiting"
             self.state = "running"
+        assert self._course is not None
         self._course.enter(self._make_place)
         return self._course
+
+    def _begin_course(self, steps_per_epoch: int | None, level: int = 0) -> None:
+        self._course = Course(self.trials, self.sign, self.halving, steps_per_epoch, self.timeout, self.budget, level)
 
     @property
     def shipped(self) -> int:
@@ -297,6 +303,41 @@ class Sweep(SweepViews):
             for t in self.trials:
                 t.end("cancelled")
         self.state = state
+
+    # -- files ---------------------------------------------------------------------------------------------
+
+    def save(self, path: AnyPath) -> None:
+        """Write the sweep to a file of any suffix, in the format of runs: its grid, starts, and trials that have ended.
+
+        What is there is replaced only when the new file is whole and on the disk.
+        """
+        if self._course is None:
+            raise ValueError("the sweep has not begun: there is nothing to save")
+        saving.save(path, self, self._course)
+
+    @classmethod
+    def load(
+        cls,
+        path: AnyPath,
+        loss: Callable[..., Any],
+        data: Data,
+        params: Iterable[Param],
+        schedules: Mapping[str, Any] | None = None,
+        **options: Option,
+    ) -> Sweep:
+        """Read the sweep that `save` wrote; `train` goes on with what is not done.  The model stays as it is.
+
+        Loss, data and parameters are as the sweep had them; `schedules` has the user's own schedules by
+        hyper-parameter, `options` are those of `Sweep`: valid, metrics, model, until, patience, on, timeout.  What does
+        not fit is an ArchiveError, a ValueError.
+        """
+        params = list(params)
+        with saving.reading(path, schedules, params) as file:
+            sweep = cls(loss, data, params, file.grid(), **{**options, **file.options})
+            sweep.starts = file.enter(sweep.trials, sweep.setup)
+        sweep._begin_course(file.saved.steps_per_epoch, file.saved.level)
+        sweep.state = "done" if sweep.finished else "stopped"
+        return sweep
 
 
 def _objective(max: str | None, min: str | None, known: set[str]) -> str:

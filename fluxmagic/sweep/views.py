@@ -26,6 +26,8 @@ class SweepViews:
     state: str
     seconds: float
     seeds: int | None
+    seed: int
+    samples: int | None
     sign: float
     grid: Grid
     setup: Setup
