@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from fluxmagic.layers.input_checks import as_dtype, as_layer_input, as_width
 from fluxmagic.layers.training_mode import HasTestMode
 from fluxmagic.tracker import Param, param
 from fluxmagic.tracker.aliases import Array
+from fluxmagic.tracker.constants import scalar
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -183,7 +185,7 @@ class BatchNorm(_Norm, HasTestMode):
         op = fused_activation(self.σ)
         y, mean, variance = normalize(x, self.γ, self.β, self.ϵ, axis=0, activation=op)
         if not generators.is_replaying():
-            self._update_running(mean, variance * (rows / (rows - 1)))
+            self._update_running(mean, variance * scalar(rows / (rows - 1), variance.dtype))
         return y if op is not None else self.σ(y)
 
     def reset(self, rng: np.random.Generator) -> None:
@@ -193,9 +195,10 @@ class BatchNorm(_Norm, HasTestMode):
         self.var[...] = 1
 
     def _update_running(self, mean: np.ndarray, variance: np.ndarray) -> None:
-        if np.isfinite(mean).all() and np.isfinite(variance).all():
-            self.mean += self.momentum * (mean - self.mean)
-            self.var += self.momentum * (variance - self.var)
+        if variance.item(variance.argmax()) < math.inf:  # neither NaN nor ∞, and the mean is not either
+            share = scalar(self.momentum, variance.dtype)
+            self.mean += share * (mean - self.mean)
+            self.var += share * (variance - self.var)
 
     def __repr__(self) -> str:
         name = "" if self.σ is identity else f", {getattr(self.σ, 'name', None) or getattr(self.σ, '__name__', self.σ)}"
