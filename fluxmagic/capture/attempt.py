@@ -81,8 +81,9 @@ class LossView:
         )
 
     def places(self) -> list[reach.Place]:
-        """Return the places that it can reach, but for the names that it binds."""
-        return [p for p in reach.places(self.reads) if not (p.kind == "item" and p.key in self.bound)]
+        """Return the places that it can reach, but for the names that it binds, and for items of tuples."""
+        found = (p for p in reach.places(self.reads) if not isinstance(p.owner, tuple))
+        return [p for p in found if not (p.kind == "item" and p.key in self.bound)]
 
 
 def record(view: LossView, attempt: Attempt) -> tuple[float, Recording]:

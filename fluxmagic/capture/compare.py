@@ -33,12 +33,12 @@ def difference(one: Recorder, two: Recorder) -> str | None:
     for v, w in zip(one.values, two.values, strict=True):
         if not v.like(w):
             return "two steps had arrays of different shapes"
-        if v.array is not w.array and (reason := _settle(v, w, two)):
+        if v.array is not w.array and (reason := _settle(v, w, one, two)):
             return reason
     return None
 
 
-def _settle(v: Value, w: Value, two: Recorder) -> str | None:
+def _settle(v: Value, w: Value, one: Recorder, two: Recorder) -> str | None:
     """Decide what an array is that was another object in each of two steps."""
     if v.array is None or w.array is None:
         return "two steps had arrays of different kinds"
@@ -48,10 +48,13 @@ def _settle(v: Value, w: Value, two: Recorder) -> str | None:
             return None
         if w.number in (*c.read, *c.written):
             break
-    if any(c.target is not None and two.values[c.target.number].root == w.number for c in two.calls):
-        return "the step writes into an array that is another one in each step"
-    if not same_constant(v.array, w.array):
+    before, now = one.contents(v.array), two.contents(w.array)
+    if not same_constant(before, now):
         return f"an array of shape {w.shape} differs between two steps, and follows from nothing that was recorded"
+    if now is not w.array:  # it was made with the same elements, such as zeros, and then written into
+        first = next(k for k, c in enumerate(two.calls) if w.number in (*c.read, *c.written))
+        two.calls.insert(first, Call("copy", np.copyto, (now,), out=w.number, line=two.calls[first].line))
+        w.source, w.array = "made", None
     return None
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from types import FrameType
 
 __all__ = ["is_called_by_package", "user_line"]
 
-INTERNAL = {"fluxmagic", "numpy", "contextlib", "functools"}
+INTERNAL = (sys.stdlib_module_names - {"__main__"}) | {"fluxmagic", "numpy"}
 
 
 def _package(frame: FrameType) -> str:

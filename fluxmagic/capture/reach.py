@@ -6,6 +6,7 @@ place is looked at before each step.
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -50,17 +51,19 @@ class Place(NamedTuple):
         """Assign, past properties and `__setattr__`."""
         if self.kind == "cell":
             self.owner.cell_contents = value
-        elif self.kind == "item":
-            self.owner[self.key] = value
-        elif self.kind == "attribute":
-            vars(self.owner)[self.key] = value
+        elif self.kind == "default":
+            defaults = list(self.owner.__defaults__)
+            defaults[self.key] = value
+            self.owner.__defaults__ = tuple(defaults)
+        else:
+            (self.owner if self.kind == "item" else vars(self.owner))[self.key] = value
 
     @property
     def is_writable(self) -> bool:
         """Whether `put` can assign here."""
         if self.kind == "attribute":
-            return self.key in getattr(self.owner, "__dict__", ())
-        return self.kind != "default"
+            return self.key in getattr(self.owner, "__dict__", ()) and not isinstance(self.owner, type)
+        return self.kind != "item" or not isinstance(self.owner, tuple)
 
 
 def places(loss: object) -> Iterator[Place]:
@@ -77,26 +80,50 @@ def places(loss: object) -> Iterator[Place]:
             stack.append(_items(place.value, place.path))  # `traverse` passes over containers of plain data
 
 
+def _reached(loss: object) -> Iterator[tuple[str, object]]:
+    """Yield all objects that a loss can reach, once each: as `traverse`, and through modules and methods, too."""
+    seen: set[int] = set()
+    roots: list[object] = [loss]
+    while roots:
+        found = [(path, x) for path, x in traverse(*roots) if id(x) not in seen]
+        seen.update(id(x) for _, x in found)
+        yield from found
+        roots = [x for _, y in found for x in _behind(y) if id(x) not in seen]
+
+
+def _behind(x: object) -> Iterator[object]:
+    """Yield the methods of an object, and what a function takes from modules and classes."""
+    if isinstance(x, types.FunctionType):
+        yield from (place.value for place in _of_namespaces(x) if not isinstance(place.value, NUMBERS))
+    else:
+        yield from (f for _, _, f in _methods(type(x)))
+
+
+def _methods(cls: type) -> Iterator[tuple[type, str, types.FunctionType]]:
+    """Yield the functions of a user's class: methods, getters, static and class methods."""
+    for base in cls.__mro__[:-1]:
+        if not is_foreign(base) and not _is_ours(base):
+            for k, v in list(vars(base).items()):
+                f = getattr(v, "fget", None) or getattr(v, "__func__", v)
+                if isinstance(f, types.FunctionType):
+                    yield base, k, f
+
+
 def _all_places(loss: object) -> Iterator[Place]:
-    classes: set[type] = set()
-    for path, x in traverse(loss):
+    for path, x in _reached(loss):
         if isinstance(x, types.FunctionType):
             if not _is_ours(x):
                 yield from _of_function(x, path)
-        elif isinstance(x, (dict, list)):
+        elif isinstance(x, functools.partial):
+            yield from (*_items(x.args, f"{path}.args"), *_items(x.keywords, f"{path}.keywords"))
+        elif isinstance(x, (dict, list, tuple)):
             yield from _items(x, path)
-        elif not isinstance(x, (Tracked, np.random.Generator, tuple, set, frozenset, Op, types.MethodType)):
+        elif not isinstance(x, (Tracked, np.random.Generator, set, frozenset, Op, types.MethodType)):
             yield from _of_object(x, path)
-            classes.update(c for c in type(x).__mro__ if not is_foreign(c) and not _is_ours(c))
-    for cls in classes:  # a search for parameters does not enter classes
-        for f in vars(cls).values():
-            f = getattr(f, "fget", None) or getattr(f, "__func__", f)
-            if isinstance(f, types.FunctionType):
-                yield from _of_function(f, "")
 
 
 def _items(x: object, path: str) -> Iterator[Place]:
-    if isinstance(x, (dict, list)) and len(x) <= MOST_ITEMS:
+    if isinstance(x, (dict, list, tuple)) and len(x) <= MOST_ITEMS:
         items = x.items() if isinstance(x, dict) else enumerate(x)
         yield from (Place(f"{path}[{k!r}]", "item", x, k, v) for k, v in list(items))
 
@@ -106,18 +133,15 @@ def _is_ours(x: object) -> bool:
 
 
 def _of_function(f: types.FunctionType, path: str) -> Iterator[Place]:
-    """Yield what a function names: closure, globals, and attributes of modules and classes."""
+    """Yield what a function names: closure, globals, and attributes of modules and classes; and its code."""
+    yield Place(f"{path or f.__name__}.__code__", "attribute", f, "__code__", f.__code__)
     for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
         with suppress(ValueError):  # not bound yet
             yield Place(name, "cell", cell, None, cell.cell_contents)
     for name in dict.fromkeys(global_names(f.__code__)):
-        if name not in f.__globals__:
-            continue
-        value = f.__globals__[name]
-        yield Place(name, "item", f.__globals__, name, value)
-        if isinstance(value, (types.ModuleType, type)) and not is_foreign(value) and not _is_ours(value):
-            names = [k for k in f.__code__.co_names if k in vars(value)]
-            yield from (Place(f"{name}.{k}", "attribute", value, k, vars(value)[k]) for k in names)
+        if name in f.__globals__:
+            yield Place(name, "item", f.__globals__, name, f.__globals__[name])
+    yield from _of_namespaces(f)
     arguments = f.__code__.co_varnames[: f.__code__.co_argcount]
     defaults = f.__defaults__ or ()
     yield from (Place(arguments[k - len(defaults)], "default", f, k, v) for k, v in enumerate(defaults))
@@ -126,30 +150,64 @@ def _of_function(f: types.FunctionType, path: str) -> Iterator[Place]:
         yield Place(f"{path}.{k}", "attribute", f, k, v)
 
 
+def _of_namespaces(f: types.FunctionType) -> Iterator[Place]:
+    """Yield the attributes of user's modules and classes that a function names."""
+    named = {k: f.__globals__[k] for k in global_names(f.__code__) if k in f.__globals__}
+    for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
+        with suppress(ValueError):
+            named[name] = cell.cell_contents
+    for name, x in named.items():
+        if isinstance(x, (types.ModuleType, type)) and not is_foreign(x) and not _is_ours(x):
+            for k in _attribute_names(f.__code__):
+                if k in vars(x) and (value := getattr(x, k)) is getattr(
+                    x, k
+                ):  # a class method is another one each time
+                    yield Place(f"{name}.{k}", "attribute", x, k, value)
+
+
+def _attribute_names(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for c in code.co_consts:
+        if isinstance(c, types.CodeType):
+            yield from _attribute_names(c)
+
+
 def _of_object(x: object, path: str) -> Iterator[Place]:
-    """Yield an object's attributes, also those that it has from its class as yet: numbers, modes."""
-    for k, v in list(getattr(x, "__dict__", {}).items()):
-        yield Place(f"{path}.{k}", "attribute", x, k, v)
+    """Yield an object's attributes, also those that it has from its class: numbers, modes, and the class's methods."""
+    own = getattr(x, "__dict__", {})
+    yield from (Place(f"{path}.{k}", "attribute", x, k, v) for k, v in list(own.items()))
     for cls in type(x).__mro__[:-1]:
         for k, v in list(vars(cls).items()):
-            if k.startswith("__") or k in getattr(x, "__dict__", ()):
+            if k.startswith("__") or k in own:
                 continue
             if isinstance(v, types.MemberDescriptorType):  # a slot
                 if hasattr(x, k):
                     yield Place(f"{path}.{k}", "attribute", x, k, getattr(x, k))
             elif isinstance(v, (*NUMBERS, np.ndarray)):
                 yield Place(f"{path}.{k}", "attribute", x, k, v)
+    for cls, k, _ in _methods(type(x)):
+        if (value := getattr(cls, k)) is getattr(cls, k):
+            yield Place(f"{cls.__name__}.{k}", "attribute", cls, k, value)
 
 
 @contextmanager
 def swapped(found: Iterable[Place], other: Callable[[np.ndarray], object]) -> Iterator[None]:
-    """Within it, another object lies in the place of each array."""
+    """Within it, other objects lie in the places of arrays, of those in tuples too."""
+
+    def swap(x: object) -> object:
+        if type(x) is np.ndarray and x.dtype.kind in "fiub":
+            return other(x)
+        if type(x) is tuple:
+            parts = tuple(map(swap, x))
+            return x if all(a is b for a, b in zip(x, parts, strict=True)) else parts
+        return x
+
     done: list[Place] = []
     try:
         for place in found:
-            if type(place.value) is np.ndarray and place.value.dtype.kind in "fiub" and place.is_writable:
+            if place.is_writable and (now := swap(place.value)) is not place.value:
                 done.append(place)
-                place.put(other(place.value))
+                place.put(now)
         yield
     finally:
         for place in done:
@@ -166,7 +224,7 @@ def fingerprint(loss: object) -> Fingerprint:
     found: Fingerprint = {}
     for place in places(loss):
         found[id(place.owner), place.key] = place.path, _mark(place.value)
-    for path, x in traverse(loss):
+    for path, x in _reached(loss):
         if isinstance(x, (list, dict, set)):
             found[id(x)] = path, len(x)
         elif isinstance(x, np.random.Generator):

@@ -112,6 +112,10 @@ class Recorder:
         for rng, state in self._draws:
             rng.bit_generator.state = state
 
+    def contents(self, a: np.ndarray) -> np.ndarray:
+        """Return an array as it was before the step wrote into it; the array itself if it did not."""
+        return next((before for b, before in self._before if b is a), a)
+
     # -- values ----------------------------------------------------------------------------------------
 
     def _new(self, a: Array, source: str, root: int | None = None, array: np.ndarray | None = None) -> Recorded:

@@ -43,4 +43,4 @@ class Report:
         if not self.replayed + self.verified:
             return f"no step replayed: {self.reason or 'the loss is being recorded'}"
         text = f"{self.replayed:,} of {self.steps:,} steps replayed, {self.verified:,} verified"
-        return f"{text}; then ordinary steps: {self.reason}" if self.reason else text
+        return f"{text}; others are ordinary ones: {self.reason}" if self.reason else text

@@ -21,6 +21,8 @@ INFIX: dict[object, str] = {
 SMALL = 4096
 """Elements up to which an operand is first copied to the shape of the result, which broadcasting is slower than."""
 
+NUMPYS = {f for f in vars(np).values() if isinstance(f, np.ufunc)}
+
 copyto = getattr(np.copyto, "__wrapped__", np.copyto)
 
 
@@ -135,7 +137,9 @@ class Writer:
                 return self._assign(c, f"{self.text(c.args[0])} {INFIX[c.function]} {self.text(c.args[1])}")
             return self._assign(c, f"{self.name(c.function, 'f')}({self._arguments(c.args, c)})")
         dtype = next((d for x in c.args if (d := dtype_of(self.program, x)) is not None), None)
-        args = [self._spread(x, self.values[out], c, k) or self._operand(x, dtype) for k, x in enumerate(c.args)]
+        # SciPy's compute with Python's numbers in float64
+        operand = self._operand if c.function in NUMPYS else lambda x, dtype: self.text(x)
+        args = [self._spread(x, self.values[out], c, k) or operand(x, dtype) for k, x in enumerate(c.args)]
         options = [f"{k}={self.text(x)}" for k, x in c.options.items()]
         by_name = "out=" if c.function in (np.maximum, np.minimum) else ""  # which NumPy 2.4 asks for
         self.line(f"{self.name(c.function, 'f')}({', '.join([*args, by_name + self.text(Ref(out)), *options])})")
