@@ -7,32 +7,18 @@ done by NumPy, in the same order; the rule then goes on with plain arrays.  A ru
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import ref
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from fluxmagic.capture.elementwise import COMPARISONS, FUSED, Call
 from fluxmagic.tracker.aliases import Array, ArrayLike, Function, Option
 
-__all__ = ["Call", "Deferred", "Trace"]
+__all__ = ["Deferred", "Trace"]
 
-COMPARISONS = (np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal)
-ARITHMETIC = (
-    *(np.add, np.subtract, np.multiply, np.divide, np.negative, np.positive, np.absolute, np.square, np.sqrt),
-    *(np.reciprocal, np.sign, np.maximum, np.minimum),
-)
-"""Their results follow from IEEE's rules, whatever the processor."""
-FUSED = frozenset((*ARITHMETIC, *COMPARISONS))
 EXACT_INTEGERS = 1 << 24  # in float32
-
-
-class Call(NamedTuple):
-    """One operation that was put off: numbers of arrays, or of constants as -1, -2, …"""
-
-    ufunc: np.ufunc
-    operands: tuple[int, ...]
-    out: int
 
 
 class Trace:
@@ -79,7 +65,7 @@ class Trace:
             if ufunc in COMPARISONS:
                 self.masks.add(len(self.arrays) - 1)
         index = len(self.arrays) - 1 if out is None else out.index
-        self.calls.append(Call(ufunc, tuple(operands), index))  # type: ignore[arg-type]
+        self.calls.append(Call(ufunc, tuple(operands), index, self.dtype))  # type: ignore[arg-type]
         return self.stand_in(index) if out is None else out
 
     def _operand(self, x: object) -> int | None:
@@ -105,7 +91,7 @@ class Trace:
         """Have NumPy do what was put off; return all arrays by their numbers."""
         if not self.done:
             self.done = True
-            for ufunc, operands, out in self.calls:
+            for ufunc, operands, out, _ in self.calls:
                 args = [self.arrays[i] if i >= 0 else self.constants[~i] for i in operands]
                 if self.arrays[out] is None:
                     self.arrays[out] = ufunc(*args)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fluxmagic import generators
-from fluxmagic.capture import guards
+from fluxmagic.capture import guards, native
 from fluxmagic.capture.calls import Call, Program, Ref
 from fluxmagic.capture.plan import plan
 from fluxmagic.capture.reach import Place
@@ -141,7 +141,7 @@ def _write(
             lines.append(f"if {writer.name(generators.as_generator)}() is not {writer.name(rng, 'rng')}: return None")
         bits = writer.name(rng.bit_generator, "bits")
         states.append((f"{bits}.state", f"state_{bits}"))
-    body = [*writer.write(program.calls), *_finite(writer, opts)]
+    body = [*native.write(writer, program.calls), *_finite(writer, opts)]
     if states:  # what is drawn for a step that turns out to be another one is put back
         lines += [f"{before} = {now}" for now, before in states]
         lines += ["done = False", "try:", *(f"    {line}" for line in body), "    done = True", "    return value"]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llvmlite.binding import TargetMachine
@@ -51,34 +51,41 @@ def _machine() -> TargetMachine:
 
 
 class MachineCode:
-    """A compiled function of one address, which Python calls in 0.14 µs.
+    """A compiled function, which Python calls in 0.15 µs.
 
     Parameters
     ----------
     write : callable
-        Writes the body, given llvmlite's IR builder and the address, a pointer to 64-bit integers.
+        Writes the body, given llvmlite's IR builder and the arguments; without a return it returns 0.
+    arguments : list of str
+        "table": an address as a Python integer, here a pointer to 64-bit integers; "object": any Python object, here
+        a pointer to its bytes.
 
     Attributes
     ----------
     call : callable
-        The function, of an address as a Python integer; holds the GIL.
+        The function; holds the GIL, and returns an integer.
     """
 
-    call: Callable[[int], object]
+    call: Callable[..., int]
 
-    def __init__(self, write: Callable[[IRBuilder, Value], None]) -> None:
+    def __init__(self, write: Callable[[IRBuilder, Sequence[Value]], None], arguments: Sequence[str]) -> None:
         from llvmlite import binding, ir
 
         start = time.perf_counter()
         module = ir.Module("step")
-        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64).as_pointer()])
+        pointers = {"table": ir.IntType(64).as_pointer(), "object": ir.IntType(8).as_pointer()}
+        kind = ir.FunctionType(ir.IntType(32), [pointers[a] for a in arguments])
         function = ir.Function(module, kind, "step")
-        write(ir.IRBuilder(function.append_basic_block()), function.args[0])
+        body = ir.IRBuilder(function.append_basic_block())
+        write(body, function.args)
+        body.ret(ir.IntType(32)(0))
         machine = _machine()
         parsed = binding.parse_assembly(str(module))
         builder = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(speed_level=3))
         builder.getModulePassManager().run(parsed, builder)
         self._engine = binding.create_mcjit_compiler(parsed, machine)  # holds the code
         self._engine.finalize_object()
-        self.call = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(self._engine.get_function_address("step"))
+        types: list[Any] = [{"table": ctypes.c_void_p, "object": ctypes.py_object}[a] for a in arguments]
+        self.call = ctypes.PYFUNCTYPE(ctypes.c_int, *types)(self._engine.get_function_address("step"))
         _seconds[0] += time.perf_counter() - start

@@ -112,7 +112,7 @@ class Writer:
         start = len(self.lines)
         for c in calls:
             getattr(self, f"_{c.kind}")(c)
-            self._forget_spreads(c)
+            self.forget_spreads(c)
         return self.lines[start:]
 
     def line(self, text: str) -> None:
@@ -167,7 +167,7 @@ class Writer:
             self._current[id(a)] = w.root
         return self.name(a, "a")
 
-    def _forget_spreads(self, c: Call) -> None:
+    def forget_spreads(self, c: Call) -> None:
         """Forget copies of what a call has overwritten."""
         written = [self.buffers[n] for n in c.written if n in self.buffers]
         for key, a in self._spreads.items():

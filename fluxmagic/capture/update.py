@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fluxmagic.capture.calls import Program
+from fluxmagic.capture.compiled_update import compiled_calls
 from fluxmagic.capture.plan import plan
 from fluxmagic.capture.recording import Leak, Recorder
 from fluxmagic.capture.text import Writer
@@ -46,14 +47,18 @@ def write_update(opts: Sequence[Optimiser]) -> Callable[[], None]:
     body: list[str] = []
     writer = Writer(Program([], [], [], None))
     for opt in opts:
-        program = rule_program(opt)
+        compiled = compiled_calls(opt)
+        program = None if compiled else rule_program(opt)
         update = writer.name(opt.update, "update", (id(opt), "update"))
-        if program is None:
+        if compiled:
+            lines = [f"{writer.name(call, 'loop')}({table})" for call, table in compiled]
+        elif program is not None:
+            writer = Writer(program, writer)
+            lines = writer.write(program.calls)
+        else:
             body.append(f"{update}()")
             continue
-        writer = Writer(program, writer)
         begin = writer.name(opt.begin_outside, "begin", (id(opt), "begin"))
         end = writer.name(opt.end_outside, "end", (id(opt), "end"))
-        lines = writer.write(program.calls)
         body += [f"if {begin}():", *(f"    {line}" for line in lines), f"    {end}()", f"else: {update}()"]
     return writer.function("update", (), body)

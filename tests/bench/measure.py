@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 FLOORS = ("products", "bytes", "import numpy")
+PAIRS = [(own, other) for own in ("captured", "fast") for other in ("jax", "products")]
+"""Compared beside the first with all others."""
 Timed = Callable[[int], float]
 """Does something k times; hands back the seconds of CPU time that it took."""
 
@@ -67,6 +69,16 @@ def quartiles(xs: list[float]) -> dict[str, float]:
     return {"median": median, "q1": q1, "q3": q3}
 
 
+def is_floor(name: str) -> bool:
+    """Tell whether a ratio is to something that cannot be beaten."""
+    return name.rpartition("÷ ")[2] in FLOORS
+
+
+def _ratio(times: dict[str, list[float]], own: str, other: str) -> dict[str, float]:
+    pairs = zip(times[own], times[other], strict=True)
+    return quartiles([a / b if other in FLOORS else b / a for a, b in pairs])
+
+
 def compare(title: str, times: dict[str, list[float]], targets: dict[str, float]) -> dict[str, Any]:
     """The first against all others, from the ratios within each round, and whether the targets are met.
 
@@ -74,14 +86,14 @@ def compare(title: str, times: dict[str, list[float]], targets: dict[str, float]
     times as long as it the first takes, and the target is a bound from above.
     """
     own, *others = times
-    ratios = {}
-    for name in others:
-        pairs = zip(times[own], times[name], strict=True)
-        ratios[name] = quartiles([a / b if name in FLOORS else b / a for a, b in pairs])
+    ratios = {name: _ratio(times, own, name) for name in others}
+    for a, b in PAIRS:
+        if own != a and a in times and b in times:
+            ratios[f"{a} {'÷' if b in FLOORS else '×'} {b}"] = _ratio(times, a, b)
     verdicts = {}
     for name, bound in targets.items():
         median = ratios[name]["median"]
-        verdicts[name] = {"bound": bound, "met": median <= bound if name in FLOORS else median >= bound}
+        verdicts[name] = {"bound": bound, "met": median <= bound if is_floor(name) else median >= bound}
     seconds = {name: quartiles(xs) for name, xs in times.items()}
     return {"title": title, "seconds": seconds, "ratios": ratios, "targets": verdicts}
 

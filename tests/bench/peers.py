@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 
 from tests.bench.cases import Case
-
-Block = Callable[..., None]
-"""`block(k)` takes k steps; `block(k, losses)` also appends the k losses, as floats, to a list."""
+from tests.bench.ours import Block, captured, fast, fluxmagic
 
 
 def repeated(step: Callable[[], Any]) -> Block:
@@ -24,41 +22,6 @@ def repeated(step: Callable[[], Any]) -> Block:
             l = step()
             if losses is not None:
                 losses.append(float(l))
-
-    return block
-
-
-def network(case: Case) -> Any:
-    """The case's layers, in fluxmagic."""
-    import fluxmagic as fm
-
-    σs = [getattr(fm, case.activation)] * (len(case.pairs) - 1) + [fm.identity]
-    model = fm.Chain(*[fm.Dense(i, o, σ, dtype=case.dtype) for (i, o), σ in zip(case.pairs, σs)])
-    fm.loadparams(model, [p for layer in case.weights for p in layer])
-    return model
-
-
-def fluxmagic(case: Case) -> Block:
-    """The library as a user has it: `train`, with all its checks."""
-    import fluxmagic as fm
-
-    if case.linear:
-        W, b = map(fm.param, case.weights[0])
-        ps = [W, b]
-
-        def loss(x: Any, y: Any) -> Any:
-            return ((W @ x + b - y) ** 2).sum()
-    else:
-        model = network(case)
-        ps = fm.params(model)
-
-        def loss(x: Any, y: Any) -> Any:
-            return fm.logitcrossentropy(model(x), y)
-
-    opt = getattr(fm, case.optimiser)(ps, case.η)
-
-    def block(k: int, losses: list[float] | None = None) -> None:
-        fm.train(loss, [case.data] * k, opt, cb=None if losses is None else losses.append)
 
     return block
 
@@ -75,6 +38,11 @@ def _torch(case: Case, fused: bool | None) -> Block:
 
         def loss() -> Any:
             return ((W @ x + b - y) ** 2).sum()
+    elif case.kind == "operators":
+        W1, b1, W2, b2 = ps = [torch.tensor(p.T, requires_grad=True) for layer in case.weights for p in layer]
+
+        def loss() -> Any:
+            return ((torch.tanh(x @ W1 + b1) @ W2 + b2 - y) ** 2).mean()
     else:
         σ = {"relu": nn.ReLU, "σ": nn.Sigmoid}[case.activation]
         layers: list[Any] = []
@@ -82,7 +50,12 @@ def _torch(case: Case, fused: bool | None) -> Block:
             layer = nn.Linear(n_in, n_out, dtype=getattr(torch, case.dtype))
             layer.load_state_dict({"weight": torch.tensor(W0), "bias": torch.tensor(b0)})
             layers += [layer, σ()]
-        model = nn.Sequential(*layers[:-1])
+        layers = layers[:-1]
+        if case.kind == "layernorm":
+            layers[2:2] = [nn.LayerNorm(case.widths[1]), nn.Dropout(case.dropout)]
+        elif case.kind == "batchnorm":
+            layers.insert(1, nn.BatchNorm1d(case.widths[1]))
+        model = nn.Sequential(*layers)
         ps = list(model.parameters())
         criterion = nn.CrossEntropyLoss()
 
@@ -111,41 +84,75 @@ def torch_fused(case: Case) -> Block:
     return _torch(case, True)
 
 
+def _jax_loss(case: Case) -> Callable[..., Any]:
+    """The loss of parameters, running statistics, a key of random numbers, and the batch; with new statistics."""
+    import jax as j
+    import optax
+    from jax import numpy as jnp
+
+    activation = {"relu": j.nn.relu, "σ": j.nn.sigmoid}[case.activation]
+
+    def scaled(x: Any, mean: Any, var: Any, norm: Any) -> Any:
+        return (x - mean) / jnp.sqrt(var + 1e-5) * norm[0] + norm[1]
+
+    def behind_first(x: Any, norm: Any, stats: Any, key: Any) -> Any:
+        if case.kind == "batchnorm":
+            mean, var, n = x.mean(0), x.var(0), x.shape[0]
+            stats = [0.9 * stats[0] + 0.1 * mean, 0.9 * stats[1] + 0.1 * var * (n / (n - 1))]
+            return activation(scaled(x, mean, var, norm)), stats
+        x = activation(x)
+        if case.kind == "layernorm":
+            x = scaled(x, x.mean(-1, keepdims=True), x.var(-1, keepdims=True), norm)
+        if case.dropout:
+            x = x * (j.random.uniform(key, x.shape) >= case.dropout) / (1 - case.dropout)
+        return x, stats
+
+    def loss(ps: Any, stats: Any, key: Any, x: Any, y: Any) -> Any:
+        layers, norm = ps
+        (W, b), *others = layers
+        if case.linear:
+            return ((W @ x + b - y) ** 2).sum(), stats
+        if case.kind == "operators":
+            ((V, c),) = others
+            return ((jnp.tanh(x @ W.T + b) @ V.T + c - y) ** 2).mean(), stats
+        x, stats = behind_first(x @ W.T + b, norm, stats, key)
+        for W, b in others[:-1]:
+            x = activation(x @ W.T + b)
+        W, b = others[-1]
+        return optax.softmax_cross_entropy_with_integer_labels(x @ W.T + b, y).mean(), stats
+
+    return loss
+
+
 def jax(case: Case) -> Block:
     """A compiled whole step, its buffers donated; it waits for the loss."""
     import jax as j
     import optax
     from jax import numpy as jnp
 
+    opt = {"SGD": optax.sgd, "ADAM": optax.adam}[case.optimiser](case.η)
     with j.enable_x64(case.dtype == "float64"):
         x, y = map(jnp.asarray, case.data)
-        ps = [(jnp.array(W), jnp.array(b)) for W, b in case.weights]
-    opt = {"SGD": optax.sgd, "ADAM": optax.adam}[case.optimiser](case.η)
-    activation = {"relu": j.nn.relu, "σ": j.nn.sigmoid}[case.activation]
+        width = case.widths[1]
+        norm = [jnp.ones(width), jnp.zeros(width)] if case.kind in ("layernorm", "batchnorm") else []
+        stats = [jnp.zeros(width), jnp.ones(width)] if case.kind == "batchnorm" else []
+        ps = [[(jnp.array(W), jnp.array(b)) for W, b in case.weights], norm]
+        state, key = opt.init(ps), j.random.PRNGKey(0)
+    loss = _jax_loss(case)
 
-    def loss(ps: Any, x: Any, y: Any) -> Any:
-        if case.linear:
-            ((W, b),) = ps
-            return ((W @ x + b - y) ** 2).sum()
-        for W, b in ps[:-1]:
-            x = activation(x @ W.T + b)
-        W, b = ps[-1]
-        return optax.softmax_cross_entropy_with_integer_labels(x @ W.T + b, y).mean()
-
-    def step(ps: Any, state: Any, x: Any, y: Any) -> Any:
-        l, gradients = j.value_and_grad(loss)(ps, x, y)
+    def step(ps: Any, state: Any, stats: Any, key: Any, x: Any, y: Any) -> Any:
+        key, own = j.random.split(key) if case.dropout else (key, key)
+        (l, stats), gradients = j.value_and_grad(loss, has_aux=True)(ps, stats, own, x, y)
         updates, state = opt.update(gradients, state, ps)
-        return optax.apply_updates(ps, updates), state, l
+        return optax.apply_updates(ps, updates), state, stats, key, l
 
-    compiled = j.jit(step, donate_argnums=(0, 1))
-    with j.enable_x64(case.dtype == "float64"):
-        state = opt.init(ps)
+    compiled = j.jit(step, donate_argnums=(0, 1, 2, 3))
 
     def block(k: int, losses: list[float] | None = None) -> None:
-        nonlocal ps, state
+        nonlocal ps, state, stats, key
         with j.enable_x64(case.dtype == "float64"):
             for _ in range(k):
-                ps, state, l = compiled(ps, state, x, y)
+                ps, state, stats, key, l = compiled(ps, state, stats, key, x, y)
                 l.block_until_ready()
                 if losses is not None:
                     losses.append(float(l))
@@ -294,14 +301,44 @@ def products(case: Case) -> Block:
     return block
 
 
+def sklearn(case: Case) -> Block:
+    """MLPClassifier of scikit-learn: the batch k times, as one epoch; it gives no loss of a step."""
+    from sklearn.neural_network import MLPClassifier
+
+    x, y = case.data
+    model = MLPClassifier(
+        case.widths[1:-1], batch_size=case.batch, learning_rate_init=case.η, alpha=0, shuffle=False, epsilon=1e-8
+    )
+
+    def block(k: int, losses: None = None) -> None:
+        model.partial_fit(np.tile(x, (k, 1)), np.tile(y, k), classes=np.arange(case.widths[-1]))
+
+    return block
+
+
 PEERS: dict[str, Callable[[Case], Block]] = {
     "fluxmagic": fluxmagic,
+    "captured": captured,
+    "fast": fast,
     "torch": torch,
     "torch fused": torch_fused,
     "jax": jax,
     "autograd": autograd,
     "mygrad": mygrad,
     "numpy": numpy,
+    "sklearn": sklearn,
     "products": products,
 }
-LIBRARIES = ("numpy", "torch", "jax", "jaxlib", "optax", "autograd", "mygrad", "ipykernel", "ipywidgets")
+LIBRARIES = (
+    "numpy",
+    "llvmlite",
+    "scikit-learn",
+    "torch",
+    "jax",
+    "jaxlib",
+    "optax",
+    "autograd",
+    "mygrad",
+    "ipykernel",
+    "ipywidgets",
+)

@@ -64,7 +64,7 @@ def _names() -> dict[str, Any]:
     import fluxmagic as fm
     from fluxmagic.tracker.reverse import back_counting  # noqa: F401 - the lines name it
     from tests.bench.cases import CASES
-    from tests.bench.peers import network
+    from tests.bench.ours import network
 
     case = next(c for c in CASES if c.name == "digits")
     model = network(case)

@@ -11,18 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from tests.bench.measure import FLOORS
+from tests.bench.measure import FLOORS, is_floor
 from tests.bench.peers import LIBRARIES
 
 GREY = "#808080"  # on white and on black
 COLOURS = {
     "fluxmagic": "#d62728",
+    "captured": "#e77c8e",
+    "fast": "#8c1c3a",
     "torch": "#e07b39",
     "torch fused": "#c9a227",
     "jax": "#4a90d9",
     "autograd": "#8e6bbf",
     "mygrad": "#4aa564",
     "numpy": "#3aa6a6",
+    "sklearn": "#7a6a53",
     "products": GREY,
 }
 
@@ -58,21 +61,25 @@ def _columns(lines: list[list[str]]) -> str:
     return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths)).rstrip() for line in lines)
 
 
+def _sign(name: str) -> str:
+    return "÷ " if name in FLOORS else "× "
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Rows of ratios, under each its quartiles; a target beside a ratio with ✓ or ✗."""
     own = next(iter(rows[0]["seconds"]))
-    names = list(rows[0]["ratios"])
-    head = ["", own, *[("÷ " if name in FLOORS else "× ") + name for name in names]]
+    names = list(dict.fromkeys(name for row in rows for name in row["ratios"]))
+    head = ["", own, *[name if "×" in name or "÷" in name else _sign(name) + name for name in names]]
     lines = [head]
     for row in rows:
         first, second = [row["title"], duration(row["seconds"][own]["median"])], ["", ""]
         for name in names:
-            ratio, target = row["ratios"][name], row["targets"].get(name)
-            text = f"{ratio['median']:.3g}"
+            ratio, target = row["ratios"].get(name), row["targets"].get(name)
+            text = f"{ratio['median']:.3g}" if ratio else ""
             if target:
-                text += f" {'≤' if name in FLOORS else '≥'}{target['bound']:g} {'✓' if target['met'] else '✗'}"
+                text += f" {'≤' if is_floor(name) else '≥'}{target['bound']:g} {'✓' if target['met'] else '✗'}"
             first.append(text)
-            second.append(f"{ratio['q1']:.3g}–{ratio['q3']:.3g}")
+            second.append(f"{ratio['q1']:.3g}–{ratio['q3']:.3g}" if ratio else "")
         lines += [first, second]
     return _columns(lines)
 
@@ -101,7 +108,7 @@ def missed(rows: Iterable[dict[str, Any]]) -> list[str]:
     """The targets that are not met, in words."""
     return [
         f"{row['title']}: {name} {row['ratios'][name]['median']:.3g}, to be "
-        f"{'at most' if name in FLOORS else 'at least'} {target['bound']:g}"
+        f"{'at most' if is_floor(name) else 'at least'} {target['bound']:g}"
         for row in rows
         for name, target in row["targets"].items()
         if not target["met"]
@@ -121,16 +128,17 @@ def bars(rows: list[dict[str, Any]], path: Path) -> None:
     """How many times as long as fluxmagic's each peer's step takes, with quartiles."""
     from matplotlib.figure import Figure
 
-    names = [name for name in COLOURS if name in rows[0]["seconds"] and name != "fluxmagic"]
-    figure = Figure(figsize=(11, 5), layout="constrained")
+    names = [name for name in COLOURS if name != "fluxmagic" and any(name in row["seconds"] for row in rows)]
+    figure = Figure(figsize=(15, 5), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(rows))
     for i, name in enumerate(names):
-        ratios = [r["ratios"][name] for r in rows]
+        measured = [k for k, row in enumerate(rows) if name in row["ratios"]]
+        ratios = [rows[k]["ratios"][name] for k in measured]
         # floors are kept the other way round
         m, a, b = (np.array([r[q] ** (-1 if name in FLOORS else 1) for r in ratios]) for q in ("median", "q1", "q3"))
         spread = np.abs(np.sort([a, b], axis=0) - m)
-        place = places + (i - (len(names) - 1) / 2) * 0.8 / len(names)
+        place = places[measured] + (i - (len(names) - 1) / 2) * 0.8 / len(names)
         axes.bar(place, m - 1, 0.8 / len(names), 1, label=name, color=COLOURS[name], yerr=spread, ecolor=GREY)
     axes.axhline(1, color=COLOURS["fluxmagic"], label="fluxmagic")
     axes.set_yscale("log")

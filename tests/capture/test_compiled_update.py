@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fluxmagic import ADAM, SGD, back, param
-from fluxmagic.capture import compiled_update, machine_code
+from fluxmagic.capture import compiled_update, elementwise, machine_code
 from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
 from fluxmagic.optimise.memory import BLOCK
 
@@ -58,6 +58,14 @@ class _Widens(_Signs):
         return self.η * (δ > 0)
 
 
+class _NotAsPlain(_Norm, plain=True):
+    """Declared to be arithmetic, which it is not."""
+
+    def step(self, δ, s):
+        s.v = 0.9 * s.v + δ
+        return s.v * np.float32(0.1 / (1 + np.linalg.norm(s.v)))
+
+
 class _Keeps(_Signs):
     """Keeps an array that it has computed, and uses it in the next update."""
 
@@ -101,12 +109,14 @@ def test_a_compiled_update_has_the_bits_of_numpys_passes(cls, dtype, n):
 
 def test_a_rule_that_is_declared_plain_is_not_run_again():
     *_, opt = train(ADAM, np.float32, 100, compiled=True)
-    assert len(opt.subtract_steps.calls()) == 1
+    assert len(opt.subtract_steps.calls(opt.step, opt.blocks)) == 1
     *_, opt = train(_Signs, np.float32, 100, compiled=True)
-    assert opt.subtract_steps.calls() == []
+    assert opt.subtract_steps.calls(opt.step, opt.blocks) == []
 
 
-@pytest.mark.parametrize(("cls", "n"), [(_Norm, 1000), (_Norm, BLOCK + 17), (_Widens, 1000), (_Keeps, 1000)])
+@pytest.mark.parametrize(
+    ("cls", "n"), [(_Norm, 1000), (_Norm, BLOCK + 17), (_Widens, 1000), (_NotAsPlain, 1000), (_Keeps, 1000)]
+)
 def test_a_rule_that_is_more_than_arithmetic_goes_to_numpy_and_runs_once_per_update(cls, n):
     _Norm.calls = 0
     *expected, _ = train(cls, np.float32, n, compiled=False)
@@ -121,7 +131,7 @@ def test_a_loop_without_numpys_bits_is_left_out(monkeypatch):
     def square_root(b, x):
         return b.fmul(x, x.type(0.5))
 
-    monkeypatch.setitem(compiled_update.EMIT, np.sqrt, square_root)
+    monkeypatch.setitem(elementwise.FUSED, np.sqrt, square_root)
     monkeypatch.setattr(compiled_update, "_loops", {})
     *found, opt = train(ADAM, np.float32, 100, compiled=True)
     assert found == list(train(ADAM, np.float32, 100, compiled=False)[:3])

@@ -1,0 +1,265 @@
+"""Runs of a program's calls as machine code: ufuncs fused into loops, and NumPy's own inner loops.
+
+What cannot be had this way stays a line of Python between two pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fluxmagic.capture.elementwise import Call, Loop, ir_type
+from fluxmagic.capture.inner_loops import Invocation, Operand
+from fluxmagic.capture.machine_code import MachineCode
+
+if TYPE_CHECKING:
+    from llvmlite.ir import Block, IRBuilder, Value
+
+__all__ = ["FusedLoop", "Piece"]
+
+DATA = object.__basicsize__
+"""Where an ndarray keeps the address of its data."""
+
+
+class Piece:
+    """Calls that are compiled together, into a function of some arrays of the batch."""
+
+    def __init__(self) -> None:
+        self._emits: list[Callable[[IRBuilder], None]] = []
+        self._loop: FusedLoop | None = None  # to which more may be added
+        self._batch: list[int] = []
+        self._held: list[object] = []
+        self._args: Sequence[Value] = ()
+        self._end: Block | None = None
+
+    def compile(self) -> tuple[Callable[..., int], list[int]] | None:
+        """Return the function, which gives 1 if the step is another one, and the arrays that it takes; or None."""
+        self._close()
+        if not self._emits:
+            return None
+        code = MachineCode(self._write, ["object"] * len(self._batch))
+        code.call.held = code, self._held  # type: ignore[attr-defined]
+        return code.call, self._batch
+
+    def _write(self, b: IRBuilder, args: Sequence[Value]) -> None:
+        self._args = args
+        for emit in self._emits:
+            emit(b)
+
+    # -- adding ----------------------------------------------------------------------------------------
+
+    def fuse(self, call: FusedCall, is_needed: Callable[[int], bool]) -> None:
+        """Add a call to the loop at hand, or to a new one."""
+        if self._loop is None or not self._loop.takes(call):
+            self._close()
+            self._loop = FusedLoop(call.lengths, call.order)
+        self._loop.add(call, is_needed)
+        self._hold(*call.operands)
+
+    def invoke(self, invocations: Sequence[Invocation], operands: Sequence[Operand]) -> None:
+        """Add inner loops."""
+        self._close()
+        self._emits += [partial(self._emit_invocation, invocation=i) for i in invocations]
+        self._hold(*operands)
+        self._held += invocations
+
+    def guard(self, o: Operand, tests: Sequence[tuple[str, float, bool]]) -> None:
+        """Return 1 unless for all elements each comparison with a number comes out as wanted."""
+        self._close()
+        self._emits.append(lambda b: self._emit_guard(b, o, tests))
+        self._hold(o)
+
+    def index(self, a: Operand, at: Operand, x: Operand, takes: bool) -> None:
+        """Take x = a[at], or set a[at] = x; return 1 if an index is out of range."""
+        self.guard(at, [("<", 0, False), (">=", a.array.size, False)])
+        self._emits.append(lambda b: self._emit_index(b, a, at, x, takes))
+        self._hold(a, x)
+
+    def _close(self) -> None:
+        if self._loop is not None:
+            loop, self._loop = self._loop, None
+            self._emits.append(lambda b: loop.emit(b, self._pointer))
+
+    def _hold(self, *operands: Operand) -> None:
+        self._held += operands
+        self._batch += [o.number for o in operands if o.number >= 0 and o.number not in self._batch]
+
+    # -- emitting --------------------------------------------------------------------------------------
+
+    def _address(self, b: IRBuilder, number: int, offset: int) -> Value:
+        """Emit the address of an array of the batch."""
+        from llvmlite import ir
+
+        size = ir.IntType(64)
+        data = b.gep(self._args[self._batch.index(number)], [size(DATA)])
+        return b.add(b.load(b.bitcast(data, size.as_pointer())), size(offset))
+
+    def _pointer(self, b: IRBuilder, o: Operand) -> Value:
+        from llvmlite import ir
+
+        address = ir.IntType(64)(o.array.ctypes.data) if o.number < 0 else self._address(b, o.number, o.offset)
+        return b.inttoptr(address, ir_type(o.array.dtype).as_pointer())
+
+    def _emit_invocation(self, b: IRBuilder, invocation: Invocation) -> None:
+        from llvmlite import ir
+
+        size, byte = ir.IntType(64), ir.IntType(8).as_pointer()
+        f = b.inttoptr(size(invocation.address), ir.FunctionType(ir.VoidType(), [byte] * 4).as_pointer())
+        pointers, (count, n) = size(invocation.pointers.ctypes.data), invocation.pointers.shape
+        for k, number, offset in invocation.from_batch:
+            place = b.inttoptr(size(invocation.pointers.ctypes.data + 8 * k), size.as_pointer())
+            b.store(self._address(b, number, offset), place)
+        others = [invocation.dimensions.ctypes.data, invocation.steps.ctypes.data, invocation.data]
+        rest = [b.inttoptr(size(x), byte) for x in others]
+
+        def call(b: IRBuilder, i: Value) -> None:
+            b.call(f, [b.inttoptr(b.add(pointers, b.mul(i, size(8 * n))), byte), *rest])
+
+        if count == 1:
+            call(b, size(0))
+        else:
+            _emit_loop(b, count, call)
+
+    def _emit_guard(self, b: IRBuilder, o: Operand, tests: Sequence[tuple[str, float, bool]]) -> None:
+        from llvmlite import ir
+
+        p, is_bad = self._pointer(b, o), b.alloca(ir.IntType(1))
+        b.store(is_bad.type.pointee(0), is_bad) if hasattr(is_bad.type, "pointee") else b.store(
+            ir.IntType(1)(0), is_bad
+        )
+        compare = "icmp_signed" if o.array.dtype.kind == "i" else "fcmp_ordered"
+
+        def test(b: IRBuilder, i: Value) -> None:
+            x, bad = b.load(b.gep(p, [i])), b.load(is_bad)
+            for sign, number, wanted in tests:
+                holds = getattr(b, compare)(sign, x, x.type(number))
+                bad = b.or_(bad, b.not_(holds) if wanted else holds)
+            b.store(bad, is_bad)
+
+        _emit_loop(b, o.array.size, test)
+        end, going_on = b.append_basic_block(), b.append_basic_block()
+        b.cbranch(b.load(is_bad), end, going_on)
+        ir.IRBuilder(end).ret(ir.IntType(32)(1))
+        b.position_at_end(going_on)
+
+    def _emit_index(self, b: IRBuilder, a: Operand, at: Operand, x: Operand, takes: bool) -> None:
+        array, indices, values = (self._pointer(b, o) for o in (a, at, x))
+
+        def move(b: IRBuilder, i: Value) -> None:
+            inside, outside = b.gep(array, [b.load(b.gep(indices, [i]))]), b.gep(values, [i])
+            if takes:
+                b.store(b.load(inside), outside)
+            else:
+                b.store(b.load(outside), inside)
+
+        _emit_loop(b, at.array.size, move)
+
+
+def _emit_loop(b: IRBuilder, n: int, body: Callable[[IRBuilder, Value], None]) -> None:
+    """Emit a loop of n ≥ 1 turns; go on behind it."""
+    from llvmlite import ir
+
+    size, start, head, end = ir.IntType(64), b.block, b.append_basic_block(), b.append_basic_block()
+    b.branch(head)
+    b.position_at_end(head)
+    i = b.phi(size)
+    body(b, i)
+    following = b.add(i, size(1))
+    i.add_incoming(size(0), start)
+    i.add_incoming(following, b.block)
+    b.cbranch(b.icmp_signed("<", following, size(n)), head, end)
+    b.position_at_end(end)
+
+
+class FusedCall:
+    """A ufunc of arrays, as one loop over the elements of its result.
+
+    Parameters
+    ----------
+    ufunc : ufunc
+    operands : list of Operand
+        The result is the last.
+    dtype : dtype
+        In which it is computed.
+    value : int
+        The number of the result.
+    """
+
+    def __init__(self, ufunc: np.ufunc, operands: Sequence[Operand], dtype: np.dtype[Any], value: int) -> None:
+        self.ufunc, self.operands, self.dtype, self.value = ufunc, operands, dtype, value
+        out = operands[-1].array
+        if all(o.row(out) is not None for o in operands):
+            self.lengths: tuple[int, ...] = (out.size,)
+            self.order: tuple[int, ...] = (-1,)
+            self.strides: list[tuple[int, ...]] = [(1,) if o.array.size > 1 else (0,) for o in operands]
+        else:  # as the result lies in memory
+            self.order = tuple(sorted(range(out.ndim), key=lambda k: -out.strides[k]))
+            self.lengths = tuple(out.shape[k] for k in self.order)
+            full = [np.broadcast_to(o.array, out.shape).strides for o in operands]
+            self.strides = [
+                tuple(s[k] // o.array.itemsize for k in self.order) for s, o in zip(full, operands, strict=True)
+            ]
+        self.keys = [_Key(o, s) for o, s in zip(operands, self.strides, strict=True)]
+        if any(key.clashes(self.keys[-1]) for key in self.keys):
+            raise KeyError("an operand overlaps the result in another order")
+
+
+class _Key:
+    """An array as a loop goes through it."""
+
+    def __init__(self, o: Operand, strides: tuple[int, ...]) -> None:
+        self.array = o.array if o.number < 0 else None
+        start = o.array.ctypes.data if o.number < 0 else (o.number, o.offset)
+        self.identity = start, strides, o.array.dtype
+
+    def clashes(self, other: _Key) -> bool:
+        """Tell whether two are different and overlap; nothing is written into the batch."""
+        if self.identity == other.identity or self.array is None or other.array is None:
+            return False
+        return np.may_share_memory(self.array, other.array)
+
+
+class FusedLoop:
+    """Calls over the elements of one shape, in which each array is read and written once."""
+
+    def __init__(self, lengths: tuple[int, ...], order: tuple[int, ...]) -> None:
+        self._nest = lengths, order
+        self._keys: dict[object, _Key] = {}
+        self._operands: list[Operand] = []
+        self._strides: list[tuple[int, ...]] = []
+        self._calls: list[Call] = []
+        self._written: dict[int, int] = {}  # from an array to the value that was written into it last
+        self._is_needed: Callable[[int], bool] = bool
+
+    def takes(self, call: FusedCall) -> bool:
+        """Tell whether a call can be added: no array is written in one order and used in another."""
+        if self._nest != (call.lengths, call.order):
+            return False
+        known = list(self._keys.values())
+        written = [known[k] for k in self._written]
+        *read, out = call.keys
+        return not any(out.clashes(key) for key in known) and not any(x.clashes(w) for x in read for w in written)
+
+    def add(self, call: FusedCall, is_needed: Callable[[int], bool]) -> None:
+        """Add a call; `is_needed` tells whether a value is read after it."""
+        indices = []
+        for key, o, strides in zip(call.keys, call.operands, call.strides, strict=True):
+            if key.identity not in self._keys:
+                self._keys[key.identity] = key
+                self._operands.append(o)
+                self._strides.append(strides)
+            indices.append(list(self._keys).index(key.identity))
+        self._calls.append(Call(call.ufunc, tuple(indices[:-1]), indices[-1], call.dtype))
+        self._written[indices[-1]] = call.value
+        self._is_needed = is_needed
+
+    def emit(self, b: IRBuilder, pointer: Callable[[IRBuilder, Operand], Value]) -> None:
+        """Emit the loop."""
+        from llvmlite import ir
+
+        stored = [k for k, value in self._written.items() if self._is_needed(value)]
+        loop = Loop(self._calls, [o.array.dtype for o in self._operands], self._strides, self._nest[0], stored)
+        b.call(loop.function(b.module), [ir.IntType(64)(0), *(pointer(b, o) for o in self._operands)])
