@@ -640,7 +640,8 @@ def code_that_is_replaced(W):
     def other(x):
         return x * 2
 
-    return (lambda x, y: scale(mse(W, x, y))), lambda k: k == 20 and setattr(scale, "__code__", other.__code__)
+    codes = scale.__code__, other.__code__
+    return (lambda x, y: scale(mse(W, x, y))), lambda k: setattr(scale, "__code__", codes[k >= 20])
 
 
 @unseen
@@ -649,8 +650,8 @@ def a_method_that_is_replaced(W):
         def f(self, x):
             return x
 
-    m = Model()
-    return (lambda x, y: mse(W, m.f(x), y)), lambda k: k == 20 and setattr(Model, "f", lambda self, x: x * 2)
+    m, methods = Model(), (Model.f, lambda self, x: x * 2)
+    return (lambda x, y: mse(W, m.f(x), y)), lambda k: setattr(Model, "f", methods[k >= 20])
 
 
 @leak()
