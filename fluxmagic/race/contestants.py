@@ -67,20 +67,26 @@ def distinct_keys(contestants: list[Contestant]) -> list[str]:
     keys: list[str] = []
     for c in contestants:
         rivals = [other.settings for other in contestants if other.cls.__name__ == c.cls.__name__]
-        differing = [k for k, v in c.settings.items() if any(r.get(k, v) != v for r in rivals)]
-        words = [f"{k} {_text(c.cls, k, c.settings[k])}" for k in differing]
+        values = {k: [r[k] for r in rivals if k in r] for k in c.settings}
+        words = [
+            f"{k} {_text(v, values[k], c.cls.hypers[k].off)}"
+            for k, v in c.settings.items()
+            if any(other != v for other in values[k])
+        ]
         key = " ".join([c.cls.__name__, *words])
         keys.append(key if key not in keys else f"{key} ({len(keys)})")
     return keys
 
 
-def _text(cls: type[Optimiser], name: str, value: Setting) -> str:
+def _text(value: Setting, rivals: list[Setting], off: float | None) -> str:
+    """Write a value as short as it can be told from those of rivals; four digits at least."""
     if callable(value):
         return str(getattr(value, "__name__", type(value).__name__)).replace("<lambda>", "schedule")
-    if value == cls.hypers[name].off:
+    if value == off:
         return "off"
-    short = f"{value:g}"
-    return short if float(short) == value else repr(value)
+    others = [r for r in rivals if not callable(r) and r != value]
+    short = next((d for d in range(4, 17) if f"{value:.{d}g}" not in [f"{r:.{d}g}" for r in others]), 17)
+    return f"{value:.{short}g}"
 
 
 def find_key(key: str, keys: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
+from fluxmagic import Race
 from fluxmagic.jupyter.race.colours import COLOURS
 from fluxmagic.jupyter.race.picture import RacePicture
 from fluxmagic.jupyter.race.words import progress, summary
@@ -141,10 +142,25 @@ def test_the_picture_that_stays_has_names_and_losses():
     texts = [t.get_text() for t in legend.get_texts()]
     assert texts[0] == f"SGD η 0.001  {race[0].shown_loss:.4g}"
     assert "diverged at step" in texts[-1]
-    drawn = pixels(png)
-    assert drawn.shape[1] == 1440
-    left_half = drawn[200:-100, 150:700, 3]
-    assert (left_half > 0).mean() > 0.02
+    assert pixels(png).shape[1] == 1440
+
+
+def coloured(png, colour):
+    """The share of the curve's axes, in the left half, that has a colour."""
+    part = pixels(png)[200:-120, 150:700, :3]
+    return (np.abs(part - to_rgb(colour)).max(2) < 0.02).mean()
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_lines_are_drawn_also_where_the_first_loss_tells_what_is_trained(named):
+    problem = valley()
+    race = Race(problem.loss, None, problem.params if named else None, VALLEY, steps=60)
+    picture = RacePicture(race)
+    picture.frame()
+    race.train()
+    png = picture.picture()
+    assert len(picture.figure.axes) == 2
+    assert all(coloured(png, colour) > 0.001 for colour in COLOURS[:3])
 
 
 def test_names_that_look_like_mathematics_are_shown_as_they_are():

@@ -36,7 +36,7 @@ def test_it_says_how_much_is_explained_and_how_large_the_error_is(figures):
     race = trained()
     plane = race["ADAM"].landscape(race["SGD"], points=5)
     draw_plane(plane)
-    note = [f"{100 * plane.explained:.1f} % of the variance of", "ADAM's path lies in the plane;"]
+    note = [f"{100 * plane.explained:.1f} % of the variance of the", "run's path lies in the plane;"]
     assert {*note, f"by {plane.largest_error:.3g} at most"} <= {*texts(figures[0])}
     assert {"ADAM", "SGD", "loss of the first 22 rows", "first principal component"} <= {*texts(figures[0])}
 

@@ -157,6 +157,10 @@ def test_contestants_that_only_a_number_tells_apart_have_it_in_their_keys():
 def test_keys_tell_values_apart_that_differ_in_late_digits():
     race = race_on(valley(), [("SGD", {"η": 0.1}), ("SGD", {"η": 0.10000001})], steps=3)
     assert list(race.runs) == ["SGD η 0.1", "SGD η 0.10000001"]
+    race = race_on(
+        valley(), [("SGD", {"η": 2.05 / 100}), ("SGD", {"η": 1 / 3}), ("SGD", {"η": 1 / 3 + 1e-16})], steps=3
+    )
+    assert list(race.runs) == ["SGD η 0.0205", "SGD η 0.3333333333333333", "SGD η 0.3333333333333334"]
 
 
 @pytest.fixture

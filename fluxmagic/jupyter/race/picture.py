@@ -24,7 +24,7 @@ __all__ = ["RacePicture"]
 
 MAP_SECONDS, FINAL_MAP_SECONDS = 0.01, 1.0  # of a frame, and of the picture that stays, to compute the map of the loss
 VALUE, CHARACTER, SAMPLE, LINE = 9, 0.6 * axes.SMALL / 72, 0.5, 0.23  # characters, and inches, of the legend
-SPARE = 0.15  # inches that are free above the axes
+SPARE = 0.15  # inches that are free above the axes, where no title stands there
 
 
 class _Lane:
@@ -34,7 +34,10 @@ class _Lane:
         self.run, self.colour = run, colour_of(number)
         self.dashes = "-" if number < len(COLOURS) else (0, (4, 1.5))
         self.series, self.path = RunSeries(run), PathSeries()
-        self.loss, self.valid, self.turns, self.end = (
+
+    def make_lines(self) -> None:
+        """Make lines for new axes."""
+        self.loss, self.valid, self.turns, self.end = self.moving = tuple(
             Line2D([], [], color=self.colour, animated=True, gid=gid, **style)
             for gid, style in (
                 ("loss", {"lw": 1.8, "ls": self.dashes}),
@@ -43,7 +46,6 @@ class _Lane:
                 ("end", {"ls": "", "marker": "X", "ms": 9, "mec": "white", "mew": 0.8}),
             )
         )
-        self.moving = (self.valid, self.loss, self.turns, self.end)
 
     def update(self, β: float) -> None:
         """Read what is new."""
@@ -100,8 +102,8 @@ class RacePicture:
             self._contours = None if self._map is None else Contours(beside[0], self._map, names_of_two(self.race[0]))
             self._make_room()
             for lane in self._lanes.values():
+                lane.make_lines()
                 for line in lane.moving:
-                    line.remove() if line.axes else None
                     self._ax.add_line(line)
         self._left: list[Artist] = []
         self._left_of: object = None  # the records whose lines they are
@@ -174,7 +176,7 @@ class RacePicture:
         width, height = self.figure.get_size_inches()
         longest = max(map(len, self._lanes)) + VALUE
         self._columns = max(1, min(len(self._lanes), int(width / (longest * CHARACTER + SAMPLE))))
-        strip = LINE * -(-len(self._lanes) // self._columns) - SPARE
+        strip = LINE * -(-len(self._lanes) // self._columns) - (SPARE if self._map is None else 0)
         self.figure.set_size_inches(width, height + strip)
         share = height / (height + strip)
         for ax in self.figure.axes:

@@ -57,8 +57,8 @@ def draw_plane(plane: Plane) -> tuple[bytes, dict[str, int]]:
         for text, trail in zip(legend.get_texts(), trails, strict=True):
             axes.set_plain_text(text, axes.shorten(trail.label, 24))
         words = [
-            f"{100 * plane.explained:.1f} % of the variance of",
-            f"{axes.shorten(plane.paths[0].name, 20)}'s path lies in the plane;",
+            f"{100 * plane.explained:.1f} % of the variance of the",
+            "run's path lies in the plane;",
             "the loss on the plane differs",
             "from that on the path",
             f"by {plane.largest_error:.3g} at most",
