@@ -15,7 +15,7 @@ from fluxmagic.capture import reach
 from fluxmagic.capture.calls import replace
 from fluxmagic.capture.loss_program import CannotReplay, Recording
 from fluxmagic.capture.recorded import Recorded
-from fluxmagic.capture.recording import Recorder
+from fluxmagic.capture.recording import Recorder, followed_rules
 from fluxmagic.optimise.inputs import Batch, Loss
 from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.optimise.optimiser import Optimiser
@@ -122,7 +122,8 @@ def record(view: LossView, attempt: Attempt) -> tuple[float, Recording]:
         return n
 
     try:
-        value = attempt.take(loss, backward)
+        with followed_rules():
+            value = attempt.take(loss, backward)
     except BaseException as error:
         if done:
             raise

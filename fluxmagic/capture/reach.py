@@ -138,7 +138,7 @@ def _of_function(f: types.FunctionType, path: str) -> Iterator[Place]:
     for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
         with suppress(ValueError):  # not bound yet
             yield Place(name, "cell", cell, None, cell.cell_contents)
-    for name in dict.fromkeys(global_names(f.__code__)):
+    for name in global_names(f.__code__):
         if name in f.__globals__:
             yield Place(name, "item", f.__globals__, name, f.__globals__[name])
     yield from _of_namespaces(f)

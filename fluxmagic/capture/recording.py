@@ -10,7 +10,7 @@ import operator
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from fluxmagic.tracker.aliases import Array, ArrayLike, DType, Function, Index, 
 from fluxmagic.tracker.gradients import HOOK
 from fluxmagic.tracker.operation import Op, wrapped_rules
 
-__all__ = ["Leak", "Recorder"]
+__all__ = ["Leak", "Recorder", "followed_rules"]
 
 SHAPES = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj, np.common_type}
 """Functions that do not look at values."""
@@ -71,13 +71,11 @@ class Recorder:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Within it, in this thread, rules and announced draws are recorded; may be entered again, to go on."""
+        """Within it, this thread records; may be entered again, to go on.  Rules are followed in `followed_rules`."""
         outer, _active.recorder = _active.recorder, self
         self._thread = threading.get_ident()
         try:
-            with ExitStack() as stack:
-                stack.enter_context(wrapped_rules(_wrap))
-                stack.enter_context(generators.watching_draws(self._watch))
+            with generators.watching_draws(self._watch):
                 yield
         finally:
             _active.recorder, self._thread = outer, None
@@ -354,6 +352,11 @@ class Recorder:
         if all(known is not rng for known, _ in self._draws):
             self._draws.append((rng, rng.bit_generator.state))
         return _WatchedGenerator(self, rng)
+
+
+def followed_rules() -> AbstractContextManager[None]:
+    """Within it a thread that records follows the rules of operations; it takes a millisecond to enter."""
+    return wrapped_rules(_wrap)
 
 
 def _wrap(f: Function, op: Op) -> Function:

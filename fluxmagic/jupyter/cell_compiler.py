@@ -126,7 +126,8 @@ class CellLoss:
     ----------
     loss : function
         Of a batch; names stay bound.  Its attribute `without_rebinding` leaves the namespace as it was, and
-        `batch_names` are the parts of a batch, for errors.
+        `batch_names` are the parts of a batch, for errors.  For captured steps, `bind` binds the batch's names alone,
+        `body` is where the search for what it reads begins, and `rebound_names` are as below.
     body : function
         The whole body: parameters are found by the names that it reads.
     names : str
@@ -155,6 +156,9 @@ class CellLoss:
         loss: Any = steps[0] if len(steps) == 1 and self.arity != 1 else self._sequence(*steps)
         loss.without_rebinding = self._without_rebinding(loss)
         loss.batch_names = [ast.unparse(part) for part in parts or [target]]
+        loss.body, loss.rebound_names = self.body, self.rebound_names
+        if names:
+            loss.bind = self._sequence(self._bind)
         self.loss: Callable[..., Any] = loss
 
     def metric(self, value: FunctionType) -> Callable[..., Any]:

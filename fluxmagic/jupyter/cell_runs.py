@@ -52,6 +52,7 @@ def new_run(settings: Settings, opt: type[Optimiser], epochs: int, cell: Cell, n
         hypers=settings.hypers if settings.params is None else None,
         patience=settings.patience,
         strict=settings.params is None,
+        capture=settings.capture or None,
     )
     run.until = settings.until
     _show(run, settings.show)
@@ -99,6 +100,7 @@ def resume_run(settings: Settings, epochs: int, cell: Cell, ns: Namespace) -> St
     run.loss, run.data, run.model = cell.loss.loss, cell.data, cell.loss.body
     run.valid, run.metrics = settings.valid, settings.metric or {}
     run.until, run.patience = settings.until, settings.patience
+    run.capture = run.capture or settings.capture
     if settings.opt is not None:
         run.swap(settings.opt, **settings.hypers)
     elif settings.hypers:

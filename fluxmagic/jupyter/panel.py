@@ -51,7 +51,7 @@ class Panel:
     opt : str or type, default "ADAM"
         The optimiser to begin with.
     epochs : int, default 100
-    valid, metrics, model, seed, name : optional
+    valid, metrics, model, seed, name, capture : optional
         As of a `Run`.
     speed : float, default infinity
         Steps a second at most; may be changed in the panel.
@@ -102,11 +102,12 @@ class Panel:
         name: str | None = None,
         speed: float = math.inf,
         show: Shown | Iterable[Shown] = (),
+        capture: bool | None = None,
         **hypers: float | Callable[[int], float],
     ) -> None:
         self.run: Trainable
         if hasattr(loss, "advance"):
-            given = (data, params, opt, epochs, valid, metrics, model, seed, name, hypers or None)
+            given = (data, params, opt, epochs, valid, metrics, model, seed, name, capture, hypers or None)
             if any(x is not None for x in given):
                 raise TypeError("Panel(run) takes nothing beside the run: give the rest to Run(...)")
             self.run = cast(Trainable, loss)
@@ -115,7 +116,18 @@ class Panel:
                 raise TypeError("Panel takes a run, or loss, data and params: Panel(loss, data, params(m))")
             made = optimiser_class(opt or "ADAM")(params, **hypers)
             n = 100 if epochs is None else epochs
-            self.run = Run(loss, data, made, epochs=n, valid=valid, metrics=metrics, model=model, seed=seed, name=name)
+            self.run = Run(
+                loss,
+                data,
+                made,
+                epochs=n,
+                valid=valid,
+                metrics=metrics,
+                model=model,
+                seed=seed,
+                name=name,
+                capture=capture,
+            )
         self._speed = check_speed(speed)
         if callable(show) or show:
             try_beside(self.run, show)

@@ -76,14 +76,19 @@ def _package(x: object) -> str:
     return str(getattr(x, "__module__", None) or "").partition(".")[0]
 
 
-def global_names(code: types.CodeType) -> Iterator[str]:
-    """Yield the globals that a function's code and its inner functions name, in the order of the code."""
+@functools.lru_cache(maxsize=1024)
+def global_names(code: types.CodeType) -> tuple[str, ...]:
+    """Return the globals that a function's code and its inner functions name, in the order of the code."""
+    return tuple(dict.fromkeys(_global_names(code)))
+
+
+def _global_names(code: types.CodeType) -> Iterator[str]:
     for instruction in dis.get_instructions(code):
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             yield instruction.argval
     for c in code.co_consts:
         if isinstance(c, types.CodeType):
-            yield from global_names(c)
+            yield from _global_names(c)
 
 
 def _first_id(x: object) -> int:
@@ -115,7 +120,7 @@ def _function_members(f: types.FunctionType) -> Iterator[Place]:
             yield name, cell.cell_contents
         except ValueError:  # not bound yet
             continue
-    for name in dict.fromkeys(global_names(f.__code__)):
+    for name in global_names(f.__code__):
         if name in f.__globals__:
             yield name, f.__globals__[name]
     for i, v in enumerate(f.__defaults__ or ()):

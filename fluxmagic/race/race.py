@@ -37,7 +37,19 @@ __all__ = ["Race"]
 LARGE_BYTES = 1_000_000_000  # of parked state: said before the race begins
 SNAPSHOT_BYTES = 64_000_000  # of all contestants
 
-OPTIONS = {"epochs", "steps", "valid", "metrics", "model", "until", "patience", "strict", "snapshot_bytes", "turns"}
+OPTIONS = {
+    "epochs",
+    "steps",
+    "valid",
+    "metrics",
+    "model",
+    "until",
+    "patience",
+    "strict",
+    "snapshot_bytes",
+    "turns",
+    "capture",
+}
 Option = Any
 """An option of `Run`."""
 
@@ -63,8 +75,8 @@ class Race:
         left as it is.
     name : str, optional
     **options : optional
-        As of a `Run`: epochs or steps, valid, metrics, model, until, patience, strict, turns.  They hold for each;
-        `until` and `patience` end one contestant alone.
+        As of a `Run`: epochs or steps, valid, metrics, model, until, patience, strict, turns, capture.  They hold for
+        each; `until` and `patience` end one contestant alone.
 
     Attributes
     ----------
