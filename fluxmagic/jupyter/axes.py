@@ -45,7 +45,7 @@ HALO = "#ffffff"
 
 AnyText = TypeVar("AnyText", bound=Text)
 
-LEFT, RIGHT, BOTTOM, TOP, GAP = 0.85, 0.12, 0.62, 0.42, 0.95  # inches around and between axes
+LEFT, RIGHT, BOTTOM, TOP, GAP = 0.85, 0.28, 0.62, 0.42, 0.95  # inches around and between axes
 LEGEND_ROW = 0.25  # inches
 NARROW = 7.5  # inches: nothing is beside a curve
 PIXELS_AN_INCH = 60  # at least, for SMALL to have 9 pixels

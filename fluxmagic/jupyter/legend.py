@@ -14,8 +14,9 @@ from fluxmagic.jupyter.axes import FONT, INK, LEGEND_ROW, set_plain_text, shorte
 __all__ = ["Legend", "rows_of_names"]
 
 HANDLE, PAD, BETWEEN = 0.22, 0.07, 0.18  # inches: a line's sample, its distance to the text, the distance to the next
-CHARACTER = 0.6 * FONT / 72  # inches, of an ordinary one
-NAME, VALUE = 16, 9  # characters that a name has at most, and a value at least, so that the rows stand still
+CHARACTER = 0.57 * FONT / 72  # inches, of an ordinary one
+NAME, VALUE = 16, 7  # characters that a name has at most, and a value at least, so that the rows stand still
+SO_FAR = " so far"
 
 
 class Legend:
@@ -65,33 +66,33 @@ class Legend:
     def _place(self, names: Iterable[str]) -> None:
         dpi = self.ax.figure.dpi
         left, right, top = self.ax.bbox.x0 / dpi, self.ax.bbox.x1 / dpi, self.ax.bbox.y1 / dpi
-        names = list(names)
-        rows = _rows(names, right - left)
+        rows = _rows([(name, self.texts[name].get_text()) for name in names], right - left)
         for i, row in enumerate(rows):
             x, y = left, top + 0.17 + LEGEND_ROW * (len(rows) - 1 - i)
-            for name in row:
+            for name, words in row:
                 self.samples[name].set_data([x, x + HANDLE], [y, y])
                 self.texts[name].set_position((x + HANDLE + PAD, y))
-                x += _width(name)
+                x += _width(name, words)
 
 
 def rows_of_names(names: Iterable[str], width: float) -> int:
-    """Give the number of rows that names take in so many inches."""
-    return len(_rows(names, width))
+    """Give the number of rows that names with values take in so many inches."""
+    return len(_rows([(name, f"{name} {'0' * VALUE}{SO_FAR}" if name == "loss" else "") for name in names], width))
 
 
-def _rows(names: Iterable[str], width: float) -> list[list[str]]:
-    rows: list[list[str]] = [[]]
+def _rows(entries: Iterable[tuple[str, str]], width: float) -> list[list[tuple[str, str]]]:
+    """Lay names with their words in rows."""
+    rows: list[list[tuple[str, str]]] = [[]]
     x = 0.0
-    for name in names:
-        if rows[-1] and x + _width(name) - BETWEEN > width:
+    for entry in entries:
+        if rows[-1] and x + _width(*entry) - BETWEEN > width:
             rows.append([])
             x = 0.0
-        rows[-1].append(name)
-        x += _width(name)
+        rows[-1].append(entry)
+        x += _width(*entry)
     return rows
 
 
-def _width(name: str) -> float:
-    value = 0 if name == "earlier" else VALUE + 7 * (name == "loss")  # " so far"
-    return HANDLE + PAD + (min(len(name), NAME) + value + 1) * CHARACTER + BETWEEN
+def _width(name: str, words: str) -> float:
+    least = min(len(name), NAME) + (0 if name == "earlier" else VALUE + 1)
+    return HANDLE + PAD + max(least, len(words)) * CHARACTER + BETWEEN

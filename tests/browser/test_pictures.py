@@ -72,7 +72,7 @@ def test_the_ball_rolls_and_restart_goes_to_the_start_that_was_typed(notebook):
     nb.press("Step")
     nb.until(lambda: nb.steps == 1)
     x, y = ball(nb)
-    assert abs(x + 540 - (557 + 330 * (-0.5 + 2) / 4)) < 40
+    assert abs(x + 540 - (542 + 330 * (-0.5 + 2) / 4)) < 40
     assert y < 150  # 2.5 of -1 to 3, or after a step across the valley
     nb.press("Stop")
     nb.wait("end")

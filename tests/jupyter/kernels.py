@@ -89,7 +89,10 @@ class Kernel(PanelPage):
         if kind == "comm_open":
             self.widgets[content["comm_id"]] = dict(content["data"].get("state", {}))
         elif kind == "comm_msg" and content["data"].get("method") == "update":
-            self.widgets.setdefault(content["comm_id"], {}).update(content["data"]["state"])
+            state = self.widgets.setdefault(content["comm_id"], {})
+            state.update(content["data"]["state"])
+            for (name, *_), buffer in zip(content["data"].get("buffer_paths", ()), m["buffers"], strict=True):
+                state[name] = bytes(buffer)
         elif kind == "comm_close":
             self.closed.add(content["comm_id"])
         elif kind in ("display_data", "execute_result", "stream", "error"):
@@ -198,6 +201,11 @@ class Kernel(PanelPage):
     def _visible(self, state: dict[str, Any]) -> bool:
         layout = self.widgets.get(str(state.get("layout")).removeprefix("IPY_MODEL_"), {})
         return layout.get("display") != "none"
+
+    def picture(self) -> bytes:
+        """Give the picture that the panel shows; empty before the first."""
+        open_ = [s for k, s in self.widgets.items() if k not in self.closed and s.get("_model_name") == "ImageModel"]
+        return bytes(open_[-1].get("value") or b"") if open_ else b""
 
     def shows(self, text: str) -> bool:
         """Tell whether a text is shown."""
