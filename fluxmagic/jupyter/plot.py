@@ -45,6 +45,7 @@ __all__ = ["Curve"]
 
 MAX_EPOCH_DOTS = 60  # evaluations until which each has a dot
 MAP_SECONDS = 0.01  # of a frame, in which the map of the loss is computed
+IDLE_MAP_SECONDS = 0.1  # likewise, where the run does not wait for it
 FINAL_MAP_SECONDS = 1.0  # for what is left of it, when the picture is to stay
 
 
@@ -161,6 +162,11 @@ class Curve:
         """The loss so far, as it is drawn."""
         self._series.update()
         return self._series.loss
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to be seen before the first step."""
+        return not (self.run.steps or self._grey or trains_two_numbers(self.run) or self.shown)
 
     @property
     def is_unfinished(self) -> bool:
@@ -293,7 +299,8 @@ class Curve:
         grey = self._set_grey()
         self._update()
         canvas = axes.canvas_of(self.figure)
-        map_moved, changed = self._set_contours(MAP_SECONDS)
+        idle = self.run.state != "running"
+        map_moved, changed = self._set_contours(IDLE_MAP_SECONDS if idle else MAP_SECONDS)
         changed |= self._set_shown()
         moved = self._set_limits() or full or grey or map_moved
         if moved:

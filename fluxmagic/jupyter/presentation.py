@@ -80,7 +80,7 @@ class Picture(Protocol):
         """Draw what the controls show, and as they say."""
 
     def frame(self) -> bytes:
-        """Draw it as it is now, cheaply, as a PNG."""
+        """Draw it as it is now, cheaply, as a PNG; empty if there is nothing to be seen yet."""
 
     def picture(self) -> bytes:
         """Draw it as it stays, as a PNG."""

@@ -52,10 +52,10 @@ class RunPicture:
             setattr(self.curve, name, value)
 
     def frame(self) -> bytes:
-        png = self.curve.frame()
+        png = self.curve.frame()  # also of nothing: the first one takes long
         if self._controls is not None:
             self._controls.axis = self.curve.axis
-        return png
+        return b"" if self.curve.is_empty else png
 
     @property
     def is_unfinished(self) -> bool:

@@ -105,9 +105,9 @@ class ImageView:
         self.picture = self.presentation.picture(run)
         self._png: bytes | None = None
         self._draw_picture(self.picture.frame)  # the first costs as much as ten others, and is not on the run's time
+        self._clock = clock
         self._open()
         self._rich = [(_show(bundle), bundle) for bundle in self.picture.rich]
-        self._clock = clock
         self._next_words = clock()
         self._drawn_at = -1  # step
         self.budget = budget or DrawBudget()
@@ -229,6 +229,7 @@ class WidgetView(ImageView):
         # at the end the picture takes the place of the controls, and the summary that of what is left
         self._controls_output = display(self.controls.box, display_id=True)
         self._left_output = _show(self._left())
+        self._show_picture()
 
     def open_again(self) -> None:
         self._draw()
@@ -265,9 +266,9 @@ class WidgetView(ImageView):
 
     def _show_picture(self) -> None:
         image = self.controls.image
-        if self._png is not None:
+        if self._png:
             image.value = self._png
-        set_visible(image, self._png is not None and self.run.steps > 0)
+        set_visible(image, bool(self._png))
         if self._clock() >= self._left_at + LEFT_SECONDS:
             self._leave()
 

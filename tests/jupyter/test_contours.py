@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fluxmagic import SGD, Run, batches, landscapes, param
-from fluxmagic.jupyter import axes
+from fluxmagic.jupyter import axes, plot
 from fluxmagic.jupyter.contours import MOST, Contours, PathSeries, Trail
 from fluxmagic.jupyter.plot import Curve
 from fluxmagic.runs.loss_map import LossMap
@@ -57,11 +57,14 @@ def test_the_ball_and_the_loss_have_one_colour():
     assert ball.get_markerfacecolor() == loss.get_color()
 
 
-def test_frames_make_the_map_finer_and_say_so():
+def test_frames_make_the_map_finer_and_say_so(monkeypatch):
+    monkeypatch.setattr(plot, "MAP_SECONDS", 0.0)  # a point a frame
     run, _ = rosenbrock()
-    run.step(5)
+    run.advance(0.0, 5)
     curve = Curve(run)
     first = curve.frame()
+    assert curve.is_unfinished
+    monkeypatch.setattr(plot, "MAP_SECONDS", 0.01)
     while curve.is_unfinished:
         last = curve.frame()
     assert (pixels(first) != pixels(last)).any()

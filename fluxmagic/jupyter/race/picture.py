@@ -236,7 +236,8 @@ class RacePicture:
         for lane in self._lanes.values():
             self._draw(lane.moving)
         self._draw(self._contours.moving if self._contours else ())
-        return png(np.asarray(canvas.buffer_rgba()))
+        is_empty = not (self.race.steps or self._contours)
+        return b"" if is_empty else png(np.asarray(canvas.buffer_rgba()))
 
     @staticmethod
     def _draw(artists: Iterable[Artist]) -> None:
