@@ -77,3 +77,22 @@ def test_each_pitfall_is_shown_with_a_remedy() -> None:
         assert asserts
         assert all(text_of(nbformat.from_dict({"cells": [c]})) for c in asserts)  # numbers to be seen
         assert any("**Do instead:**" in c.source for c in cells)
+
+
+def test_momentum_checks_each_number_that_it_prints_and_shows_three_balls() -> None:
+    notebook = nbformat.read(ROOT / "momentum.ipynb", 4)
+    code = [c for c in notebook.cells if c.cell_type == "code"]
+    printing = [c for c in code if "print(" in c.source]
+    assert len(printing) >= 6
+    assert all(re.search(r"^assert ", c.source, re.MULTILINE) for c in printing)
+    balls = [c for c in code if c.source.startswith("%%train")]
+    assert len(balls) == 3
+    assert all("--speed" in c.source and any("image/png" in o.get("data", {}) for o in c.outputs) for c in balls)
+
+
+def test_the_quickstart_has_a_panel_that_stays_and_code_that_turns_it_where_there_are_no_buttons() -> None:
+    notebook = nbformat.read(ROOT / "quickstart.ipynb", 4)
+    assert "Shift-Enter" in notebook.cells[0].source
+    panel = next(c for c in notebook.cells if c.source.startswith("panel = Panel("))
+    assert any("image/png" in o.get("data", {}) for o in panel.outputs)
+    assert "860 steps" in text_of(nbformat.from_dict({"cells": [panel]}))
