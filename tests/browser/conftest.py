@@ -198,11 +198,10 @@ class Notebook(PanelPage):
     def save(self, name: str = "t.ipynb") -> Any:
         before = (self.server.root / name).stat().st_mtime
         self.command("docmanager:save")
-        for _ in range(100):
-            if (self.server.root / name).stat().st_mtime > before:
-                break
-            time.sleep(0.1)
-        return nbformat.read(self.server.root / name, 4)
+        file = self.server.root / name
+        # the file is empty for a moment while it is written
+        self.until(lambda: file.stat().st_mtime > before and file.read_text(encoding="utf-8").endswith("}\n"))
+        return nbformat.read(file, 4)
 
     def value(self, expression: str) -> Any:
         """What an expression is, asked of the kernel beside the notebook."""
