@@ -17,7 +17,7 @@ __all__ = [
     "change", "format_duration", "format_number", "format_value", "gestures", "progress", "shown_loss", "summary",
 ]  # fmt: skip
 
-MAX_EVENTS_LISTED = 20  # as many are listed; a slider that was dragged makes hundreds
+MAX_TURNS_LISTED = 10  # more are cut in the middle
 
 
 def progress(run: Run, speed: float = math.inf) -> str:
@@ -51,13 +51,13 @@ def summary(run: Run) -> str:
         lines.append(numbers)
     if run.captured is not None:
         lines.append(f"captured: {run.captured}")
-    turns = gestures(run.events, run.steps)
-    lines += [
-        f"step {e.step:,}: {e.name} {format_value(e.old)} → {format_value(e.new)}" for e in turns[:MAX_EVENTS_LISTED]
+    turns = [
+        f"step {e.step:,}: {e.name} {format_value(e.old)} → {format_value(e.new)}"
+        for e in gestures(run.events, run.steps)
     ]
-    if len(turns) > MAX_EVENTS_LISTED:
-        lines.append(f"and {len(turns) - MAX_EVENTS_LISTED:,} more turns")
-    return "\n".join(lines)
+    if len(turns) > MAX_TURNS_LISTED:
+        turns[5:-4] = [f"… {len(turns) - 9:,} more turns …"]
+    return "\n".join(lines + turns)
 
 
 def shown_loss(run: Run) -> str:

@@ -71,6 +71,8 @@ class Curve:
         The last steps that are in view; None: all.
     shown : list of ShownValue
         What is to be seen beside the curve; a page shows the `rich` ones by itself.
+    leaves_time : bool
+        Whether the run is slower than it could be: what takes long is drawn more often then.
     page_width : int
         The pixels that a page has for it: where they are few, its text is larger.
     smoothing : float
@@ -91,6 +93,7 @@ class Curve:
         self.log: bool | None = None
         self.window: int | None = None
         self.smoothing = 0.9
+        self.leaves_time = False
         self.page_width = round(axes.WIDTH * axes.DPI)
         self.earlier = [s for s in (loss_series(r) for r in earlier if r is not run) if s.n]
         self._series = RunSeries(run)
@@ -280,7 +283,7 @@ class Curve:
         """Evaluate what is shown beside the curve; tell whether a picture or a text of it has changed."""
         changed = False
         for value in self.shown:
-            value.update(final=final)
+            value.update(idle=self.leaves_time, final=final)
         for ax in self._shown_axes:
             changed |= ax.show()
         return changed
@@ -299,7 +302,7 @@ class Curve:
         grey = self._set_grey()
         self._update()
         canvas = axes.canvas_of(self.figure)
-        idle = self.run.state != "running"
+        idle = self.leaves_time or self.run.state != "running"
         map_moved, changed = self._set_contours(IDLE_MAP_SECONDS if idle else MAP_SECONDS)
         changed |= self._set_shown()
         moved = self._set_limits() or full or grey or map_moved

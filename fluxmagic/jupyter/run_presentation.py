@@ -47,7 +47,7 @@ class RunPicture:
             self.close()
             self.earlier.append(self.curve.loss)
             self.curve = Curve(controls.run, self.earlier)
-        self.curve.page_width = controls.width
+        self.curve.page_width, self.curve.leaves_time = controls.width, controls.pace.is_limited
         for name, value in controls.view.items():
             setattr(self.curve, name, value)
 

@@ -27,7 +27,10 @@ from fluxmagic.tracker import data
 
 __all__ = ["Rendered", "ShownAxes", "ShownValue", "render"]
 
-REST = 30.0  # times what an evaluation takes, until the next one of a run that trains
+REST, IDLE_REST = (
+    50.0,
+    4.0,
+)  # times what an evaluation takes, until the next one: where a run trains all the time or not
 LINES, COLUMNS = 15, 38  # of text that fits
 PICTURES = ("image/png", "image/jpeg")
 RICH = ("image/svg+xml", "text/html")
@@ -83,8 +86,11 @@ class ShownValue:
     def is_rich(self) -> bool:
         return bool(self._first and self._first.rich)
 
-    def update(self, *, final: bool = False) -> bool:
-        """Evaluate the function if the run has gone on, seldom while it trains; tell whether it was evaluated."""
+    def update(self, *, idle: bool = False, final: bool = False) -> bool:
+        """Evaluate the function if the run has gone on; tell whether it was evaluated.
+
+        Of a run that trains it is evaluated seldom, less so if the run leaves time (`idle`).
+        """
         state = self.run.record, self.run.steps
         if not final and (state == self._step or (self.run.state == "running" and self._clock() < self._due)):
             return False
@@ -97,7 +103,7 @@ class ShownValue:
                 self.rendered = Rendered(text=f"{type(error).__name__}: {error}")
         end = self._clock()
         self._first = self._first or self.rendered
-        self._step, self._due = state, end + REST * (end - start)
+        self._step, self._due = state, end + (IDLE_REST if idle else REST) * (end - start)
         return True
 
 

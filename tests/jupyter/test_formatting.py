@@ -7,6 +7,7 @@ import pytest
 
 from fluxmagic import SGD, Run, param
 from fluxmagic.jupyter.formatting import format_number, progress, summary
+from tests.jupyter.problems import quadratic
 
 
 def test_the_loss_that_is_shown_is_an_epochs_mean():
@@ -61,3 +62,20 @@ def test_a_validation_loss_of_an_earlier_epoch_is_marked_as_such():
 
 def test_minus_zero_is_zero():
     assert format_number(-0.0) == "0"
+
+
+def test_a_gesture_is_one_line_of_the_summary_and_long_lists_are_cut_in_the_middle():
+    run = quadratic(n=400, epochs=1)
+    run.step(10)
+    for k in range(15):  # a drag
+        run.step()
+        run.set(η=0.02 + k / 1000)
+    for k in range(30):
+        run.step(11)
+        run.set(η=0.05 + k / 1000)
+    run.train()
+    turns = [line for line in summary(run).splitlines() if "step " in line and "η" in line]
+    assert turns[0] == "step 11: η 0.1 → 0.034"
+    assert turns[-1] == "step 355: η 0.078 → 0.079"
+    assert len(turns) == 9
+    assert "… 22 more turns …" in summary(run)

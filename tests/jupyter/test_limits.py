@@ -110,11 +110,8 @@ def test_without_noise_nothing_is_smoothed():
 CALM = [1.0 + 0.3 * np.sin(k) - 0.01 * k for k in range(60)]
 
 
-@pytest.mark.parametrize("log", [None, False, True])
-@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize(("log", "sign"), [(None, 1.0), (False, 1.0), (True, 1.0), (None, -1.0), (False, -1.0)])
 def test_after_a_divergence_the_part_before_it_is_still_seen(log, sign):
-    if sign < 0 and log:
-        pytest.skip("a logarithmic axis has no place for losses below zero")
     curve = curve_of(*CALM, *(sign * 2.0**k for k in range(200)), log=log, smoothing=0.0)
     assert share_of(curve, [max(CALM), min(CALM)]) >= 0.2
     low, high = y_limits(curve)

@@ -183,13 +183,17 @@ def test_while_a_run_trains_it_is_evaluated_seldom_and_always_for_the_picture_th
     run.advance(0.0, 1)
     assert run.state == "running"
     assert value.update()
-    for _ in range(29):
+    for _ in range(49):
         run.advance(0.0, 1)
         clock.now += 0.1
         value.update()
     assert len(calls) == 1
     clock.now += 0.2
-    assert value.update()
+    assert value.update(idle=True)
+    run.advance(0.0, 1)
+    assert not value.update(idle=True)
+    clock.now += 0.5
+    assert value.update(idle=True)
     assert not value.update()  # the run has not gone on
     assert value.update(final=True)
     run.pause()
