@@ -20,9 +20,9 @@ FILE_LINES, CLASS_LINES, COMPLEXITY = 400, 300, 12
 ANY_ANNOTATIONS = 42  # a baseline: lower it when the number falls
 # Lines in all and lines of code, for each group of packages and modules under fluxmagic/.  The first row is a baseline
 # too: lower it when the numbers fall.  Its aim is 11,000 and 6,200, set before 5,000 lines of operations, checks and
-# capabilities of runs came; 2,500 and 1,480 of it are for the growth of panel, pictures and words.
+# capabilities of runs came; 4,700 and 2,530 of it are for the growth of panel, pictures and words.
 PACKAGE_LIMITS = {
-    ("", "tracker", "layers", "optimise", "runs", "jupyter"): (23_000, 12_900),
+    ("", "tracker", "layers", "optimise", "runs", "jupyter"): (25_200, 13_950),
     ("race", "landscapes"): (1_250, 700),
     ("sweep",): (1_300, 850),
     ("capture",): (4_300, 2_700),  # 1,450 and 950 of it the extra `fast`

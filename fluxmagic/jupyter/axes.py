@@ -7,7 +7,7 @@ text on top of the data has a halo.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar, cast
 
@@ -24,8 +24,8 @@ from matplotlib.transforms import BboxBase
 __all__ = [
     "BAD", "BOTTOM", "DISPLAY_SIZE", "DPI", "EVENT", "FONT", "HALO", "INK", "LEFT", "LEGEND_ROW", "LOSS", "METRICS",
     "PIXELS_AN_INCH", "RIGHT", "ROW", "SMALL", "TOP", "VALID", "WIDTH", "Canvas", "add_halo", "canvas_of",
-    "default_style", "make_curve_figure", "make_figure", "scale_losses", "set_plain_text", "sharp_png", "shorten",
-    "strip_axes", "style_steps", "width_on",
+    "default_style", "draw_artists", "make_curve_figure", "make_figure", "scale_losses", "set_plain_text",
+    "sharp_png", "shorten", "strip_axes", "style_steps", "width_on",
 ]  # fmt: skip
 
 WIDTH, ROW = 9.0, 3.8  # inches: of a picture, and the height of one of its rows
@@ -150,6 +150,13 @@ def canvas_of(artist: Artist) -> Canvas:
     figure = artist.get_figure(root=True)
     assert figure is not None
     return cast("Canvas", figure.canvas)
+
+
+def draw_artists(artists: Iterable[Artist]) -> None:
+    """Draw artists onto what is drawn already."""
+    for artist in artists:
+        assert artist.axes is not None
+        artist.axes.draw_artist(artist)
 
 
 def strip_axes(ax: Axes) -> None:

@@ -314,26 +314,20 @@ class Curve:
             moved = True
         if moved or changed:
             canvas.restore_region(self._axes_drawn)
-            self._draw([*self._mark_lines, *(self._contours.ground if self._contours else ())])
-            self._draw(artist for ax in self._shown_axes for artist in ax.ground)
+            axes.draw_artists([*self._mark_lines, *(self._contours.ground if self._contours else ())])
+            axes.draw_artists(artist for ax in self._shown_axes for artist in ax.ground)
             self._background = canvas.copy_from_bbox(self.figure.bbox)
         if moved or changed or self._legend.has_changed:
             canvas.restore_region(self._background)
-            self._draw(self._legend.artists)
+            axes.draw_artists(self._legend.artists)
             self._named = canvas.copy_from_bbox(self.figure.bbox)
         canvas.restore_region(self._named)
-        self._draw([self._raw, self._smooth, *self._evaluations.values()])
-        self._draw(self._contours.moving if self._contours else ())
+        axes.draw_artists([self._raw, self._smooth, *self._evaluations.values()])
+        axes.draw_artists(self._contours.moving if self._contours else ())
         pixels = np.asarray(canvas.buffer_rgba())
         if self._overlay is not None:
             self._overlay.blend(pixels)
         return png(pixels)
-
-    @staticmethod
-    def _draw(artists: Iterable[Artist]) -> None:
-        for artist in artists:
-            assert artist.axes is not None
-            artist.axes.draw_artist(artist)
 
     @np.errstate(all="ignore")
     def picture(self) -> bytes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.lines import Line2D
@@ -229,21 +227,15 @@ class RacePicture:
             changed = True
         if self._set_limits(False) or left or changed:
             canvas.restore_region(self._map_drawn)
-            self._draw(self._contours.ground if self._contours else ())
+            axes.draw_artists(self._contours.ground if self._contours else ())
             self._ax.draw(canvas.get_renderer())
             self._background = canvas.copy_from_bbox(self.figure.bbox)
         canvas.restore_region(self._background)
         for lane in self._lanes.values():
-            self._draw(lane.moving)
-        self._draw(self._contours.moving if self._contours else ())
+            axes.draw_artists(lane.moving)
+        axes.draw_artists(self._contours.moving if self._contours else ())
         is_empty = not (self.race.steps or self._contours)
         return b"" if is_empty else png(np.asarray(canvas.buffer_rgba()))
-
-    @staticmethod
-    def _draw(artists: Iterable[Artist]) -> None:
-        for artist in artists:
-            assert artist.axes is not None
-            artist.axes.draw_artist(artist)
 
     @np.errstate(all="ignore")
     def picture(self) -> bytes:
