@@ -143,6 +143,7 @@ class _Remote:
     def __init__(self, freight: Freight) -> None:
         self._worker, self._shipping = (import_module(f"fluxmagic.sweep.{m}") for m in ("worker", "shipping"))
         self._freight = freight
+        self._versions = self._worker.versions()
         self.sent = 0
 
     def order(self, job: Job | None) -> Message:
@@ -153,7 +154,7 @@ class _Remote:
         else:
             content = self._shipping.dump(job)
         blobs = freight.blobs if job is None else {}
-        return self._worker.Order(freight.name, freight.needs, blobs, content, self.threads, self._worker.versions())
+        return self._worker.Order(freight.name, freight.needs, blobs, content, self.threads, self._versions)
 
     def cancel(self, future: Answer) -> None:
         """Drop what is on its way."""
