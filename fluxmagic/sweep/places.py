@@ -245,6 +245,8 @@ class InExecutor(_Remote):
                 self._executor.submit(self._worker.forget, self._freight.name)
 
 
+SCATTERED = 1_000_000  # bytes from which a message goes to its worker without the scheduler
+DASK_SECONDS = 10.0  # for an answer of a worker that may have died
 _DEATHS = ("KilledWorker", "FutureCancelledError", "CancelledError", "CommClosedError")
 
 
@@ -260,43 +262,51 @@ class OnDask(_Remote):
             raise TypeError("on: the Dask client is asynchronous; pass Client(address)")
 
     def workers(self) -> dict[str, int]:
-        return self._try(lambda: dict(self._client.nthreads()))  # type: ignore[no-any-return]
+        try:
+            return dict(self._try(self._client.nthreads))
+        except Lost as error:  # it is the scheduler
+            raise PlaceError(_gone("Dask client", error, "an open client")) from error
 
     def submit(self, worker: str, job: Job | None) -> Answer:
         order = self.order(job)
-        options = {"workers": [worker], "allow_other_workers": False, "pure": False, "retries": 0}
+        size = len(order.job) + sum(map(len, order.blobs.values()))
+        where = {"workers": [worker], "allow_other_workers": False, "pure": False, "retries": 0}
 
         def send() -> Answer:
-            large = job is None or len(order.job) > self._shipping.LARGE
-            sent = self._client.scatter(order, workers=[worker], hash=False) if large else order
-            return self._client.submit(self._worker.work, sent, **options)
+            sent = order
+            if size > SCATTERED:  # past the scheduler; a small message does not wait for the worker
+                (sent,) = self._client.scatter([order], workers=[worker], hash=False, timeout=DASK_SECONDS)
+            return self._client.submit(self._worker.work, sent, **where)
 
         return self._try(send)
 
     def result(self, future: Answer) -> Report | Said:
         try:
-            return self.read(future.result())
+            # it lies on the worker, which may have died since: Dask then waits for another one
+            return self.read(self._try(lambda: future.result(timeout=DASK_SECONDS)))
+        except (Lost, PlaceError):
+            raise
         except Exception as error:
-            if self._client.status != "running":
-                raise PlaceError(_gone("Dask client", error, "an open client")) from error
-            if isinstance(error, CancelledError) or type(error).__name__ in _DEATHS:
-                raise Lost(str(error)) from error
             return _refusal(error)
 
     def kill(self, worker: str) -> None:
         """Do nothing: its workers are the user's."""
 
     def close(self) -> None:
-        with suppress(PlaceError):
+        with suppress(Exception):  # the client may be gone
             for worker in self.workers():
                 future = self._client.submit(self._worker.forget, self._freight.name, workers=[worker], pure=False)
                 self._engine.fire_and_forget(future)
 
-    def _try(self, f: Callable[[], Any]) -> Answer:
+    def _try(self, f: Callable[[], Answer]) -> Answer:
         try:
             return f()
         except Exception as error:
-            raise PlaceError(_gone("Dask client", error, "an open client")) from error
+            if self._client.status != "running":
+                raise PlaceError(_gone("Dask client", error, "an open client")) from error
+            if isinstance(error, (OSError, CancelledError, TimeoutError)) or type(error).__name__ in _DEATHS:
+                raise Lost(str(error)) from error
+            raise
 
 
 def place_of(on: On, here: Callable[[], Desk], freight: Callable[[], Freight]) -> Place:
