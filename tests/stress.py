@@ -28,6 +28,13 @@ def two_threads() -> None:
     subprocess.run([sys.executable, "-m", "tests.stress", "capture-bits"], check=True, env=environment)
 
 
+def sweep_kills() -> None:
+    """Kill workers of sweeps, on processes and on a Dask cluster: 200 of 200 trials end once, 20 times."""
+    from tests.sweep import chaos  # it needs the extras [sweep] and [cluster]
+
+    chaos.long()
+
+
 PARTS: dict[str, Callable[[], None]] = {
     "capture-bits": test_bits.long,
     "capture-two-threads": two_threads,
@@ -35,6 +42,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "capture-leaks": test_leaks.long,
     "capture-state-changes": test_state_changes.long,
     "capture-interrupts": interrupts,
+    "sweep-kills": sweep_kills,
 }
 
 
