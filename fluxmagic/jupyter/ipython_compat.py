@@ -73,7 +73,7 @@ def remove_magics(shell: Shell, magics: Magics, hidden: Hidden) -> None:
     ip.configurables[:] = [c for c in ip.configurables if c is not magics]
 
 
-def loaded_magics(shell: Shell | None, name: str) -> Any:
+def loaded_magics(shell: Shell | None, name: str) -> Any:  # noqa: ANN401 - of any class
     """Return the registered magics of a class with this name."""
     return None if shell is None else _unchecked(shell).magics_manager.registry.get(name)
 
@@ -146,5 +146,5 @@ def parse_cell(shell: Shell, code: str, name: str) -> ast.Module:
     return shell.transform_ast(_unchecked(shell).compile.ast_parse(code, name))
 
 
-def _unchecked(shell: Shell | None) -> Any:
+def _unchecked(shell: Shell | None) -> Any:  # noqa: ANN401 - its other names have no types
     return shell

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import cast
 
 from IPython.core.error import UsageError
 
 from fluxmagic.jupyter.ipython_compat import Namespace
+from fluxmagic.jupyter.live_panels import live_panels
 from fluxmagic.jupyter.trainable import Trainable
 
 __all__ = ["find_trainable", "names_listed", "trainable_names"]
@@ -25,7 +26,7 @@ def find_trainable(ns: Namespace, name: str) -> Trainable:
     named = _variables(ns)
     if name in named:
         return named[name]
-    live: list[Trainable] = [panel.run for panel in _live_panels()]
+    live: list[Trainable] = [panel.run for panel in live_panels()]
     found = {id(r): r for r in [*named.values(), *live] if r.name == name}
     if not found and name == "run":
         found = {id(r): r for r in live}
@@ -40,7 +41,7 @@ def find_trainable(ns: Namespace, name: str) -> Trainable:
 
 def trainable_names(ns: Namespace) -> list[str]:
     """Return the variables that hold what can be trained, and the names of what live Panels train."""
-    return list(dict.fromkeys([*_variables(ns), *(p.run.name for p in _live_panels() if p.run.name)]))
+    return list(dict.fromkeys([*_variables(ns), *(p.run.name for p in live_panels() if p.run.name)]))
 
 
 def names_listed(names: list[str]) -> str:
@@ -55,18 +56,12 @@ def _variables(ns: Namespace) -> dict[str, Trainable]:
 
 def _as_trainable(value: object) -> Trainable | None:
     """Return what can be trained, of it or of its Panel; the modules of other classes need not be imported."""
-    panel = _loaded(PANELS, "Panel")
-    if panel is not None and isinstance(value, panel):
-        value = value.run
-    classes = tuple(cls for module, name in KINDS.items() if (cls := _loaded(module, name)) is not None)
-    return value if isinstance(value, classes) else None
+    if isinstance(value, _loaded({PANELS: "Panel"})):
+        value = getattr(value, "run", None)
+    return cast(Trainable, value) if isinstance(value, _loaded(KINDS)) else None
 
 
-def _loaded(module: str, name: str) -> Any:
-    """Return a name of a module, or None before that is imported."""
-    return getattr(sys.modules.get(module), name, None)
-
-
-def _live_panels() -> list[Any]:
-    live = _loaded(PANELS, "live_panels")
-    return [] if live is None else list(live())
+def _loaded(names: dict[str, str]) -> tuple[type, ...]:
+    """Return classes by their modules, if these were imported."""
+    found = (getattr(sys.modules.get(module), name, None) for module, name in names.items())
+    return tuple(cls for cls in found if isinstance(cls, type))

@@ -42,7 +42,15 @@ class Option:
     suggest: Callable[[Namespace], Iterable[str]] | None = None  # what Tab offers for the value
 
 
-def option(value: str, help: str, read: Read, default: str = "", *, unset: object = None, **details: Any) -> Any:
+def option(
+    value: str,
+    help: str,
+    read: Read,
+    default: str = "",
+    *,
+    unset: object = None,
+    **details: Any,  # noqa: ANN401 - of Option
+) -> Any:  # noqa: ANN401 - a field has any type
     """Declare a field as an option, with the field's value where it is not given; see `Option`."""
     return field(default=unset, metadata={"option": Option(value, help, read, default, **details)})
 
