@@ -125,7 +125,7 @@ def quadratic(κ: float, /) -> Landscape:
 
     bowl = Landscape(quadratic, (-4.0, 1.0), [(0.0, 0.0)], ((-5.0, 5.0), (-2.5, 2.5)))
     bowl.__name__ = f"quadratic({κ:g})"
-    bowl.__doc__ = f"(x² + {κ:g} y²) / 2.  Minimum: 0 at (0, 0)."
+    bowl.__doc__ = f'(x² + {κ:g} y²) / 2.  Minimum: 0 at (0, 0).  G. Goh, "Why Momentum Really Works", Distill, 2017.'
     return bowl
 
 

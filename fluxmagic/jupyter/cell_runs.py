@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import ref
 
 from IPython.core.error import UsageError
@@ -22,7 +22,7 @@ from fluxmagic.optimise import Optimiser
 from fluxmagic.runs import Run
 from fluxmagic.tracker import Param
 
-__all__ = ["Started", "begin", "new_run", "resume_run"]
+__all__ = ["Started", "begin", "new_run", "resume_run", "run_options"]
 
 
 class Started(NamedTuple):
@@ -38,25 +38,28 @@ def new_run(settings: Settings, opt: type[Optimiser], epochs: int, cell: Cell, n
     `opt` is the optimiser, also where the line names none; `epochs` holds where it has neither --epochs nor --steps.
     """
     loss = cell.loss
-    run = Run(
-        loss.loss,
-        cell.data,
-        opt if settings.params is None else opt(settings.params, **settings.hypers),
-        epochs=None if settings.steps else settings.epochs or epochs,
-        steps=settings.steps,
-        valid=settings.valid,
-        metrics=settings.metric,
-        model=loss.body,
-        seed=settings.seed,
-        name=settings.name,
-        hypers=settings.hypers if settings.params is None else None,
-        patience=settings.patience,
-        strict=settings.params is None,
-        capture=settings.capture or None,
-    )
-    run.until = settings.until
+    made = opt if settings.params is None else opt(settings.params, **settings.hypers)
+    hypers = settings.hypers if settings.params is None else None
+    strict = settings.params is None
+    run = Run(loss.loss, cell.data, made, hypers=hypers, strict=strict, **run_options(settings, epochs, loss))
     _show(run, settings.show)
     return Started(run, begin([run], settings, loss, ns))
+
+
+def run_options(settings: Settings, epochs: int, loss: CellLoss) -> dict[str, Any]:
+    """Give what a line says of a run, of whatever optimiser."""
+    return {
+        "epochs": None if settings.steps else settings.epochs or epochs,
+        "steps": settings.steps,
+        "valid": settings.valid,
+        "metrics": settings.metric,
+        "model": loss.body,
+        "seed": settings.seed,
+        "name": settings.name,
+        "until": settings.until,
+        "patience": settings.patience,
+        "capture": settings.capture or None,
+    }
 
 
 def begin(runs: Iterable[Run], settings: Settings, loss: CellLoss, ns: Namespace) -> Run | None:

@@ -7,6 +7,7 @@ Contestants are runs that take turns (`turns`).  One thread at a time drives a r
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import threading
 import time
@@ -37,19 +38,6 @@ __all__ = ["Race"]
 LARGE_BYTES = 1_000_000_000  # of parked state: said before the race begins
 SNAPSHOT_BYTES = 64_000_000  # of all contestants
 
-OPTIONS = {
-    "epochs",
-    "steps",
-    "valid",
-    "metrics",
-    "model",
-    "until",
-    "patience",
-    "strict",
-    "snapshot_bytes",
-    "turns",
-    "capture",
-}
 Option = Any
 """An option of `Run`."""
 
@@ -128,7 +116,7 @@ class Race:
                 f"the data is a {type(data).__name__}, which can be gone through once, and every contestant does: pass "
                 "a list, batches(...), or a function that makes it"
             )
-        unknown = options.keys() - OPTIONS
+        unknown = options.keys() - (inspect.signature(Run).parameters.keys() - {"opt", "hypers", "dials", "log"})
         if unknown:
             raise TypeError(
                 f'a race has no {min(unknown)}; a dial goes with its contestant, as in ("SGD", dict(η=0.1))'
@@ -253,6 +241,13 @@ class Race:
             self._advance(goal, time.perf_counter() + seconds)
             if self._halt or self.finished:
                 self._finish()
+
+    def wait(self) -> None:
+        """Train to the end in the calling cell, in place of the driver."""
+        if self.driver is not None:
+            self.driver.wait()
+        else:
+            self.train()
 
     def restart(self, start: ArrayLike | None = None) -> None:
         """Go back to the start, or to other numbers, with the present dials; see `Run.restart`."""

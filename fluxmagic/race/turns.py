@@ -16,6 +16,7 @@ import numpy as np
 
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.runs import Run
+from fluxmagic.runs.optimisers import OptimiserState
 from fluxmagic.runs.ownership import Owner, acquire, owners
 from fluxmagic.tracker import Param
 
@@ -98,7 +99,8 @@ class TurnTaking:
             mine.cursor.generators = [g for g in run.training.generators if g is not run.training.rng]
             mine.parked = start.values, [(g, s) for g, s in start.generators if g is not run.training.rng]
             self.params, self._start = mine.params, start.values
-        run.snapshots.start = replace(start, values=self._start)
+        optimisers = {key: _without_memory(state) for key, state in start.optimisers.items()}
+        run.snapshots.start = replace(start, values=self._start, optimisers=optimisers)
 
     def check_noise(self) -> None:
         """Raise a RuntimeError if something has drawn from a generator that contestants share since `begin`."""
@@ -108,6 +110,13 @@ class TurnTaking:
                 "contestants would not see the same noise. Draw from a generator of your own, "
                 "rng = np.random.default_rng(0), which each contestant then finds as it was at the start"
             )
+
+
+def _without_memory(opt: OptimiserState) -> OptimiserState:
+    """Let the arrays of a state at the start, which are zero, take no memory."""
+    kept = opt.state["arrays"].items()
+    arrays = {name: [np.broadcast_to(np.zeros((), a.dtype), a.shape) for a in each] for name, each in kept}
+    return opt._replace(state={**opt.state, "arrays": arrays})
 
 
 def _global_states() -> bytes:

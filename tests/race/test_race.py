@@ -1,5 +1,7 @@
 """A race: what contestants do is what the same runs do alone, and the user's values stay."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -259,6 +261,35 @@ def test_the_start_is_kept_once_for_all_contestants():
     race.train()
     starts = {id(value) for run in race for _, value in run.snapshots.start.values.params}
     assert len(starts) == len(race[0].params)
+
+
+def test_state_takes_the_start_and_for_each_contestant_weights_and_optimiser_state():
+    size = 4_000_000  # bytes
+    W = param(np.zeros(size // 4, np.float32))
+    contestants = [("ADAM", {"η": 0.001}), ("ADAM", {"η": 0.002}), ("Momentum", {"η": 0.001})]
+    race = Race(lambda: (W * W).sum(), None, [W], contestants, steps=100, snapshot_bytes=0)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    race.step(2)
+    gained = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    # the states were there already, the user's values are in the parameters
+    assert gained < 1.02 * size * (1 + len(race))
+
+
+def test_captured_steps_race_to_the_same_bits():
+    plain, captured = (race_on(network(), THREE, epochs=4, seed=11, capture=c) for c in (False, True))
+    plain.train()
+    captured.train()
+    for run, other in zip(plain, captured, strict=True):
+        assert run.history["loss"].tolist() == other.history["loss"].tolist()
+        assert [a.tobytes() for a in run.snapshot().values()] == [a.tobytes() for a in other.snapshot().values()]
+
+
+def test_wait_trains_to_the_end():
+    race = race_on(valley(), VALLEY, steps=20)
+    race.wait()
+    assert race.state == "done"
 
 
 def test_options_of_a_run_hold_for_each_contestant():

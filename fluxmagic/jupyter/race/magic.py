@@ -11,7 +11,7 @@ from IPython.core.error import UsageError
 from fluxmagic.greek import canonical
 from fluxmagic.jupyter import option_values as kinds
 from fluxmagic.jupyter.cell import Cell
-from fluxmagic.jupyter.cell_runs import begin
+from fluxmagic.jupyter.cell_runs import begin, run_options
 from fluxmagic.jupyter.errors import refusals_as_usage_errors
 from fluxmagic.jupyter.ipython_compat import Namespace
 from fluxmagic.jupyter.magic_line import split_groups
@@ -114,21 +114,8 @@ def new_race(settings: RaceSettings, epochs: int, cell: Cell, ns: Namespace) -> 
     `epochs` holds where the line has neither --epochs nor --steps.
     """
     with refusals_as_usage_errors():
-        race = Race(
-            cell.loss.loss,
-            cell.data,
-            settings.params,
-            settings.contestants,
-            epochs=None if settings.steps else settings.epochs or epochs,
-            steps=settings.steps,
-            valid=settings.valid,
-            metrics=settings.metric,
-            model=cell.loss.body,
-            seed=settings.seed,
-            name=settings.name,
-            patience=settings.patience,
-            until=settings.until,
-        )
+        options = run_options(settings, epochs, cell.loss)
+        race = Race(cell.loss.loss, cell.data, settings.params, settings.contestants, **options)
     for run in race:
         run.source = cell.source
     return race, begin(race, settings, cell.loss, ns)
