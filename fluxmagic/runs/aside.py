@@ -12,7 +12,7 @@ import numpy as np
 
 from fluxmagic.layers.training_mode import evaluating
 from fluxmagic.optimise.interrupts import InterruptGuard
-from fluxmagic.runs.cursor import END, Batch, DataCursor, generator_states, restore_generators
+from fluxmagic.runs.cursor import END, Batch, Data, DataCursor, generator_states, restore_generators
 from fluxmagic.runs.record import count_rows
 from fluxmagic.runs.state import Values
 
@@ -59,7 +59,7 @@ def first_batches(run: Run, rows: int) -> list[Batch]:
     if run.data is None:
         return [()]
     cursor = run.training.cursor
-    if not cursor.repeatable:
+    if not cursor.repeatable or _gives_one_iterator(run.data):
         return [cursor.last]
     if run.snapshots.start is not None:
         restore_generators(run.snapshots.start.generators)
@@ -68,3 +68,11 @@ def first_batches(run: Run, rows: int) -> list[Batch]:
     while sum(map(count_rows, found)) < rows and (d := again.next(InterruptGuard())) is not END:
         found.append(d)
     return found
+
+
+def _gives_one_iterator(data: Data) -> bool:
+    """Tell whether a function gives the same iterator each time: what is taken of it is gone."""
+    if not callable(data):
+        return False
+    first, second = (getattr(source, "source", source) for source in (data(), data()))  # a cell wraps what it is given
+    return first is second and isinstance(first, Iterator)

@@ -71,8 +71,6 @@ class LossMap:
         The range of the first number and that of the second.
     grid : Grid or None
         What is known of this view: the finest whole level.
-    is_done : bool
-        Whether the grid is as fine as it will be.
 
     Examples
     --------
@@ -95,7 +93,8 @@ class LossMap:
         self.rows: int | None = None
         self.view: View = ((math.inf, -math.inf), (math.inf, -math.inf))  # holds nothing
         self.grid: Grid | None = None
-        self.is_done = True
+        self._is_whole = True
+        self._waits = False  # for a batch
         self._batch: Batch = None
         self._reach: View | None = None  # no view goes beyond
         self._layout: tuple[int, tuple[int, ...]] | None = None
@@ -108,6 +107,11 @@ class LossMap:
         if self.rows is None:
             return "loss"
         return f"loss of the first batch ({self.rows:,} row{'s' * (self.rows != 1)})"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the grid is as fine as it can be now."""
+        return self._is_whole or self._waits
 
     def hold(self, points: np.ndarray) -> None:
         """Let the view hold points, of shape (…, 2); the grid is computed anew if it does not already."""
@@ -123,7 +127,7 @@ class LossMap:
             bottom, top = np.transpose(self._reach)
             view = _grown(self.view, np.clip(low, bottom, top), np.clip(high, bottom, top))
         if view != self.view:
-            self.view, self.grid, self.is_done = view, None, False
+            self.view, self.grid, self._is_whole = view, None, False
             self._points = None
 
     def _first_view(self, low: np.ndarray, high: np.ndarray) -> View:
@@ -134,17 +138,16 @@ class LossMap:
     def advance(self, seconds: float) -> bool:
         """Evaluate for about so long, one point at least; tell whether the grid is another one.
 
-        Raises
-        ------
-        ValueError
-            If there is no batch yet.
+        Nothing happens as long as there is no batch.
         """
-        if self.is_done:
+        if self._is_whole:
             return False
         end, before = self.clock() + seconds, self.grid
         with aside(self.run):
             if self._batch is None:
                 self._take_batch()
+            if self._batch is None:
+                return False
             points = self._begin() if self._points is None else self._points
             while self._levels:
                 stride, left = self._levels[0]
@@ -155,7 +158,7 @@ class LossMap:
                     self.grid = Grid(points.x[::stride], points.y[::stride], points.z[::stride, ::stride].copy())
                 if self.clock() >= end:
                     break
-        self.is_done = not self._levels
+        self._is_whole = not self._levels
         return self.grid is not before
 
     def finish(self, seconds: float = math.inf) -> None:
@@ -165,11 +168,12 @@ class LossMap:
             self.advance(min(left, 1.0))
 
     def _take_batch(self) -> None:
-        batch = first_batch(self.run)
-        if batch is None or batch is END:
-            raise ValueError("the contours are those of the first batch, and there is none yet")
-        self._batch = batch
-        self.rows = None if self.run.data is None else count_rows(batch)
+        """Take the batch, if there is one: data may raise, have none, or be such that can be gone through once."""
+        with suppress(Exception):
+            batch = first_batch(self.run)
+            self._batch = None if batch is END else batch
+        self._waits = self._batch is None
+        self.rows = None if self.run.data is None or self._waits else count_rows(self._batch)
 
     def _begin(self) -> Grid:
         if self._layout is None:

@@ -192,12 +192,38 @@ def test_data_that_gives_no_batch_has_no_map():
     run = Run(lambda x: (w * x).sum(), (x for x in [1.0]), SGD([w], 0.1))
     losses = LossMap(run)
     losses.hold(w.data)
-    with pytest.raises(ValueError, match="there is none yet"):
-        losses.advance(1.0)
+    assert not losses.advance(1.0)
+    losses.finish()
+    assert losses.is_done
+    assert losses.grid is None
     assert w.data.tolist() == [1.0, 1.0]
     run.step()
-    losses.finish()
+    assert losses.advance(1.0)
     assert losses.grid is not None
+
+
+def test_data_that_raises_or_is_empty_has_no_map():
+    w = param([1.0, 1.0])
+    for data in (lambda: 1 / 0, list):
+        losses = LossMap(Run(lambda x: (w * x).sum(), data, SGD([w], 0.1)))
+        losses.hold(w.data)
+        assert not losses.advance(1.0)
+        assert losses.is_done
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_nothing_is_taken_of_an_iterator_that_a_function_gives_each_time(steps):
+    w = param([1.0, 1.0])
+    taken = []
+    stored = (taken.append(i) or float(i) for i in range(1, 5))
+    run = Run(lambda x: (w * x).sum(), lambda: stored, SGD([w], 0.1))
+    run.step(steps)
+    losses = LossMap(run)
+    losses.hold(w.data)
+    losses.finish()
+    assert taken == list(range(1, 1 + steps))
+    run.train()
+    assert taken == [1, 2, 3, 4]
 
 
 # -- the path, and a start of one's own ----------------------------------------------------------------------
