@@ -104,7 +104,7 @@ class RunControls(TransportControls):
 
     def show_body(self) -> None:
         axis = self.axis
-        left, right = max(0, math.ceil(axis.left)), math.ceil(axis.right)
+        left, right = max(0, math.ceil(axis.left)), max(1, math.floor(axis.right))
         self.position.show(self.run.steps, left, right)
         self._time_line.place(axis.place(left), axis.place(right))
         self.dials.show()

@@ -61,7 +61,10 @@ class Controls(Protocol):
         """Do what was requested; tell whether the picture is to answer."""
 
     def show(self, share: float | None = None) -> None:
-        """Show where the training is; `share` of the time was spent drawing."""
+        """Show where the training is, and the values in force; `share` of the time was spent drawing."""
+
+    def show_words(self, share: float | None = None) -> None:
+        """Show where the training is, at little cost."""
 
     def show_message(self, words: str, *, error: bool = False) -> None:
         """Show a message; "" removes it."""

@@ -24,6 +24,7 @@ from fluxmagic.jupyter.trainable import Trainable
 __all__ = ["TRANSPORT", "Button", "Options", "TransportControls", "always"]
 
 TICK_MILLISECONDS = 500
+FIRST_STEP = "step 1 is being computed"
 
 
 class Button(NamedTuple):
@@ -111,6 +112,7 @@ class TransportControls:
         self.stopped = self.closed = False
         self.pace = Pace(speed)
         self.width = WIDTH
+        self._share = 0.0  # of the processor's time, that was spent drawing
         self.name = f"fluxmagic-{os.urandom(6).hex()}"
         self.requests = PageRequests(wake)
         self._ids: set[str] = set()
@@ -121,10 +123,7 @@ class TransportControls:
         for button in self.group("close"):
             button.layout.margin = "2px 2px 2px auto"
         self.image = w.Image(format="png", layout=w.Layout(width="100%", margin="0", display="none"))
-        bar = w.Layout(width="8em", height="1em", margin="auto 8px auto 2px")
-        self._bar = w.FloatProgress(min=0.0, max=1.0, layout=bar)
-        self._words = w.HTML(layout=w.Layout(flex="1 1 20em"))
-        self._cost = w.HTML(layout=w.Layout(margin="2px 2px 2px auto"))
+        self._words = w.HTML(layout=w.Layout(width="100%", margin="0 2px"))
         self._message = w.HTML(layout=w.Layout(display="none"))
         self._tick = w.Play(interval=TICK_MILLISECONDS, max=10**6, layout=w.Layout(display="none"))
         self._speed = w.Dropdown(
@@ -141,7 +140,7 @@ class TransportControls:
         self.box = panel_box(
             [
                 row([*self.group("transport"), self._speed, self._tick, *self.group("close")]),
-                row([self._bar, self._words, self._cost]),
+                self._words,
                 self._message,
                 *self.body(),
             ],
@@ -207,16 +206,18 @@ class TransportControls:
         bool
             Whether the picture is to answer.
         """
+        waiting = bool(self.requests)
         answer = self.requests.process(self._show_error)
         if self.heard and self._tick.playing:
             self._tick.playing = False
         if self.box.comm is None:
             self.closed = True
+        if waiting:
+            self.show()
         return answer
 
     def _show_error(self, error: Exception) -> None:
         self.show_message(f"{type(error).__name__}: {error}", error=True)
-        self.show()
 
     def _set_speed(self, speed: float) -> bool:
         self.pace.speed = speed
@@ -238,30 +239,38 @@ class TransportControls:
         set_visible(self._message, bool(words))
 
     def show(self, share: float | None = None) -> None:
-        """Show where the training is, and the values in force.
-
-        Parameters
-        ----------
-        share : float, optional
-            Of the time, that was spent drawing.
-        """
-        run = self.run
-        total = run.total_steps or 0
-        self._bar.value = 1.0 if run.finished else (run.steps / total if total else 0.0)
-        first = self.playing and not run.steps and run.state != "failed"
-        words = "step 1 is being computed" if first else self._progress(run, self.pace.speed)
-        self._words.value = escape(words)
-        if share is not None and run.rate:
-            drawing = "" if self.pace.is_limited else f" · drawing {100 * share:.1f} %"
-            self._cost.value = f"{format_number(1000 / run.rate)} ms/step{drawing}"
-        if not self.heard:  # a page starts it when it sees the change, and that is after it has made the widget
-            self._tick.playing = not self._tick.playing
+        """Show where the training is, and the values in force; see `show_words` for `share`."""
+        self.show_words(share)
         if self.pace.speed != self._speed.value:
             set_options(self._speed, self._speeds(), self.pace.speed, self._on_speed)
         for r in self._rows:
             self._show_button(r, self._buttons[r.label])
         if not self.requests:
             self.show_body()
+
+    def show_words(self, share: float | None = None) -> None:
+        """Show where the training is, in one message to the page.
+
+        Parameters
+        ----------
+        share : float, optional
+            Of the processor's time, that was spent drawing.
+        """
+        if not self.heard:  # a page starts it when it sees the change, and that is after it has made the widget
+            self._tick.playing = not self._tick.playing
+        run = self.run
+        total = run.total_steps or 0
+        done = 1.0 if run.finished else (run.steps / total if total else 0.0)
+        first = self.playing and not run.steps and run.state != "failed"
+        words = FIRST_STEP if first else self._progress(run, self.pace.speed)
+        self._share = self._share if share is None else share
+        cost = f"{format_number(1000 / run.rate)} ms/step" if run.rate else ""
+        if cost and self._share and not self.pace.is_limited:
+            cost += f" · drawing {100 * self._share:.1f} %"
+        self._words.value = (
+            f'<div class="fluxmagic-words"><progress value="{done:.3f}"></progress> {escape(words)}'
+            f"<span>{escape(cost)}</span></div>"
+        )
 
     def _show_button(self, r: Button, button: w.Widget) -> None:
         button.disabled = not r.enabled(self)

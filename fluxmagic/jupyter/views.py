@@ -19,13 +19,13 @@ from fluxmagic.jupyter.ipython_compat import Shell
 from fluxmagic.jupyter.layout import set_visible, what_is_left
 from fluxmagic.jupyter.presentation import Controls, presentation
 from fluxmagic.jupyter.trainable import Trainable
+from fluxmagic.jupyter.transport import FIRST_STEP
 
 __all__ = ["ImageView", "TextView", "View", "WidgetView", "frontend_kind", "make_view"]
 
 METADATA = {"image/png": DISPLAY_SIZE}
-FIRST_STEP = "step 1 is being computed"
 WORDS_SECONDS = 0.25  # between two updates of the words
-LEFT_SECONDS = 2.0  # between two pictures for a notebook that may be saved meanwhile
+LEFT_SECONDS = 3.0  # between two pictures for a notebook that may be saved meanwhile
 LINE_SECONDS = 1.0  # between two lines of text; where they cannot be overwritten they get rarer
 
 Bundle = Mapping[str, str | bytes]  # by MIME type
@@ -263,6 +263,7 @@ class WidgetView(ImageView):
             self.run, self._png = self.controls.run, None
         self.picture.follow(self.controls)
         super()._draw()
+        self.controls.show(self.budget.share)
 
     def _show_picture(self) -> None:
         image = self.controls.image
@@ -277,7 +278,7 @@ class WidgetView(ImageView):
         self._left_output.update(self._left(), raw=True)
 
     def _show_progress(self) -> None:
-        self.controls.show(self.budget.share)
+        self.controls.show_words(self.budget.share)
 
     def close(self) -> None:
         try:

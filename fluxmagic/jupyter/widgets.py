@@ -71,4 +71,4 @@ Box, HBox, VBox = map(_from_page, (ipywidgets.Box, ipywidgets.HBox, ipywidgets.V
 Button, Dropdown, Text = map(_from_page, (ipywidgets.Button, ipywidgets.Dropdown, ipywidgets.Text))
 IntSlider, SelectionSlider = map(_from_page, (ipywidgets.IntSlider, ipywidgets.SelectionSlider))
 HTML, Image, Play = map(_from_page, (ipywidgets.HTML, ipywidgets.Image, ipywidgets.Play))
-FloatProgress, Layout = map(_from_page, (ipywidgets.FloatProgress, ipywidgets.Layout))
+Layout = _from_page(ipywidgets.Layout)

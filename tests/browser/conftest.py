@@ -173,6 +173,12 @@ class Notebook(PanelPage):
     def wait_a_moment(self) -> None:
         time.sleep(0.05)
 
+    def theme(self, name: str) -> None:
+        """Change the colours of the page."""
+        self.page.evaluate("t => window.jupyterapp.commands.execute('apputils:change-theme', {theme: t})", name)
+        light = str(name == "JupyterLab Light").lower()
+        self.page.locator(f"body[data-jp-theme-light='{light}']").wait_for(state="attached")
+
     def drag(self, label: str, share: float) -> None:
         """Drag the slider of a label to a place between its ends."""
         slider = self.slider(label)
@@ -191,6 +197,10 @@ class Notebook(PanelPage):
 
     def press(self, label: str) -> None:
         self.page.locator(f"button.widget-button:has-text('{label}')").first.click()
+
+    def measure(self) -> Any:
+        """Give boxes and contrast of what the panel shows."""
+        return self.page.evaluate(Path(__file__).with_name("measure.js").read_text())
 
     def outputs(self) -> list[str]:
         return [o.inner_text() for o in self.page.locator(".jp-Notebook .jp-Cell-outputArea").all()]

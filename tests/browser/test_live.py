@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 SETUP = """
 import time
 import numpy as np
@@ -123,7 +121,7 @@ def test_a_kernel_restarted_in_the_middle_trains_again(notebook):
     nb.onward()
     nb.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     nb.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.info")
-    assert nb.page.locator(".jp-OutputArea img").count() == 1  # the last frame stays
+    assert nb.page.locator(".jp-OutputArea img:visible").count() == 1  # the last frame stays
     nb.run_all()
     nb.until(lambda: nb.page.locator(".widget-label", has_text="η").count() == 1)
     nb.onward()
@@ -131,39 +129,195 @@ def test_a_kernel_restarted_in_the_middle_trains_again(notebook):
     stop_with_both_turns(nb)
 
 
-def test_nothing_is_cut_off_at_either_width_in_either_theme(notebook):
+def test_a_diverging_cell_waits_for_recover_and_ends_with_stop(notebook):
     nb = notebook()
-    nb.open([SETUP, "panel = Panel(make())\nrun = panel.run\nrun.step(5)\npanel"])
+
+    nb.open([SETUP, "run = make()\ntrain_in_cell(run, get_ipython())", "print('next', run.state)"])
+    nb.run_all()
+    nb.page.locator(".widget-label", has_text="η").first.wait_for()
+    nb.onward()
+    nb.turn("η", 10.0)
+    nb.until(lambda: "A smaller η" in nb.message)
+    nb.wait("run is paused")
+    nb.press("Recover")
+    nb.until(lambda: "Play goes on from step" in nb.message)
+    nb.turn("η", 0.001)
+    nb.press("Play")
+    here = nb.steps
+    nb.until(lambda: nb.steps > here + 20)
+    nb.turn("η", 1e9)
+    nb.page.locator("button:has-text('Recover'):visible").wait_for()
+    nb.press("Stop")
+    nb.wait("NotFinite")
+    assert "next" not in "\n".join(nb.outputs()[2:])
+    assert nb.page.locator(".jp-OutputArea img").count() == 1
+    assert nb.page.locator(".fluxmagic-panel").count() == 0
+
+
+def test_a_panel_is_executed_again_saved_open_and_opened_without_a_kernel(notebook):
+    nb = notebook()
+    nb.open(
+        [
+            SETUP + "\nW = [param(np.ones(3))]\ndef loss(x): return ((W[0] - x) ** 2).sum()",
+            "panel = Panel(loss, [np.zeros(3)] * 10**5, W, opt='SGD', η=0.001, name='p', speed=300)\npanel",
+        ]
+    )
+    nb.run_all()
+    nb.page.locator(".widget-label", has_text="η").first.wait_for()
+    nb.press("Play")
+    nb.onward()
+    nb.run_all()
+    nb.wait("`p`")
+    nb.until(lambda: nb.page.locator(".fluxmagic-panel").count() == 1 and nb.is_enabled("Play"))
+    nb.press("Play")
+    nb.onward()
+    nb.press("Pause")
+    nb.until(lambda: nb.value("panel.run.state") == "paused")
+    steps = nb.value("panel.run.steps")
+    assert not nb.page.locator("[class$=-left]").last.is_visible()  # the panel itself is there
+    nb.save()
+    nb.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    nb.open()
+    left = nb.page.locator("[class$=-left]").last
+    left.wait_for()
+    assert left.locator("img").is_visible()
+    assert f"{steps:,} steps" in left.inner_text()
+    visible = nb.page.locator(".jp-OutputArea-output:visible").all_inner_texts()
+    assert not any("not found" in t or "Loading widget" in t for t in visible)
+
+
+END = "int(panel.controls.axis.right)"
+
+
+def measured(nb, width, theme):
+    """What is measured at a width, in a theme, when the picture has been drawn for it."""
+    nb.page.set_viewport_size({"width": width, "height": 1000})
+    nb.theme(theme)
+    nb.until(
+        lambda: (
+            abs(nb.value("panel.controls.width") - nb.measure()["panel"]["right"] + nb.measure()["panel"]["left"]) < 20
+        )
+    )
+    nb.until(lambda: "image" in nb.measure())
+    return nb.measure()
+
+
+def test_the_panel_is_one_block_with_nothing_cut_and_text_that_can_be_read(notebook):
+    nb = notebook()
+    nb.open([SETUP, "panel = Panel(make())\nrun = panel.run\nrun.step(50)\npanel"])
     nb.run_all()
     nb.page.locator(".widget-label", has_text="η").first.wait_for()
     nb.choose("ADAM")
     nb.page.locator(".widget-label", has_text="β1").first.wait_for()
+    nb.press("Step")
+    nb.press("more")
+    nb.page.locator("button:has-text('less')").wait_for()
+    nb.type("η", "-1")
+    nb.until(lambda: "out of range" in nb.message)
     for width in (800, 1400):
         for theme in ("JupyterLab Dark", "JupyterLab Light"):
-            nb.page.set_viewport_size({"width": width, "height": 1000})
-            nb.page.evaluate("t => window.jupyterapp.commands.execute('apputils:change-theme', {theme: t})", theme)
-            time.sleep(0.5)
-            cut = nb.page.evaluate(
-                """() => [...document.querySelectorAll('.widget-label, .widget-button')]
-                    .filter(x => x.offsetWidth && x.scrollWidth > x.clientWidth + 1).map(x => x.innerText)"""
-            )
-            assert cut == []
-            room = nb.page.locator(".jp-OutputArea-output", has=nb.page.locator("img")).first.bounding_box()
-            assert nb.page.locator(".jp-OutputArea img").first.bounding_box()["width"] <= room["width"]
+            m = measured(nb, width, theme)
+            assert m["cut"] == m["outside"] == m["faint"] == []
+            assert m["texts"] > 20
+            for side in ("left", "right"):
+                assert abs(m["panel"][side] - m["image"][side]) <= 2
+            columns = sorted({round(d["left"]) for d in m["dials"]})
+            assert len(columns) <= 2
+            start, end = nb.value(f"[float(panel.controls.axis.place(x)) for x in (0, {END})]")
+            across = m["image"]["right"] - m["image"]["left"]
+            assert abs(m["timeLine"]["left"] - m["image"]["left"] - start * across) <= 4
+            assert abs(m["timeLine"]["right"] - m["image"]["left"] - end * across) <= 4
+    assert m["panel"]["right"] - m["panel"]["left"] == 900
+    η = m["dials"][0]
+    assert η["right"] - η["left"] >= 400
 
 
-def test_the_keyboard_reaches_and_moves_the_dials(notebook):
+def test_dials_take_exact_values_and_the_time_line_goes_back_and_forth(notebook):
+    nb = notebook()
+    nb.open([SETUP, "panel = Panel(make(pause=0), speed=300)\nrun = panel.run\npanel"])
+    nb.run_all()
+    nb.page.locator(".widget-label", has_text="η").first.wait_for()
+
+    def value(name):
+        return nb.value(f"float(run.values['{name}'])")
+
+    nb.choose("Momentum")
+    nb.page.locator(".widget-label:text-is('ρ')").wait_for()
+    nb.press("more")
+    for name, exact in (("η", 0.0037), ("ρ", 0.937), ("decay", 1e-7), ("clip", 3.3), ("weightdecay", 1 / 3)):
+        nb.turn(name, exact)
+        nb.until(lambda name=name, exact=exact: value(name) == exact)
+        assert float(nb.field(name).input_value()) == exact
+    for name, wrong in (("η", "-1"), ("ρ", "1"), ("clip", "much")):
+        nb.type(name, wrong)
+        nb.until(lambda name=name: nb.message.startswith("ValueError: " + name))
+        nb.until(lambda name=name, wrong=wrong: nb.field(name).input_value() != wrong)
+    nb.press("×2")
+    nb.until(lambda: value("η") == 0.0074)
+    nb.press("÷2")
+    nb.until(lambda: value("η") == 0.0037)
+    nb.choose("SGD")
+    nb.press("Play")
+    nb.onward()
+    before = len(events(nb))
+    nb.drag("η", 0.3)
+    nb.until(lambda: len(events(nb)) > before)
+    nb.onward()
+    assert len(events(nb)) == before + 1
+    nb.choose("10", "speed")
+    nb.until(lambda: nb.value("panel.controls.pace.speed == 10"))
+    first, since = nb.value("(run.steps, __import__('time').perf_counter())")
+    nb.until(lambda: nb.value("run.steps") >= first + 30)
+    last, now = nb.value("(run.steps, __import__('time').perf_counter())")
+    assert 5 < (last - first) / (now - since) < 20
+    nb.press("Pause")
+    nb.until(lambda: nb.value("run.state") == "paused")
+    end = nb.value("run.steps")
+    nb.until(lambda: nb.steps == end)
+    nb.type("step", "12")
+    nb.press("Rewind")
+    nb.until(lambda: nb.steps == 12)
+    nb.press("Undo")
+    nb.until(lambda: nb.steps == end)
+    nb.press("Restart")
+    nb.until(lambda: nb.value("(run.steps, run.opt_name, len(run.abandoned))")[:2] == (0, "SGD"))
+    nb.press("Undo")
+    nb.until(lambda: nb.steps == end)
+    nb.press("Code")
+    nb.page.locator(".fluxmagic-panel pre").wait_for()
+    nb.page.locator(".fluxmagic-panel button:text-is('Copy')").click()
+    nb.until(lambda: "run.step(" in nb.page.evaluate("() => getSelection().toString()"))
+    nb.page.locator("button:text-matches('Copied|Selected')").wait_for()
+
+
+def test_the_keyboard_reaches_and_moves_all(notebook):
     nb = notebook()
     nb.open([SETUP, "panel = Panel(make())\nrun = panel.run\npanel"])
     nb.run_all()
-    slider = nb.page.locator(".widget-slider", has=nb.page.locator(".widget-label", has_text="η")).first
-    slider.wait_for()
+    nb.slider("η").wait_for()
     nb.value("1")  # when the cell has ended the page moves the focus
     for presses in (1, 2):
-        slider.locator(".noUi-handle").focus()
+        nb.slider("η").locator(".noUi-handle").focus()
         nb.page.keyboard.press("PageDown")  # ArrowLeft folds a heading in Notebook 7
         nb.until(lambda n=presses: len(events(nb)) == n)
     assert events(nb)[-1][3] < 0.1
+    nb.page.keyboard.press("Tab")
+    assert nb.page.evaluate("() => document.activeElement.placeholder") == "η"
+    nb.page.keyboard.press("Control+A")
+    nb.page.keyboard.type("0.0123")
+    nb.page.keyboard.press("Tab")
+    nb.until(lambda: events(nb)[-1][3] == 0.0123)
+    nb.page.locator("button:has-text('Play')").first.focus()
+    nb.page.keyboard.press("Space")
+    nb.onward()
+    assert nb.page.evaluate("() => document.activeElement.innerText.trim()") == "Pause"
+    nb.page.keyboard.press("Space")
+    nb.until(lambda: nb.value("run.state") == "paused")
+    reached = set()
+    for _ in range(30):
+        nb.page.keyboard.press("Tab")
+        reached.add(nb.page.evaluate("() => (document.activeElement.innerText || '').trim()"))
+    assert reached >= {"Step", "Stop", "Restart", "more", "÷2", "×2", "Rewind", "Branch", "Code"}
 
 
 def test_a_page_whose_dials_act_is_not_called_silent(notebook):

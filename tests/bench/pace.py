@@ -1,0 +1,121 @@
+"""The pace of a panel under load: words, pictures, and how soon a turn shows.
+
+`python -m tests.bench.pace [SECONDS] [PROCESSES]` trains in a cell of a kernel of its own, beside so many busy
+processes, turns η every six seconds, and reports what a page would have seen.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from tests.jupyter.kernels import Kernel
+
+SETUP = """
+import time
+import numpy as np
+from fluxmagic import *
+from fluxmagic.jupyter.loop import run_loop
+from fluxmagic.jupyter.views import WidgetView
+rng = np.random.default_rng(0)
+X, Y = rng.normal(size=(1024, 64)).astype("f"), rng.integers(0, 10, 1024)
+model = Chain(Dense(64, 128, relu), Dense(128, 10))
+run = Run(lambda x, y: logitcrossentropy(model(x), y), lambda: batches(X, Y, 64), SGD(params(model), 0.01), epochs=10**6)
+log, boosts = [], []
+"""
+CELL = """
+view = WidgetView(run)
+refresh, boost, budget = view.refresh_if_due, view.budget.boost, view.budget
+def logged(idle=0.0):
+    refresh(idle)
+    if not log or time.perf_counter() > log[-1][0] + 0.02:
+        log.append((time.perf_counter(), budget.drawn, time.process_time()))
+def boosted():
+    boosts.append(time.perf_counter())
+    boost()
+view.refresh_if_due, budget.boost = logged, boosted
+run_loop(view, get_ipython().kernel)
+"""
+BOOST = 5.0
+
+
+class Watching(Kernel):
+    """A kernel whose pictures and words are timed as they come."""
+
+    def __init__(self, *args: Any) -> None:
+        self.frames: list[float] = []
+        self.words: list[float] = []
+        super().__init__(*args)
+
+    def _hear(self, m: dict[str, Any]) -> None:
+        super()._hear(m)
+        data = m["content"].get("data", {})
+        if m["msg_type"] == "comm_msg" and data.get("method") == "update":
+            if ["value"] in data.get("buffer_paths", []):
+                self.frames.append(time.perf_counter())
+            elif "fluxmagic-words" in str(data["state"].get("value")):
+                self.words.append(time.perf_counter())
+
+
+def shares(log: np.ndarray, boosts: list[float]) -> tuple[float, float]:
+    """Give the shares of drawing in the processor's time: at rest, and for five seconds after a turn."""
+    at, drawn, used = log.T
+    boosted = np.zeros(len(at) - 1, bool)
+    for b in boosts:
+        boosted |= (at[1:] > b) & (at[:-1] < b + BOOST)
+    drawn, used = np.diff(drawn), np.diff(used)
+    return drawn[~boosted].sum() / used[~boosted].sum(), drawn[boosted].sum() / used[boosted].sum()
+
+
+def measure(kernel: Watching, seconds: float) -> None:
+    """Train for some seconds, and print what was seen."""
+    kernel.run(SETUP)
+    cell = kernel.start(CELL)
+    kernel.until(lambda: len(kernel.frames) > 3)
+    begin = time.perf_counter()
+    answers = []
+    while time.perf_counter() < begin + seconds:
+        kernel.listen(5.5 + np.random.default_rng(len(answers)).random())
+        kernel.turn("η", 0.01 + 0.001 * (len(answers) % 7))
+        told = kernel.told
+        kernel.until(lambda told=told: told in kernel.idle)
+        heard, before = time.perf_counter(), len(kernel.frames)
+        kernel.until(lambda before=before: len(kernel.frames) > before)
+        answers.append(kernel.frames[before] - heard)
+    kernel.press("Stop")
+    kernel.end(cell)
+    log, boosts, steps = kernel.value("(log, boosts, run.steps)")
+    rest, boosted = shares(np.array(log), boosts)
+    frames, words = ([b - a for a, b in pairwise(times) if a > begin] for times in (kernel.frames, kernel.words))
+    print(f"steps a second: {steps / (log[-1][0] - log[0][0]):,.0f}")
+    print(f"pictures: {len(frames) / sum(frames):.1f} a second, at most {max(frames):.2f} s apart")
+    print(f"words: {len(words) / sum(words):.1f} a second, at most {max(words):.2f} s apart")
+    print(f"drawing: {rest:.1%} at rest, {boosted:.1%} for {BOOST:g} s after a turn")
+    print(
+        f"turns that show within 0.5 s: {sum(a <= 0.5 for a in answers)} of {len(answers)}; latest {max(answers):.2f} s"
+    )
+
+
+def main(seconds: float = 60.0, processes: int = 4) -> None:
+    """Start busy processes and a kernel; measure; end them."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            kernel = Watching(sys.executable, folder)
+            try:
+                measure(kernel, seconds)
+            finally:
+                kernel.stop()
+    finally:
+        for p in busy:
+            p.kill()
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
