@@ -268,7 +268,7 @@ class TransportControls:
         if cost and self._share and not self.pace.is_limited:
             cost += f" · drawing {100 * self._share:.1f} %"
         self._words.value = (
-            f'<div class="fluxmagic-words"><progress value="{done:.3f}"></progress> {escape(words)}'
+            f'<div class="fluxmagic-words"><progress value="{done:.3f}"></progress>{escape(words)}'
             f"<span>{escape(cost)}</span></div>"
         )
 

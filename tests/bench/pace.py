@@ -26,7 +26,8 @@ from fluxmagic.jupyter.views import WidgetView
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(1024, 64)).astype("f"), rng.integers(0, 10, 1024)
 model = Chain(Dense(64, 128, relu), Dense(128, 10))
-run = Run(lambda x, y: logitcrossentropy(model(x), y), lambda: batches(X, Y, 64), SGD(params(model), 0.01), epochs=10**6)
+loss = lambda x, y: logitcrossentropy(model(x), y)
+run = Run(loss, batches(X, Y, 64), SGD(params(model), 0.01), epochs=10**6)
 log, boosts = [], []
 """
 CELL = """

@@ -23,7 +23,7 @@ landscapes.rosenbrock(w)"""
 
 def steps(nb):
     """The steps that the panel shows."""
-    found = [m for t in nb.texts() if (m := re.search(r"(?:^|> )step ([\d,]+)/", t))]
+    found = [m for t in nb.texts() if (m := re.search(r"(?:^|>)step ([\d,]+)/", t))]
     return int(found[-1][1].replace(",", "")) if found else -1
 
 
