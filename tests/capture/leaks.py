@@ -539,7 +539,7 @@ def an_attribute_of_an_object(W):
     return (lambda x, y: mse(W, x, y) * at.inner.λ), lambda k: setattr(at.inner, "λ", STAGES[k // 10])
 
 
-@unseen
+@leak()
 def an_attribute_of_a_class(W):
     class Settings:
         λ = 1.0
@@ -607,7 +607,7 @@ def a_default_argument(W):
     return loss, lambda k: setattr(loss, "__defaults__", (STAGES[k // 10],))
 
 
-@unseen
+@leak()
 def a_partial(W):
     parts = [1.0]
 
@@ -632,7 +632,7 @@ def a_bound_method_of_an_object_that_changes(W):
     return m.loss, lambda k: setattr(m, "λ", STAGES[k // 10])
 
 
-@unseen
+@leak()
 def code_that_is_replaced(W):
     def scale(x):
         return x
@@ -644,7 +644,7 @@ def code_that_is_replaced(W):
     return (lambda x, y: scale(mse(W, x, y))), lambda k: setattr(scale, "__code__", codes[k >= 20])
 
 
-@unseen
+@leak()
 def a_method_that_is_replaced(W):
     class Model:
         def f(self, x):

@@ -9,7 +9,20 @@ import numpy as np
 import pytest
 
 import fluxmagic
-from fluxmagic import ADAM, SGD, Chain, Dense, Dropout, NotFinite, capture, logitcrossentropy, mse, param, params, testmode
+from fluxmagic import (
+    ADAM,
+    SGD,
+    Chain,
+    Dense,
+    Dropout,
+    NotFinite,
+    capture,
+    logitcrossentropy,
+    mse,
+    param,
+    params,
+    testmode,
+)
 from fluxmagic.optimise.step import train_step
 from tests.capture.problems import Problem, bits, classifier
 
