@@ -173,9 +173,10 @@ class CapturedStep:
         if kind is None:
             self.report.reason = self.report.reason or f"there are more than {MOST_KINDS} kinds of batches"
             return self._ordinary(attempt)
-        if attempt.on_loss is None and kind.programs and all(opt.n for opt in attempt.opts):
-            if self._update is None:
-                self._update = write_update(attempt.opts)
+        if attempt.on_loss is None and kind.programs:
+            if not all(opt.n for opt in attempt.opts):  # a new optimiser, whose first update makes its constants
+                return self._ordinary(attempt)
+            self._update = self._update or write_update(attempt.opts)
             value = self._by_program(kind, attempt)
             if value is not None:
                 return value
