@@ -27,6 +27,12 @@ class Offer(NamedTuple):
     names: list[str]
     python: bool = False  # the names are those of an expression, in which a keyword may stand, too
 
+    @property
+    def described(self) -> dict[str, str]:
+        """The names with what they are, which a page shows beside them."""
+        kinds = ("option" if n.startswith("--") else "dial" if n.endswith("=") else "name" for n in self.names)
+        return dict(zip(self.names, kinds))
+
 
 def complete(
     text: str, ns: Namespace, tables: dict[str, OptionTable], default: str, python: PythonNames

@@ -94,10 +94,10 @@ def text_until_cursor(context: CompletionContext) -> str:
     return "\n".join([*lines[:-1], lines[-1][: context.cursor_position]])
 
 
-def matches(fragment: str, names: list[str], keep: set[str]) -> SimpleMatcherResult:
-    """Return completions of a fragment; those of all other matchers, but for `keep`, are left out."""
+def matches(fragment: str, names: dict[str, str], keep: set[str]) -> SimpleMatcherResult:
+    """Return completions of a fragment with what they are; those of other matchers, but for `keep`, are left out."""
     return SimpleMatcherResult(
-        completions=[SimpleCompletion(name) for name in names],
+        completions=[SimpleCompletion(name, type=what) for name, what in names.items()],
         matched_fragment=fragment,
         suppress=True,
         do_not_suppress=keep,

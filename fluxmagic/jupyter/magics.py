@@ -69,7 +69,7 @@ class FluxMagics(Magics):
         text, python = ipython_compat.text_until_cursor(context), partial(ipython_compat.python_matches, self.shell)
         offer = complete(text, self.shell.user_ns, TABLES, self.opt, python) or Offer("", [])
         keep = {"IPCompleter.python_func_kw_matcher", "IPCompleter.dict_key_matcher"} if offer.python else set()
-        return ipython_compat.matches(offer.fragment, offer.names, keep)
+        return ipython_compat.matches(offer.fragment, offer.described, keep)
 
     @no_var_expand
     @cell_magic("train")  # type: ignore[arg-type]

@@ -125,6 +125,13 @@ def test_tab_offers_exactly_what_fits(shell, line, offers):
     assert sorted(complete(shell, line)) == sorted(offers)
 
 
+def test_tab_says_what_it_offers(shell):
+    shell(f"%%train {DATA}\n{LOSS}")
+    with provisionalcompleter():
+        for cell, what in (("%%train x in d --ep", "option"), ("%train set b", "dial"), ("%train swap M", "name")):
+            assert {c.type for c in shell.ip.Completer.completions(cell, len(cell))} == {what}
+
+
 def test_tab_offers_files_for_a_path(shell, tmp_path):
     (tmp_path / "a run.npz").touch()
     (tmp_path / "b").mkdir()
