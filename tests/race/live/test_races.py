@@ -35,7 +35,7 @@ def turns(page):
 
 def steps(page):
     """The steps that the panel shows; a race without epochs begins its line with them."""
-    found = [m for t in page.texts() if (m := re.match(r"step ([\d,]+)/", t))]
+    found = [m for t in page.texts() if (m := re.search(r"(?:^|>)step ([\d,]+)/", t))]
     return int(found[-1][1].replace(",", "")) if found else -1
 
 
