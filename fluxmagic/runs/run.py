@@ -309,6 +309,9 @@ class Run(RunViews):
         return new
 
     landscape = LazyMethod("fluxmagic.race.plane", "landscape")
+    map = LazyMethod("fluxmagic.sweep.around", "map_dials")
+    find = LazyMethod("fluxmagic.sweep.around", "find")
+    again = LazyMethod("fluxmagic.sweep.around", "again")
 
     # -- files and code ------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from fluxmagic.runs.cursor import DataCursor
 from fluxmagic.sweep.setup import Setup, Spec, Start, borrowed
 from fluxmagic.tracker import Param, leaves
 
-__all__ = ["prepare"]
+__all__ = ["find_params", "prepare"]
 
 
 def prepare(setup: Setup, specs: list[Spec], *, resets: bool) -> tuple[dict[int, Start], list[Param], int | None]:
@@ -67,7 +67,7 @@ def _same(a: Start, b: Start) -> bool:
 def _try(setup: Setup, spec: Spec) -> Run:
     """Take one step of a trial, and undo it; that it is not finite is left to the trials."""
     with borrowed(setup):
-        params = setup.params or _find_params(setup, spec)
+        params = setup.params or find_params(setup, spec.seed)
     setup.params = params
     with borrowed(setup):
         run = setup.run(spec, setup.start(), Run)
@@ -76,9 +76,9 @@ def _try(setup: Setup, spec: Spec) -> Run:
     return run
 
 
-def _find_params(setup: Setup, spec: Spec) -> list[Param]:
+def find_params(setup: Setup, seed: int) -> list[Param]:
     """Give the parameters of the first batch's loss."""
-    with generators.using(np.random.default_rng(spec.seed)), without_fp_warnings():
+    with generators.using(np.random.default_rng(seed)), without_fp_warnings():
         d = DataCursor(setup.data).next(InterruptGuard())
         found = list(leaves(setup.loss(*d) if isinstance(d, (tuple, list)) else setup.loss(d)))
     if not found:

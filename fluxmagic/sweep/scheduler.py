@@ -22,6 +22,7 @@ from fluxmagic.sweep.trial import Trial
 __all__ = ["Scheduler"]
 
 MOST_DEATHS = 3
+PATIENCE_SECONDS = 60.0  # without a worker
 LOOK_AHEAD = 64  # trials
 POLL_SECONDS = 0.5  # between looks at which workers live
 SLICE_SECONDS = 0.5
@@ -67,6 +68,7 @@ class Scheduler:
         self._hung: list[tuple[Pending, Running]] = []
         self._workers: dict[str, int] = {}
         self._looked = -math.inf
+        self._had_workers = time.perf_counter()
         self.ended: list[Trial] = []
 
     @property
@@ -103,6 +105,8 @@ class Scheduler:
             return
         self._looked = now
         self._workers = self.place.workers()
+        if self._workers:
+            self._had_workers = now
         self._stocked = {w: at for w, at in self._stocked.items() if w in self._workers}
         self._hung = [(f, r) for f, r in self._hung if not f.done() and r.worker in self._workers]
         for future, running in list(self._running.values()):
@@ -156,6 +160,9 @@ class Scheduler:
         return trial
 
     def _no_worker(self) -> None:
+        """Give up if that will not change; a cluster may be starting its workers."""
+        if not self._workers and time.perf_counter() - self._had_workers > PATIENCE_SECONDS:
+            raise PlaceError(f"there has been no worker for {PATIENCE_SECONDS:g} s: start workers, and train again")
         if self._refused:
             raise PlaceError("no worker can be used: " + "; ".join(dict.fromkeys(self._refused.values())))
         if self._hung:

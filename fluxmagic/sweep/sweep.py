@@ -12,6 +12,7 @@ import numpy as np
 from fluxmagic import generators
 from fluxmagic.optimise.inputs import as_callbacks
 from fluxmagic.optimise.interrupts import InterruptGuard, is_interrupt
+from fluxmagic.runs import Run
 from fluxmagic.runs.archive import AnyPath
 from fluxmagic.runs.cursor import Data
 from fluxmagic.runs.problem import positive
@@ -79,6 +80,8 @@ class Sweep(SweepViews):
         "ready", "running", "paused", "stopped", "done" or "failed".
     kept : list of Param
         Parameters that no layer draws anew, with `seeds`.
+    around : Run or None
+        The run whose dials it maps.
 
     Examples
     --------
@@ -140,6 +143,7 @@ class Sweep(SweepViews):
         self.on, self.timeout, self.budget = on, timeout, budget
         self.seed, self.samples, self.name = seed, samples, name
         self.driver: Driver | None = None
+        self.around: Run | None = None
         self.state = "ready"
         self.seconds = 0.0
         self.kept: list[Param] = []

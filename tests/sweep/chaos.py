@@ -124,21 +124,21 @@ def run(on: Any, n: int, seed: int, deaths: int) -> dict[str, int]:
 
 
 def long(times: int = 20, n: int = 200, first: int = 0) -> None:
-    """Do it many times with many trials, on processes and on a Dask cluster of two workers."""
+    """Do it many times with many trials, in turn on processes and on a Dask cluster of two workers."""
     import distributed
 
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
-    ) as cluster:
-        total: Counter[str] = Counter()
-        for seed in range(first, first + times):
-            on = 2
-            if seed % 2:
-                on = distributed.Client(cluster)
-                on.wait_for_workers(2, timeout=60)
-            counts = run(on, n, seed, deaths=6)
-            print(f"seed {seed}, {'Dask' if seed % 2 else 'processes'}: {counts}", flush=True)
-            total.update(counts)
-            if seed % 2:
-                on.close()
-        print(f"{times} × {n} trials: {dict(total)}; each ended once", flush=True)
+    total: Counter[str] = Counter()
+    for seed in range(first, first + times):
+        if seed % 2:
+            with (
+                distributed.LocalCluster(
+                    n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+                ) as cluster,
+                distributed.Client(cluster) as client,
+            ):
+                counts = run(client, n, seed, deaths=6)
+        else:
+            counts = run(2, n, seed, deaths=6)
+        print(f"seed {seed}, {'Dask' if seed % 2 else 'processes'}: {counts}", flush=True)
+        total.update(counts)
+    print(f"{times} × {n} trials: {dict(total)}; each ended once", flush=True)

@@ -225,3 +225,24 @@ def test_what_is_dropped_stands_where_it_stood():
     assert [t.state for t in ts] == ["waiting"] * 3
     s.work(0)
     assert {job.index for _, job, _ in place.jobs[-2:]} == {0, 1}
+
+
+def test_a_cluster_without_workers_is_waited_for_and_then_said_to_be_empty(monkeypatch):
+    place, ts = Fake({}), trials(2)
+    s = scheduler(place, ts)
+    s.work(0)
+    assert {t.state for t in ts} == {"waiting"}
+    place.capacities["a"] = 1
+    s.forget_looks()
+    s.work(0)
+    assert place.on("a") == [0]
+    place.answer(0, "done")
+    s.work(0)
+    del place.capacities["a"]
+    s.forget_looks()
+    s.work(0)
+    assert ts[1].state == "waiting"
+    monkeypatch.setattr("fluxmagic.sweep.scheduler.PATIENCE_SECONDS", 0.0)
+    s.work(0)
+    assert ts[1].state == "failed"
+    assert "there has been no worker for 0 s" in str(ts[1].error)
