@@ -84,7 +84,7 @@ def test_momentum_checks_each_number_that_it_prints_and_shows_three_balls() -> N
     code = [c for c in notebook.cells if c.cell_type == "code"]
     printing = [c for c in code if "print(" in c.source]
     assert len(printing) >= 6
-    assert all(re.search(r"^assert ", c.source, re.MULTILINE) for c in printing)
+    assert all(re.search(r"^ *assert ", c.source, re.MULTILINE) for c in printing)
     balls = [c for c in code if c.source.startswith("%%train")]
     assert len(balls) == 3
     assert all("--speed" in c.source and any("image/png" in o.get("data", {}) for o in c.outputs) for c in balls)
