@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -60,6 +59,8 @@ class LossProgram:
         Makes the effects, after `compute`.
     places : list of Place
         What `compute` looks at.
+    is_machine_code : bool
+        No line of `compute` calls NumPy.
     verified : bool
         A replayed step has been an ordinary one to the bit.
     """
@@ -68,6 +69,7 @@ class LossProgram:
     compute: Callable[..., float | None]
     finish: Callable[[], None] | None
     places: list[Place]
+    is_machine_code: bool
     verified: bool = False
 
     @property
@@ -99,8 +101,8 @@ def build(recording: Recording, batch: Sequence[object], opts: Sequence[Optimise
     program = plan(calls, recorder.values, recorder.inputs, recording.result)
     program.effects = [c for c in program.calls if c in effects]
     program.calls = [c for c in program.calls if c not in effects]
-    compute, finish = _write(program, recording.places, params, batch, opts)
-    return LossProgram(program, compute, finish, recording.places)
+    compute, finish, is_machine_code = _write(program, recording.places, params, batch, opts)
+    return LossProgram(program, compute, finish, recording.places, is_machine_code)
 
 
 def _effects(recorder: Recorder, params: Sequence[Param]) -> list[Call]:
@@ -130,7 +132,7 @@ def _write(
     params: Sequence[Param],
     batch: Sequence[object],
     opts: Sequence[Optimiser],
-) -> tuple[Callable[..., float | None], Callable[[], None] | None]:
+) -> tuple[Callable[..., float | None], Callable[[], None] | None, bool]:
     writer = Writer(program)
     arguments, lines = guards.of_batch(writer, batch)
     lines += [*guards.of_places(writer, places), *guards.of_parameters(writer, params)]
@@ -141,7 +143,10 @@ def _write(
             lines.append(f"if {writer.name(generators.as_generator)}() is not {writer.name(rng, 'rng')}: return None")
         bits = writer.name(rng.bit_generator, "bits")
         states.append((f"{bits}.state", f"state_{bits}"))
-    body = [*native.write(writer, program.calls), *_finite(writer, opts)]
+    # small enough to be updated without a copy
+    limits = [(δ, opt.memory.flat.limit) for opt in opts for _, δ in opt.memory.flat.segments]
+    body = native.write(writer, program.calls, limits)
+    is_machine_code = not writer.lines
     if states:  # what is drawn for a step that turns out to be another one is put back
         lines += [f"{before} = {now}" for now, before in states]
         lines += ["done = False", "try:", *(f"    {line}" for line in body), "    done = True", "    return value"]
@@ -152,17 +157,4 @@ def _write(
     finish = None
     if program.effects:
         finish = writer.function("finish", (), writer.write(program.effects))
-    return compute, finish
-
-
-def _finite(writer: Writer, opts: Sequence[Optimiser]) -> list[str]:
-    """Write the checks that the loss is finite, and the gradients small enough to be updated without a copy."""
-    result = writer.program.result
-    assert result is not None
-    lines = [f"value = {writer.method(Ref(result), 'item')}()"]
-    lines.append(f"if not {writer.name(math.isfinite, 'isfinite')}(value): return None")
-    for opt in opts:
-        flat = opt.memory.flat
-        squares = [f"{writer.method(δ, 'dot')}({writer.name(δ, 'a')})" for _, δ in flat.segments]
-        lines.append(f"if not {' + '.join(squares)} <= {flat.limit!r}: return None")
-    return lines
+    return compute, finish, is_machine_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -19,23 +20,45 @@ from fluxmagic.capture.text import Writer
 __all__ = ["write"]
 
 KINDS = {np.dtype(t) for t in (np.float32, np.float64, np.int64, np.bool_)}
-SIGNS: dict[object, str] = {operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">="}
+SIGNS: dict[object, str] = {operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">=", operator.eq: "=="}
 Build = Callable[[Sequence[Operand]], list[Invocation]]
 Tests = list[tuple[str, float, bool]]
 
 
-def write(writer: Writer, program_calls: Sequence[Call]) -> list[str]:
-    """Write calls as `writer.write` does: runs of them in machine code, the others in Python."""
-    if not (machine_code.has_compiler() and inner_loops.are_as_expected()):
-        return writer.write(program_calls)
-    translator = _Translator(writer.program, program_calls)
+def write(writer: Writer, program_calls: Sequence[Call], limits: Sequence[tuple[np.ndarray, float]]) -> list[str]:
+    """Write calls as `writer.write` does, runs of them in machine code; then what sees to it that the loss is finite.
+
+    Parameters
+    ----------
+    writer : Writer
+    program_calls : list of Call
+    limits : list of (ndarray, float)
+        Gradients, and what the sum of their squares has to be within.
+    """
+    result = writer.program.result
+    assert result is not None
     lines: list[str] = []
-    for k, c in enumerate(program_calls):
-        if translator.add(k, c):
-            writer.forget_spreads(c)
-        else:
-            lines += [*_piece(translator, writer), *writer.write([*translator.views_of(c), c])]
-    return lines + _piece(translator, writer)
+    checked = False
+    if machine_code.has_compiler() and inner_loops.are_as_expected():
+        translator = _Translator(writer.program, program_calls)
+        for k, c in enumerate(program_calls):
+            if translator.add(k, c):
+                writer.forget_spreads(c)
+            else:
+                lines += [*_piece(translator, writer), *writer.write([*translator.views_of(c), c])]
+        checked = translator.check(result, limits)
+        lines += _piece(translator, writer)
+    else:
+        lines += writer.write(program_calls)
+    lines.append(f"value = {writer.method(Ref(result), 'item')}()")
+    if not checked:
+        squares = [(f"{writer.method(δ, 'dot')}({writer.name(δ, 'a')})", limit) for δ, limit in limits]
+        tests = [
+            f"{writer.name(math.isfinite, 'isfinite')}(value)",
+            *(f"{text} <= {limit!r}" for text, limit in squares),
+        ]
+        lines += [f"if not {test}: return None" for test in tests]
+    return lines
 
 
 def _piece(translator: _Translator, writer: Writer) -> list[str]:
@@ -60,7 +83,7 @@ class _Translator:
             if v.dtype in KINDS and min(v.strides, default=0) >= 0:
                 self._batch[n] = Operand(_empty(v.shape, v.dtype, v.strides), k)
         every = [*program_calls, *(c for c in program.effects if c not in program_calls)]
-        self._last = {program.root(n): k for k, c in enumerate(every) for n in c.read}
+        self._last = {program.root(n): k for k, c in enumerate(every) for n in _reads(c)}
         if program.result is not None:
             self._last[program.root(program.result)] = len(every)
         self._tests: dict[int, Tests] = {}  # by the calls of argmax or argmin that they need
@@ -87,6 +110,17 @@ class _Translator:
             del self._buffers[n]
         return False
 
+    def check(self, result: int, limits: Sequence[tuple[np.ndarray, float]]) -> bool:
+        """Add that the loss is finite, and gradients are small; False if the loss has no place."""
+        if result not in self._buffers:
+            return False
+        self.piece.guard(Operand(self._buffers[result]), [("<", math.inf, True), (">", -math.inf, True)])
+        for δ, limit in limits:
+            x, square = Operand(δ), Operand(np.zeros((), δ.dtype))
+            self.piece.invoke(inner_loops.product(x, x, square), [x, square])
+            self.piece.guard(square, [("<=", limit, True)])
+        return True
+
     def views_of(self, c: Call) -> list[Call]:
         """Return the views of the batch that a call in Python needs."""
         found = [self._views.pop(n) for n in c.read if n in self._views]
@@ -95,14 +129,10 @@ class _Translator:
     def _make_buffers(self, c: Call) -> list[int]:
         """Give results a place that have none: scalars, and what `take` gives."""
         made = []
-        for n in outs(c.out):
+        is_made = c.kind != "call" or c.function in ("take", operator.getitem)
+        for n in outs(c.out) if is_made else ():
             v = self._program.values[n]
-            if (
-                n not in self._buffers
-                and v.root == n
-                and v.dtype in KINDS
-                and (c.kind != "call" or c.function == "take")
-            ):
+            if n not in self._buffers and v.root == n and v.dtype in KINDS:
                 self._buffers[n] = np.zeros(v.shape, v.dtype)
                 made.append(n)
         return made
@@ -158,7 +188,7 @@ class _Translator:
         masks = [o for o in operands if o.array.dtype.kind == "b"]
         if len(floats) > 1 or not dtypes <= {dtype, np.dtype(bool)} or out.array.dtype != wanted:
             raise KeyError("several dtypes")
-        if masks and not (ufunc is np.multiply and any(o.array.dtype == dtype and o.array.ndim for o in operands)):
+        if masks and not (ufunc is np.multiply and floats):
             raise KeyError("truth values")
         if ufunc is np.matmul:
             _check_apart(operands, out)
@@ -189,6 +219,11 @@ class _Translator:
             self.piece.guard(a, self._tests[id(c)])
         elif c.function == "take" and len(c.args) == 2 and not c.options:
             self._index(self._operand(c.args[0]), self._operand(c.args[1]), self._out(c)[1], takes=True)
+        elif c.function is operator.getitem and type(c.args[1]) is int:
+            a = self._operand(c.args[0])
+            element = a.array[c.args[1], ...]
+            offset = a.offset + element.ctypes.data - a.array.ctypes.data
+            self._fuse(np.positive, [Operand(element, a.number, offset)], c, _float(a.array.dtype))
         else:
             raise KeyError("a call")
 
@@ -228,6 +263,12 @@ class _Translator:
             lambda x, _: ufunc.reduce(x, axis, keepdims=keepdims),
             [a, start, out],
         )
+
+
+def _reads(c: Call) -> list[int]:
+    """Return the values that a call reads, that too into which it writes some elements."""
+    whole = c.target is None or (c.kind != "write" and not (c.kind == "set" and c.args[0] is not Ellipsis))
+    return c.read if whole or c.target is None else [*c.read, c.target.number]
 
 
 def _float(dtype: np.dtype[Any]) -> np.dtype[Any]:

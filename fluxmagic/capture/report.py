@@ -23,6 +23,8 @@ class Report:
         All other ordinary steps.
     ways : int
         Programs: one for each kind of batch and way through the loss.
+    compile_seconds : float
+        Spent in making machine code, where the extra `fast` is installed.
     reason : str or None
         Why not more steps are replayed.
     """
@@ -32,6 +34,7 @@ class Report:
     recorded: int = 0
     ordinary: int = 0
     ways: int = 0
+    compile_seconds: float = 0.0
     reason: str | None = None
 
     @property
@@ -43,4 +46,6 @@ class Report:
         if not self.replayed + self.verified:
             return f"no step replayed: {self.reason or 'the loss is being recorded'}"
         text = f"{self.replayed:,} of {self.steps:,} steps replayed, {self.verified:,} verified"
+        if self.compile_seconds >= 0.005:
+            text += f", compiled in {self.compile_seconds:.2f} s"
         return f"{text}; others are ordinary ones: {self.reason}" if self.reason else text

@@ -43,11 +43,15 @@ def rule_program(opt: Optimiser) -> Program | None:
 
 
 def write_update(opts: Sequence[Optimiser]) -> Callable[[], None]:
-    """Make a function that updates the parameters of optimisers with gradients that are checked."""
+    """Make a function that updates the parameters of optimisers with gradients that are checked.
+
+    Its attribute `is_machine_code` tells that it does not call NumPy, but where an optimiser's own `update` is called.
+    """
     body: list[str] = []
-    writer = Writer(Program([], [], [], None))
+    writer, is_machine_code = Writer(Program([], [], [], None)), True
     for opt in opts:
         compiled = compiled_calls(opt)
+        is_machine_code = is_machine_code and bool(compiled)
         program = None if compiled else rule_program(opt)
         update = writer.name(opt.update, "update", (id(opt), "update"))
         if compiled:
@@ -61,4 +65,6 @@ def write_update(opts: Sequence[Optimiser]) -> Callable[[], None]:
         begin = writer.name(opt.begin_outside, "begin", (id(opt), "begin"))
         end = writer.name(opt.end_outside, "end", (id(opt), "end"))
         body += [f"if {begin}():", *(f"    {line}" for line in lines), f"    {end}()", f"else: {update}()"]
-    return writer.function("update", (), body)
+    function = writer.function("update", (), body)
+    function.is_machine_code = is_machine_code  # type: ignore[attr-defined]
+    return function

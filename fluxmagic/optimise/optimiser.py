@@ -217,7 +217,7 @@ class Optimiser(Stateful):
 
     def begin_outside(self) -> bool:
         """Prepare an update of `blocks` that is carried out elsewhere, before `end_outside`; False: call `update`."""
-        if self._near_overflow or self._schedules or not self._rule_alone or self.update_is_compiled:
+        if self._near_overflow or self._schedules or not self._rule_alone:
             return False
         if self._constants_version != self.version:
             self._set_constants()
