@@ -127,7 +127,7 @@ def record(view: LossView, attempt: Attempt) -> tuple[float, Recording]:
     except BaseException as error:
         if done:
             raise
-        recorder.undo()
+        recorder.undo.restore()
         if isinstance(error, Exception):
             raise NotRecorded(f"{type(error).__name__} while the step was recorded: {error}") from None
         raise
@@ -139,7 +139,7 @@ def record(view: LossView, attempt: Attempt) -> tuple[float, Recording]:
 def _hidden_changes(view: LossView, before: reach.Fingerprint, recorder: Recorder, states: object) -> str | None:
     """Say what the step has changed, or kept, beside its result."""
     after = reach.fingerprint(view.reads)
-    if changed := reach.difference(before, after, recorder.generators, view.bound):
+    if changed := reach.difference(before, after, recorder.undo.generators, view.bound):
         return f"the loss changes {changed}"
     if states != _global_generators():
         return "the loss draws from Python's or NumPy's global generator"

@@ -48,7 +48,7 @@ def _settle(v: Value, w: Value, one: Recorder, two: Recorder) -> str | None:
             return None
         if w.number in (*c.read, *c.written):
             break
-    before, now = one.contents(v.array), two.contents(w.array)
+    before, now = one.undo.contents(v.array), two.undo.contents(w.array)
     if not same_constant(before, now):
         return f"an array of shape {w.shape} differs between two steps, and follows from nothing that was recorded"
     if now is not w.array:  # it was made with the same elements, such as zeros, and then written into

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from fluxmagic.capture import lowering
+from fluxmagic.capture.calls import replace
 from fluxmagic.capture.lines import is_called_by_package
 from fluxmagic.tracker.aliases import Array, ArrayLike, Axis, DType, Index, Option
 from fluxmagic.tracker.node import PLAIN_ARRAYS, Node
 
-__all__ = ["Recorded", "RecordedNumber"]
+__all__ = ["Recorded", "RecordedNumber", "WatchedGenerator", "recorded_in"]
 
 Result = Any
 """What NumPy would return, recorded."""
@@ -256,3 +257,28 @@ class RecordedNumber:
 
     def __format__(self, spec: str) -> str:
         return self.recorder.leak("a format", format(self.value, spec))  # type: ignore[no-any-return]
+
+
+class WatchedGenerator:
+    """Stands for a generator from which an announced draw is made."""
+
+    def __init__(self, recorder: Recorder, rng: np.random.Generator) -> None:
+        self._recorder, self._rng = recorder, rng
+
+    def __getattr__(self, name: str) -> Array:
+        method, recorder, rng = getattr(self._rng, name), self._recorder, self._rng
+
+        def draw(*args: Option, **options: Option) -> Array:
+            if name == "shuffle" or any(True for _ in recorded_in((args, options))):
+                recorder.refuse(f"draws by {name}()")
+                return method(*recorder.plain(args), **recorder.plain(options))
+            return recorder.result("draw", name, (rng, *args), options, method(*args, **options))
+
+        return draw if callable(method) else method
+
+
+def recorded_in(x: ArrayLike) -> Iterator[Recorded]:
+    """Yield the recorded arrays in arguments."""
+    found: list[Recorded] = []
+    replace(x, lambda y: found.append(y) if type(y) is Recorded else None)
+    return iter(found)

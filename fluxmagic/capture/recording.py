@@ -11,14 +11,14 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
 
 import numpy as np
 
 from fluxmagic import generators
 from fluxmagic.capture.calls import Call, Ref, Value, replace
 from fluxmagic.capture.lines import user_line
-from fluxmagic.capture.recorded import Recorded, RecordedNumber
+from fluxmagic.capture.recorded import Recorded, RecordedNumber, WatchedGenerator, recorded_in
+from fluxmagic.capture.undo import Undo
 from fluxmagic.tracker.aliases import Array, ArrayLike, DType, Function, Index, Option
 from fluxmagic.tracker.gradients import HOOK
 from fluxmagic.tracker.operation import Op, wrapped_rules
@@ -55,6 +55,8 @@ class Recorder:
         The values of the batch's arrays.
     reason : str or None
         The first thing that cannot be replayed.
+    undo : Undo
+        What the step has written into, and the generators that it has drawn from.
     """
 
     def __init__(self) -> None:
@@ -63,8 +65,7 @@ class Recorder:
         self.inputs: list[int] = []
         self.reason: str | None = None
         self._externals: dict[int, tuple[np.ndarray, int]] = {}
-        self._before: list[tuple[np.ndarray, np.ndarray]] = []
-        self._draws: list[tuple[np.random.Generator, Any]] = []
+        self.undo = Undo()
         self._alive: list[weakref.ref[Recorded]] = []
         self._in_rule = False
         self._thread: int | None = None
@@ -97,22 +98,6 @@ class Recorder:
     def alive(self) -> list[Recorded]:
         """Return the recorded arrays that are still referred to."""
         return [x for ref in self._alive if (x := ref()) is not None]
-
-    @property
-    def generators(self) -> list[np.random.Generator]:
-        """The generators that the step has drawn from."""
-        return [rng for rng, _ in self._draws]
-
-    def undo(self) -> None:
-        """Restore the arrays that the step has written into, and the generators that it has drawn from."""
-        for a, before in reversed(self._before):
-            a[...] = before
-        for rng, state in self._draws:
-            rng.bit_generator.state = state
-
-    def contents(self, a: np.ndarray) -> np.ndarray:
-        """Return an array as it was before the step wrote into it; the array itself if it did not."""
-        return next((before for b, before in self._before if b is a), a)
 
     # -- values ----------------------------------------------------------------------------------------
 
@@ -192,7 +177,7 @@ class Recorder:
             if value is not None and not isinstance(value, (np.dtype, type, str)):
                 self.refuse(f"takes a {type(value).__name__} out of {getattr(function, '__name__', function)}()")
             return value
-        given = [] if kind in OWN_RESULT else list(_recorded_in((args, options)))
+        given = [] if kind in OWN_RESULT else list(recorded_in((args, options)))
         recorded = self._wrap_results(value, given)
         single = type(recorded) is Recorded
         if single and self.values[recorded.number].source == "view":
@@ -219,8 +204,8 @@ class Recorder:
         """Give an array that is about to be written; its contents are kept for `undo`."""
         target = x if type(x) is Recorded else self.external(x)
         root = self.values[self.values[target.number].root]
-        if self.listens and root.array is not None and all(a is not root.array for a, _ in self._before):
-            self._before.append((root.array, root.array.copy()))
+        if self.listens and root.array is not None:
+            self.undo.keep(root.array)
         return target
 
     def ufunc(self, f: np.ufunc, method: str, inputs: Option, options: Option, out: Array) -> Array:
@@ -273,7 +258,7 @@ class Recorder:
     def method(self, name: str, x: Recorded, args: Option, options: Option) -> Array:
         """Call a method of an array."""
         value = getattr(x.array, name)(*self.plain(args), **self.plain(options))
-        if any(value is y.array for y in _recorded_in((args, options))):
+        if any(value is y.array for y in recorded_in((args, options))):
             self.refuse(f"calls {name} with out=")
             return value
         return self.result("call", name, (x, *args), options, value)
@@ -340,7 +325,7 @@ class Recorder:
                 self._in_rule = outer
         if "grad_out" in options:
             options = {**options, "grad_out": [False if b is False else None for b in options["grad_out"]]}
-        given = [(x.array, x.array.copy()) for x in _recorded_in((args, options))]
+        given = [(x.array, x.array.copy()) for x in recorded_in((args, options))]
         result = self.call(f, args, options, effect=op is HOOK)
         if any(a.tobytes() != before.tobytes() for a, before in given):
             self.refuse(f"calls {op.name}, which writes into an array that it is given")
@@ -349,9 +334,8 @@ class Recorder:
     def _watch(self, rng: np.random.Generator) -> Array:
         if generators.is_replaying():
             self.refuse_at_all("the loss draws at random within a checkpoint")
-        if all(known is not rng for known, _ in self._draws):
-            self._draws.append((rng, rng.bit_generator.state))
-        return _WatchedGenerator(self, rng)
+        self.undo.keep_generator(rng)
+        return WatchedGenerator(self, rng)
 
 
 def followed_rules() -> AbstractContextManager[None]:
@@ -371,34 +355,10 @@ def _wrap(f: Function, op: Op) -> Function:
     return rule
 
 
-class _WatchedGenerator:
-    """Stands for a generator from which an announced draw is made."""
-
-    def __init__(self, recorder: Recorder, rng: np.random.Generator) -> None:
-        self._recorder, self._rng = recorder, rng
-
-    def __getattr__(self, name: str) -> Array:
-        method, recorder, rng = getattr(self._rng, name), self._recorder, self._rng
-
-        def draw(*args: Option, **options: Option) -> Array:
-            if name == "shuffle" or any(True for _ in _recorded_in((args, options))):
-                recorder.refuse(f"draws by {name}()")
-                return method(*recorder.plain(args), **recorder.plain(options))
-            return recorder.result("draw", name, (rng, *args), options, method(*args, **options))
-
-        return draw if callable(method) else method
-
-
 def _has_arrays(x: object) -> bool:
     if isinstance(x, (tuple, list)):
         return any(map(_has_arrays, x))
     return isinstance(x, (np.ndarray, np.generic))
-
-
-def _recorded_in(x: ArrayLike) -> Iterator[Recorded]:
-    found: list[Recorded] = []
-    replace(x, lambda y: found.append(y) if type(y) is Recorded else None)
-    return iter(found)
 
 
 def _numbers(x: ArrayLike) -> Array:

@@ -7,7 +7,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.getipython import get_ipython
 
@@ -116,18 +116,8 @@ class Panel:
                 raise TypeError("Panel takes a run, or loss, data and params: Panel(loss, data, params(m))")
             made = optimiser_class(opt or "ADAM")(params, **hypers)
             n = 100 if epochs is None else epochs
-            self.run = Run(
-                loss,
-                data,
-                made,
-                epochs=n,
-                valid=valid,
-                metrics=metrics,
-                model=model,
-                seed=seed,
-                name=name,
-                capture=capture,
-            )
+            more = {"valid": valid, "metrics": metrics, "model": model, "seed": seed, "name": name, "capture": capture}
+            self.run = Run(loss, data, made, epochs=n, **cast("Any", more))
         self._speed = check_speed(speed)
         if callable(show) or show:
             try_beside(self.run, show)

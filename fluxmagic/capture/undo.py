@@ -1,0 +1,43 @@
+"""What a step has changed while it was recorded, as it was before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Undo"]
+
+
+class Undo:
+    """Arrays and generators, each with a copy from before its first change."""
+
+    def __init__(self) -> None:
+        self._arrays: list[tuple[np.ndarray, np.ndarray]] = []
+        self._draws: list[tuple[np.random.Generator, Any]] = []
+
+    def keep(self, a: np.ndarray) -> None:
+        """Copy an array that is about to be written."""
+        if all(known is not a for known, _ in self._arrays):
+            self._arrays.append((a, a.copy()))
+
+    def keep_generator(self, rng: np.random.Generator) -> None:
+        """Keep the state of a generator before a draw."""
+        if all(known is not rng for known, _ in self._draws):
+            self._draws.append((rng, rng.bit_generator.state))
+
+    @property
+    def generators(self) -> list[np.random.Generator]:
+        """The generators that were drawn from."""
+        return [rng for rng, _ in self._draws]
+
+    def contents(self, a: np.ndarray) -> np.ndarray:
+        """Return an array as it was before it was written; the array itself if it was not."""
+        return next((before for known, before in self._arrays if known is a), a)
+
+    def restore(self) -> None:
+        """Put all back."""
+        for a, before in self._arrays:
+            a[...] = before
+        for rng, state in self._draws:
+            rng.bit_generator.state = state
