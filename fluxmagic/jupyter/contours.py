@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from fluxmagic.jupyter.axes import FONT, INK, SMALL, set_plain_text
 from fluxmagic.landscapes import Landscape
+from fluxmagic.runs import Run
 from fluxmagic.runs.loss_map import Grid, View
 
 __all__ = ["Contours", "LossGrid", "Trail"]
@@ -21,6 +22,7 @@ __all__ = ["Contours", "LossGrid", "Trail"]
 LEVELS = 14
 WIDE = 30.0  # the largest loss above the median, relative to the median: levels are apart by factors then
 SHADES = LinearSegmentedColormap.from_list("shades", [to_rgba(INK, 0.45), to_rgba(INK, 0.0)])  # low to high
+DIVERGED = 100.0  # times the first loss
 RECENT, MOST = 1000, 2000  # points of a path: the last ones all, and in all
 
 
@@ -32,11 +34,14 @@ class Trail(NamedTuple):
     label, colour : str
     points : ndarray of shape (n, 2)
         The ball is at the last one.
+    held : ndarray of shape (m, 2), optional
+        What the view has to hold; default: all points.
     """
 
     label: str
     colour: str
     points: np.ndarray
+    held: np.ndarray | None = None
 
 
 class LossGrid(Protocol):
@@ -53,23 +58,54 @@ class LossGrid(Protocol):
 
 
 class PathSeries:
-    """A growing path in at most `MOST` points: the start, the last `RECENT` ones, fewer and fewer in between."""
+    """A growing path in at most `MOST` points: the start, the last `RECENT` ones, fewer and fewer in between.
+
+    Attributes
+    ----------
+    points : ndarray of shape (n, 2)
+    """
 
     def __init__(self) -> None:
         self._path: array[float] | None = None
+        self._clear()
+
+    def _clear(self) -> None:
         self._n = 0
         self.points = np.empty((0, 2))
+        self._losses = np.empty(0)  # at the points; NaN at the last one
 
-    def update(self, path: array[float]) -> np.ndarray:
-        """Read what is new; another array, or a shorter one, is read anew."""
+    def update(self, path: array[float], losses: array[float]) -> np.ndarray:
+        """Read what is new; another array, or a shorter one, is read anew.  `losses` has that of each step."""
         n = len(path) // 2
         if path is not self._path or n < self._n:
-            self._path, self._n, self.points = path, 0, np.empty((0, 2))
-        points = np.concatenate([self.points, np.reshape(path[2 * self._n : 2 * n], (-1, 2))])
+            self._path = path
+            self._clear()
+        start = max(self._n - 1, 0)  # the loss at the last point is known by now
+        new = np.reshape(path[2 * start : 2 * n], (-1, 2))
+        at = np.full(len(new), np.nan)
+        at[: len(losses) - start] = losses[start:n]
+        points = np.concatenate([self.points[: len(self.points) - (self._n > 0)], new])
+        values = np.concatenate([self._losses[: len(self._losses) - (self._n > 0)], at])
         while len(points) > MOST:
             points = np.concatenate([points[:-RECENT][::2], points[-RECENT:]])
-        self._n, self.points = n, points
+            values = np.concatenate([values[:-RECENT][::2], values[-RECENT:]])
+        self._n, self.points, self._losses = n, points, values
         return points
+
+    def trail(self, run: Run, label: str, colour: str) -> Trail:
+        """Give the path of a run so far; before its first step, where it is."""
+        record = run.record
+        if not record.path:
+            return Trail(label, colour, np.array([[x for p in run.params for x in p.value.flat]]))
+        return Trail(label, colour, self.update(record.path, record.loss), self.held)
+
+    @property
+    def held(self) -> np.ndarray:
+        """The start, and the points that a view has to hold: not those to which a run diverges."""
+        size = np.abs(self._losses)
+        scale = size[0] if len(size) and size[0] > 0 else np.nanmedian(size) if np.isfinite(size).any() else np.nan
+        near: np.ndarray = self.points[size <= DIVERGED * scale]
+        return np.concatenate([self.points[:1], near])
 
 
 class Contours:
@@ -117,7 +153,7 @@ class Contours:
             Whether the ground has changed.
         """
         for trail in trails:
-            self.losses.hold(trail.points)
+            self.losses.hold(trail.points if trail.held is None else self._with_ball(trail))
         self.losses.advance(seconds)
         self._set_trails(trails)
         moved, self._view = self.losses.view != self._view, self.losses.view
@@ -139,12 +175,21 @@ class Contours:
             ball.set_clip_on(False)
             self._lines.append((path, start, ball))
             self.moving += [path, start, ball]
-        for (path, start, ball), (_, colour, points) in zip(self._lines, trails, strict=False):
+        for (path, start, ball), (_, colour, points, _) in zip(self._lines, trails, strict=False):
             path.set(color=colour, lw=1.5, alpha=0.9, solid_joinstyle="round", data=points.T)
             start.set(marker="o", ms=6, mfc="none", mec=colour, mew=1.5, data=self._inside(points[:1]))
             ball.set(marker="o", ms=11, mfc=colour, mec="white", mew=1.5, data=self._inside(points[-1:]))
         for line in (x for lines in self._lines[len(trails) :] for x in lines):
             line.set_data([], [])
+
+    def _with_ball(self, trail: Trail) -> np.ndarray:
+        """Give what is to be held, and the ball, whose loss is not known yet, unless it has leapt far."""
+        assert trail.held is not None
+        low, high = np.transpose(self.losses.view)
+        reach = high - low if np.isfinite(low).all() else np.inf
+        ball = trail.points[-1:]
+        near = (ball >= low - reach).all() and (ball <= high + reach).all()
+        return np.concatenate([trail.held, ball]) if near else trail.held
 
     def _inside(self, points: np.ndarray) -> np.ndarray:
         """Move points that are out of view to its edge."""

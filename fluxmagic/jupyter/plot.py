@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from fluxmagic.jupyter import axes
 from fluxmagic.jupyter.beside import shown_beside
-from fluxmagic.jupyter.contours import Contours, PathSeries, Trail
+from fluxmagic.jupyter.contours import Contours, PathSeries
 from fluxmagic.jupyter.downsample import MinMaxSeries, RunSeries, loss_series, stretch_series
 from fluxmagic.jupyter.formatting import format_number, shown_loss
 from fluxmagic.jupyter.legend import Legend, rows_of_names
@@ -275,9 +275,7 @@ class Curve:
         """Move the ball, and compute more of the map; tell whether axes, and whether contours have changed."""
         if self._contours is None:
             return False, False
-        path = self.run.record.path
-        points = self._path.update(path) if path else np.array([[x for p in self.run.params for x in p.value.flat]])
-        return self._contours.show([Trail("loss", axes.LOSS, points)], seconds)
+        return self._contours.show([self._path.trail(self.run, "loss", axes.LOSS)], seconds)
 
     def _set_shown(self, *, final: bool = False) -> bool:
         """Evaluate what is shown beside the curve; tell whether a picture or a text of it has changed."""

@@ -7,7 +7,7 @@ from array import array
 import numpy as np
 import pytest
 
-from fluxmagic import SGD, Run, batches, landscapes, param
+from fluxmagic import SGD, NotFinite, Run, batches, landscapes, param
 from fluxmagic.jupyter import axes, plot
 from fluxmagic.jupyter.contours import MOST, Contours, PathSeries, Trail
 from fluxmagic.jupyter.plot import Curve
@@ -175,12 +175,44 @@ def test_a_map_without_differences_has_no_contours(fill):
 
 def test_a_long_path_keeps_its_start_and_its_latest_points():
     points = np.random.default_rng(0).normal(size=(50_000, 2))
-    path = array("d", points[:20_000].ravel())
+    path, losses = array("d", points[:20_000].ravel()), array("d", [1.0] * 49_999)
     series = PathSeries()
-    series.update(path)
+    series.update(path, losses[:19_999])
     path.extend(points[20_000:].ravel())
-    kept = series.update(path)
+    kept = series.update(path, losses)
     assert len(kept) <= MOST
     np.testing.assert_array_equal(kept[0], points[0])
     np.testing.assert_array_equal(kept[-1000:], points[-1000:])
-    assert len(series.update(array("d", points[:10].ravel()))) == 10
+    assert len(series.update(array("d", points[:10].ravel()), losses[:9])) == 10
+
+
+def test_a_view_holds_the_path_but_not_that_to_which_a_run_diverges():
+    points = [(0.0, 0.0), (1.0, 1.0), (50.0, -3.0), (1e6, 1e9), (2.0, 2.0)]
+    series = PathSeries()
+    path, losses = array("d", np.ravel(points[:2])), array("d", [2.0])
+    series.update(path, losses)
+    assert series.held.tolist() == [[0, 0], [0, 0]]  # the loss at the last point is not known yet
+    for point, loss in zip(points[2:], (150.0, 1e12, np.nan), strict=True):
+        path.extend(point)
+        losses.append(loss)
+        series.update(path, losses)
+    assert series.held.tolist() == [[0, 0], [0, 0], [1, 1]]
+    losses.append(1.0)
+    path.extend((2.0, 2.5))
+    series.update(path, losses)
+    assert series.held.tolist() == [[0, 0], [0, 0], [1, 1], [2, 2]]
+
+
+def test_after_a_divergence_the_map_still_shows_the_valley():
+    run, _ = rosenbrock("Momentum", η=0.0005, steps=10_000)
+    run.step(100)
+    curve = Curve(run)
+    curve.frame()
+    run.set(η=0.05)
+    with pytest.raises(NotFinite):
+        run.train()
+    curve.frame()
+    (left, right), (bottom, top) = map_axes(curve).get_xlim(), map_axes(curve).get_ylim()
+    assert right - left < 20
+    assert top - bottom < 20
+    assert curve.picture()

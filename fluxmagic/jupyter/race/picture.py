@@ -65,9 +65,7 @@ class _Lane:
 
     def trail(self, name: str) -> Trail:
         """Give the path of two numbers."""
-        path, run = self.run.record.path, self.run
-        start = np.array([[x for p in run.params for x in p.value.flat]])
-        return Trail(name, self.colour, self.path.update(path) if path else start)
+        return self.path.trail(self.run, name, self.colour)
 
 
 class RacePicture:
