@@ -26,6 +26,7 @@ Schedules: `cosine`, `exponential`, `onecycle`, as the value of a dial: `ADAM(ps
 `--η cosine(0.1, 0.001, 400)`.
 
 Comparing: `compare(run1, run2)` and `%train compare run1 run2` lay curves over each other; `Curve(run)` is one.
+`Race` trains optimisers side by side from the same start, `Sweep` a model at each point of a grid.
 
 Gradients: `param`, `back`, `gradient`; more in `fluxmagic.tracker`.  Test functions: `landscapes`.
 Pictures of models: `fluxmagic.plots.boundary`.
