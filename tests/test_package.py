@@ -103,6 +103,15 @@ def test_importing_it_loads_no_part_of_numpy_that_is_slow_to_import():
     assert run_python(script) == "[]\n"
 
 
+def test_what_records_steps_is_loaded_by_the_first_step_that_is_captured():
+    script = (
+        "import sys; from fluxmagic import *; step = 'fluxmagic.capture.step'; W = param(1.0); opt = SGD([W], 0.1);"
+        "Run(lambda x: W * x, [1.0], opt).train(); print(step in sys.modules);"
+        "print(capture(lambda x: W * x, opt)(1.0), step in sys.modules)"
+    )
+    assert run_python(script) == "False\n0.9 True\n"
+
+
 def run_python(script):
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
 

@@ -5,7 +5,52 @@ it (`calls`), `text` turns that into Python, `guards` say what has to hold, `ver
 `compiled_update` makes an optimiser's rule one pass over memory.
 """
 
-from fluxmagic.capture.report import Report
-from fluxmagic.capture.step import CapturedStep, StepsDiffer, capture
+from __future__ import annotations
 
-__all__ = ["CapturedStep", "Report", "StepsDiffer", "capture"]
+from typing import TYPE_CHECKING
+
+from fluxmagic.capture.report import Report, StepsDiffer
+from fluxmagic.optimise.inputs import Loss, as_optimisers
+
+if TYPE_CHECKING:
+    from fluxmagic.capture.step import CapturedStep
+
+__all__ = ["Report", "StepsDiffer", "capture"]
+
+
+def capture(loss: Loss, opt: object, *, verify: int = 256) -> CapturedStep:
+    """Make a training step that is recorded once and then replayed, in the same bits.
+
+    Parameters
+    ----------
+    loss : callable
+        Of a batch, to a scalar.
+    opt : Optimiser or list of them
+    verify : int
+        Steps from one verification to the next, at most: a step is then taken both ways and compared to the bit.  The
+        first ones are steps 3, 5, 9, 17, …
+
+    Returns
+    -------
+    CapturedStep
+        `step(*batch)` takes one checked step and returns the loss.  `step.report` counts the steps, and says why some
+        are ordinary ones; `step.source` is the program.
+
+    Notes
+    -----
+    Two to three times as fast as an ordinary step of a small model.  Files, the clock and arrays that the loss reads
+    by ways that Python does not show are noticed by the next verification.
+
+    Examples
+    --------
+    >>> from fluxmagic import ADAM, capture, param
+    >>> W = param([1.0, 2.0])
+    >>> step = capture(lambda x: ((W - x) ** 2).sum(), ADAM([W], 0.1))
+    >>> for _ in range(100):
+    ...     l = step(0.0)
+    >>> print(step.report)
+    92 of 100 steps replayed, 6 verified
+    """
+    from fluxmagic.capture.step import CapturedStep  # two thirds of an import of fluxmagic, so at the first use
+
+    return CapturedStep(loss, as_optimisers(opt), verify)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Report"]
+__all__ = ["Report", "StepsDiffer"]
 
 
 @dataclass
@@ -49,3 +49,7 @@ class Report:
         if self.compile_seconds >= 0.005:
             text += f", compiled in {self.compile_seconds:.2f} s"
         return f"{text}; others are ordinary ones: {self.reason}" if self.reason else text
+
+
+class StepsDiffer(RuntimeError):
+    """A replayed step and an ordinary one differ; the step was not taken."""

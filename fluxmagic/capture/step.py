@@ -20,26 +20,22 @@ from fluxmagic.capture import guards, machine_code
 from fluxmagic.capture.attempt import Attempt, LossView, NotRecorded, check_optimisers, record
 from fluxmagic.capture.compare import difference, way
 from fluxmagic.capture.loss_program import CannotReplay, LossProgram, Recording, build
-from fluxmagic.capture.report import Report
+from fluxmagic.capture.report import Report, StepsDiffer
 from fluxmagic.capture.update import write_update
 from fluxmagic.capture.verify import StepState
 from fluxmagic.optimise.errors import NotFinite
-from fluxmagic.optimise.inputs import Batch, Loss, as_optimisers
+from fluxmagic.optimise.inputs import Batch, Loss
 from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.optimise.step import without_fp_warnings, zero_grads
 from fluxmagic.tracker import Tracked
 
-__all__ = ["CapturedStep", "StepsDiffer", "capture"]
+__all__ = ["CapturedStep"]
 
 MOST_KINDS = 16
 MOST_WAYS = 4
 MOST_RECORDINGS = 16  # of one kind of batch
 MOST_FAILURES = 3  # recordings in a row that cannot be replayed
-
-
-class StepsDiffer(RuntimeError):
-    """A replayed step and an ordinary one differ; the step was not taken."""
 
 
 class _Quiet(threading.local):
@@ -347,39 +343,3 @@ class CapturedStep:
         self.report.ordinary += 1
         message = f"{self.report.reason}. Ordinary steps follow; the last {n} before this one were replayed"
         warnings.warn(message, RuntimeWarning, stacklevel=6)
-
-
-def capture(loss: Loss, opt: object, *, verify: int = 256) -> CapturedStep:
-    """Make a training step that is recorded once and then replayed, in the same bits.
-
-    Parameters
-    ----------
-    loss : callable
-        Of a batch, to a scalar.
-    opt : Optimiser or list of them
-    verify : int
-        Steps from one verification to the next, at most: a step is then taken both ways and compared to the bit.  The
-        first ones are steps 3, 5, 9, 17, …
-
-    Returns
-    -------
-    CapturedStep
-        `step(*batch)` takes one checked step and returns the loss.  `step.report` counts the steps, and says why some
-        are ordinary ones; `step.source` is the program.
-
-    Notes
-    -----
-    Two to three times as fast as an ordinary step of a small model.  Files, the clock and arrays that the loss reads
-    by ways that Python does not show are noticed by the next verification.
-
-    Examples
-    --------
-    >>> from fluxmagic import ADAM, capture, param
-    >>> W = param([1.0, 2.0])
-    >>> step = capture(lambda x: ((W - x) ** 2).sum(), ADAM([W], 0.1))
-    >>> for _ in range(100):
-    ...     l = step(0.0)
-    >>> print(step.report)
-    92 of 100 steps replayed, 6 verified
-    """
-    return CapturedStep(loss, as_optimisers(opt), verify)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fluxmagic.capture import CapturedStep, Report
+from fluxmagic.capture import Report
 from fluxmagic.optimise.inputs import Batch, Loss
 from fluxmagic.optimise.step import train_step
 from fluxmagic.runs.record import Record
 from fluxmagic.runs.state import Snapshot, TrainingState
+
+if TYPE_CHECKING:
+    from fluxmagic.capture.step import CapturedStep
 
 __all__ = ["CapturedSteps"]
 
@@ -50,6 +53,8 @@ class CapturedSteps:
 
     def _take(self, loss: Loss, d: Batch, opts: list[Any], *others: Any) -> float:
         if self._step is None or self._step.loss is not loss:
+            from fluxmagic.capture.step import CapturedStep  # loaded by the first run that captures
+
             self._step = CapturedStep(loss, opts, raises=True)
             self._n_verified, self.verified = 0, None
         return self._step.take(d, opts, *others)

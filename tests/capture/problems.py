@@ -9,7 +9,7 @@ import numpy as np
 
 import fluxmagic
 from fluxmagic import ADAM, SGD, Chain, Dense, capture, logitcrossentropy, mse, param, params, relu, train
-from fluxmagic.capture import CapturedStep
+from fluxmagic.capture.step import CapturedStep
 from fluxmagic.layers import state
 from fluxmagic.tracker import Param
 

@@ -12,7 +12,7 @@ import pytest
 
 from fluxmagic import ADAM, SGD, Chain, Dense, Dropout, NotFinite, capture, logitcrossentropy, mse, param, params
 from fluxmagic import testmode as set_testmode
-from fluxmagic.capture import CapturedStep
+from fluxmagic.capture.step import CapturedStep
 from fluxmagic.generators import using
 from fluxmagic.layers.training_mode import evaluating
 from fluxmagic.optimise.interrupts import InterruptGuard
