@@ -203,10 +203,12 @@ class Race:
         self._ask("stop")
 
     def _ask(self, halt: str) -> None:
-        self._halt = halt
-        if self.state in ("ready", "paused"):
+        if self.state in ("ready", "paused") and not self._driving.locked():
             with self._driven():
+                self._halt = halt
                 self._finish()
+        else:
+            self._halt = halt
 
     # -- steps ---------------------------------------------------------------------------------------------
 
@@ -294,7 +296,7 @@ class Race:
             try:
                 self._guard = guard
                 if self.state != "running":
-                    self._state_before = self.state
+                    self._state_before, self._halt = self.state, ""  # a halt from before is over
                 self._turns.begin(first=self.state != "running")
                 yield
                 self._turns.check_noise()
@@ -310,8 +312,6 @@ class Race:
 
     def _advance(self, goal: float = math.inf, until: float = math.inf) -> None:
         """Let the contestants take turns: up to that step, the end, a halt, an interrupt or that time."""
-        if self.state != "running":
-            self._halt = ""
         self.state = "running"
         while not self._halt and (active := [run for run in self if not _why_waiting(run)]):
             least = min(run.steps for run in active)

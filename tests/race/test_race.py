@@ -1,5 +1,6 @@
 """A race: what contestants do is what the same runs do alone, and the user's values stay."""
 
+import threading
 import tracemalloc
 
 import numpy as np
@@ -210,6 +211,22 @@ def test_a_taken_contestant_stays_taken_while_the_race_goes_on():
     assert race[0].steps == 40
     race.take()
     assert problem.params[0].data.tolist() == [-1.2, 1.0]
+
+
+def test_a_halt_counts_from_any_thread_while_a_turn_is_taken_and_is_over_afterwards():
+    problem = valley()
+    race = race_on(problem, VALLEY, steps=100_000)
+    for halt in ("pause", "stop"):
+        here, thread = race.steps, threading.Thread(target=race.train)
+        thread.start()
+        while race.steps == here:
+            pass
+        getattr(race, halt)()
+        thread.join()
+        assert race.state == {"pause": "paused", "stop": "stopped"}[halt]
+        assert len({run.steps for run in race}) == 1
+    race.step()
+    assert race.state == "paused"
 
 
 def test_take_is_refused_while_the_race_trains():

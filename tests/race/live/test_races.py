@@ -65,6 +65,11 @@ def test_dials_of_two_contestants_act_while_a_cell_races(racing):
     assert page.value("len({run.steps for run in race})") == 1
     assert page.value("w.data.tolist()") == [-1.2, 1.0]
     assert page.value("race.state") == "stopped"
+    page.end(page.start("p = Panel(race)\np"))  # the buttons come back
+    page.press("Play")
+    onward(page)
+    page.press("Close")
+    page.until(lambda: page.value("race.state") == "paused")
 
 
 def test_an_interrupt_leaves_every_contestant_whole_and_the_weights_as_before(racing):
