@@ -47,7 +47,7 @@ class TurnTaking:
     def __init__(self, race: Owner, runs: Collection[Run], params: list[Param]) -> None:
         self.race, self.runs, self.params = race, runs, params
         self.slice = 1
-        self._parking = math.inf  # seconds: the least that a turn took beside its steps
+        self._parking = self._step = math.inf  # seconds: the least that a turn took beside its steps, and for one
         self._displaced: list[Owner] = []  # who had the parameters before
         self._noise = b""
 
@@ -77,7 +77,8 @@ class TurnTaking:
             run.step(n, ends_loop=False)
         trained = run.seconds - before
         self._parking = min(self._parking, time.perf_counter() - start - trained)
-        self.slice = max(1, min(math.ceil(self._parking / PARKING_SHARE / max(trained / n, 1e-9)), MAX_SLICE))
+        self._step = min(self._step, max(trained / n, 1e-9))
+        self.slice = max(1, min(math.ceil(self._parking / PARKING_SHARE / self._step), MAX_SLICE))
 
     def _take_first(self, run: Run, goal: int) -> None:
         """Begin with the user's values."""
