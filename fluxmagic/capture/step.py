@@ -34,7 +34,8 @@ __all__ = ["CapturedStep"]
 
 MOST_KINDS = 16
 MOST_WAYS = 4
-MOST_RECORDINGS = 16  # of one kind of batch
+MOST_RECORDINGS = 16  # of one kind of batch, and one more for so many replayed steps:
+REPLAYED_PER_RECORDING = 100
 MOST_FAILURES = 3  # recordings in a row that cannot be replayed
 
 
@@ -202,7 +203,8 @@ class CapturedStep:
             value = self._by_program(kind, attempt)
             if value is not None:
                 return value
-        if len(kind.programs) >= MOST_WAYS or kind.n_recorded >= MOST_RECORDINGS:
+        most = MOST_RECORDINGS + self.report.replayed // REPLAYED_PER_RECORDING
+        if len(kind.programs) >= MOST_WAYS or kind.n_recorded >= most:
             self.report.reason = self.report.reason or (
                 f"the loss goes more than {MOST_WAYS} ways through its branches, or reads what changes in every step"
             )
@@ -229,8 +231,9 @@ class CapturedStep:
             if value is not None:
                 self._replay = self._replaying(program) if program.verified else None
                 return value
-        kind.programs = [p for p in kind.programs if not guards.changed_place(p.places)]
-        self._count_ways()
+        if len(kind.programs) >= MOST_WAYS:  # what was changed may come back, as test mode does
+            kind.programs = [p for p in kind.programs if not guards.changed_place(p.places)]
+            self._count_ways()
         return None
 
     def _replaying(self, program: LossProgram) -> Replay:
