@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 from fluxmagic.jupyter import widgets as w
@@ -22,6 +23,8 @@ class StartFields:
     ----------
     run : Run
     requests : PageRequests
+    restart : callable, optional
+        Of the start that was chosen, in place of the run's own: that of a race.
 
     Attributes
     ----------
@@ -33,8 +36,11 @@ class StartFields:
         What was typed and is not yet the run's start.
     """
 
-    def __init__(self, run: Run, requests: PageRequests) -> None:
+    def __init__(
+        self, run: Run, requests: PageRequests, restart: Callable[[list[float] | None], object] | None = None
+    ) -> None:
         self.run = run
+        self._restart = restart
         self.chosen: list[float] | None = None
         self._requests = requests
         self._shown = [math.nan, math.nan]
@@ -67,7 +73,7 @@ class StartFields:
 
     def restart(self) -> None:
         """Restart the run, at the start that was chosen."""
-        self.run.restart(self.chosen)
+        (self._restart or self.run.restart)(self.chosen)
         self.chosen = None
 
     def _start(self) -> list[float]:

@@ -55,7 +55,7 @@ def test_a_dial_is_the_contestant_s_own(race, page):
 
 
 def test_dials_that_are_seldom_turned_are_in_sight_when_they_are_asked_for_or_used(race, page):
-    fields = lambda: {x.placeholder for x in page.shown() if isinstance(x, ipywidgets.Text)}
+    fields = lambda: {x.placeholder for x in page.shown() if isinstance(x, ipywidgets.Text) and not x.description}
     few = {
         "SGD η",
         "Momentum ρ 0.9 η",
@@ -140,6 +140,19 @@ def test_restart_and_play_are_shared(race, page):
     page.process()
     assert page.controls.playing
     assert race.total_steps == 120
+
+
+@pytest.mark.parametrize("steps", [0, 20])
+def test_all_contestants_may_start_elsewhere_and_the_user_s_values_stay(race, page, steps):
+    race.step(steps)
+    page.controls.show()
+    next(x for x in page.shown() if getattr(x, "description", "") == "start w[0]").set_state({"value": "0.5"})
+    page.process()
+    page.press("Restart") if steps else None
+    page.process()
+    race.train()
+    assert [run.path[0].tolist() for run in race] == [[0.5, 1.0]] * 4
+    assert race.params[0].data.tolist() == [-1.2, 1.0]
 
 
 def test_names_are_text_and_not_markup():

@@ -12,6 +12,7 @@ from fluxmagic.jupyter.layout import row, set_visible
 from fluxmagic.jupyter.race.colours import colour_of
 from fluxmagic.jupyter.race.words import loss_of, progress
 from fluxmagic.jupyter.sliders import HyperparameterSlider
+from fluxmagic.jupyter.start_fields import StartFields
 from fluxmagic.jupyter.transport import Button, TransportControls, always
 from fluxmagic.optimise import Optimiser
 from fluxmagic.race import Race
@@ -110,13 +111,19 @@ class RaceControls(TransportControls):
 
     def body(self) -> Sequence[w.Widget]:
         self._contestants = [_Row(self, key, i) for i, key in enumerate(self.run.runs)]
-        more = self.group("more")
-        more[0].layout.margin = "2px 2px 2px auto"
-        return [*(r.box for r in self._contestants), row(more), self.image]
+        self._start = StartFields(self.run[0], self.requests, self.run.restart)
+        self._start.box.layout.width = "auto"
+        (more,) = self.group("more")
+        more.layout.margin = "2px 2px 2px auto"
+        return [*(r.box for r in self._contestants), row([self._start.box, more]), self.image]
+
+    def restart(self) -> None:
+        self._start.restart()
 
     def show_body(self) -> None:
         for r in self._contestants:
             r.show(unfolded=self.unfolded, can_take=not self.playing and self.run.state != "running")
+        self._start.show()
 
 
 def toggle(controls: RaceControls) -> bool:
