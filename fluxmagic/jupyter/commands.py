@@ -137,6 +137,8 @@ def carry_out(shell: Shell, line: str) -> Target:
     twice = next((name for name, n in Counter(name for name, _ in options).items() if n > 1), None)
     if twice is not None:
         raise UsageError(f"--{twice} is given twice")
+    if not dict(options).get("name", "run"):
+        raise UsageError("--name needs a value")
     target = Target(shell, dict(options).get("name", "run"))
     COMMANDS[word](word, target, rest.strip(), [o for o in options if o[0] != "name"])
     return target
@@ -266,8 +268,8 @@ def resume(target: Target, rest: str) -> None:
 def _budget(training: Trainable) -> str:
     if not isinstance(training, Run):
         return "all its steps"
-    unit = "epochs" if training.step_limit is None else "steps"
-    return f"its {training.epochs or training.step_limit} {unit}: %%train --resume adds some"
+    n, unit = training.epochs or training.step_limit or 0, "epoch" if training.step_limit is None else "step"
+    return f"its {n:,} {unit}{'s' * (n != 1)}: %%train --resume adds some"
 
 
 @command("[N]", "take a step, or N")

@@ -63,7 +63,7 @@ def as_optimiser(text: str, ns: Namespace, what: str = "") -> type[Optimiser]:
     if isinstance(value, type) and issubclass(value, Optimiser) and value is not Optimiser:
         return value
     problem = "unknown optimiser" if value is None else "that is not a class of optimisers"
-    raise UsageError(f"{what}{text}: {problem}{did_you_mean(text, OPTIMISERS)}")
+    raise UsageError(f"{what}{text}: {problem}{did_you_mean(text.rpartition('.')[2], OPTIMISERS)}")
 
 
 def owners(name: str) -> list[str]:

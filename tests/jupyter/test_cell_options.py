@@ -237,6 +237,7 @@ def test_steps_with_options_about_epochs_are_refused(shell, line, says):
         ("--optimizer ADAM", "here it is --opt"),
         ("--opt Adam", "did you mean ADAM?"),
         ("--opt AdamW", "did you mean ADAMW?"),
+        ("--opt torch.optim.Adam", "did you mean ADAM?"),
     ],
 )
 def test_an_option_of_another_library_is_refused_with_the_name_here(shell, options, says):

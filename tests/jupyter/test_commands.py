@@ -142,6 +142,8 @@ def test_load_takes_the_schedules_of_the_run_of_that_name(shell, tmp_path):
         ("status --opt SGD", "%train status has no --opt; it has --name"),
         ("compare run --log 3", "--log takes no value, and was given 3"),
         ("compare run --size 3", "%train compare has no --size; it has --log, --name"),
+        ("status --name", "--name needs a value"),
+        ("resume", "run has done its 1 epoch: %%train --resume adds some"),
         ("status --name run --name run", "--name is given twice"),
     ],
 )
