@@ -36,7 +36,7 @@ LARGE_VALUE = 1e6  # a hyper-parameter from here on may carry an update out of t
 
 
 class Optimiser(Stateful):
-    """Base of all optimisers.  An optimiser of one's own is a small class:
+    """Base of all optimisers.  A user's optimiser is a small class:
 
     ::
 

@@ -91,7 +91,7 @@ def write_atomically(path: AnyPath, fill: Callable[[BinaryIO], object]) -> None:
     # A shared disk: the number of a process is known on its host only.
     prefix = f".fluxmagic-{hashlib.sha256(os.fsencode(platform.node() + name)).hexdigest()[:16]}-"
     temporary = os.path.join(folder, f"{prefix}{os.getpid()}-{os.urandom(4).hex()}.tmp")
-    mode = 0o666 if old is None else 0o600  # nobody else reads a replacement before it has the old mode
+    mode = 0o666 if old is None else 0o600  # no other user reads a replacement before it has the old mode
     try:
         _remove_stale(folder, prefix)
         with open(temporary, "xb", opener=lambda p, flags: os.open(p, flags, mode)) as file:

@@ -55,7 +55,7 @@ def first_batch(run: Run) -> Batch:
 
 
 def first_batches(run: Run, rows: int) -> list[Batch]:
-    """Give the first batches of the first epoch that have so many rows together; see `first_batch`."""
+    """Give the first batches of the first epoch that together have the rows asked for; see `first_batch`."""
     if run.data is None:
         return [()]
     cursor = run.training.cursor

@@ -38,7 +38,7 @@ class Columns(Mapping[str, np.ndarray], dict[str, np.ndarray]):  # type: ignore[
         return dict, (self.copy(),)
 
     def _read_only(self, *args: object, **values: object) -> NoReturn:
-        raise TypeError(f"{self.title} is read-only: its copy() is a dictionary of one's own")
+        raise TypeError(f"{self.title} is read-only: its copy() is a dictionary to change")
 
     __setitem__ = __delitem__ = __ior__ = _read_only
     clear = pop = popitem = setdefault = update = _read_only

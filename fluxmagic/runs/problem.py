@@ -71,7 +71,7 @@ class Problem:
         if self.step_limit is not None and self.epochs is not None:
             raise ValueError("a run ends after its epochs or after its steps: give one of the two")
         if self.data is None and self.step_limit is None:
-            raise ValueError("a loss that takes no batch is computed so many times: give steps")
+            raise ValueError("a loss that takes no batch has no end of its data: give steps")
         if self.step_limit is None:
             self.epochs = positive("epochs", 1 if self.epochs is None else self.epochs)
         else:

@@ -46,7 +46,7 @@ class ReplayMismatch(RuntimeError):
     def __str__(self) -> str:
         return (
             f"step {self.step} does not repeat: {self.args[1]}. Something that the loss or the data depends on changed "
-            "outside the run (random numbers of one's own, weights or data changed by hand)"
+            "outside the run (random numbers that the loss draws, weights or data changed by hand)"
         )
 
 

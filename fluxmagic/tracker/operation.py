@@ -151,7 +151,7 @@ def define(
     Parameters
     ----------
     function : callable
-        NumPy's function or ufunc, or a function of one's own.
+        NumPy's function or ufunc, or a user's function.
     *vjps, vjp, normalize_call, needs_output_only, has_residual
         See `Op`.
     name : str, optional
@@ -163,7 +163,7 @@ def define(
     as_reduce, as_accumulate : ufunc, optional
         This operation is that ufunc's `reduce` or `accumulate`.
     doc : str, optional
-        The docstring of an operation that users call by its own name; default: that of a function of one's own.
+        The docstring of an operation that users call by its own name; default: that of the function.
 
     Returns
     -------

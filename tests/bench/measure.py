@@ -16,7 +16,7 @@ FLOORS = ("products", "bytes", "import numpy")
 PAIRS = [(own, other) for own in ("captured", "fast") for other in ("jax", "products")]
 """Compared beside the first with all others."""
 Timed = Callable[[int], float]
-"""Does something k times; hands back the seconds of CPU time that it took."""
+"""Does something k times; returns the seconds of CPU time that it took."""
 
 
 def pin() -> None:

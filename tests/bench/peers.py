@@ -15,7 +15,7 @@ from tests.bench.ours import Block, captured, fast, fluxmagic
 
 
 def repeated(step: Callable[[], Any]) -> Block:
-    """A block out of a function that takes one step and hands back its loss."""
+    """Make a block of a function that takes one step and returns its loss."""
 
     def block(k: int, losses: list[float] | None = None) -> None:
         for _ in range(k):

@@ -212,7 +212,7 @@ class Kernel(PanelPage):
         return any(text in t for t in self.texts())
 
     def onward(self, steps: int = 20) -> None:
-        """Wait until the panel shows that so many more steps were taken, and has taken in what it was told."""
+        """Wait until the panel shows that n more steps were taken, and has taken in what it was told."""
         told, self.told = self.told, None
         if told is not None:
             self.until(lambda: told in self.idle)

@@ -66,7 +66,7 @@ class PanelPage(ABC):
         return value
 
     def onward(self, steps: int = 20) -> None:
-        """Wait until the panel shows that so many more steps were taken."""
+        """Wait until the panel shows that n more steps were taken."""
         here = max(self.steps, 0)
         self.until(lambda: self.steps >= here + steps)
 

@@ -22,7 +22,7 @@ from tests.jupyter.problems import quadratic
 
 
 def turned(turns, steps=400, **options):
-    """Make a run of so many steps with turns of η after some steps."""
+    """Make a run of n steps with turns of η after some steps."""
     run = quadratic(n=steps, epochs=1, **options)
     for step, value in turns:
         run.step(step - run.steps)

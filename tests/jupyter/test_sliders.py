@@ -70,7 +70,7 @@ def test_memory_values_are_even_in_the_logarithm_of_one_minus_the_value(value):
 
 
 def test_a_value_that_is_no_option_becomes_one():
-    slider = HyperparameterSlider(Momentum.hypers["ρ"], 0.9, lambda *a: pytest.fail("nobody moved it"))
+    slider = HyperparameterSlider(Momentum.hypers["ρ"], 0.9, lambda *a: pytest.fail("it was not moved"))
     slider.show(0.9371)
     assert slider.slider.value == 0.9371
     assert ("0.9371", 0.9371) in slider.slider.options
@@ -87,7 +87,7 @@ def test_a_value_that_switches_off_is_labelled_off(name):
 
 @pytest.mark.parametrize("value", [1e-9, 0.003, 5.0, 4e4])
 def test_a_log_slider_grows_to_any_value(value):
-    slider = HyperparameterSlider(SGD.hypers["η"], 0.1, lambda *a: pytest.fail("nobody moved it"))
+    slider = HyperparameterSlider(SGD.hypers["η"], 0.1, lambda *a: pytest.fail("it was not moved"))
     slider.show(value)
     assert slider.slider.value == value
 

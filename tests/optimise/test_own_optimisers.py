@@ -20,7 +20,7 @@ from fluxmagic.optimise.optimiser import SMALL
 ALL = [o for o in OPTIMISERS.values() if o.__module__ == "fluxmagic.optimise.rules"]
 
 
-# -- an optimiser of one's own ---------------------------------------------------------------------------
+# -- a user's optimiser ---------------------------------------------------------------------------
 
 
 def test_an_optimiser_of_ones_own_is_a_dozen_lines_and_gets_everything(registry):
@@ -219,7 +219,7 @@ def test_a_run_goes_back_to_the_last_whole_update_after_a_rule_that_raised(regis
         np.testing.assert_array_equal(a, b)
 
 
-# -- an optimiser of one's own: its state ------------------------------------------------------------------
+# -- a user's optimiser: its state ------------------------------------------------------------------
 
 
 def averaging(registry, assign):

@@ -165,7 +165,7 @@ def test_keys_tell_values_apart_that_differ_in_late_digits():
 
 @pytest.fixture
 def half():
-    """An optimiser of one's own, registered as long as the test takes."""
+    """A user's optimiser, registered as long as the test takes."""
 
     class Half(Optimiser):
         """Half of a step."""

@@ -302,7 +302,7 @@ def test_the_longest_name_of_the_file_system_is_written(saved, tmp_path):
         run.save(tmp_path / ("x" * 300))
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="root becomes nobody here, whom permissions hold for")
+@pytest.mark.skipif(os.getuid() != 0, reason="root becomes the user `nobody` here, for whom permissions hold")
 def test_a_permission_error_names_the_path_of_the_user(tmp_path):
     code = """
 import os, sys

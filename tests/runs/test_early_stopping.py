@@ -28,7 +28,7 @@ def ended(**options):
 
 
 def longer(steps, **options):
-    """What such a run has after so many steps, if nothing is ever put back."""
+    """Give what such a run has after n steps, if nothing is ever put back."""
     run, _ = network(**{"epochs": 8, **options})
     run.step(steps)
     return arrays(run)

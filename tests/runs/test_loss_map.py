@@ -226,7 +226,7 @@ def test_nothing_is_taken_of_an_iterator_that_a_function_gives_each_time(steps):
     assert taken == [1, 2, 3, 4]
 
 
-# -- the path, and a start of one's own ----------------------------------------------------------------------
+# -- the path, and another start ----------------------------------------------------------------------
 
 
 def test_the_path_has_the_start_and_each_step():

@@ -1,4 +1,4 @@
-"""Hyper-parameters that follow a function of the number of updates, until somebody turns the dial."""
+"""Hyper-parameters that follow a function of the number of updates, until the dial is turned."""
 
 from __future__ import annotations
 

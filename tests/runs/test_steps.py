@@ -1,4 +1,4 @@
-"""Runs that end after so many steps, with data and without, and runs that make the turns of another."""
+"""Runs that end after a number of steps, with data and without, and runs that make the turns of another."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def test_a_checkpoint_of_a_layer():
     assert np.array_equal(layer.W.grad, W)
 
 
-# -- rules of one's own
+# -- a user's rules
 
 
 @custom_gradient

@@ -201,7 +201,7 @@ def test_matrix_product_with_pandas_and_ndarrays_on_either_side():
         assert product.tolist() == frame.to_numpy().tolist()
     back((p @ frame).sum())
     assert p.grad.tolist() == [[3, 7], [3, 7]]
-    with pytest.raises(TypeError, match=r"to_numpy\(\) @ W"):  # pandas asks nobody before it makes an array of p
+    with pytest.raises(TypeError, match=r"to_numpy\(\) @ W"):  # pandas makes an array of p
         frame @ p
 
 
