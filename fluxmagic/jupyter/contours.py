@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from fluxmagic.landscapes import Landscape
 from fluxmagic.runs import Run
 from fluxmagic.runs.loss_map import Grid, View
 
-__all__ = ["Contours", "LossGrid", "Trail"]
+__all__ = ["MOST", "Contours", "LossGrid", "Trail"]
 
 LEVELS = 14
 WIDE = 30.0  # the largest loss above the median, relative to the median: levels are apart by factors then
@@ -130,7 +130,8 @@ class Contours:
         self.ax = ax
         self.losses = losses
         self.ground: list[Artist] = []
-        self.moving: list[Artist] = []
+        (self._left,) = ax.plot([], [], color=INK, lw=1.2, alpha=0.8, animated=True, zorder=2.5, gid="earlier")
+        self.moving: list[Artist] = [self._left]
         self._lines: list[tuple[Line2D, Line2D, Line2D]] = []
         self._grid: Grid | None = None
         self._view: object = None
@@ -141,6 +142,11 @@ class Contours:
         ax.locator_params(nbins=5)
         ax.spines[["top", "right"]].set_visible(True)
         self._title = ax.set_title("", color=INK, fontsize=FONT, pad=7)
+
+    def leave(self, paths: Iterable[np.ndarray]) -> None:
+        """Show paths of shape (n, 2) that a run has left, in grey."""
+        gap = np.full((1, 2), np.nan)
+        self._left.set_data(*np.concatenate([gap, *(part for path in paths for part in (path, gap))]).T)
 
     def show(self, trails: Sequence[Trail], seconds: float) -> tuple[bool, bool]:
         """Move the balls, and evaluate the map for about so long.

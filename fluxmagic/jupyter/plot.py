@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from fluxmagic.jupyter import axes
 from fluxmagic.jupyter.beside import shown_beside
-from fluxmagic.jupyter.contours import Contours, PathSeries
+from fluxmagic.jupyter.contours import MOST, Contours, PathSeries
 from fluxmagic.jupyter.downsample import MinMaxSeries, RunSeries, loss_series, stretch_series
 from fluxmagic.jupyter.formatting import format_number, shown_loss
 from fluxmagic.jupyter.legend import Legend, rows_of_names
@@ -250,7 +250,10 @@ class Curve:
         if record is self._grey_of and self._settings == (self.log, self.window, self._β):
             return False
         self._grey_of = record
-        self._grey = [*self.earlier, *map(stretch_series, self.run.abandoned)]
+        left = self.run.abandoned
+        self._grey = [*self.earlier, *map(stretch_series, left)]
+        if self._contours is not None:
+            self._contours.leave(s.path[-MOST:] for s in left if s.path is not None)
         for artist in self._grey_artists:
             artist.remove()
         self._grey_artists = []

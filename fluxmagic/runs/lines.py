@@ -47,10 +47,18 @@ class Stretch:
         The step after which the lines part.
     loss : ndarray
         Of the steps start + 1, start + 2, …
+    path : ndarray of shape (len(loss) + 1, 2), optional
+        Where two numbers are trained, these from `start` on.
     """
 
     start: int
     loss: np.ndarray
+    path: np.ndarray | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return self.loss.nbytes + (0 if self.path is None else self.path.nbytes)
 
 
 class Abandoned:
@@ -91,10 +99,12 @@ class Abandoned:
 
     def _within(self, stretches: list[Stretch]) -> list[Stretch]:
         stretches = [s for s in stretches if len(s.loss)][-self.most :]
-        while sum(s.loss.nbytes for s in stretches) > self.budget:
+        while sum(s.nbytes for s in stretches) > self.budget:
             del stretches[0]
         return stretches
 
 
 def _stretch(line: Line, step: int) -> Stretch:
-    return Stretch(step, np.array(line.record.loss[step:], np.float64))
+    record = line.record
+    path = None if record.path is None else np.reshape(record.path[2 * step :], (-1, 2))
+    return Stretch(step, np.array(record.loss[step:], np.float64), path)

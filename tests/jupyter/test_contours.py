@@ -52,7 +52,7 @@ def test_the_ball_and_the_loss_have_one_colour():
     run.step(3)
     curve = Curve(run)
     curve.frame()
-    ball = map_axes(curve).lines[2]
+    (ball,) = [x for x in map_axes(curve).lines if x.get_zorder() == 5]
     loss = next(x for x in curve.figure.axes[0].lines if x.get_gid() == "loss")
     assert ball.get_markerfacecolor() == loss.get_color()
 
@@ -138,6 +138,25 @@ def test_the_axes_are_the_landscapes_view_until_the_ball_leaves_it():
     assert map_axes(curve).get_xlim()[1] > 3.0
     assert map_axes(curve).get_xlim()[0] == -2.0
     assert w.data.tolist() == [3.0, 2.0]
+
+
+def test_a_path_that_was_left_is_grey():
+    run, _ = rosenbrock()
+    run.step(20)
+    left = run.path
+    run.restart([0.0, 0.5])
+    run.step(3)
+    curve = Curve(run)
+    curve.frame()
+    (grey,) = [x for x in map_axes(curve).lines if x.get_gid() == "earlier"]
+    x, y = grey.get_data()
+    np.testing.assert_array_equal(x[np.isfinite(x)], left[:, 0])
+    np.testing.assert_array_equal(y[np.isfinite(y)], left[:, 1])
+    assert grey.get_color() == axes.INK
+    run.undo()
+    curve.frame()
+    (grey,) = [x for x in map_axes(curve).lines if x.get_gid() == "earlier"]
+    assert np.isfinite(grey.get_xdata()).sum() == 4
 
 
 def test_a_ball_out_of_sight_is_at_the_edge():

@@ -89,6 +89,6 @@ def test_the_picture_follows(page):
     type_in(page, 0, "1.5")
     picture.follow(page.controls)
     picture.frame()
-    ball = picture.curve.figure.axes[1].lines[2]
+    (ball,) = [x for x in picture.curve.figure.axes[1].lines if x.get_zorder() == 5]
     assert ball.get_xdata().tolist() == [1.5]
     assert isinstance(Panel(page.controls.run), Panel)

@@ -152,7 +152,7 @@ def test_eight_stretches_are_kept_within_the_budget_and_older_ones_go_first():
         run.step(i + 2)
         run.rewind(1)
     assert [len(s.loss) for s in run.abandoned] == [5, 6, 7, 8, 9, 10, 11, 12]
-    run, _ = line(epochs=100, snapshot_bytes=8 * 20)
+    run, _ = line(epochs=100, snapshot_bytes=8 * 60)  # of a step a loss and two numbers
     for i in range(11):
         run.step(i + 2)
         run.rewind(1)
