@@ -1,7 +1,7 @@
 """The pace of a panel under load: words, pictures, and how soon a turn shows.
 
 `python -m tests.bench.pace [SECONDS] [PROCESSES]` trains in a cell of a kernel of its own, beside so many busy
-processes, turns η every six seconds, and reports what a page would have seen.
+processes, turns η every twelve seconds, and reports what a page would have seen.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def measure(kernel: Watching, seconds: float) -> None:
     begin = time.perf_counter()
     answers = []
     while time.perf_counter() < begin + seconds:
-        kernel.listen(5.5 + np.random.default_rng(len(answers)).random())
+        kernel.listen(11.5 + np.random.default_rng(len(answers)).random())
         kernel.turn("η", 0.01 + 0.001 * (len(answers) % 7))
         told = kernel.told
         kernel.until(lambda told=told: told in kernel.idle)
