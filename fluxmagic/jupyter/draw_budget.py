@@ -12,7 +12,7 @@ __all__ = ["Clock", "DrawBudget"]
 Clock = Callable[[], float]  # gives seconds
 
 SHARE = 0.028  # of the processor's time of training and drawing
-BOOSTED_SHARE = 0.10  # for a while after a dial was turned
+BOOSTED_SHARE = 0.095  # for a while after a dial was turned
 BOOST_SECONDS = 5.0
 IDLE_SHARE = 0.45  # of the time that is slept: of a core
 MIN_SECONDS = 0.05  # between two frames

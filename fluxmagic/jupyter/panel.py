@@ -7,7 +7,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from IPython.core.getipython import get_ipython
 
@@ -33,6 +33,17 @@ __all__ = ["TASK_NAME", "Panel", "live_panels"]
 
 TASK_NAME = "fluxmagic panel"
 MAX_WAIT_SECONDS = 0.05  # between two turns where no step is due
+
+
+class RunOptions(TypedDict, total=False):
+    """Parameters that a panel passes on to `Run`."""
+
+    valid: object
+    metrics: Mapping[str, Callable[..., object]] | None
+    model: object
+    seed: int | None
+    name: str | None
+    capture: bool | None
 
 
 class Panel:
@@ -64,10 +75,8 @@ class Panel:
     ----------
     run : Run
         After Branch the new one.
-    shown : bool
-        Whether a page shows it.
-    cells : Cells
-        Those that show it.
+    shown, cells : bool, Cells
+        Whether a page shows it, and in which cells.
 
     Raises
     ------
@@ -105,19 +114,18 @@ class Panel:
         capture: bool | None = None,
         **hypers: float | Callable[[int], float],
     ) -> None:
+        options: RunOptions = {"valid": valid, "metrics": metrics, "model": model}
+        options.update({"seed": seed, "name": name, "capture": capture})
         self.run: Trainable
         if hasattr(loss, "advance"):
-            given = (data, params, opt, epochs, valid, metrics, model, seed, name, capture, hypers or None)
-            if any(x is not None for x in given):
+            if any(x is not None for x in (data, params, opt, epochs, hypers or None, *options.values())):
                 raise TypeError("Panel(run) takes nothing beside the run: give the rest to Run(...)")
             self.run = cast(Trainable, loss)
         else:
             if data is None or params is None:
                 raise TypeError("Panel takes a run, or loss, data and params: Panel(loss, data, params(m))")
             made = optimiser_class(opt or "ADAM")(params, **hypers)
-            n = 100 if epochs is None else epochs
-            more = {"valid": valid, "metrics": metrics, "model": model, "seed": seed, "name": name, "capture": capture}
-            self.run = Run(loss, data, made, epochs=n, **cast("Any", more))
+            self.run = Run(loss, data, made, epochs=100 if epochs is None else epochs, **options)
         self._speed = check_speed(speed)
         if callable(show) or show:
             try_beside(self.run, show)
