@@ -69,7 +69,7 @@ class _Row:
         for k, dial in self._dials.items():
             dial.field.placeholder = f"{self.key} {k}"
             dial.slider.style.description_width = "auto"
-            dial.box.layout.width, dial.box.layout.flex = "auto", "3 1 15em" if k == "η" else "2 1 12em"
+            dial.box.layout.width, dial.box.layout.flex = "auto", "3 1 18em" if k == "η" else "2 1 12em"
         ordered = sorted(self._dials, key=lambda k: self._dials[k].foldable)
         self._always = [k for k in ordered if not self._dials[k].foldable][:MAX_DIALS]
         self._room.children = tuple(self._dials[k].box for k in ordered)
