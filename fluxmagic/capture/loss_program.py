@@ -144,7 +144,8 @@ def _write(
         bits = writer.name(rng.bit_generator, "bits")
         states.append((f"{bits}.state", f"state_{bits}"))
     # small enough to be updated without a copy
-    limits = [(δ, opt.memory.flat.limit) for opt in opts for _, δ in opt.memory.flat.segments]
+    flats = [opt.memory.flat for opt in opts]
+    limits = [(δ, flat.limit / len(flat.segments)) for flat in flats for _, δ in flat.segments]
     body = native.write(writer, program.calls, limits)
     is_machine_code = not writer.lines
     if states:  # what is drawn for a step that turns out to be another one is put back
