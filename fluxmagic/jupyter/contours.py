@@ -130,7 +130,7 @@ class Contours:
         self.ax = ax
         self.losses = losses
         self.ground: list[Artist] = []
-        (self._left,) = ax.plot([], [], color=INK, lw=1.2, alpha=0.8, animated=True, zorder=2.5, gid="earlier")
+        (self._left,) = ax.plot([], [], lw=1.2, alpha=0.4, animated=True, zorder=2.5, gid="earlier")
         self.moving: list[Artist] = [self._left]
         self._lines: list[tuple[Line2D, Line2D, Line2D]] = []
         self._grid: Grid | None = None
@@ -143,8 +143,9 @@ class Contours:
         ax.spines[["top", "right"]].set_visible(True)
         self._title = ax.set_title("", color=INK, fontsize=FONT, pad=7)
 
-    def leave(self, paths: Iterable[np.ndarray]) -> None:
-        """Show paths of shape (n, 2) that a run has left, in grey."""
+    def leave(self, paths: Iterable[np.ndarray], colour: str) -> None:
+        """Show paths of shape (n, 2) that a run has left, in its colour and faint: grey is lost among contours."""
+        self._left.set_color(colour)
         gap = np.full((1, 2), np.nan)
         self._left.set_data(*np.concatenate([gap, *(part for path in paths for part in (path, gap))]).T)
 

@@ -253,7 +253,7 @@ class Curve:
         left = self.run.abandoned
         self._grey = [*self.earlier, *map(stretch_series, left)]
         if self._contours is not None:
-            self._contours.leave(s.path[-MOST:] for s in left if s.path is not None)
+            self._contours.leave((s.path[-MOST:] for s in left if s.path is not None), axes.LOSS)
         for artist in self._grey_artists:
             artist.remove()
         self._grey_artists = []

@@ -140,7 +140,7 @@ def test_the_axes_are_the_landscapes_view_until_the_ball_leaves_it():
     assert w.data.tolist() == [3.0, 2.0]
 
 
-def test_a_path_that_was_left_is_grey():
+def test_a_path_that_was_left_is_faint():
     run, _ = rosenbrock()
     run.step(20)
     left = run.path
@@ -148,15 +148,15 @@ def test_a_path_that_was_left_is_grey():
     run.step(3)
     curve = Curve(run)
     curve.frame()
-    (grey,) = [x for x in map_axes(curve).lines if x.get_gid() == "earlier"]
-    x, y = grey.get_data()
+    (faint,) = [x for x in map_axes(curve).lines if x.get_gid() == "earlier"]
+    x, y = faint.get_data()
     np.testing.assert_array_equal(x[np.isfinite(x)], left[:, 0])
     np.testing.assert_array_equal(y[np.isfinite(y)], left[:, 1])
-    assert grey.get_color() == axes.INK
+    assert (faint.get_color(), faint.get_alpha()) == (axes.LOSS, 0.4)
     run.undo()
     curve.frame()
-    (grey,) = [x for x in map_axes(curve).lines if x.get_gid() == "earlier"]
-    assert np.isfinite(grey.get_xdata()).sum() == 4
+    (faint,) = [x for x in map_axes(curve).lines if x.get_gid() == "earlier"]
+    assert np.isfinite(faint.get_xdata()).sum() == 4
 
 
 def test_a_ball_out_of_sight_is_at_the_edge():
