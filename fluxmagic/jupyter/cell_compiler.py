@@ -16,7 +16,7 @@ import numpy as np
 from IPython.core.error import UsageError
 
 from fluxmagic.jupyter.cell_names import names_bound
-from fluxmagic.jupyter.ipython_compat import Shell, cache_code, parse_cell, typed_cell
+from fluxmagic.jupyter.ipython_compat import Namespace, Shell, cache_code, parse_cell, typed_cell
 from fluxmagic.layers.batches import batches
 from fluxmagic.tracker import data
 
@@ -141,7 +141,6 @@ class CellLoss:
     """
 
     def __init__(self, compiler: CellCompiler, names: str) -> None:
-        self.ns = compiler.ns
         self.names = names
         self._bind = compiler.compile_binding(names)
         steps, self.body = compiler.loss(names)
@@ -160,6 +159,11 @@ class CellLoss:
         if names:
             loss.bind = self._sequence(self._bind)
         self.loss: Callable[..., Any] = loss
+
+    @property
+    def ns(self) -> Namespace:
+        """The user's namespace: that of its code, which in another process has what the code reads."""
+        return self._bind.__globals__
 
     def metric(self, value: FunctionType) -> Callable[..., Any]:
         """Make an expression a function of a batch, which binds the names and restores them."""
@@ -191,9 +195,9 @@ class CellLoss:
 
         It takes the one batch of `CellData`, or an array for each name, as validation data has it; or nothing.
         """
-        ns = self.ns
 
         def evaluate(*batch: object) -> object:
+            ns = self.ns
             before = {k: ns[k] for k in self.rebound_names if k in ns}
             try:
                 return f(*batch) if len(batch) < 2 else f(batch)

@@ -23,6 +23,8 @@ from fluxmagic.jupyter.ipython_compat import CompletionContext, Shell, SimpleMat
 from fluxmagic.jupyter.options import TRAIN, Settings, read_settings
 from fluxmagic.jupyter.race.magic import HEAD as RACE_HEAD
 from fluxmagic.jupyter.race.magic import RACE, new_race, read_race
+from fluxmagic.jupyter.sweep.magic import HEAD as SWEEP_HEAD
+from fluxmagic.jupyter.sweep.magic import SWEEP, new_sweep, read_sweep
 from fluxmagic.jupyter.tracebacks import users_frames_only
 from fluxmagic.jupyter.trainable import Trainable
 from fluxmagic.jupyter.values import as_optimiser
@@ -33,7 +35,7 @@ from fluxmagic.table import Table
 __all__ = ["FluxMagics"]
 
 
-TABLES = {table.magic: table for table in (TRAIN, RACE)}
+TABLES = {table.magic: table for table in (TRAIN, RACE, SWEEP)}
 """The options of each cell magic, for Tab."""
 
 
@@ -107,6 +109,17 @@ class FluxMagics(Magics):
             self._put_and_train(settings, *new_race(settings, self.epochs, typed, self.shell.user_ns))
 
     race_cell.getdoc = lambda: help_cell(RACE_HEAD, RACE, {"epochs": _configured()["epochs"]})  # type: ignore[assignment]
+
+    @no_var_expand
+    @cell_magic("sweep")  # type: ignore[arg-type]
+    def sweep_cell(self, line: str, cell: str) -> None:
+        """Train what the cell's loss depends on at each point of a grid; `%%sweep?` prints more."""
+        with users_frames_only(self.shell, above=False):
+            typed = read_cell(self.shell, line, cell, "%%sweep")
+            settings = read_sweep(typed, lambda: self._default("", False))
+            self._put_and_train(settings, *new_sweep(settings, self.epochs, typed, self.shell.user_ns))
+
+    sweep_cell.getdoc = lambda: help_cell(SWEEP_HEAD, SWEEP, _configured())  # type: ignore[assignment]
 
     def _put_and_train(self, settings: Settings, trainable: Trainable, displaced: Run | None) -> None:
         """Put what is trained into its variable; if it fails before its first step, restore what was there.

@@ -62,8 +62,8 @@ def fixed_expression(cell: Cell, what: str, text: str) -> object:
 
 def condition(cell: Cell, what: str, text: str) -> Condition:
     """Read a condition in which losses, metrics, epoch and step go by their names."""
-    code = cell.compiler.expression("--until", text).__code__
-    return Condition(lambda values: eval(code, cell.compiler.ns, dict(values)))
+    f = cell.compiler.expression("--until", text)
+    return Condition(lambda values: eval(f.__code__, f.__globals__, dict(values)))
 
 
 def optimiser(cell: Cell, what: str, text: str) -> type[Optimiser]:

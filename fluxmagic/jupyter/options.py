@@ -19,7 +19,7 @@ from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs.early_stopping import Condition
 from fluxmagic.tracker import Param
 
-__all__ = ["TRAIN", "Settings", "read_settings"]
+__all__ = ["ENDS", "TRAIN", "Settings", "read_settings"]
 
 ENDS, STARTS = "when the run ends", "where the run starts"
 

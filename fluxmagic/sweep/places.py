@@ -247,7 +247,6 @@ class InExecutor(_Remote):
 
 SCATTERED = 1_000_000  # bytes from which a message goes to its worker without the scheduler
 DASK_SECONDS = 10.0  # for an answer of a worker that may have died
-_DEATHS = ("KilledWorker", "FutureCancelledError", "CancelledError", "CommClosedError")
 
 
 class OnDask(_Remote):
@@ -304,25 +303,35 @@ class OnDask(_Remote):
         except Exception as error:
             if self._client.status != "running":
                 raise PlaceError(_gone("Dask client", error, "an open client")) from error
-            if isinstance(error, (OSError, CancelledError, TimeoutError)) or type(error).__name__ in _DEATHS:
-                raise Lost(str(error)) from error
-            raise
+            if isinstance(error, (ImportError, AttributeError, TypeError)):  # the worker cannot read the job
+                raise
+            raise Lost(str(error)) from error
+
+
+def check_place(on: On) -> None:
+    """Check where trials are to run.
+
+    Raises
+    ------
+    TypeError
+        If it is none of the places.
+    """
+    number = isinstance(on, int) and not isinstance(on, bool) and on > 0
+    client = type(on).__module__.startswith("distributed.") and hasattr(on, "scatter")
+    if not (on is None or number or client or isinstance(on, Executor)):
+        raise TypeError(
+            f"on is a number of processes, a concurrent.futures.Executor or a dask.distributed.Client, not {on!r}; "
+            "without it trials take turns in this process"
+        )
 
 
 def place_of(on: On, here: Callable[[], Desk], freight: Callable[[], Freight]) -> Place:
     """Make the place for `on`: None, a number of processes, an executor, or a Dask client."""
+    check_place(on)
     if on is None:
         return Here(here())
-    if isinstance(on, int) and not isinstance(on, bool) and on > 0:
-        return Processes(on, freight())
-    if isinstance(on, Executor):
-        return InExecutor(on, freight())
-    if type(on).__module__.startswith("distributed.") and hasattr(on, "scatter"):
-        return OnDask(on, freight())
-    raise TypeError(
-        f"on is a number of processes, a concurrent.futures.Executor or a dask.distributed.Client, not {on!r}; "
-        "without it trials take turns in this process"
-    )
+    kind = Processes if isinstance(on, int) else InExecutor if isinstance(on, Executor) else OnDask
+    return kind(on, freight())
 
 
 def _engine(module: str, extra: str) -> Engine:

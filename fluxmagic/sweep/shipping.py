@@ -7,6 +7,7 @@ import inspect
 import io
 import os
 import pickle
+import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ import cloudpickle
 import numpy as np
 
 from fluxmagic import generators
+from fluxmagic.layers.traversal import global_names
 from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
 from fluxmagic.sweep.desk import Report
 from fluxmagic.sweep.setup import Setup, Spec, Start
@@ -36,6 +38,18 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         super().__init__(file, protocol=5)
         self._freight, self._by_value = freight, set(by_value)
         self._default = generators.as_generator()
+
+    def reducer_override(self, x: object) -> Any:  # noqa: ANN401 - as in pickle
+        """Give the code of a cell the variables that it reads: cloudpickle finds those of functions alone."""
+        reduced = super().reducer_override(x)
+        if (
+            isinstance(x, types.FunctionType)
+            and isinstance(reduced, tuple)
+            and not x.__code__.co_flags & inspect.CO_NEWLOCALS
+        ):
+            found = {name: x.__globals__[name] for name in global_names(x.__code__) if name in x.__globals__}
+            reduced[2][1]["__globals__"].update(found)
+        return reduced
 
     def persistent_id(self, x: object) -> tuple[str, str] | None:
         if x is self._default:

@@ -21,7 +21,7 @@ from fluxmagic.sweep import saving
 from fluxmagic.sweep.course import Course
 from fluxmagic.sweep.desk import Desk
 from fluxmagic.sweep.grid import LENGTHS, MAX_TRIALS, Grid
-from fluxmagic.sweep.places import On, Place, place_of
+from fluxmagic.sweep.places import On, Place, check_place, place_of
 from fluxmagic.sweep.prepare import prepare
 from fluxmagic.sweep.scheduler import SLICE_SECONDS
 from fluxmagic.sweep.setup import Setup, Spec, Start
@@ -130,6 +130,7 @@ class Sweep(SweepViews):
             raise ValueError("halving is 2 or more: each time one point in so many is kept")
         if timeout is not None and not timeout > 0:
             raise ValueError(f"timeout is a positive number of seconds, not {timeout!r}")
+        check_place(on)
         self.seeds = None if seeds is None else positive("seeds", seeds)
         if seed is None:
             seed = 0 if seeds is not None else _next_seed()

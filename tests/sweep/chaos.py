@@ -109,7 +109,8 @@ def run(on: Any, n: int, seed: int, deaths: int) -> dict[str, int]:
         here = make(folder, n, seed, 0.0, None)
         here.train()
         counts = Counter(t.state for t in sweep.trials)
-        where = f"seed {seed}: {dict(counts)}"
+        errors = {str(t.error) for t in sweep.trials if t.state == "failed"}
+        where = f"seed {seed}: {dict(counts)} {errors}"
         assert sum(counts.values()) == n, where
         assert set(counts) <= set(ENDS), where
         assert all(t.deaths <= 3 for t in sweep.trials), where

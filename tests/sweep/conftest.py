@@ -7,6 +7,10 @@ import warnings
 
 import pytest
 
+from tests.jupyter.conftest import bare, ip, page, shell
+
+__all__ = ["bare", "ip", "page", "shell"]
+
 
 @pytest.fixture(scope="session")
 def cluster():

@@ -1,0 +1,1 @@
+"""A sweep in a notebook: `%%sweep`, its map and its words."""
