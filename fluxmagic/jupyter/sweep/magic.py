@@ -115,8 +115,8 @@ def read_sweep(cell: Cell, default: Callable[[], type[Optimiser]]) -> SweepSetti
         raise UsageError(f"--opt is given {len(opts)} times: give a list, --opt [{', '.join(opts)}]")
     if gone := {"resume", "reset", "from", "show", "speed"}.intersection(names):
         raise UsageError(
-            f"there is no --{min(gone)}: a sweep begins with the weights as they are, or anew with --seeds; sweep.train() "
-            "goes on with what is not done"
+            f"there is no --{min(gone)}: a sweep begins with the weights as they are, or with --seeds anew; "
+            "sweep.train() goes on with what is not done"
         )
     SWEEP.check_values(typed)
     classes = _optimisers(cell, opts[0]) if opts else default()
