@@ -22,6 +22,7 @@ from fluxmagic.sweep.setup import Setup, Spec, Start
 
 __all__ = ["LARGE", "Freight", "dump", "dump_report", "load", "unpack"]
 
+Unpickled = Any
 LARGE = 100_000  # bytes from which an array travels by itself
 
 
@@ -39,7 +40,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._freight, self._by_value = freight, set(by_value)
         self._default = generators.as_generator()
 
-    def reducer_override(self, x: object) -> Any:  # noqa: ANN401 - as in pickle
+    def reducer_override(self, x: object) -> Unpickled:
         """Give the code of a cell the variables that it reads: cloudpickle finds those of functions alone."""
         reduced = super().reducer_override(x)
         if (
@@ -66,7 +67,7 @@ class _Unpickler(pickle.Unpickler):
         super().__init__(file)
         self._blobs = blobs
 
-    def persistent_load(self, name: tuple[str, str]) -> Any:  # noqa: ANN401 - as in pickle
+    def persistent_load(self, name: tuple[str, str]) -> Unpickled:
         kind, key = name
         if kind == "generator":
             return generators.as_generator()
@@ -82,12 +83,12 @@ def dump(x: object, freight: Freight | None = None, by_value: Iterable[int] = ()
     return file.getvalue()
 
 
-def load(content: bytes, blobs: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as in pickle
+def load(content: bytes, blobs: Mapping[str, Any]) -> Unpickled:
     """Unpickle what `dump` made, with arrays and optimisers by their names."""
     return _Unpickler(io.BytesIO(content), blobs).load()
 
 
-def unpack(blob: bytes) -> Any:  # noqa: ANN401 - bytes or an array
+def unpack(blob: bytes) -> Unpickled:
     """Give the content of a blob; an array that trials share cannot be written to."""
     x = pickle.loads(blob)
     if isinstance(x, np.ndarray):

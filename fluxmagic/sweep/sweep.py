@@ -200,12 +200,7 @@ class Sweep(SweepViews):
         self._runs.clear()
 
     def extend(self) -> None:
-        """Refuse: trials have ended.
-
-        Raises
-        ------
-        RuntimeError
-        """
+        """Raise a RuntimeError: trials have ended."""
         raise RuntimeError("the trials of a sweep have ended: make a sweep with more epochs, or train sweep.best on")
 
     def wait(self) -> None:
@@ -283,11 +278,6 @@ class Sweep(SweepViews):
 
     def _begin_course(self, steps_per_epoch: int | None, level: int = 0) -> None:
         self._course = Course(self.trials, self.sign, self.halving, steps_per_epoch, self.timeout, self.budget, level)
-
-    @property
-    def shipped(self) -> int:
-        """Bytes of functions, model and arrays that workers were sent, when the sweep has left them."""
-        return 0 if self._course is None else self._course.shipped
 
     def _make_place(self) -> Place:
         specs = [t.spec for t in self.trials]

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 from fluxmagic.runs import Run
 from fluxmagic.runs.archive import AnyPath
+from fluxmagic.sweep.course import Course
 from fluxmagic.sweep.grid import Grid
 from fluxmagic.sweep.setup import Setup, Start
 from fluxmagic.sweep.table import Table
@@ -34,6 +35,7 @@ class SweepViews:
     starts: dict[int, Start]
     trials: list[Trial]
     _runs: WeakValueDictionary[int, TrialRun]
+    _course: Course | None
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -110,6 +112,11 @@ class SweepViews:
     def rate(self) -> float:
         """Trials a second."""
         return self.steps / self.seconds if self.seconds else 0.0
+
+    @property
+    def shipped(self) -> int:
+        """Bytes of functions, model and arrays that workers were sent, when the sweep has left them."""
+        return 0 if self._course is None else self._course.shipped
 
     def describe(self, trial: Trial) -> str:
         """Give the optimiser and the swept dials of a trial, and the seed if there are several."""
