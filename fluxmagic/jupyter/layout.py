@@ -20,7 +20,8 @@ STYLE = f"""
 .{PANEL} .widget-label, .{PANEL} .widget-html-content {{ color: var(--jp-ui-font-color1, inherit) }}
 .{PANEL} .widget-html-content {{ line-height: 1.4; white-space: normal }}
 .{PANEL} .widget-html {{ height: auto }}
-.{PANEL} .fluxmagic-words {{ display: flex; flex-wrap: wrap; gap: 0 8px; align-items: center; min-height: 2em }}
+.{PANEL} .fluxmagic-words {{ display: flex; flex-wrap: wrap; gap: 0 8px; align-items: center; min-height: 2em;
+  padding-right: 4px }}
 .{PANEL} .fluxmagic-words span {{ margin-left: auto }}
 .{PANEL} progress {{ width: 8em; height: 0.8em; accent-color: var(--jp-brand-color1, #1976d2) }}
 .{PANEL} img {{ display: block; width: 100%; height: auto }}
