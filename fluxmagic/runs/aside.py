@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,10 +35,12 @@ def aside(run: Run) -> Iterator[None]:
         # values are written past `Param.data`: a graph that is held stays good, since they come back
         params = [(p.value, p.value.copy()) for p in run.params]
         buffers, generators = state.values().buffers, generator_states(state.generators)
+        dropped = io.StringIO()
         try:
-            with evaluating(), redirect_stdout(io.StringIO()), warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")
-                yield
+            with evaluating(), redirect_stdout(dropped), redirect_stderr(dropped), np.errstate(all="ignore"):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    yield
         finally:
             for value, before in params:
                 value[...] = before
