@@ -35,17 +35,22 @@ def aside(run: Run) -> Iterator[None]:
         # values are written past `Param.data`: a graph that is held stays good, since they come back
         params = [(p.value, p.value.copy()) for p in run.params]
         buffers, generators = state.values().buffers, generator_states(state.generators)
-        dropped = io.StringIO()
         try:
-            with evaluating(), redirect_stdout(dropped), redirect_stderr(dropped), np.errstate(all="ignore"):
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    yield
+            with evaluating(), np.errstate(all="ignore"), _silence():
+                yield
         finally:
             for value, before in params:
                 value[...] = before
             Values([], buffers).restore()
             restore_generators(generators)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    dropped = io.StringIO()
+    with redirect_stdout(dropped), redirect_stderr(dropped), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def first_batch(run: Run) -> Batch:
