@@ -18,6 +18,7 @@ __all__ = [
     "loss_range",
     "still_fit",
     "with_margin",
+    "within",
 ]
 
 # Limits of an axis, and below at the negative or inverse: matplotlib turns what is beyond into values not finite.
@@ -26,6 +27,7 @@ LARGEST_LOG = 1e200
 
 WIDE, STILL_WIDE = 100.0, 30.0  # the ratio of values from which an axis turns logarithmic, and linear again
 DIVERGENCE = 1e4  # times the first value
+BESIDE = 10.0  # times the largest value of the present line: an earlier one is shown as far as that
 EMPTY = 0.1  # of the axis, at most, is future
 
 
@@ -95,6 +97,14 @@ def before_divergence(y: np.ndarray) -> tuple[np.ndarray, bool]:
         return y, False
     usual = size <= size[:rise].max()
     return y[usual], True
+
+
+def within(others: Iterable[np.ndarray], lines: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """Give what of others an axis has to show beside lines: no divergence that a run was brought back from."""
+    present = np.abs(np.concatenate([*lines, np.empty(0)]))
+    present = present[np.isfinite(present)]
+    most = BESIDE * present.max() if len(present) else math.inf
+    return [y[np.abs(y) <= most] for y in others]
 
 
 def _with_room(low: float, high: float, log: bool, actual: tuple[float, float]) -> tuple[float, float]:

@@ -33,6 +33,7 @@ from fluxmagic.jupyter.limits import (
     loss_range,
     still_fit,
     with_margin,
+    within,
 )
 from fluxmagic.jupyter.marks import Mark, draw_marks, find_marks
 from fluxmagic.jupyter.overlay import Overlay
@@ -213,7 +214,8 @@ class Curve:
         left = 0 if self.window is None else max(0, steps - self.window)
         lines = [self._smooth, *(line for k, line in self._evaluations.items() if k == "valid")]
         losses = [_in_view(*line.get_data(), left) for line in lines]
-        losses += [_in_view(*s.moving_average(self._β), left) for s in self._grey]
+        grey = [_in_view(*s.moving_average(self._β), left) for s in self._grey]
+        losses += within(grey, losses)
         was = self._limits is not None and self._limits.log
         log = is_wide([before_divergence(y)[0] for y in losses], was) if self.log is None else self.log
         metrics = [_in_view(*line.get_data(), left) for k, line in self._evaluations.items() if k != "valid"]

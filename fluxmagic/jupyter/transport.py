@@ -123,7 +123,7 @@ class TransportControls:
         for button in self.group("close"):
             button.layout.margin = "2px 2px 2px auto"
         self.image = w.Image(format="png", layout=w.Layout(width="100%", margin="0", display="none"))
-        self._words = w.HTML(layout=w.Layout(width="100%", margin="0 2px"))
+        self._words = w.HTML(layout=w.Layout(width="auto", margin="0 2px"))
         self._message = w.HTML(layout=w.Layout(display="none"))
         self._tick = w.Play(interval=TICK_MILLISECONDS, max=10**6, layout=w.Layout(display="none"))
         self._speed = w.Dropdown(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fluxmagic.jupyter.limits import before_divergence, is_wide
+from fluxmagic import SGD, NotFinite, Run, param
+from fluxmagic.jupyter.limits import before_divergence, is_wide, within
 from fluxmagic.jupyter.plot import Curve
 from tests.jupyter.pictures import line, x_limits, y_limits, y_scale
 from tests.jupyter.problems import quadratic, recorded
@@ -171,3 +172,23 @@ def test_axes_move_seldom(monkeypatch):
         curve.frame()
         moved += x_limits(curve) != before
     assert moved <= 25
+
+
+def test_of_what_a_run_was_brought_back_from_the_divergence_is_left_out():
+    present, left = np.array([0.7, 0.1, np.inf]), np.array([0.1, 3.0, 1e5, 1e30, np.nan])
+    assert within([left], [present])[0].tolist() == [0.1, 3.0]
+    assert len(within([left], [])[0]) == 4
+
+
+def test_after_recover_the_axis_shows_the_present_line():
+    W = param(np.ones(3))
+    run = Run(lambda x: ((W - x) ** 2).sum(), [np.zeros(3)] * 2000, SGD([W], 0.01))
+    run.step(100)
+    run.set(η=10.0)
+    with pytest.raises(NotFinite):
+        run.train()
+    run.recover(η=0.01)
+    run.step(50)
+    curve = Curve(run)
+    curve.frame()
+    assert y_limits(curve)[1] < 100
