@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -61,16 +61,49 @@ class LossProgram:
         What `compute` looks at.
     is_machine_code : bool
         No line of `compute` calls NumPy.
+    compiled : bool
+        As far as possible it is machine code.
     verified : bool
         A replayed step has been an ordinary one to the bit.
     """
 
     program: Program
-    compute: Callable[..., float | None]
-    finish: Callable[[], None] | None
     places: list[Place]
-    is_machine_code: bool
+    compute: Callable[..., float | None] = field(init=False)
+    finish: Callable[[], None] | None = None
+    is_machine_code: bool = False
+    compiled: bool = False
     verified: bool = False
+
+    def write(self, batch: Sequence[object], opts: Sequence[Optimiser], compiled: bool) -> None:
+        """Write the functions, for batches of this kind and parameters as they are now: Python, or machine code."""
+        params = list(dict.fromkeys(p for opt in opts for p in opt.params))
+        writer = Writer(self.program)
+        arguments, lines = guards.of_batch(writer, batch)
+        lines += [*guards.of_places(writer, self.places), *guards.of_parameters(writer, params)]
+        states = []
+        default = generators.as_generator() if self.program.generators else None
+        for rng in self.program.generators:
+            if rng is default:  # which a run replaces by its own
+                lines.append(
+                    f"if {writer.name(generators.as_generator)}() is not {writer.name(rng, 'rng')}: return None"
+                )
+            bits = writer.name(rng.bit_generator, "bits")
+            states.append((f"{bits}.state", f"state_{bits}"))
+        # small enough to be updated without a copy
+        flats = [opt.memory.flat for opt in opts]
+        limits = [(δ, flat.limit / len(flat.segments)) for flat in flats for _, δ in flat.segments]
+        body = native.write(writer, self.program.calls, limits, compiled)
+        self.compiled, self.is_machine_code, self.verified = compiled, not writer.lines, False
+        if states:  # what is drawn for a step that turns out to be another one is put back
+            lines += [f"{before} = {now}" for now, before in states]
+            lines += ["done = False", "try:", *(f"    {line}" for line in body), "    done = True", "    return value"]
+            lines += ["finally:", "    if not done:", *(f"        {now} = {before}" for now, before in states)]
+        else:
+            lines += [*body, "return value"]
+        self.compute = writer.function("compute", arguments, lines)
+        if self.program.effects:
+            self.finish = writer.function("finish", (), writer.write(self.program.effects))
 
     @property
     def source(self) -> str:
@@ -79,8 +112,8 @@ class LossProgram:
         return "\n\n".join(getattr(f, "source", "") for f in functions if f is not None)
 
 
-def build(recording: Recording, batch: Sequence[object], opts: Sequence[Optimiser]) -> LossProgram:
-    """Make the program of a recording that another one has confirmed.
+def build(recording: Recording, batch: Sequence[object], opts: Sequence[Optimiser], compiled: bool) -> LossProgram:
+    """Make the program of a recording that another one has confirmed; its calls of NumPy, or machine code.
 
     Raises
     ------
@@ -101,8 +134,9 @@ def build(recording: Recording, batch: Sequence[object], opts: Sequence[Optimise
     program = plan(calls, recorder.values, recorder.inputs, recording.result)
     program.effects = [c for c in program.calls if c in effects]
     program.calls = [c for c in program.calls if c not in effects]
-    compute, finish, is_machine_code = _write(program, recording.places, params, batch, opts)
-    return LossProgram(program, compute, finish, recording.places, is_machine_code)
+    made = LossProgram(program, recording.places)
+    made.write(batch, opts, compiled)
+    return made
 
 
 def _effects(recorder: Recorder, params: Sequence[Param]) -> list[Call]:
@@ -124,38 +158,3 @@ def _effects(recorder: Recorder, params: Sequence[Param]) -> list[Call]:
         if root.source == "external" and id(root.array) not in gradients:
             effects.append(c)
     return effects
-
-
-def _write(
-    program: Program,
-    places: Sequence[Place],
-    params: Sequence[Param],
-    batch: Sequence[object],
-    opts: Sequence[Optimiser],
-) -> tuple[Callable[..., float | None], Callable[[], None] | None, bool]:
-    writer = Writer(program)
-    arguments, lines = guards.of_batch(writer, batch)
-    lines += [*guards.of_places(writer, places), *guards.of_parameters(writer, params)]
-    states = []
-    default = generators.as_generator() if program.generators else None
-    for rng in program.generators:
-        if rng is default:  # which a run replaces by its own
-            lines.append(f"if {writer.name(generators.as_generator)}() is not {writer.name(rng, 'rng')}: return None")
-        bits = writer.name(rng.bit_generator, "bits")
-        states.append((f"{bits}.state", f"state_{bits}"))
-    # small enough to be updated without a copy
-    flats = [opt.memory.flat for opt in opts]
-    limits = [(δ, flat.limit / len(flat.segments)) for flat in flats for _, δ in flat.segments]
-    body = native.write(writer, program.calls, limits)
-    is_machine_code = not writer.lines
-    if states:  # what is drawn for a step that turns out to be another one is put back
-        lines += [f"{before} = {now}" for now, before in states]
-        lines += ["done = False", "try:", *(f"    {line}" for line in body), "    done = True", "    return value"]
-        lines += ["finally:", "    if not done:", *(f"        {now} = {before}" for now, before in states)]
-    else:
-        lines += [*body, "return value"]
-    compute = writer.function("compute", arguments, lines)
-    finish = None
-    if program.effects:
-        finish = writer.function("finish", (), writer.write(program.effects))
-    return compute, finish, is_machine_code

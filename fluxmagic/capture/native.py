@@ -25,8 +25,10 @@ Build = Callable[[Sequence[Operand]], list[Invocation]]
 Tests = list[tuple[str, float, bool]]
 
 
-def write(writer: Writer, program_calls: Sequence[Call], limits: Sequence[tuple[np.ndarray, float]]) -> list[str]:
-    """Write calls as `writer.write` does, runs of them in machine code; then what sees to it that the loss is finite.
+def write(
+    writer: Writer, program_calls: Sequence[Call], limits: Sequence[tuple[np.ndarray, float]], compiled: bool
+) -> list[str]:
+    """Write calls as `writer.write` does, then what sees to it that the loss is finite.
 
     Parameters
     ----------
@@ -34,12 +36,14 @@ def write(writer: Writer, program_calls: Sequence[Call], limits: Sequence[tuple[
     program_calls : list of Call
     limits : list of (ndarray, float)
         Gradients, and what the sum of their squares has to be within.
+    compiled : bool
+        Runs of calls are to be in machine code.
     """
     result = writer.program.result
     assert result is not None
     lines: list[str] = []
     checked = False
-    if machine_code.has_compiler() and inner_loops.are_as_expected():
+    if compiled and machine_code.has_compiler() and inner_loops.are_as_expected():
         translator = _Translator(writer.program, program_calls)
         for k, c in enumerate(program_calls):
             if translator.add(k, c):

@@ -36,6 +36,7 @@ MOST_KINDS = 16
 MOST_WAYS = 4
 MOST_RECORDINGS = 16  # of one kind of batch, and one more for so many replayed steps:
 REPLAYED_PER_RECORDING = 100
+COMPILE_AFTER = 100  # replayed steps: compiling takes 0.1 to 1 s, which a run of a few steps does not gain
 MOST_FAILURES = 3  # recordings in a row that cannot be replayed
 
 
@@ -199,7 +200,7 @@ class CapturedStep:
                 return self._ordinary(attempt)
             if self._update is None:
                 with self._timed_compiler():
-                    self._update = write_update(attempt.opts)
+                    self._update = write_update(attempt.opts, self._compiles)
             value = self._by_program(kind, attempt)
             if value is not None:
                 return value
@@ -299,7 +300,7 @@ class CapturedStep:
             kind.recordings.append(recording)
             raise CannotReplay(reason)
         with self._timed_compiler():
-            kind.programs.append(build(recording, attempt.batch, attempt.opts))
+            kind.programs.append(build(recording, attempt.batch, attempt.opts, self._compiles))
         self._count_ways()
         self._n_failures, self.report.reason = 0, None
 
@@ -332,7 +333,16 @@ class CapturedStep:
         self.report.verified += 1
         self._gap = min(2 * self._gap, self._longest) if program.verified else 2
         self._left, program.verified = self._gap - 1, True
+        if self._compiles and not program.compiled:
+            with self._timed_compiler():
+                program.write(attempt.batch, self._opts, compiled=True)
+            self._left, self._update = 0, None  # the next step is verified again
         return ordinary
+
+    @property
+    def _compiles(self) -> bool:
+        """Whether what is written from now on is to be machine code."""
+        return self.report.replayed >= COMPILE_AFTER and machine_code.has_compiler()
 
     def _mismatch(self, what: str, before: StepState) -> None:
         n = self._gap - 1

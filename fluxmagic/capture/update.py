@@ -42,7 +42,7 @@ def rule_program(opt: Optimiser) -> Program | None:
     return None
 
 
-def write_update(opts: Sequence[Optimiser]) -> Callable[[], None]:
+def write_update(opts: Sequence[Optimiser], compiled: bool) -> Callable[[], None]:
     """Make a function that updates the parameters of optimisers with gradients that are checked.
 
     Its attribute `is_machine_code` tells that it does not call NumPy, but where an optimiser's own `update` is called.
@@ -50,12 +50,12 @@ def write_update(opts: Sequence[Optimiser]) -> Callable[[], None]:
     body: list[str] = []
     writer, is_machine_code = Writer(Program([], [], [], None)), True
     for opt in opts:
-        compiled = compiled_calls(opt)
-        is_machine_code = is_machine_code and bool(compiled)
-        program = None if compiled else rule_program(opt)
+        calls = compiled_calls(opt) if compiled else []
+        is_machine_code = is_machine_code and bool(calls)
+        program = None if calls else rule_program(opt)
         update = writer.name(opt.update, "update", (id(opt), "update"))
-        if compiled:
-            lines = [f"{writer.name(call, 'loop')}({table})" for call, table in compiled]
+        if calls:
+            lines = [f"{writer.name(call, 'loop')}({table})" for call, table in calls]
         elif program is not None:
             writer = Writer(program, writer)
             lines = writer.write(program.calls)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fluxmagic import ADAM, SGD
+from fluxmagic.capture import step as step_module
 from fluxmagic.optimise import OPTIMISERS
 from tests.capture.problems import assert_same_bits, captured, classifier, linear_regression, regression
 
@@ -31,3 +32,13 @@ def test_the_source_of_a_step_is_its_program(opt):
     step, _, _ = captured(classifier(5, opt))
     assert "def compute(x0, x1):" in step.source
     assert "def update():" in step.source
+
+
+def test_a_program_is_compiled_after_a_hundred_replayed_steps(monkeypatch):
+    pytest.importorskip("llvmlite")
+    monkeypatch.setattr(step_module, "COMPILE_AFTER", 100)
+    assert assert_same_bits(lambda: classifier(128)).report.compile_seconds == 0
+    report = assert_same_bits(lambda: classifier(400)).report
+    assert report.compile_seconds > 0
+    assert report.reason is None
+    assert report.replayed > 370
