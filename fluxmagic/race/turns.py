@@ -55,7 +55,7 @@ class TurnTaking:
         """Note who has the parameters, if no turn was taken yet, and the generators of the process."""
         if first:
             others = [o for o in owners(self.params) if o is not self.race]
-            self._displaced = [o for o in others if o.training.parked is None]
+            self._displaced = [o for o in others if o.training.params and o.training.parked is None]
             if any(o not in self.runs for o in others):
                 self.race.training.parked = None  # others have trained the parameters since: the values are theirs
         self._noise = _global_states()
