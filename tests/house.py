@@ -24,7 +24,8 @@ ANY_ANNOTATIONS = 42  # a baseline: lower it when the number falls
 PACKAGE_LIMITS = {
     ("", "tracker", "layers", "optimise", "runs", "jupyter"): (25_200, 13_950),
     ("race", "landscapes"): (1_710, 940),
-    ("sweep",): (3_900, 2_330),  # places, deaths, files and what stands around a run came to the 1,300 and 850 planned
+    # Places, deaths, files and what stands around a run came to the 1,300 and 850 planned; 1,150 and 780 are the views.
+    ("sweep",): (4_350, 2_630),
     ("capture",): (4_300, 2_700),  # 1,450 and 950 of it the extra `fast`
 }
 # Tables of cases, which grow with what they list.

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 from IPython.display import display
 
+from fluxmagic.greek import canonical
 from fluxmagic.jupyter import formatting
 from fluxmagic.jupyter.errors import train_here
 from fluxmagic.jupyter.ipython_compat import Namespace, Shell
@@ -167,6 +168,18 @@ def _parse_hyperparameters(target: Target, cls: type[Optimiser], pairs: list[tup
     return check_hyperparameters(cls, values)
 
 
+def _parse_dials(target: Target, text: str, most: int = 2) -> list[str]:
+    """Read the names of dials that its optimiser has."""
+    names = text.replace(",", " ").split()
+    known = hyper_names(target.opt_class)
+    for name in names:
+        if canonical(name) not in known:
+            raise UsageError(f"{target.run.opt_name} has no dial {name}{did_you_mean(name, known)}")
+    if len(names) > most:
+        raise UsageError(f"{' '.join(names)}: name {'one dial' if most == 1 else 'one or two dials'}")
+    return [canonical(name) for name in names]
+
+
 def _parse_path(text: str) -> str:
     quoted = text[0] in "'\"" and text[-1] == text[0]
     return os.path.expanduser(ast.literal_eval(text) if quoted else text)
@@ -179,6 +192,10 @@ def _suggest_dials(ns: Namespace, words: list[str]) -> Iterable[str]:
         if isinstance(run, Run) and run.opt_class:
             return _dials(run.opt_class, words)
     return ()
+
+
+def _suggest_names(ns: Namespace, words: list[str]) -> Iterable[str]:
+    return [dial.removesuffix("=") for dial in _suggest_dials(ns, words) if dial.removesuffix("=") not in words[1:-1]]
 
 
 def _suggest_optimiser(ns: Namespace, words: list[str]) -> Iterable[str]:
@@ -348,6 +365,23 @@ def compare(target: Target, rest: str, *, log: bool = False) -> None:
 
     runs = [_as_run(find_trainable(target.ns, word), word) for word in rest.replace(",", " ").split()]
     display(compare(*runs, log=log or None))  # type: ignore[no-untyped-call]
+
+
+@command("DIAL [DIAL] [--steps N]", "a map of the dials around their values; a click turns them", _suggest_names)
+def map_(target: Target, rest: str, *, steps: str = "100") -> None:
+    from fluxmagic.jupyter.sweep.around import show_map  # matplotlib takes its time
+
+    sweep = target.run.map(*_parse_dials(target, rest), steps=_parse_int(target, steps, 1, "--steps"), train=False)
+    target.ns[f"{target.name}_map"] = sweep
+    show_map(sweep)
+
+
+@command("DIAL [--steps N]", "a test of the range of learning rates from here", _suggest_names)
+def find(target: Target, rest: str, *, steps: str = "100") -> None:
+    (dial,) = _parse_dials(target, rest, 1)
+    found = target.run.find(dial, steps=_parse_int(target, steps, 20, "--steps"))
+    display(found)  # type: ignore[no-untyped-call]
+    print(found)
 
 
 @command("[RUN …]", "the loss on the plane through its path, with the paths of other runs on it", _suggest_runs)

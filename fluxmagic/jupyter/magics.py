@@ -30,6 +30,7 @@ from fluxmagic.jupyter.trainable import Trainable
 from fluxmagic.jupyter.values import as_optimiser
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run
+from fluxmagic.sweep import Sweep
 from fluxmagic.table import Table
 
 __all__ = ["FluxMagics"]
@@ -132,7 +133,7 @@ class FluxMagics(Magics):
         try:
             train_here(trainable, self.shell, not settings.no_panel and self.panel, settings.speed)
         finally:
-            if not trainable.steps:
+            if not (trainable.steps or (isinstance(trainable, Sweep) and trainable.state == "stopped")):
                 del ns[settings.name]
                 if before is not ...:
                     ns[settings.name] = before

@@ -155,6 +155,19 @@ def check_reads(f: FunctionType, loss: CellLoss, what: str) -> None:
         raise UsageError(f"{what}: reads {read[0]}, and {who}: choose another name there")
 
 
+def check_data(cell: Cell, who: str) -> None:
+    """Refuse data that can be gone through once, or that reads what training binds: several runs go through it."""
+    if cell.data is None:
+        return
+    check_reads(cell.data.expr, cell.loss, f"the data {cell.line.expr}")
+    given = cell.compiler.ns.get(cell.line.expr)
+    if isinstance(given, Iterator):
+        raise UsageError(
+            f"the data {cell.line.expr}: a {type(given).__name__} can be gone through once, and {who}: "
+            "write here what makes it, or a list, or batches(...)"
+        )
+
+
 def dials(cell: Cell, typed: Typed, cls: type[Optimiser]) -> dict[str, Any]:
     """Read hyper-parameters of an optimiser: numbers or schedules, by their own names."""
     values = {k: (f"--{k} {text}", expression(cell, f"--{k} {text}", text)) for k, text in typed}

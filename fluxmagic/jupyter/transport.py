@@ -21,7 +21,10 @@ from fluxmagic.jupyter.page_requests import PageRequests
 from fluxmagic.jupyter.sliders import set_options
 from fluxmagic.jupyter.trainable import Trainable
 
-__all__ = ["TRANSPORT", "Button", "Options", "TransportControls", "always"]
+__all__ = [
+    "PAUSE", "TRANSPORT", "Button", "Options", "TransportControls", "always", "close", "has_steps", "play", "restart",
+    "stop",
+]  # fmt: skip
 
 TICK_MILLISECONDS = 500
 FIRST_STEP = "step 1 is being computed"
@@ -94,6 +97,8 @@ class TransportControls:
     """
 
     buttons: ClassVar[tuple[Button, ...]] = ()
+    transport: ClassVar[tuple[Button, ...]] = ()  # in place of `TRANSPORT`
+    unit: ClassVar[str] = "step"  # what the trainable counts
 
     def __init__(
         self,
@@ -116,7 +121,7 @@ class TransportControls:
         self.name = f"fluxmagic-{os.urandom(6).hex()}"
         self.requests = PageRequests(wake)
         self._ids: set[str] = set()
-        self._rows = [r for r in (*TRANSPORT, *self.buttons) if closable or r.act is not close]
+        self._rows = [r for r in (*(self.transport or TRANSPORT), *self.buttons) if closable or r.act is not close]
         self._buttons = {r.label: make_button(*r[:3], r.width) for r in self._rows}
         for r in self._rows:
             self._buttons[r.label].on_click(partial(self._on_click, r.label))
@@ -262,9 +267,9 @@ class TransportControls:
         total = run.total_steps or 0
         done = 1.0 if run.finished else (run.steps / total if total else 0.0)
         first = self.playing and not run.steps and run.state != "failed"
-        words = FIRST_STEP if first else self._progress(run, self.pace.speed)
+        words = FIRST_STEP.replace("step", self.unit) if first else self._progress(run, self.pace.speed)
         self._share = self._share if share is None else share
-        cost = f"{format_number(1000 / run.rate)} ms/step" if run.rate else ""
+        cost = f"{format_number(1000 / run.rate)} ms/{self.unit}" if run.rate else ""
         if cost and self._share and not self.pace.is_limited:
             cost += f" · drawing {100 * self._share:.1f} %"
         self._words.value = (

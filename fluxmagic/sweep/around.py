@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fluxmagic.lazy import LazyMethod
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.hyper import Hyper
 from fluxmagic.optimise.optimiser import Optimiser
@@ -104,6 +105,8 @@ class RangeTest:
     smoothed: np.ndarray
     suggestion: float | None
     range: tuple[float, float] | None
+
+    _repr_png_ = LazyMethod("fluxmagic.jupyter.sweep.around", "draw_range_test")
 
     def __repr__(self) -> str:
         if self.suggestion is None or self.range is None:
@@ -245,6 +248,8 @@ class Again:
         for row, loss in zip(table, losses, strict=True):
             row[: len(loss)] = loss
         return np.arange(1, table.shape[1] + 1), np.nanquantile(table, (0.25, 0.5, 0.75), axis=0).T
+
+    _repr_png_ = LazyMethod("fluxmagic.jupyter.sweep.around", "draw_again")
 
     def __repr__(self) -> str:
         return self.sentence

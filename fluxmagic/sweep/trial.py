@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from fluxmagic.sweep.progress import Progress
 from fluxmagic.sweep.setup import Spec
@@ -81,7 +80,7 @@ def rank(trials: Iterable[Trial], sign: float) -> list[tuple[float, int]]:
     for t in trials:
         scores.setdefault(t.spec.point, []).append(t.score(sign))
     known = {p: [s for s in own if not math.isnan(s)] for p, own in scores.items()}
-    return sorted((float(np.median(own)), p) for p, own in known.items() if own)
+    return sorted((statistics.median(own), p) for p, own in known.items() if own)
 
 
 def rungs(factor: int, budget: int) -> list[int]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from weakref import WeakValueDictionary
 
+from fluxmagic.lazy import LazyMethod
 from fluxmagic.runs import Run
 from fluxmagic.runs.archive import AnyPath
 from fluxmagic.sweep.course import Course
@@ -128,6 +129,8 @@ class SweepViews:
         found = self.grid.points[trial.spec.point]
         swept = {k: found[k] for k in self.grid.axes if k in found and k != "opt"}
         return {"opt": trial.spec.cls.__name__, **swept}
+
+    _ipython_display_ = LazyMethod("fluxmagic.jupyter.sweep.presentation", "display_sweep")
 
     def __repr__(self) -> str:
         name = f"{self.name!r}, " if self.name else ""

@@ -22,7 +22,7 @@ def test_lists_are_swept_and_the_weights_stay(shell):
     assert same_arrays(weights(shell), before)
     assert "6 trials: 2 × opt, 2 × η, 2 × ρ" in printed
     assert "sweep: done, 6 trials in" in printed
-    assert f"valid {sweep.ranking[0][0]:.4g}" in printed
+    assert f"validation loss {sweep.ranking[0][0]:.4g}" in printed
     shell("sweep.best.take()")
     assert not same_arrays(weights(shell), before)
 

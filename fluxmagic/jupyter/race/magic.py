@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,7 +80,7 @@ def read_race(cell: Cell) -> RaceSettings:
     for cls, group in zip(classes, groups):
         RACE.check_names([name for name, _ in group], cls)
     RACE.check_combination(names, cell.data is not None)
-    _check_data(cell)
+    kinds.check_data(cell, "every contestant does")
     contestants = [(cls, _dials(cell, cls, before, group)) for cls, group in zip(classes, groups)]
     values = RACE.read(cell, typed)
     if "metric" in values:
@@ -94,18 +93,6 @@ def _dials(cell: Cell, cls: type[Optimiser], before: Typed, own: Typed) -> dict[
     known = {alias for h in cls.hypers.values() for alias in (h.name, h.ascii)}
     shared = [(name, text) for name, text in RACE.dials(before) if canonical(name) in known]
     return {**kinds.dials(cell, shared, cls), **kinds.dials(cell, RACE.dials(own), cls)}
-
-
-def _check_data(cell: Cell) -> None:
-    if cell.data is None:
-        return
-    kinds.check_reads(cell.data.expr, cell.loss, f"the data {cell.line.expr}")
-    given = cell.compiler.ns.get(cell.line.expr)
-    if isinstance(given, Iterator):
-        raise UsageError(
-            f"the data {cell.line.expr}: a {type(given).__name__} can be gone through once, and every contestant does: "
-            "write here what makes it, or a list, or batches(...)"
-        )
 
 
 def new_race(settings: RaceSettings, epochs: int, cell: Cell, ns: Namespace) -> tuple[Race, Run | None]:

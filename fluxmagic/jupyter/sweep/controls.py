@@ -1,29 +1,23 @@
-"""The controls of a sweep: the map's cells as buttons, one trial that is selected, its numbers, *Take weights*."""
+"""The controls of a sweep: its points as buttons or selectors, the numbers of the chosen one, and its weights."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from html import escape
-from typing import Any, Unpack
+from typing import Unpack
 
 from fluxmagic.jupyter import widgets as w
-from fluxmagic.jupyter.formatting import format_number
-from fluxmagic.jupyter.layout import row
-from fluxmagic.jupyter.sweep.picture import cells_of, label
-from fluxmagic.jupyter.sweep.words import describe, progress
-from fluxmagic.jupyter.transport import Button, Options, TransportControls
+from fluxmagic.jupyter.formatting import format_value
+from fluxmagic.jupyter.layout import row, set_visible
+from fluxmagic.jupyter.sliders import set_options
+from fluxmagic.jupyter.sweep.board import Board
+from fluxmagic.jupyter.sweep.points import Points
+from fluxmagic.jupyter.sweep.words import best_of, describe, numbers, progress
+from fluxmagic.jupyter.transport import PAUSE, Button, Options, TransportControls, always, close, play, restart, stop
 from fluxmagic.sweep import Sweep
-from fluxmagic.sweep.trial import Trial
 
 __all__ = ["SweepControls"]
-
-Widget = Any
-"""A button: ipywidgets has no types."""
-
-MAX_BUTTONS = 400  # cells; a larger map has one selector
-WORST, BEST = (68, 1, 84), (253, 231, 37)  # the ends of viridis
 
 
 class SweepControls(TransportControls):
@@ -32,118 +26,106 @@ class SweepControls(TransportControls):
     Attributes
     ----------
     run : Sweep
-    selected : int
-        The number of a trial.
+    chosen : int or None
+        The number of the point that was chosen.
     """
 
     run: Sweep
+    unit = "trial"
 
     def __init__(self, sweep: Sweep, **options: Unpack[Options]) -> None:
-        self.selected: int | None = None
-        self._shown: dict[int, str] = {}
+        self.chosen: int | None = None
         super().__init__(sweep, progress, **options)
+        set_visible(self._speed, False)
 
     def body(self) -> Sequence[w.Widget]:
-        self._cells: dict[int, list[Widget]] = {}
-        self._numbers = w.HTML(layout=w.Layout(width="auto", flex="1 1 20em"))
-        return [*self._map(), row([self._numbers, *self.group("selected")]), self.image]
+        self._points = Points(self.run)
+        self._board = Board(self._points, lambda point: self.requests.add(partial(self.choose, point)))
+        self._selectors = []
+        if self._points.kind in ("map", "line"):
+            for dial in self._points.dials:
+                self._selectors += [self._selector(dial.name, dial.labels)] if dial.values else []
+        self._numbers = w.HTML(layout=w.Layout(flex="1 1 20em"))
+        self._choice = row([*self.group("choice"), self._numbers])
+        return [self._board.box, row(self._selectors), self._choice, self.image]
 
-    def _map(self) -> list[w.Widget]:
-        """Make the rows of a map of two dials, the largest value above; or a selector of points."""
+    def _selector(self, name: str, labels: list[str]) -> w.Widget:
+        options = [("", -1), *((label, i) for i, label in enumerate(labels))]
+        layout = w.Layout(width="auto", margin="2px 8px")
+        style = {"description_width": "auto"}
+        found = w.Dropdown(description=name, options=options, value=-1, style=style, layout=layout)
+        found.observe(self._on_select, "value")
+        return found
+
+    def _on_select(self, change: w.Change) -> None:
+        self.requests.add(self._select)
+
+    def _select(self) -> bool:
+        at = [s.value for s in self._selectors]
+        found = [i for i, place in enumerate(self._points.at.astype(int).tolist()) if place == at]
+        return bool(found) and self.choose(found[0])
+
+    def choose(self, point: int) -> bool:
+        """Choose a point; in a map around a run this turns the run's dials."""
         sweep = self.run
-        dials = list(sweep.grid.axes)
-        values = [sweep.grid.values[k] for k in dials]
-        if len(dials) != 2 or not all(isinstance(v, list) for v in values) or math.prod(map(len, values)) > MAX_BUTTONS:
-            points = [(f"{t.spec.index}: {describe(sweep, t)}", t.spec.index) for t in sweep.trials[:MAX_BUTTONS]]
-            selector = w.Dropdown(description="trial", options=[("best", -1), *points], value=-1)
-            selector.observe(lambda change: self.requests.add(partial(self._select, change["new"])), "value")
-            return [row([selector])]
-        places = {place: p for p, point in enumerate(sweep.grid.points) for place in cells_of(sweep, point, dials)}
-        rows = []
-        for i in reversed(range(len(values[1]))):
-            head = w.HTML(escape(f"{dials[1]} {label(values[1][i])}"), layout=w.Layout(width="8em"))
-            rows.append(row([head, *(self._cell(places.get((i, j))) for j in range(len(values[0])))]))
-        foot = [w.HTML(escape(label(v)), layout=w.Layout(flex="1 1 3em", min_width="0")) for v in values[0]]
-        rows.append(row([w.HTML(escape(dials[0]), layout=w.Layout(width="8em")), *foot]))
-        return rows
-
-    def _cell(self, point: int | None) -> w.Widget:
-        layout = w.Layout(flex="1 1 3em", width="auto", min_width="0", padding="0", margin="1px")
-        button = w.Button(description="", layout=layout, disabled=point is None)
-        if point is not None:
-            self._cells.setdefault(point, []).append(button)
-            button.on_click(lambda _: self.requests.add(partial(self._select_point, point)))
-        return button
-
-    def _select_point(self, point: int) -> bool:
-        own = [t for t in self.run.trials if t.spec.point == point]
-        best = min(own, key=lambda t: (math.isnan(t.score(self.run.sign)), t.score(self.run.sign), t.spec.index))
-        return self._select(best.spec.index)
-
-    def _select(self, index: int) -> bool:
-        """Select a trial; the dials of a run whose map it is are turned to its values."""
-        self.selected = None if index < 0 else index
-        run = self.run.around
-        if run is not None and index >= 0:
-            values = {k: v for k, v in self.run.point(self.run.trials[index]).items() if k != "opt"}
-            run.set(**values)
-            self.show_message(
-                f"{run.name or 'the run'} now has {', '.join(f'{k} {label(v)}' for k, v in values.items())}"
-            )
-        return False
-
-    @property
-    def trial(self) -> Trial | None:
-        """The selected trial; the best one if none is."""
-        if self.selected is not None:
-            return self.run.trials[self.selected]
-        return self.run.best_trial if any(t.state == "done" for t in self.run.trials) else None
+        if point >= len(sweep.grid.points):
+            return False
+        self.chosen = point
+        run, dials = sweep.around, {k: v for k, v in sweep.grid.points[point].items() if k in sweep.grid.axes}
+        if run is not None:
+            run.set(**dials)
+            values = ", ".join(f"{k} {format_value(v)}" for k, v in dials.items())
+            self.show_message(f"{run.name or 'the run'} goes on with {values}")
+        return True
 
     def show_body(self) -> None:
-        sweep, trial = self.run, self.trial
-        ranking = {p: value for value, p in sweep.ranking if math.isfinite(value)}
-        order = {p: i / max(len(ranking) - 1, 1) for i, p in enumerate(ranking)}
-        states = {t.spec.point: t.state for t in sweep.trials}
-        for point, buttons in self._cells.items():
-            look = (states[point], ranking.get(point, math.nan))
-            if self._shown.get(point) != f"{look} {order.get(point)}":
-                self._shown[point] = f"{look} {order.get(point)}"
-                for button in buttons:
-                    self._show_cell(button, *look, order.get(point))
-        self._numbers.value = "" if trial is None else escape(numbers(sweep, trial))
-
-    def _show_cell(self, button: Widget, state: str, value: float, place: float | None) -> None:
-        known = math.isfinite(value)
-        button.description = format_number(value) if known else {"diverged": "✕", "failed": "!"}.get(state, "")
-        button.tooltip = f"{self.run.setup.objective} {value:.6g}, {state}" if known else state
-        if place is not None:
-            r, g, b = (round(x * place + y * (1 - place)) for x, y in zip(WORST, BEST))
-            button.style.button_color = f"rgb({r},{g},{b})"
-            button.style.text_color = "white" if place > 0.5 else "black"
-
-
-def numbers(sweep: Sweep, trial: Trial) -> str:
-    """Give what is known of a trial, in one line."""
-    parts = [f"trial {trial.spec.index}: {describe(sweep, trial)}", trial.state]
-    if not math.isnan(trial.objective):
-        parts.append(f"{sweep.setup.objective} {format_number(trial.objective)}")
-    parts += [f"{k} {format_number(v)}" for k, v in trial.values.items() if k != sweep.setup.objective]
-    return ", ".join([*parts, f"{trial.step:,} steps", *([str(trial.error)] if trial.error else [])])
+        self._board.show(self.name, self.chosen)
+        set_visible(self._choice, self.chosen is not None)
+        if self.chosen is None:
+            return
+        n = self.run.seeds or 1
+        trial = best_of(self.run, self.chosen)
+        own = self.run.trials[n * self.chosen : n * (self.chosen + 1)]
+        words = [f"trial {trial.spec.index}: {describe(self.run, trial)}", *numbers(self.run, own)]
+        self._numbers.value = "<br>".join(map(escape, words))
+        at = self._points.at[self.chosen].astype(int).tolist()
+        for selector, i in zip(self._selectors, at, strict=False):
+            if selector.value != i:
+                set_options(selector, selector.options, i, self._on_select)
 
 
 def take(controls: SweepControls) -> bool:
-    trial = controls.trial
-    assert trial is not None
+    """Give the model the weights of the chosen trial."""
+    assert controls.chosen is not None
+    trial = best_of(controls.run, controls.chosen)
     controls.run[trial.spec.index].take()
-    controls.show_message(f"the weights are those of trial {trial.spec.index}")
-    return False
+    controls.show_message(f"the weights are those of trial {trial.spec.index}: {describe(controls.run, trial)}")
+    return True
 
 
 def can_take(controls: SweepControls) -> bool:
-    trial = controls.trial
-    return trial is not None and trial.progress is not None and controls.run.state != "running"
+    if controls.chosen is None or controls.playing or controls.run.state == "running":
+        return False
+    return best_of(controls.run, controls.chosen).progress is not None
 
 
-SweepControls.buttons = (
-    Button("Take weights", "download", "give the weights the values of this trial", "selected", take, can_take, "9em"),
+def can_play(controls: SweepControls) -> bool:
+    return controls.playing or not controls.run.finished
+
+
+def has_begun(controls: SweepControls) -> bool:
+    return any(t.step or t.ended for t in controls.run.trials)
+
+
+def can_stop(controls: SweepControls) -> bool:
+    return not (controls.run.finished or controls.stopped)
+
+
+TAKE_TIP = "give the weights the values that this trial ended with; while the sweep is paused, or done"
+SweepControls.transport = (
+    Button("Play", "play", "go on", "transport", play, can_play, "6.5em", other=PAUSE, is_other=lambda c: c.playing),
+    Button("Stop", "stop", "end the sweep: what is not done is cancelled", "transport", stop, can_stop),
+    Button("Restart", "undo", "begin again with all trials", "transport", restart, has_begun, "7em"),
+    Button("Close", "times", "leave the last picture and a summary", "close", close, always),
 )
+SweepControls.buttons = (Button("Take weights", "download", TAKE_TIP, "choice", take, can_take, "9em"),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
@@ -122,7 +122,7 @@ def read_sweep(cell: Cell, default: Callable[[], type[Optimiser]]) -> SweepSetti
     classes = _optimisers(cell, opts[0]) if opts else default()
     SWEEP.check_names(names, *(classes if isinstance(classes, list) else [classes]))
     SWEEP.check_combination(names, cell.data is not None)
-    _check_data(cell)
+    kinds.check_data(cell, "every trial does")
     grid: dict[str, Any] = {"opt": classes}
     for name, text in SWEEP.dials(typed):
         grid[name] = _dial(cell, name, text)
@@ -157,30 +157,16 @@ def _dial(cell: Cell, name: str, text: str) -> object:
     return evaluate(FunctionType(f.__code__, ours), f"--{name} {text}")
 
 
-def _check_data(cell: Cell) -> None:
-    if cell.data is None:
-        return
-    kinds.check_reads(cell.data.expr, cell.loss, f"the data {cell.line.expr}")
-    given = cell.compiler.ns.get(cell.line.expr)
-    if isinstance(given, Iterator):
-        raise UsageError(
-            f"the data {cell.line.expr}: a {type(given).__name__} can be gone through once, and every trial does: "
-            "write here what makes it, or a list, or batches(...)"
-        )
-
-
 def new_sweep(settings: SweepSettings, epochs: int, cell: Cell, ns: Namespace) -> tuple[Sweep, Run | None]:
     """Make a sweep from the weights as they are; `epochs` holds where the line has neither --epochs nor --steps."""
     s, loss = settings, cell.loss
     grid = s.grid if s.grid.keys() & {"epochs", "steps"} else {**s.grid, "epochs": epochs}
     options = {k: getattr(s, k) for k in ("until", "patience")} | ({"capture": True} if s.capture else {})
-    chosen = {
-        k: getattr(s, k)
-        for k in ["samples", "seeds", "seed", "valid", "max", "min", "halving", "on", "timeout", "name"]
-    }
+    chosen = {k: getattr(s, k) for k in CHOSEN}
     with refusals_as_usage_errors():
         sweep = Sweep(loss.loss, cell.data, s.params, grid, metrics=s.metric, model=loss.body, **chosen, **options)
-    begin([], settings, loss, ns)
+    if not s.seeds:
+        begin([], settings, loss, ns)
     print(f"{len(sweep):,} trials: {_axes(sweep)}")
     return sweep, None
 

@@ -1,178 +1,316 @@
-"""The picture of a sweep: a map for two dials, points with their spread for one, otherwise all points in order."""
+"""The picture of a sweep: objective over the swept dials at the left, the curves of its trials at the right.
+
+What changes is drawn onto a cached background of axes.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.collections import LineCollection, QuadMesh
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter
 
 from fluxmagic.jupyter import axes
-from fluxmagic.jupyter.formatting import format_number, format_value
+from fluxmagic.jupyter.limits import Limits, before_divergence, data_range, is_wide, loss_range, still_fit, with_margin
 from fluxmagic.jupyter.png import png
 from fluxmagic.jupyter.presentation import Controls
-from fluxmagic.sweep import Sweep, uniform
+from fluxmagic.jupyter.sweep.controls import SweepControls
+from fluxmagic.jupyter.sweep.points import BAD, Dial, Points, ink_on
+from fluxmagic.jupyter.sweep.words import best_of, objective
+from fluxmagic.sweep import Sweep
+from fluxmagic.sweep.trial import Trial
 
 __all__ = ["SweepPicture"]
 
-MAX_WRITTEN = 120  # cells of a map that have their number written in
-MAX_TICKS = 10
+LEFT = 3.75  # inches, of the axes of dials
+MAX_CURVES, MAX_BINS = 100, 100  # and points of a curve
+MAX_NUMBERS = 9, 12  # columns and rows of a map whose cells have room for numbers
+MAX_TICKS, MAX_LETTERS = 12, 30  # of an axis of dials; beyond, its labels are turned
 
 
 class SweepPicture:
-    """What is known of the objective, drawn anew for each frame.
+    """The picture of a sweep.
 
     Attributes
     ----------
-    figure : matplotlib.figure.Figure
+    points : Points
+    chosen : int or None
+        The point that a user has chosen.
+    has_dials : bool
+        Whether the objective over dials is a part: a page may have buttons for that.
     """
-
-    figure: Figure
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep = sweep
-        self._width = axes.WIDTH
-
-    def follow(self, controls: Controls) -> None:
-        """Draw the sweep of the controls, as wide as their page."""
-        self.sweep = controls.run  # type: ignore[assignment]
-        self._width = axes.width_on(getattr(controls, "width", round(axes.WIDTH * axes.DPI)))
-
-    def frame(self) -> bytes:
-        """Draw it as it is now."""
-        self._draw()
-        canvas = axes.canvas_of(self.figure)
-        canvas.draw()
-        return png(np.asarray(canvas.buffer_rgba()))
-
-    def picture(self) -> bytes:
-        """Draw it as it stays."""
-        self._draw()
-        return axes.sharp_png(self.figure)
+        self.points = Points(sweep)
+        self.chosen: int | None = None
+        self.has_dials = self.points.kind != "table"
+        self._curves: dict[int, tuple[int, np.ndarray]] = {}
+        self._build()
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether another frame would show more: never."""
-        return False
+        """Whether another frame may show more though no trial has ended since."""
+        return self.sweep.state == "running"
 
     @property
     def rich(self) -> list[dict[str, str]]:
-        """What is shown below the picture: nothing."""
+        """Nothing is shown below the picture."""
         return []
 
+    def follow(self, controls: Controls) -> None:
+        """Draw as the controls say."""
+        assert isinstance(controls, SweepControls)
+        before = self.has_dials, self.chosen is None
+        self.chosen, self.has_dials = controls.chosen, self.points.kind not in ("table", "cells")
+        if before != (self.has_dials, self.chosen is None):
+            self._build()
+
     def close(self) -> None:
-        """Do nothing: nothing is cached."""
+        """A sweep leaves no curve for later ones."""
 
-    def _draw(self) -> None:
+    # -- the figure ----------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
         with axes.default_style():
-            self.figure = axes.make_figure(self._width)
-            ax = self.figure.add_axes((0.12, 0.2, 0.84, 0.7))
-            axes.strip_axes(ax)
-            dials = [k for k, v in self.sweep.grid.axes.items() if not isinstance(v, uniform)]
-            if len(dials) == 2 == len(self.sweep.grid.axes):
-                self._draw_map(ax, dials)
-            elif len(self.sweep.grid.axes) == 1:
-                self._draw_dial(ax, next(iter(self.sweep.grid.axes)))
-            else:
-                self._draw_ranking(ax)
+            self.figure = axes.make_figure()
+            left = axes.LEFT + (LEFT + axes.GAP if self.has_dials else 0)
+            self._curve_ax = self._add_axes(left, axes.WIDTH - left - axes.RIGHT)
+            axes.style_steps(self._curve_ax)
+            self._add_curves(self._curve_ax)
+            self._dial_ax = self._add_axes(axes.LEFT, LEFT) if self.has_dials else None
+            self._moving: list[Artist] = []
+            if self._dial_ax is not None:
+                self._style_dials(self._dial_ax)
+        self._limits: Limits | None = None
+        self._background = object()
 
-    def _scores(self) -> dict[int, float]:
-        return {point: value for value, point in self.sweep.ranking if math.isfinite(value)}
+    def _add_axes(self, left: float, width: float) -> Axes:
+        height = axes.ROW - axes.BOTTOM - axes.TOP
+        ax = self.figure.add_axes((left / axes.WIDTH, axes.BOTTOM / axes.ROW, width / axes.WIDTH, height / axes.ROW))
+        axes.strip_axes(ax)
+        return ax
 
-    def _draw_map(self, ax: Axes, dials: list[str]) -> None:
-        """Draw a cell for each point, coloured by the objective; what diverged or failed is crossed."""
-        sweep = self.sweep
-        across, down = ([label(v) for v in sweep.grid.values[k]] for k in dials)
-        cells = np.full((len(down), len(across)), np.nan)
-        scores, places = self._scores(), {}
-        for number, point in enumerate(sweep.grid.points):
-            for i, j in cells_of(sweep, point, dials):
-                places[i, j] = number
-                cells[i, j] = scores.get(number, np.nan)
-        good = cells[np.isfinite(cells)]
-        use_log = bool(good.size) and good.min() > 0 and good.max() > 10 * good.min()
-        shown = np.log(cells) if use_log else cells
-        colours = "viridis" if sweep.sign < 0 else "viridis_r"
-        ax.imshow(np.ma.masked_invalid(shown), cmap=colours, aspect="auto", origin="lower", interpolation="nearest")
-        ax.set_xlim(-0.5, len(across) - 0.5)
-        ax.set_ylim(-0.5, len(down) - 0.5)
-        lost = {p for p in set(places.values()) - scores.keys() if self._is_lost(p)}
-        crossed = [(j, i) for (i, j), p in places.items() if p in lost]
-        if crossed:
-            ax.plot(*zip(*crossed), ls="", marker="x", color=axes.BAD, ms=9, mew=2)
-        if scores:
-            best = next(p for _, p in sweep.ranking)
-            i, j = next(place for place, p in places.items() if p == best)
-            ax.plot([j], [i], ls="", marker="s", mfc="none", mec=axes.EVENT, ms=20, mew=2.5)
-        if cells.size <= MAX_WRITTEN:
-            for (i, j), p in places.items():
-                if p in scores:
-                    axes.add_halo(
-                        ax.text(j, i, format_number(scores[p]), ha="center", va="center", fontsize=axes.SMALL)
-                    )
-        set_ticks(ax.set_xticks, across)
-        set_ticks(ax.set_yticks, down)
-        ax.set_xlabel(dials[0], color=axes.INK)
-        ax.set_ylabel(dials[1], color=axes.INK)
-        axes.set_plain_text(ax.set_title("", color=axes.INK, fontsize=axes.FONT, loc="left"), self._title())
+    def _add_curves(self, ax: Axes) -> None:
+        self._faint = LineCollection([], colors=axes.INK, alpha=0.35, linewidths=0.9, animated=True, gid="trials")
+        ax.add_collection(self._faint, autolim=False)
+        self._lines = {
+            name: ax.plot([], [], color=colour, lw=2, animated=True, gid=name)[0]
+            for name, colour in (("best", axes.LOSS), ("chosen", axes.VALID))
+        }
+        legend = ax.legend(
+            handles=[Line2D([], [], color=axes.INK, alpha=0.6), *self._lines.values()][: 2 + (self.chosen is not None)],
+            labels=["loss of a trial", "best", "chosen"][: 2 + (self.chosen is not None)],
+            loc="lower left",
+            bbox_to_anchor=(0, 0.99),
+            ncols=3,
+            frameon=False,
+            fontsize=axes.SMALL,
+            labelcolor=axes.INK,
+            handlelength=1.2,
+            columnspacing=1,
+            borderpad=0.1,
+        )
+        for line in legend.get_lines():
+            line.set_animated(False)
 
-    def _is_lost(self, point: int) -> bool:
-        return any(t.spec.point == point and t.state in ("diverged", "failed") for t in self.sweep.trials)
+    def _style_dials(self, ax: Axes) -> None:
+        dials = self.points.dials
+        _style_axis(ax, "x", dials[0], self.points.at[:, 0])
+        if len(dials) == 2:
+            _style_axis(ax, "y", dials[1], self.points.at[:, 1])
+        else:
+            ax.grid(color=axes.INK, alpha=0.22, lw=0.6)
+        axes.set_plain_text(ax.title, "")
+        ax.title.set(color=axes.INK, fontsize=axes.SMALL, animated=True, ha="left", position=(0, 1))
+
+    # -- what is shown -------------------------------------------------------------------------------------
+
+    def _update(self) -> None:
+        """Bring curves and dials up to date."""
+        self.points.update()
+        begun = [t for t in self.sweep.trials if t.step and t.progress is not None]
+        drawn = begun[:: -(-len(begun) // MAX_CURVES) or 1]
+        curves = [self._curve(t) for t in drawn]
+        self._faint.set_segments([c for c in curves if len(c) > 1])
+        for name, point in (("best", self.points.best), ("chosen", self.chosen)):
+            trial = None if point is None else best_of(self.sweep, point)
+            line = np.empty((0, 2)) if trial is None or trial.progress is None else self._curve(trial)
+            self._lines[name].set_data(line[:, 0], line[:, 1])
+            curves.append(line)
+        self._set_limits(curves)
+        if self._dial_ax is not None:
+            for artist in self._moving:
+                artist.remove()
+            self._moving = self._draw_dials(self._dial_ax)
+
+    def _curve(self, trial: Trial) -> np.ndarray:
+        """Give steps and mean losses of a trial: shape (bins, 2)."""
+        step, found = self._curves.get(trial.spec.index, (-1, np.empty((0, 2))))
+        if step != trial.step and trial.progress is not None:
+            loss = np.asarray(trial.progress.record.loss, float)
+            size = -(-len(loss) // MAX_BINS) or 1
+            starts = np.arange(0, len(loss), size)
+            counts = np.diff(np.append(starts, len(loss)))
+            means = np.add.reduceat(loss, starts) / counts if len(loss) else loss
+            found = np.stack([starts + (counts + 1) / 2, means], 1)[np.isfinite(means)]
+            self._curves[trial.spec.index] = trial.step, found
+        return found
+
+    def _set_limits(self, curves: list[np.ndarray]) -> None:
+        """Let the axes hold curves and objectives, moving them seldom."""
+        known = [c for c in curves if len(c)]
+        losses = [before_divergence(c[:, 1])[0] for c in known]
+        log = is_wide(losses, self._limits is not None and self._limits.log)
+        right = max([2.0, *(c[-1, 0] for c in known)])
+        low = [self.points.low, self.points.high] if self.points.kind == "line" else []
+        wide = is_wide([x[np.isfinite(x)] for x in low], False) if low else False
+        bottom, top = loss_range([x[np.isfinite(x)] for x in low], wide) if low else (0.0, 1.0)
+        data = Limits(0.0, float(right), *loss_range(losses, log), bottom, top, log)
+        if self._limits is not None and still_fit(self._limits, data):
+            return
+        self._limits = data._replace(right=data.right * 1.1)
+        self._limits = self._limits._replace(low=(ends := with_margin(data.low, data.high, log))[0], high=ends[1])
+        axes.scale_losses(self._curve_ax, *ends, log)
+        self._curve_ax.set_xlim(-0.01 * right, right)
+        if low and self._dial_ax is not None:
+            axes.scale_losses(self._dial_ax, *with_margin(bottom, top, wide), wide)
+        self._moved = True
 
     def _title(self) -> str:
-        over = f", median over {self.sweep.seeds} seeds" if (self.sweep.seeds or 1) > 1 else ""
-        return f"{self.sweep.setup.objective}{over}"
+        points, value = self.points, self.points.value
+        seeds = f", median of {self.sweep.seeds} seeds" if (self.sweep.seeds or 1) > 1 else ""
+        known = value[np.isfinite(value)]
+        if len(known) < 2 or points.kind == "line" or _has_numbers(points):
+            return objective(self.sweep) + seeds
+        ends = (known.max(), known.min()) if self.sweep.sign < 0 else (known.min(), known.max())
+        return f"{objective(self.sweep)}: {ends[0]:.3g} is bright, {ends[1]:.3g} dark"
 
-    def _draw_dial(self, ax: Axes, dial: str) -> None:
-        """Draw the objective of each trial against a dial, and a line through the medians."""
-        sweep = self.sweep
-        trials = [t for t in sweep.trials if math.isfinite(t.objective)]
-        values = [sweep.grid.points[t.spec.point].get(dial, math.nan) for t in trials]
-        listed = sweep.grid.values[dial]
-        numeric = isinstance(listed, uniform) or all(isinstance(v, (int, float)) and math.isfinite(v) for v in listed)
-        names = [] if isinstance(listed, uniform) else [label(v) for v in listed]
-        x = np.array([float(v) if numeric else names.index(label(v)) for v in values])
-        y = np.array([t.objective for t in trials])
-        ax.set_autoscale_on(True)
-        ax.plot(x, y, ls="", marker="o", ms=5, color=axes.LOSS, alpha=0.6)
-        at = np.unique(x)
-        ax.plot(at, [np.median(y[x == v]) for v in at], color=axes.LOSS, lw=1.8)
-        if numeric and at.size > 2 and at.min() > 0 and at.max() > 30 * at.min():
-            ax.set_xscale("log")
-        if not numeric:
-            set_ticks(ax.set_xticks, names)
-        if y.size and y.min() > 0 and y.max() > 30 * y.min():
-            ax.set_yscale("log")
-        ax.set_xlabel(dial, color=axes.INK)
-        axes.set_plain_text(ax.set_title("", color=axes.INK, fontsize=axes.FONT, loc="left"), self._title())
+    def _draw_dials(self, ax: Axes) -> list[Artist]:
+        """Draw the objective over the dials; return what was drawn."""
+        points = self.points
+        axes.set_plain_text(ax.title, self._title())
+        colours = points.colours
+        found: list[Artist] = []
+        if points.kind == "line":
+            x, known = points.at[:, 0], np.isfinite(points.value)
+            order = np.argsort(x[known], kind="stable")
+            spread = [[(a, b), (a, c)] for a, b, c in zip(x, points.low, points.high, strict=True) if c > b]
+            bars = LineCollection(spread, colors=axes.INK, linewidths=4, alpha=0.5)
+            found = [
+                ax.add_collection(bars, autolim=False),
+                *ax.plot(x[known][order], points.value[known][order], color=axes.LOSS, lw=1.5, marker="o", ms=5),
+                *ax.plot(
+                    x[points.bad], np.ones(points.bad.sum()), color=axes.BAD, ls="", marker="X", ms=8,
+                    transform=ax.get_xaxis_transform(), clip_on=False,
+                ),
+            ]  # fmt: skip
+        elif points.kind == "scatter":
+            shown = [i for i, c in enumerate(colours) if c]
+            x, y = points.at[shown].T
+            found = [ax.scatter(x, y, s=60, c=[colours[i] for i in shown], edgecolors=axes.INK, lw=0.7)]
+        else:
+            found = _draw_cells(ax, points, colours)
+        found += self._draw_outlines(ax)
+        for artist in found:
+            artist.set_animated(True)
+        return found
 
-    def _draw_ranking(self, ax: Axes) -> None:
-        """Draw the objective of all points, best first."""
-        values = [v for v, _ in self.sweep.ranking if math.isfinite(v)]
-        ax.set_autoscale_on(True)
-        ax.plot(np.arange(1, len(values) + 1), values, marker="o", ms=4, color=axes.LOSS)
-        ax.set_xlabel("points, best first", color=axes.INK)
-        axes.set_plain_text(ax.set_title("", color=axes.INK, fontsize=axes.FONT, loc="left"), self._title())
+    def _draw_outlines(self, ax: Axes) -> list[Artist]:
+        """Mark the best point, the present and the chosen one."""
+        found: list[Artist] = []
+        points = self.points
+        marks = ((points.present, ":", "black"), (points.best, "-", "black"), (self.chosen, "-", axes.VALID))
+        for point, dashes, colour in marks:
+            if point is None:
+                continue
+            if points.kind in ("cells", "map"):
+                places = np.array(points.places[point])
+                (x, y), (w, h) = places.min(0) - 0.5, np.ptp(places, 0) + 1
+                for width, ink, style in ((4.5, "white", "-"), (2, colour, dashes)):
+                    box = Rectangle((x, y), w, h, fill=False, ec=ink, lw=width, ls=style, clip_on=False, zorder=5)
+                    found.append(ax.add_patch(box))
+            else:
+                x, y = points.at[point] if points.kind == "scatter" else (points.at[point, 0], points.value[point])
+                for edge, ink in ((4.5, "white"), (2, colour)):
+                    found += ax.plot([x], [y], marker="o", ms=12, mfc="none", mec=ink, mew=edge, ls="")
+        return found
+
+    # -- drawing -------------------------------------------------------------------------------------------
+
+    def _artists(self) -> list[Artist]:
+        title = [] if self._dial_ax is None else [self._dial_ax.title]
+        return [*self._moving, *title, self._faint, *self._lines.values()]
+
+    @np.errstate(all="ignore")
+    def frame(self) -> bytes:
+        """Draw the sweep as it is now, as a PNG; cheap unless the axes have to move."""
+        self._moved = self._limits is None
+        self._update()
+        canvas = axes.canvas_of(self.figure)
+        if self._moved:
+            canvas.draw()
+            self._background = canvas.copy_from_bbox(self.figure.bbox)
+        canvas.restore_region(self._background)
+        axes.draw_artists(self._artists())
+        begun = any(t.step for t in self.sweep.trials)
+        return png(np.asarray(canvas.buffer_rgba())) if begun else b""
+
+    @np.errstate(all="ignore")
+    def picture(self) -> bytes:
+        """Draw the sweep as it stays, as a PNG: sharper, with the objective over the dials."""
+        self.has_dials = self.points.kind != "table"
+        self._build()
+        self._update()
+        for artist in self._artists():
+            artist.set_animated(False)
+        drawn = axes.sharp_png(self.figure)
+        self._build()
+        return drawn
 
 
-def label(value: object) -> str:
-    """Give the label of a value on an axis."""
-    return format_value(value)
+def _style_axis(ax: Axes, which: str, dial: Dial, at: np.ndarray) -> None:
+    """Give an axis the entries of a list, or the scale of a distribution."""
+    axis = getattr(ax, f"{which}axis")
+    getattr(ax, f"set_{which}label")(dial.name, color=axes.INK, fontsize=axes.FONT, labelpad=2)
+    limits = getattr(ax, f"set_{which}lim")
+    if dial.values is None:
+        getattr(ax, f"set_{which}scale")("log" if dial.log else "linear")
+        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        limits(*with_margin(*data_range([at], dial.log), dial.log))
+        return
+    n, labels = len(dial.values), dial.labels
+    every = -(-n // MAX_TICKS)
+    axis.set_ticks(range(0, n, every), labels[::every], fontsize=axes.SMALL)
+    axis.set_major_formatter(FuncFormatter(lambda x, _: axes.shorten(labels[round(x)], 12) if 0 <= x < n else ""))
+    if which == "x" and n // every * max(map(len, labels)) > MAX_LETTERS:
+        ax.tick_params(axis="x", labelrotation=35, pad=0)
+        for text in axis.get_ticklabels():
+            text.set(ha="right", rotation_mode="anchor")
+    limits(-0.5, n - 0.5)
 
 
-def cells_of(sweep: Sweep, point: dict[str, object], dials: list[str]) -> list[tuple[int, int]]:
-    """Give row and column of a point in a map; a dial that its optimiser lacks fills the whole row or column."""
-    places: list[list[int]] = []
-    for k in dials:
-        values = sweep.grid.values[k]
-        found = [i for i, v in enumerate(values) if k not in point or v is point[k] or v == point[k]]
-        places.append(found)
-    return [(i, j) for j in places[0] for i in places[1]]
+def _has_numbers(points: Points) -> bool:
+    """Tell whether the cells of a map have room for numbers."""
+    columns, rows = (len(d.values or ()) for d in points.dials)
+    return points.kind == "cells" and columns <= MAX_NUMBERS[0] and rows <= MAX_NUMBERS[1]
 
 
-def set_ticks(set_: Callable[..., object], labels: list[str]) -> None:
-    """Write labels at some of the places."""
-    step = -(-len(labels) // MAX_TICKS)
-    set_(range(0, len(labels), step), labels[::step])
+def _draw_cells(ax: Axes, points: Points, colours: list[str]) -> list[Artist]:
+    columns, rows = (len(d.values or ()) for d in points.dials)
+    pixels = np.zeros((rows, columns, 4))
+    numbers: list[Artist] = []
+    for i, place in ((i, place) for i, places in enumerate(points.places) for place in places if colours[i]):
+        colour, (x, y) = colours[i], map(int, place)
+        pixels[y, x] = [*(int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)), 1]
+        if _has_numbers(points):
+            words = "✕" if colour == BAD else f"{points.value[i]:.2g}"
+            numbers.append(ax.text(x, y, words, color=ink_on(colour), fontsize=8, ha="center", va="center"))
+    mesh = QuadMesh(
+        np.stack(np.meshgrid(np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5), 2), edgecolors="none"
+    )
+    mesh.set_facecolor([(r, g, b, a) for r, g, b, a in pixels.reshape(-1, 4).tolist()])
+    return [ax.add_collection(mesh, autolim=False), *numbers]
