@@ -129,3 +129,31 @@ def test_help_and_words_of_the_magic(shell):
     assert "--halving N" in printed
     assert "--samples N" in printed
     assert "--resume" not in printed
+
+
+def test_train_map_makes_a_sweep_around_the_run_and_find_draws_its_test(shell):
+    shell(f"%%train {DATA} --opt Momentum --η 0.01 --ρ 0.9 --epochs 2\n{LOSS}")
+    before, dials = weights(shell), dict(shell["run"].values)
+    printed = shell("%train map η rho --steps 3")
+    sweep = shell["run_map"]
+    assert (len(sweep), sweep.counts, sweep.around) == (81, {"done": 81}, shell["run"])
+    assert "run map: done, 81 trials in" in printed
+    shell("%train map η --steps 2")
+    assert list(shell["run_map"].grid.axes) == ["η"]
+    assert "η" in shell("%train find eta --steps 40")
+    assert same_arrays(weights(shell), before)
+    assert shell["run"].values == dials
+    assert shell.refuses("%train map η gamma").startswith("Momentum has no dial gamma")
+    assert "one dial" in shell.refuses("%train find η ρ")
+    assert "20 or more" in shell.refuses("%train find η --steps 3")
+    assert "needs more" in shell.refuses("%train map")
+
+
+def test_what_find_and_again_give_has_a_picture(shell):
+    shell(f"%%train {DATA} --opt SGD --η 0.01 --epochs 4 --seed 1\n{LOSS}")
+    shell("found = run.find(steps=60, low=1e-4)")
+    png, size = shell["found"]._repr_png_()
+    assert png.startswith(b"\x89PNG")
+    assert size == {"width": 900}
+    shell("run.rewind(6); run.set(η=0.3); run.train(); luck = run.again(seeds=4)")
+    assert shell["luck"]._repr_png_()[0].startswith(b"\x89PNG")
