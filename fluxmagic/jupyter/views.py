@@ -227,15 +227,20 @@ class WidgetView(ImageView):
 
     def _open(self) -> None:
         # at the end the picture takes the place of the controls, and the summary that of what is left
-        self._controls_output = display(self.controls.box, display_id=True)
+        self._controls_output = display(self._box(), raw=True, display_id=True)
         self._left_output = _show(self._left())
         self._show_picture()
 
     def open_again(self) -> None:
         self._draw()
-        self._controls_output.display(self.controls.box)
+        self._controls_output.display(self._box(), raw=True)
         self._left_output.display(self._left(), raw=True)
         self._open_rich_again()
+
+    def _box(self) -> dict[str, object]:
+        """Give the controls as an output; where there are no widgets only its text is seen."""
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.controls.box.model_id}
+        return {"application/vnd.jupyter.widget-view+json": view, "text/plain": f"controls of {self.run!r}"}
 
     def _left(self) -> Bundle:
         """Give what a notebook has that is opened again: picture and words, as one output."""

@@ -214,3 +214,21 @@ def test_of_a_run_without_a_step_nothing_is_shown(page, capsys, kind):
         assert output.data[-1] == {"text/plain": ""}
         assert not any("image/png" in d for d in output.data[1:])
     assert capsys.readouterr().out == ""
+
+
+def test_an_open_panel_leaves_picture_and_words_for_a_notebook_without_widgets(page):
+    run = quadratic(name="</pre><b>run")
+    view = WidgetView(run)
+    run.step(5)
+    view.draw()
+    box, left = page.outputs[0].data[-1], page.outputs[1].data[-1]
+    assert box["application/vnd.jupyter.widget-view+json"]["model_id"] == view.controls.box.model_id
+    assert "VBox" not in box["text/plain"]
+    assert "data:image/png;base64," in left["text/html"]
+    assert "5 steps" in left["text/plain"]
+    assert "&lt;b&gt;run" in left["text/html"]
+    assert "<b>" not in left["text/html"]
+    assert view.controls.name in left["text/html"]
+    run_loop(view)
+    assert sorted(page.outputs[0].data[-1]) == ["image/png", "text/plain"]
+    assert list(page.outputs[1].data[-1]) == ["text/plain"]
