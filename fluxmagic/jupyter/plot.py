@@ -119,7 +119,10 @@ class Curve:
                 has_map, len(in_axes), second=second, width=width, rows_of_legend=rows
             )
             axes.style_steps(self._ax)
-            self._metric_ax = self._add_metric_axes(metrics)
+            self._metric_ax = _add_metric_axes(self._ax, metrics)
+            self._curve_axes = [ax for ax in (self._ax, self._metric_ax) if ax is not None]
+            for ax in self._curve_axes:
+                ax.set_animated(True)
             self._contours = None if self._map is None else Contours(beside[0], self._map, names_of_two(self.run))
             self._shown_axes = [ShownAxes(ax, v) for ax, v in zip(beside[has_map:], in_axes, strict=True)]
             self._add_lines()
@@ -131,35 +134,20 @@ class Curve:
         self._grey_of: object = None  # the record whose lines they are
         self._limits: Limits | None = None
         self._settings: object = None
-        # pixels of the axes; these with contours and marks; these with the legend
-        self._axes_drawn = self._background = self._named = object()
-
-    def _add_metric_axes(self, metrics: list[str]) -> Axes | None:
-        """Add a second y-axis; it has the colour of its line, where it has one line."""
-        if not metrics:
-            return None
-        ax = self._ax.twinx()
-        axes.strip_axes(ax)
-        if len(metrics) == 1:
-            ax.tick_params(axis="y", colors=axes.METRICS[0], which="both")
-        return ax
+        # pixels of what is beside; these with the curve's axes; with contours and marks; with the legend
+        self._beside_drawn = self._axes_drawn = self._background = self._named = object()
 
     def _add_lines(self) -> None:
-        self._raw = self._add_line(self._ax, "raw loss", color=axes.LOSS, alpha=0.35, lw=0.9)
+        self._raw = _add_line(self._ax, "raw loss", color=axes.LOSS, alpha=0.35, lw=0.9)
         self._evaluations = {}
         colours = iter(axes.METRICS * len(self._series.evaluations))
         for k in self._series.evaluations:
             ax, colour = (self._ax, axes.VALID) if k == "valid" else (self._metric_ax, next(colours))
             assert ax is not None
-            self._evaluations[k] = self._add_line(ax, k, color=colour, lw=1.6, marker=".", ms=5)
-        self._smooth = self._add_line(self._ax, "loss", color=axes.LOSS, lw=1.8)
+            self._evaluations[k] = _add_line(ax, k, color=colour, lw=1.6, marker=".", ms=5)
+        self._smooth = _add_line(self._ax, "loss", color=axes.LOSS, lw=1.8)
         grey = Line2D([], [], color=axes.INK, alpha=0.5)
         self._legend = Legend(self._ax, {"loss": self._smooth, **self._evaluations, "earlier": grey})
-
-    @staticmethod
-    def _add_line(ax: Axes, name: str, **style: Any) -> Line2D:
-        """Add a line that `draw` of the figure leaves out: each frame draws it onto the background."""
-        return ax.plot([], [], solid_joinstyle="round", animated=True, gid=name, **style)[0]
 
     @property
     def loss(self) -> MinMaxSeries:
@@ -308,9 +296,15 @@ class Curve:
         idle = self.leaves_time or self.run.state != "running"
         map_moved, changed = self._set_contours(IDLE_MAP_SECONDS if idle else MAP_SECONDS)
         changed |= self._set_shown()
+        new = self._limits is None
         moved = self._set_limits() or full or grey or map_moved
+        if new or full or map_moved:
+            canvas.draw()  # without the curve's axes, which move more often
+            self._beside_drawn = canvas.copy_from_bbox(self.figure.bbox)
         if moved:
-            canvas.draw()
+            canvas.restore_region(self._beside_drawn)
+            for ax in self._curve_axes:
+                ax.draw(canvas.get_renderer())
             self._axes_drawn = canvas.copy_from_bbox(self.figure.bbox)
         if self._set_marks(moved):
             self._overlay = Overlay(canvas, self._labels)
@@ -341,7 +335,11 @@ class Curve:
         self._set_shown(final=True)
         self._set_limits(final=True)
         self._set_marks(True)
+        for ax in self._curve_axes:
+            ax.set_animated(False)
         drawn = axes.sharp_png(self.figure)
+        for ax in self._curve_axes:
+            ax.set_animated(True)
         self._limits = None  # the next frame has axes of its own
         return drawn
 
@@ -350,6 +348,22 @@ class Curve:
 
     def __repr__(self) -> str:
         return f"Curve({self.run!r})"
+
+
+def _add_metric_axes(ax: Axes, metrics: list[str]) -> Axes | None:
+    """Add a second y-axis; it has the colour of its line, where it has one line."""
+    if not metrics:
+        return None
+    second = ax.twinx()
+    axes.strip_axes(second)
+    if len(metrics) == 1:
+        second.tick_params(axis="y", colors=axes.METRICS[0], which="both")
+    return second
+
+
+def _add_line(ax: Axes, name: str, **style: Any) -> Line2D:
+    """Add a line that `draw` of the figure leaves out: each frame draws it onto the background."""
+    return ax.plot([], [], solid_joinstyle="round", animated=True, gid=name, **style)[0]
 
 
 def _in_view(x: ArrayLike, y: ArrayLike, left: float) -> np.ndarray:
