@@ -68,7 +68,7 @@ class Scheduler:
         self._hung: list[tuple[Pending, Running]] = []
         self._workers: dict[str, int] = {}
         self._looked = -math.inf
-        self._had_workers = time.perf_counter()
+        self._empty_since: float | None = None  # when a look first found no worker
         self.ended: list[Trial] = []
 
     @property
@@ -105,8 +105,7 @@ class Scheduler:
             return
         self._looked = now
         self._workers = self.place.workers()
-        if self._workers:
-            self._had_workers = now
+        self._empty_since = None if self._workers else self._empty_since or now
         self._stocked = {w: at for w, at in self._stocked.items() if w in self._workers}
         self._hung = [(f, r) for f, r in self._hung if not f.done() and r.worker in self._workers]
         for future, running in list(self._running.values()):
@@ -161,7 +160,7 @@ class Scheduler:
 
     def _no_worker(self) -> None:
         """Give up if that will not change; a cluster may be starting its workers."""
-        if not self._workers and time.perf_counter() - self._had_workers > PATIENCE_SECONDS:
+        if self._empty_since is not None and time.perf_counter() - self._empty_since > PATIENCE_SECONDS:
             raise PlaceError(f"there has been no worker for {PATIENCE_SECONDS:g} s: start workers, and train again")
         if self._refused:
             raise PlaceError("no worker can be used: " + "; ".join(dict.fromkeys(self._refused.values())))
