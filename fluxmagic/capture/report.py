@@ -25,6 +25,8 @@ class Report:
         Programs: one for each kind of batch and way through the loss.
     compile_seconds : float
         Spent in making machine code, where the extra `fast` is installed.
+    is_compilable : bool
+        False once machine code has given other bits: NumPy's calls are replayed in its place.
     reason : str or None
         Why not more steps are replayed.
     """
@@ -35,6 +37,7 @@ class Report:
     ordinary: int = 0
     ways: int = 0
     compile_seconds: float = 0.0
+    is_compilable: bool = True
     reason: str | None = None
 
     @property
@@ -47,7 +50,8 @@ class Report:
             return f"no step replayed: {self.reason or 'the loss is being recorded'}"
         text = f"{self.replayed:,} of {self.steps:,} steps replayed, {self.verified:,} verified"
         if self.compile_seconds >= 0.005:
-            text += f", compiled in {self.compile_seconds:.2f} s"
+            used = "" if self.is_compilable else ", to other bits, and not used"
+            text += f", compiled in {self.compile_seconds:.2f} s{used}"
         return f"{text}; others are ordinary ones: {self.reason}" if self.reason else text
 
 
