@@ -17,9 +17,10 @@ from fluxmagic.landscapes import Landscape
 from fluxmagic.runs import Run
 from fluxmagic.runs.loss_map import Grid, View
 
-__all__ = ["MOST", "Contours", "LossGrid", "Trail"]
+__all__ = ["MOST", "Contours", "LossGrid", "Trail", "refine"]
 
 LEVELS = 14
+FINER = 3  # points of a drawn grid for each one of the computed grid, along an axis
 WIDE = 30.0  # the largest loss above the median, relative to the median: levels are apart by factors then
 SHADES = LinearSegmentedColormap.from_list("shades", [to_rgba(INK, 0.45), to_rgba(INK, 0.0)])  # low to high
 DIVERGED = 100.0  # times the first loss
@@ -213,16 +214,40 @@ class Contours:
         levels = _levels(grid.z)
         if len(levels) < 2:
             return
-        z = np.ma.masked_invalid(grid.z)
-        fill = self.ax.contourf(grid.x, grid.y, z, levels, cmap=SHADES, extend="both", zorder=0.4)
-        lines = self.ax.contour(
-            grid.x, grid.y, z, levels, colors=INK, linewidths=0.7, alpha=0.75, linestyles="-", zorder=0.5
-        )
+        x, y, z = refine(grid.x, grid.y, grid.z)
+        z = np.ma.masked_invalid(z)
+        fill = self.ax.contourf(x, y, z, levels, cmap=SHADES, extend="both", zorder=0.4)
+        lines = self.ax.contour(x, y, z, levels, colors=INK, linewidths=0.7, alpha=0.75, linestyles="-", zorder=0.5)
         self.ground = [fill, lines]
         for minimum in () if self.losses.landscape is None else self.losses.landscape.minima:
             self.ground += self.ax.plot(*minimum, marker="+", ms=9, mew=1.6, color=INK)
         for artist in self.ground:
             artist.set_animated(True)
+
+
+def refine(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Put points between those of a grid, by cubics through four in a row: contours of narrow valleys have no islands.
+
+    A grid with blanks, or with fewer than four points in a row, stays as it is.
+    """
+    if min(z.shape) < 4 or not np.isfinite(z).all():
+        return x, y, z
+    fine = [np.linspace(a[0], a[-1], (len(a) - 1) * FINER + 1) for a in (x, y)]
+    across, along = (_cubic_weights(len(a)) for a in (x, y))
+    return *fine, along @ z @ across.T
+
+
+def _cubic_weights(n: int) -> np.ndarray:
+    """Give a matrix that takes n values at equal distances to `FINER` times as many; Lagrange's cubics."""
+    at = np.arange((n - 1) * FINER + 1) / FINER
+    first = np.clip(at.astype(int) - 1, 0, n - 4)
+    u = (at - first)[:, None]
+    k = np.arange(4)
+    weights = np.zeros((len(at), n))
+    for j in k:
+        others = k[k != j]
+        weights[np.arange(len(at)), first + j] = ((u - others) / (j - others)).prod(axis=1)
+    return weights
 
 
 def _levels(z: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 
 from fluxmagic import SGD, NotFinite, Run, batches, landscapes, param
 from fluxmagic.jupyter import axes, plot
-from fluxmagic.jupyter.contours import MOST, Contours, PathSeries, Trail
+from fluxmagic.jupyter.contours import MOST, Contours, PathSeries, Trail, refine
 from fluxmagic.jupyter.plot import Curve
 from fluxmagic.runs.loss_map import LossMap
 from tests.jupyter.pictures import pixels
@@ -235,3 +235,15 @@ def test_after_a_divergence_the_map_still_shows_the_valley():
     assert right - left < 20
     assert top - bottom < 20
     assert curve.picture()
+
+
+def test_a_finer_grid_is_exact_for_cubics_and_leaves_blanks_alone():
+    x, y = np.linspace(-2.0, 2.0, 9), np.linspace(-1.0, 3.0, 5)
+    f = lambda x, y: x**3 - 2 * x * y**2 + y - 0.5
+    u, v, w = refine(x, y, f(x, y[:, None]))
+    assert (len(u), len(v)) == (25, 13)
+    np.testing.assert_allclose(w, f(u, v[:, None]), atol=1e-12)
+    z = f(x, y[:, None])
+    z[2, 3] = np.nan
+    assert refine(x, y, z)[2] is z
+    assert refine(x[:3], y, z[:, :3])[2].shape == (5, 3)
