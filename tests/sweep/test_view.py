@@ -1,5 +1,6 @@
 """A sweep on a page: its cells, its selectors, its picture, its words."""
 
+import math
 import re
 from collections import defaultdict
 
@@ -12,7 +13,7 @@ from fluxmagic.jupyter import widgets
 from fluxmagic.jupyter.presentation import presentation
 from fluxmagic.jupyter.sweep.controls import SweepControls
 from fluxmagic.jupyter.sweep.picture import SweepPicture
-from fluxmagic.jupyter.sweep.points import BAD, COLOURS, Points, ink_on
+from fluxmagic.jupyter.sweep.points import BAD, COLOURS, Dial, Points, ink_on
 from fluxmagic.jupyter.sweep.words import best_of, progress, summary
 from fluxmagic.sweep import loguniform
 from tests.jupyter.panel_page import ControlsPage
@@ -174,6 +175,27 @@ def test_every_sweep_has_a_picture_before_within_and_after(grid):
     assert picture.picture().startswith(b"\x89PNG")
 
 
+def test_frames_have_their_share_of_the_time_and_a_choice_is_answered_at_once():
+    sweep, _ = net_sweep(GRID)
+    page = page_of(sweep)
+    picture = SweepPicture(sweep)
+    sweep.advance(0.0)
+    sweep.seconds = 1000.0
+    first = picture.frame()
+    assert first.startswith(b"\x89PNG")
+    sweep.seconds = 1e-9  # as after a restart
+    sweep.advance(0.0, steps=2)
+    assert sweep.state == "running"
+    assert picture.frame() is first
+    page.controls.choose(1)
+    picture.follow(page.controls)
+    answer = picture.frame()
+    assert answer != first
+    sweep.pause()
+    sweep.advance(0.0)
+    assert picture.frame() is not answer
+
+
 def test_a_frame_without_moving_axes_has_the_pixels_of_one_with_them():
     sweep, _ = net_sweep(GRID)
     sweep.train()
@@ -197,6 +219,13 @@ def test_points_are_read_as_they_come_and_anew_after_a_restart():
     points.update()
     assert np.isnan(points.value).all()
     assert not points.bad.any()
+
+
+def test_labels_tell_values_apart_and_from_1():
+    found = Dial("ρ", [0.0, 0.9, 0.99684, 0.9997, 0.99997, 0.999996, 1 / 3]).labels
+    assert found == ["0", "0.9", "0.997", "0.9997", "0.99997", "0.999996", "0.333"]
+    assert Dial("η", [1e-3, 0.00316227766, 0.1, 1.0]).labels == ["0.001", "0.00316", "0.1", "1"]
+    assert Dial("clip", [math.inf, 1.0]).labels == ["off", "1"]
 
 
 def test_numbers_are_read_on_every_colour_of_a_map():

@@ -25,7 +25,7 @@ CHOOSE = (
     "f.value = this.dataset.point; f.dispatchEvent(new Event('change', {bubbles: true}))"
 )
 STYLE = """
-.fluxmagic-map { display: grid; gap: 2px; margin: 4px 2px; font-size: 11px; align-items: center; max-width: 660px }
+.fluxmagic-map { display: grid; gap: 2px; margin: 4px 2px; font-size: 11px; align-items: center }
 .fluxmagic-map span { color: var(--jp-ui-font-color1, inherit); text-align: center; overflow: hidden; line-height: 1.5 }
 .fluxmagic-map span.side { text-align: right; padding-right: 6px; white-space: nowrap }
 .fluxmagic-map button { position: relative; height: 26px; min-width: 0; padding: 0; font: inherit; cursor: pointer;

@@ -5,6 +5,8 @@ What changes is drawn onto a cached background of axes.
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -26,6 +28,7 @@ from fluxmagic.sweep.trial import Trial
 __all__ = ["SweepPicture"]
 
 LEFT = 3.75  # inches, of the axes of dials
+SHARE = 0.015  # of the time of the sweep, for frames; buttons are not a part of them
 MAX_CURVES, MAX_BINS = 100, 100  # and points of a curve
 MAX_NUMBERS = 9, 12  # columns and rows of a map whose cells have room for numbers
 MAX_TICKS, MAX_LETTERS = 12, 30  # of an axis of dials; beyond, its labels are turned
@@ -49,6 +52,9 @@ class SweepPicture:
         self.chosen: int | None = None
         self.has_dials = self.points.kind != "table"
         self._curves: dict[int, tuple[int, np.ndarray]] = {}
+        self._png, self._asked = b"", False  # whether a user waits for a frame
+        self._spent = self._at = 0.0
+        self._cost = 0.05  # seconds of a frame
         self._build()
 
     @property
@@ -64,6 +70,7 @@ class SweepPicture:
     def follow(self, controls: Controls) -> None:
         """Draw as the controls say."""
         assert isinstance(controls, SweepControls)
+        self._asked |= self.chosen != controls.chosen
         before = self.has_dials, self.chosen is None
         self.chosen, self.has_dials = controls.chosen, self.points.kind not in ("table", "cells")
         if before != (self.has_dials, self.chosen is None):
@@ -165,7 +172,7 @@ class SweepPicture:
         known = [c for c in curves if len(c)]
         losses = [before_divergence(c[:, 1])[0] for c in known]
         log = is_wide(losses, self._limits is not None and self._limits.log)
-        right = max([2.0, *(c[-1, 0] for c in known)])
+        right = max([2.0, *(t.spec.steps or 0 for t in self.sweep.trials[:1]), *(c[-1, 0] for c in known)])
         low = [self.points.low, self.points.high] if self.points.kind == "line" else []
         wide = is_wide([x[np.isfinite(x)] for x in low], False) if low else False
         bottom, top = loss_range([x[np.isfinite(x)] for x in low], wide) if low else (0.0, 1.0)
@@ -245,9 +252,22 @@ class SweepPicture:
         title = [] if self._dial_ax is None else [self._dial_ax.title]
         return [*self._moving, *title, self._faint, *self._lines.values()]
 
-    @np.errstate(all="ignore")
     def frame(self) -> bytes:
-        """Draw the sweep as it is now, as a PNG; cheap unless the axes have to move."""
+        """Draw the sweep as it is now, as a PNG; the last one again where that would take more than its share."""
+        seconds = self.sweep.seconds
+        if seconds < self._at:  # it was begun again
+            self._spent = 0.0
+        self._at = seconds
+        if self.sweep.state == "running" and not self._asked and self._spent + self._cost > SHARE * seconds:
+            return self._png
+        began = time.perf_counter()
+        self._png, self._asked = self._frame(), False
+        self._cost = time.perf_counter() - began
+        self._spent += self._cost
+        return self._png
+
+    @np.errstate(all="ignore")
+    def _frame(self) -> bytes:
         self._moved = self._limits is None
         self._update()
         canvas = axes.canvas_of(self.figure)
@@ -290,6 +310,7 @@ def _style_axis(ax: Axes, which: str, dial: Dial, at: np.ndarray) -> None:
         ax.tick_params(axis="x", labelrotation=35, pad=0)
         for text in axis.get_ticklabels():
             text.set(ha="right", rotation_mode="anchor")
+        ax.xaxis.set_label_coords(-0.04, -0.03)
     limits(-0.5, n - 0.5)
 
 

@@ -46,7 +46,8 @@ class Dial:
     @property
     def labels(self) -> list[str]:
         """The entries in words."""
-        return [_written(v) for v in self.values or ()]
+        values = self.values or []
+        return [_label(v, values) for v in values]
 
     def places(self, point: Mapping[str, Any]) -> list[float]:
         """Give where a point stands; where its optimiser lacks this dial, that is at each entry."""
@@ -58,10 +59,17 @@ class Dial:
         return [float(i) for i, v in enumerate(self.values) if v is value or _equal(v, value)]
 
 
-def _written(value: object) -> str:
+def _label(value: object, values: Sequence[object]) -> str:
+    """Write a value with three digits, or as many as tell it from the others and from 1."""
     if isinstance(value, type):
         return value.__name__
-    return f"{value:.3g}" if isinstance(value, float) and math.isfinite(value) else format_value(value)
+    if not isinstance(value, float) or not math.isfinite(value):
+        return format_value(value)
+    others = [v for v in values if isinstance(v, float) and v != value] + [1.0] * (value != 1)
+    for digits in range(3, 10):
+        if (written := f"{value:.{digits}g}") not in [f"{v:.{digits}g}" for v in others]:
+            return written
+    return f"{value:.3g}"
 
 
 def _equal(a: object, b: object) -> bool:

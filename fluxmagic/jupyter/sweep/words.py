@@ -42,7 +42,13 @@ def leader(sweep: Sweep) -> Trial | None:
 def describe(sweep: Sweep, trial: Trial) -> str:
     """Give the optimiser and the swept dials of a trial."""
     values = sweep.point(trial)
-    return ", ".join([values.pop("opt"), *(f"{k} {format_value(v)}" for k, v in values.items())])
+    return ", ".join([values.pop("opt"), *(f"{k} {_written(v)}" for k, v in values.items())])
+
+
+def _written(value: object) -> str:
+    """Write the value of a dial; what is close to 1 with the digits that it takes."""
+    near = isinstance(value, float) and abs(1 - value) < 0.01
+    return f"{value:.7g}" if near else format_value(value)
 
 
 def best_of(sweep: Sweep, point: int) -> Trial:
@@ -62,7 +68,8 @@ def numbers(sweep: Sweep, own: Sequence[Trial]) -> list[str]:
     for t in own:
         what = f"seed {t.spec.seed}: " if len(own) > 1 else ""
         why = "" if t.error is None else f": {' '.join(str(t.error).split())}"
-        lines.append(f"{what}{t.state}, {t.step:,} steps in {format_duration(t.seconds)}{why}")
+        how_far = f", {t.step:,} steps in {format_duration(t.seconds)}" if t.step else ""
+        lines.append(f"{what}{t.state}{how_far}{why}")
     return lines
 
 
