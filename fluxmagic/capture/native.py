@@ -95,6 +95,7 @@ class _Translator:
         for extreme, absorbed, tests in _range_checks(program_calls):
             self._tests[id(extreme)] = tests
             self._absorbed.update(map(id, absorbed))
+        self._externals = {id(v.array) for v in program.values if v.array is not None}
         self._k = 0
 
     def add(self, k: int, c: Call) -> bool:
@@ -167,8 +168,10 @@ class _Translator:
         self.piece.fuse(FusedCall(ufunc, [*operands, out], dtype, n), lambda n: self._is_read_after(n, k))
 
     def _is_read_after(self, n: int, k: int) -> bool:
+        """Tell whether a value is needed after the k-th call: also one that is made in a gradient's array."""
         root = self._program.root(n)
-        return self._program.values[root].source != "made" or self._last.get(root, -1) > k
+        outside = self._program.values[root].source != "made" or id(self._buffers[n]) in self._externals
+        return outside or self._last.get(root, -1) > k
 
     def _invoke(self, name: object, build: Build, reference: Callable[..., Any], operands: Sequence[Operand]) -> None:
         """Add inner loops that are found to give NumPy's bits; the last operand is the result."""
@@ -181,8 +184,8 @@ class _Translator:
 
     def _ufunc(self, c: Call) -> None:
         ufunc = c.function
-        if c.options or not isinstance(ufunc, np.ufunc):
-            raise KeyError("options")
+        if c.options or not isinstance(ufunc, np.ufunc) or getattr(np, ufunc.__name__, None) is not ufunc:
+            raise KeyError("options, or a ufunc of another library")
         _, out = self._out(c)
         dtypes = {self._operand(x).array.dtype for x in c.args if type(x) not in (int, float)}
         floats = {t for t in dtypes if t.kind == "f"}

@@ -7,6 +7,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from fluxmagic import SGD, capture, param
 from fluxmagic.capture import inner_loops, machine_code, native
 from fluxmagic.capture.inner_loops import Operand
 from tests.capture.test_bits import check, trained
@@ -32,6 +33,16 @@ def test_a_step_of_a_small_model_is_one_piece(name):
         assert program.count("piece") == 1
         assert ".dot" not in program
     assert step.report.compile_seconds > 0
+
+
+@pytest.mark.parametrize("f", [lambda x: x.squeeze(), lambda x: x * 2, np.abs, lambda x: np.std(x, axis=0)])
+def test_gradients_that_are_no_products_are_written(f):
+    p = param(np.random.default_rng(0).standard_normal((2, 3)))
+    step = capture(lambda x: np.sum(np.sin(f(p * x))), SGD([p], 0.01))
+    for k in range(5):
+        step(np.full((2, 3), 1 + k / 10))
+    assert step.report.reason is None
+    assert "piece" in step.source
 
 
 def test_where_tables_are_not_as_expected_all_is_left_to_numpy():

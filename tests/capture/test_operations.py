@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,12 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fluxmagic import SGD, NotFinite, capture, param, train
+from fluxmagic.capture import machine_code
 from tests.tracker.cases import CASES, Case
 from tests.tracker.test_operations import total
 
 STEPS = 4  # two are recorded, one is verified, one replayed
-REFUSED = 0.02
-"""At most this share of the cases may be refused."""
 
 
 def outcome(step: Any, batch: tuple[Any, ...], ps: list[Any]) -> Any:
@@ -70,20 +71,21 @@ def compare(case: Case, examples: int) -> Counter[str]:
     return counts
 
 
-_outcomes: Counter[str] = Counter()
+REFUSED = {
+    *("where", "piecewise", "piecewise, one condition", "piecewise, overlapping"),
+    *("log, where", "multiply, where", "add of a number, where"),
+    *(f"linalg.lstsq {what}" for what in ("(4, 2)", "(2, 4)", "(3, 3)", "for a vector", "of less than full rank")),
+}
+"""They look at values: NumPy's own code does in `where=` and `piecewise`, and `lstsq` gives a rank."""
 
 
-@pytest.mark.parametrize("case", CASES, ids=[c.name for c in CASES])
-def test_an_operation_has_the_same_bits_in_a_captured_step(case: Case) -> None:
-    _outcomes.update(compare(case, 1))
-
-
-def test_few_operations_are_refused() -> None:
-    if sum(_outcomes.values()) < len(CASES):
-        pytest.skip("the cases did not run before")
-    refused = {k: n for k, n in _outcomes.items() if k not in ("replayed", "ordinary")}
-    assert sum(refused.values()) <= REFUSED * sum(_outcomes.values()), refused
-    assert _outcomes["replayed"] >= 0.9 * sum(_outcomes.values()), _outcomes
+@pytest.mark.parametrize(("k", "case"), list(enumerate(CASES)), ids=[c.name for c in CASES])
+def test_an_operation_has_the_same_bits_in_a_captured_step(k: int, case: Case) -> None:
+    # to compile takes as long as all else; `python -m tests.stress` does for each
+    in_numpy_alone = mock.patch.object(machine_code, "has_compiler", return_value=False)
+    with in_numpy_alone if k % 12 else nullcontext():
+        counts = compare(case, 1)
+    assert counts["replayed"] == sum(counts.values()) or case.name in REFUSED, counts
 
 
 def long(examples: int = 5) -> None:

@@ -171,16 +171,25 @@ TERMS: dict[str, Callable[[Any], tuple[Term, Setter]]] = {
 TERMS |= {"own": attribute("own"), "inner": attribute("inner"), "replaced": array(True), "in place": array(False)}
 
 
+UNSEEN = {"in_bytes"}
+UNSEEN_VALUES = [1.0 + k / 8 for k in range(64)]
+"""What changes and changes back between two verifications is not found: here each value is another one."""
+
+
 def history(seed: int, captured: bool) -> tuple[list[float], bytes, Any]:
     """Train a random program: its losses, the weights at its end, the run."""
     choose = random.Random(seed)
     rng = np.random.default_rng(seed)
     W = param(rng.standard_normal((4, 3)).astype(np.float32))
     parts, setters = [], []
-    for name in choose.sample(sorted(TERMS), choose.randint(1, 4)):
+    names = choose.sample(sorted(TERMS), choose.randint(1, 4))
+    if UNSEEN.intersection(names):  # a change that is seen ends a program, whose last steps are then not verified
+        names = [name for name in names if name in UNSEEN | {"value", "weights"}]
+    for name in names:
         term, turn = TERMS[name](W)
         parts.append(term)
-        setters.append((turn, choose.choice([7, 23, 40, 61]), choose.randint(0, 40)))
+        values = UNSEEN_VALUES if name in UNSEEN else [1.0, 2.0]
+        setters.append((turn, choose.choice([7, 23, 40, 61]), choose.randint(0, 40), values))
 
     def loss(x: Any, y: Any) -> Any:
         h = x @ W
@@ -192,8 +201,8 @@ def history(seed: int, captured: bool) -> tuple[list[float], bytes, Any]:
     def data() -> Iterator[Any]:
         rng = np.random.default_rng(seed)
         for k in range(STEPS):
-            for turn, every, shift in setters:
-                turn(1.0 + (k + shift) // every % 2)
+            for turn, every, shift, values in setters:
+                turn(values[(k + shift) // every % len(values)])
             n = 5 if k % 11 == 10 else 9
             yield rng.standard_normal((n, 4), np.float32), rng.standard_normal((n, 3), np.float32)
 
