@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -78,7 +78,9 @@ class LossProgram:
     def write(self, batch: Sequence[object], opts: Sequence[Optimiser], compiled: bool) -> None:
         """Write the functions, for batches of this kind and parameters as they are now: Python, or machine code."""
         params = list(dict.fromkeys(p for opt in opts for p in opt.params))
-        writer = Writer(self.program)
+        # what is compiled adds places of its own, which hold nothing where NumPy is called
+        program = replace(self.program, buffers=dict(self.program.buffers))
+        writer = Writer(program)
         arguments, lines = guards.of_batch(writer, batch)
         lines += [*guards.of_places(writer, self.places), *guards.of_parameters(writer, params)]
         states = []
@@ -93,7 +95,7 @@ class LossProgram:
         # small enough to be updated without a copy
         flats = [opt.memory.flat for opt in opts]
         limits = [(δ, flat.limit / len(flat.segments)) for flat in flats for _, δ in flat.segments]
-        body = native.write(writer, self.program.calls, limits, compiled)
+        body = native.write(writer, program.calls, limits, compiled)
         self.compiled, self.is_machine_code, self.verified = compiled, not writer.lines, False
         if states:  # what is drawn for a step that turns out to be another one is put back
             lines += [f"{before} = {now}" for now, before in states]
