@@ -9,10 +9,13 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -124,22 +127,50 @@ def run(on: Any, n: int, seed: int, deaths: int) -> dict[str, int]:
         return {**counts, "deaths": deaths - len(os.listdir(folder)) + deaths // 2 - len(kills)}
 
 
-def long(times: int = 20, n: int = 200, first: int = 0) -> None:
-    """Do it many times with many trials, in turn on processes and on a Dask cluster of two workers."""
+@contextmanager
+def steady_cluster(n: int = 2) -> Iterator[Any]:
+    """Give a client of a scheduler with n worker processes, each replaced when it dies.
+
+    Dask's own nanny, which does that too, does not survive a kill while it starts a worker.
+    """
     import distributed
 
+    with (
+        distributed.LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        command = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--no-nanny"]
+        command += ["--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]
+        over = threading.Event()
+
+        def keep() -> None:
+            process = None
+            while not over.is_set():
+                if process is None or process.poll() is not None:
+                    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                over.wait(0.1)
+            if process is not None:
+                process.kill()
+                process.wait()
+
+        threads = [threading.Thread(target=keep) for _ in range(n)]
+        for thread in threads:
+            thread.start()
+        try:
+            client.wait_for_workers(n, timeout=60)
+            yield client
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+
+
+def long(times: int = 20, n: int = 200, first: int = 0) -> None:
+    """Do it many times with many trials, in turn on processes and on a Dask cluster of two workers."""
     total: Counter[str] = Counter()
     for seed in range(first, first + times):
-        if seed % 2:
-            with (
-                distributed.LocalCluster(
-                    n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
-                ) as cluster,
-                distributed.Client(cluster) as client,
-            ):
-                counts = run(client, n, seed, deaths=6)
-        else:
-            counts = run(2, n, seed, deaths=6)
+        with steady_cluster() if seed % 2 else nullcontext(2) as on:
+            counts = run(on, n, seed, deaths=6)
         print(f"seed {seed}, {'Dask' if seed % 2 else 'processes'}: {counts}", flush=True)
         total.update(counts)
     print(f"{times} × {n} trials: {dict(total)}; each ended once", flush=True)
