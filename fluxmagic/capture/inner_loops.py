@@ -159,6 +159,8 @@ def reduction(
 ) -> list[Invocation]:
     """Reduce the first axes or the last ones; `start` is a 0 of x's dtype, which stays."""
     a, size = x.array, x.array.itemsize
+    if not a.ndim:
+        raise KeyError("a scalar")
     axes = tuple(range(a.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     axes = tuple(sorted(k % a.ndim for k in axes))
     contiguous = a.flags.c_contiguous and out.array.flags.c_contiguous

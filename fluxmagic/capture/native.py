@@ -109,7 +109,7 @@ class _Translator:
             if handle is not None:
                 handle(c)
                 return True
-        except (KeyError, ValueError):  # not to be had this way
+        except (KeyError, ValueError, ArithmeticError):  # not to be had this way
             pass
         for n in made:
             del self._buffers[n]

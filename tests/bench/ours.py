@@ -70,7 +70,7 @@ def fluxmagic(case: Case) -> Block:
     return block
 
 
-WARM = 40
+WARM = 300
 """Steps until all is recorded, verified twice and compiled."""
 
 
@@ -100,5 +100,10 @@ def captured(case: Case) -> Block:
     """Captured steps with NumPy alone."""
     from fluxmagic.capture import machine_code
 
+    def block(k: int, losses: list[float] | None = None) -> None:
+        with mock.patch.object(machine_code, "has_compiler", return_value=False):
+            steps(k, losses)
+
     with mock.patch.object(machine_code, "has_compiler", return_value=False):
-        return fast(case)
+        steps = fast(case)
+    return block
