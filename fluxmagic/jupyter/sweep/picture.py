@@ -170,7 +170,8 @@ class SweepPicture:
     def _set_limits(self, curves: list[np.ndarray]) -> None:
         """Let the axes hold curves and objectives, moving them seldom."""
         known = [c for c in curves if len(c)]
-        losses = [before_divergence(c[:, 1])[0] for c in known]
+        # a last batch of few rows may have a very small loss
+        losses = [before_divergence(c[c[:, 1] >= np.quantile(c[:, 1], 0.03), 1])[0] for c in known]
         log = is_wide(losses, self._limits is not None and self._limits.log)
         right = max([2.0, *(t.spec.steps or 0 for t in self.sweep.trials[:1]), *(c[-1, 0] for c in known)])
         low = [self.points.low, self.points.high] if self.points.kind == "line" else []
