@@ -97,6 +97,8 @@ def record(view: LossView, attempt: Attempt) -> tuple[float, Recording]:
     recorder, result, unreached, done = Recorder(), None, list[Param](), False
     params = list(dict.fromkeys(p for opt in attempt.opts for p in opt.params))
     places, before = view.places(), reach.fingerprint(view.reads)
+    users = {type(opt) for opt in attempt.opts if not reach.is_ours(type(opt))}
+    rules = [(cls.__name__, f, reach.fingerprint(f)) for cls in users for _, _, f in reach.methods(cls)]
     states = _global_generators()
 
     @contextmanager
@@ -122,8 +124,11 @@ def record(view: LossView, attempt: Attempt) -> tuple[float, Recording]:
         return n
 
     try:
-        with followed_rules():
-            value = attempt.take(loss, backward)
+        try:
+            with followed_rules():
+                value = attempt.take(loss, backward)
+        finally:
+            _put_plain(view)
     except BaseException as error:
         if done:
             raise
@@ -132,8 +137,21 @@ def record(view: LossView, attempt: Attempt) -> tuple[float, Recording]:
             raise NotRecorded(f"{type(error).__name__} while the step was recorded: {error}") from None
         raise
     if recorder.reason is None:
-        recorder.reason = _hidden_changes(view, before, recorder, states)
+        recorder.reason = _hidden_changes(view, before, recorder, states) or _changes_of_rules(rules)
     return value, Recording(recorder, result, unreached, places)
+
+
+def _put_plain(view: LossView) -> None:
+    """Put plain arrays in the places where the loss has kept recorded ones."""
+
+    def plain(x: object) -> object:
+        if type(x) is tuple and any(type(part) is Recorded for part in x):
+            return tuple(map(plain, x))
+        return x.array if type(x) is Recorded else x
+
+    for place in list(reach.places(view.reads)):
+        if place.is_writable and (now := plain(place.value)) is not place.value:
+            place.put(now)
 
 
 def _hidden_changes(view: LossView, before: reach.Fingerprint, recorder: Recorder, states: object) -> str | None:
@@ -141,10 +159,22 @@ def _hidden_changes(view: LossView, before: reach.Fingerprint, recorder: Recorde
     after = reach.fingerprint(view.reads)
     if changed := reach.difference(before, after, recorder.undo.generators, view.bound):
         return f"the loss changes {changed}"
+    if name := reach.iterator_in(view.reads):
+        return f"the loss can read the iterator {name}"
     if states != _global_generators():
         return "the loss draws from Python's or NumPy's global generator"
     if kept := recorder.alive():
         return f"the loss keeps {len(kept)} of its arrays for later"
+    return None
+
+
+def _changes_of_rules(rules: Sequence[tuple[str, object, reach.Fingerprint]]) -> str | None:
+    """Say what the rule of a user's optimiser has changed beside its state."""
+    for name, rule, before in rules:
+        if changed := reach.difference(before, reach.fingerprint(rule), ()):
+            return f"the rule of {name} changes {changed}"
+        if iterator := reach.iterator_in(rule):
+            return f"the rule of {name} can read the iterator {iterator}"
     return None
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import enum
+from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 
-from fluxmagic.capture.reach import Place
+from fluxmagic.capture.reach import MOST_ITEMS, NUMBERS, Place
 from fluxmagic.capture.text import Writer
 from fluxmagic.layers.training_mode import evaluating_threads
 from fluxmagic.tracker import Param
@@ -14,7 +17,6 @@ from fluxmagic.tracker import Param
 __all__ = ["changed_place", "kind_of", "of_batch", "of_parameters", "of_places"]
 
 MOST_PLACES = 256
-_ABSENT = object()
 
 
 def kind_of(x: object) -> Hashable:
@@ -23,7 +25,9 @@ def kind_of(x: object) -> Hashable:
         return x.shape, x.dtype, x.strides
     if isinstance(x, (tuple, list)) and type(x) in (tuple, list):
         return type(x), tuple(map(kind_of, x))
-    return type(x), x
+    if not isinstance(x, (*NUMBERS, enum.Enum)):
+        raise TypeError(f"a {type(x).__name__} may change")
+    return type(x), repr(x)  # 0.0 and -0.0 differ
 
 
 def of_batch(writer: Writer, batch: Sequence[object]) -> tuple[list[str], list[str]]:
@@ -50,7 +54,7 @@ def of_batch(writer: Writer, batch: Sequence[object]) -> tuple[list[str], list[s
         else:
             kind, value = writer.name(type(x)), writer.name(x)
             return_none.append(
-                f"if {name} is not {value} and (type({name}) is not {kind} or {name} != {value}): return None"
+                f"if {name} is not {value} and (type({name}) is not {kind} or repr({name}) != {repr(x)!r}): return None"
             )
         return name
 
@@ -70,9 +74,11 @@ def of_parameters(writer: Writer, params: Sequence[Param]) -> Iterator[str]:
 
 def of_places(writer: Writer, places: Sequence[Place]) -> Iterator[str]:
     """Write what looks at everything that the loss can reach: each has to be the same object."""
-    lists = {id(p.owner): p.owner for p in places if isinstance(p.owner, list)}
-    for x in lists.values():
+    containers = {id(p.value): p.value for p in places if isinstance(p.value, (list, dict, set, deque))}
+    for x in containers.values():
         yield f"if len({writer.name(x, 'w')}) != {len(x)}: return None"
+        if isinstance(x, (set, deque)) and len(x) <= MOST_ITEMS and all(isinstance(item, NUMBERS) for item in x):
+            yield f"if {writer.name(x, 'w')} != {writer.name(copy.copy(x))}: return None"
     for place in places:
         owner = writer.name(place.owner, "w")
         if place.kind == "cell":
@@ -90,15 +96,4 @@ def of_places(writer: Writer, places: Sequence[Place]) -> Iterator[str]:
 
 def changed_place(places: Sequence[Place]) -> str | None:
     """Name the first place in which another object lies now."""
-    return next((p.path.lstrip(".") for p in places if _read(p) is not p.value), None)
-
-
-def _read(place: Place) -> object:
-    try:
-        if place.kind == "cell":
-            return place.owner.cell_contents
-        if place.kind == "attribute":
-            return getattr(place.owner, place.key)
-        return (place.owner.__defaults__ if place.kind == "default" else place.owner)[place.key]
-    except (ValueError, LookupError, AttributeError):
-        return _ABSENT
+    return next((p.path.lstrip(".") for p in places if p.current is not p.value), None)

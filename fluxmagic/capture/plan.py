@@ -5,6 +5,7 @@ Each pass is a function that changes a `Program`: `drop_ones`, `drop_dead`, `wri
 
 from __future__ import annotations
 
+import operator
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -95,7 +96,7 @@ def drop_dead(program: Program) -> None:
     roots = {program.root(n) for n in needed}
     kept = []
     for c in reversed(program.calls):
-        wanted = c.effect or c.kind == "guard" or any(n in needed or n in roots for n in c.written)
+        wanted = c.effect or c.kind == "guard" or _may_fail(c) or any(n in needed or n in roots for n in c.written)
         if c.target is not None:
             root = program.root(c.target.number)
             wanted = wanted or root in roots or values[root].source in ("external", "input")
@@ -105,6 +106,12 @@ def drop_dead(program: Program) -> None:
             needed.update(used)
             roots.update(map(program.root, used))
     program.calls = kept[::-1]
+
+
+def _may_fail(c: Call) -> bool:
+    """Tell whether values decide if a call raises, which a loss may catch: inverses, and elements of an array."""
+    indexes = c.function in (operator.getitem, np.take, "take") and any(True for _ in refs(c.args[1:]))
+    return c.kind == "call" and (indexes or getattr(c.function, "__module__", None) == "numpy.linalg")
 
 
 def write_in_place(program: Program) -> dict[int, np.ndarray]:

@@ -7,6 +7,7 @@ place is looked at before each step.
 from __future__ import annotations
 
 import functools
+import random
 import types
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,11 +19,25 @@ from fluxmagic.layers.traversal import global_names, is_foreign, traverse
 from fluxmagic.tracker import Tracked
 from fluxmagic.tracker.operation import Op
 
-__all__ = ["Place", "difference", "fingerprint", "places", "swapped"]
+__all__ = [
+    "MOST_ITEMS",
+    "NUMBERS",
+    "Place",
+    "difference",
+    "fingerprint",
+    "is_ours",
+    "iterator_in",
+    "methods",
+    "places",
+    "swapped",
+]
 
 NUMBERS = (int, float, complex, str, bytes, bool, type(None), np.generic)
 MOST_ITEMS = 64
 """Items of a list or dict that are looked at; in a larger one the next verification notices a change."""
+
+
+_ABSENT = object()
 
 
 class Place(NamedTuple):
@@ -57,6 +72,18 @@ class Place(NamedTuple):
             self.owner.__defaults__ = tuple(defaults)
         else:
             (self.owner if self.kind == "item" else vars(self.owner))[self.key] = value
+
+    @property
+    def current(self) -> object:
+        """What lies there now."""
+        try:
+            if self.kind == "cell":
+                return self.owner.cell_contents
+            if self.kind == "attribute":
+                return getattr(self.owner, self.key)
+            return (self.owner.__defaults__ if self.kind == "default" else self.owner)[self.key]
+        except (ValueError, LookupError, AttributeError):
+            return _ABSENT
 
     @property
     def is_writable(self) -> bool:
@@ -96,13 +123,13 @@ def _behind(x: object) -> Iterator[object]:
     if isinstance(x, types.FunctionType):
         yield from (place.value for place in _of_namespaces(x) if not isinstance(place.value, NUMBERS))
     else:
-        yield from (f for _, _, f in _methods(type(x)))
+        yield from (f for _, _, f in methods(type(x)))
 
 
-def _methods(cls: type) -> Iterator[tuple[type, str, types.FunctionType]]:
+def methods(cls: type) -> Iterator[tuple[type, str, types.FunctionType]]:
     """Yield the functions of a user's class: methods, getters, static and class methods."""
     for base in cls.__mro__[:-1]:
-        if not is_foreign(base) and not _is_ours(base):
+        if not is_foreign(base) and not is_ours(base):
             for k, v in list(vars(base).items()):
                 f = getattr(v, "fget", None) or getattr(v, "__func__", v)
                 if isinstance(f, types.FunctionType):
@@ -112,7 +139,7 @@ def _methods(cls: type) -> Iterator[tuple[type, str, types.FunctionType]]:
 def _all_places(loss: object) -> Iterator[Place]:
     for path, x in _reached(loss):
         if isinstance(x, types.FunctionType):
-            if not _is_ours(x):
+            if not is_ours(x):
                 yield from _of_function(x, path)
         elif isinstance(x, functools.partial):
             yield from (*_items(x.args, f"{path}.args"), *_items(x.keywords, f"{path}.keywords"))
@@ -128,7 +155,8 @@ def _items(x: object, path: str) -> Iterator[Place]:
         yield from (Place(f"{path}[{k!r}]", "item", x, k, v) for k, v in list(items))
 
 
-def _is_ours(x: object) -> bool:
+def is_ours(x: object) -> bool:
+    """Whether something is of this package."""
     return str(getattr(x, "__module__", None)).partition(".")[0] == "fluxmagic"
 
 
@@ -157,7 +185,7 @@ def _of_namespaces(f: types.FunctionType) -> Iterator[Place]:
         with suppress(ValueError):
             named[name] = cell.cell_contents
     for name, x in named.items():
-        if isinstance(x, (types.ModuleType, type)) and not is_foreign(x) and not _is_ours(x):
+        if isinstance(x, (types.ModuleType, type)) and not is_foreign(x) and not is_ours(x):
             for k in _attribute_names(f.__code__):
                 if k in vars(x) and (value := getattr(x, k)) is getattr(
                     x, k
@@ -185,7 +213,7 @@ def _of_object(x: object, path: str) -> Iterator[Place]:
                     yield Place(f"{path}.{k}", "attribute", x, k, getattr(x, k))
             elif isinstance(v, (*NUMBERS, np.ndarray)):
                 yield Place(f"{path}.{k}", "attribute", x, k, v)
-    for cls, k, _ in _methods(type(x)):
+    for cls, k, _ in methods(type(x)):
         if (value := getattr(cls, k)) is getattr(cls, k):
             yield Place(f"{cls.__name__}.{k}", "attribute", cls, k, value)
 
@@ -202,16 +230,17 @@ def swapped(found: Iterable[Place], other: Callable[[np.ndarray], object]) -> It
             return x if all(a is b for a, b in zip(x, parts, strict=True)) else parts
         return x
 
-    done: list[Place] = []
+    done: list[tuple[Place, object]] = []
     try:
         for place in found:
-            if place.is_writable and (now := swap(place.value)) is not place.value:
-                done.append(place)
+            if place.is_writable and place.current is place.value and (now := swap(place.value)) is not place.value:
+                done.append((place, now))
                 place.put(now)
         yield
     finally:
-        for place in done:
-            place.put(place.value)
+        for place, now in done:
+            if place.current is now:  # the loss has assigned nothing here
+                place.put(place.value)
 
 
 # -- has the loss changed something? -------------------------------------------------------------------
@@ -232,9 +261,17 @@ def fingerprint(loss: object) -> Fingerprint:
     return found
 
 
+def iterator_in(loss: object) -> str | None:
+    """Name an iterator that a loss can reach: what it gives next shows in no place."""
+    found = (p.path.lstrip(".") for p in places(loss) if hasattr(type(p.value), "__next__"))
+    return next(found, None)
+
+
 def _mark(x: object, depth: int = 4) -> object:
     if isinstance(x, NUMBERS):
         return repr(x)
+    if isinstance(x, (random.Random, np.random.RandomState)):
+        return id(x), repr(x.__reduce__())
     if isinstance(x, (list, tuple, set, frozenset, dict)) and len(x) <= MOST_ITEMS and depth:
         keys = list(x) if isinstance(x, dict) else range(len(x))
         return keys, [_mark(item, depth - 1) for item in (x.values() if isinstance(x, dict) else x)]

@@ -137,8 +137,7 @@ class Recorded(NDArrayOperatorsMixin):
         self.recorder.set(self, ..., value)
 
     def __getitem__(self, index: Index) -> Result:
-        recorder = self.recorder
-        return recorder.result("call", operator.getitem, (self, index), {}, self.array[recorder.plain(index)])
+        return self.recorder.get(self, index)
 
     def __setitem__(self, index: Index, value: ArrayLike) -> None:
         if isinstance(value, Node):

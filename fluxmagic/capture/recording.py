@@ -6,6 +6,7 @@ float, a pickle) is noted as a leak with its place; the step goes on with the pl
 
 from __future__ import annotations
 
+import functools
 import operator
 import threading
 import weakref
@@ -38,6 +39,23 @@ class Leak(BaseException):
     """A rule cannot be followed call by call.  No Exception: code that catches those must not catch it."""
 
 
+def _surely(method: Function) -> Function:
+    """Make a method refuse what an error has decided, or may decide: replayed calls raise none."""
+
+    @functools.wraps(method)
+    def carried_out(recorder: Recorder, *args: Option, **options: Option) -> Array:
+        if not {"raise", "call"}.isdisjoint(np.geterr().values()):
+            recorder.refuse("lets NumPy raise floating-point errors: np.errstate()")
+        try:
+            return method(recorder, *args, **options)
+        except Exception as error:
+            if not recorder.in_rule:  # a rule that fails is carried out as one call
+                recorder.refuse(f"may catch an error: {type(error).__name__}")
+            raise
+
+    return carried_out
+
+
 class _Active(threading.local):
     recorder: Recorder | None = None
 
@@ -67,7 +85,7 @@ class Recorder:
         self._externals: dict[int, tuple[np.ndarray, int]] = {}
         self.undo = Undo()
         self._alive: list[weakref.ref[Recorded]] = []
-        self._in_rule = False
+        self.in_rule = False
         self._thread: int | None = None
 
     @contextmanager
@@ -151,7 +169,7 @@ class Recorder:
     def refuse(self, what: str) -> None:
         """Note why the step cannot be replayed; what follows the place in the user's code."""
         if self.listens:
-            if self._in_rule:
+            if self.in_rule:
                 raise Leak(what)
             self.refuse_at_all(f"{user_line()} {what}")
 
@@ -255,6 +273,10 @@ class Recorder:
             return self.call(f, args, options)
         return f(*self.plain(args), **self.plain(options))
 
+    def get(self, x: Recorded, index: Index) -> Array:
+        """Take elements."""
+        return self.result("call", operator.getitem, (x, index), {}, x.array[self.plain(index)])
+
     def method(self, name: str, x: Recorded, args: Option, options: Option) -> Array:
         """Call a method of an array."""
         value = getattr(x.array, name)(*self.plain(args), **self.plain(options))
@@ -309,7 +331,7 @@ class Recorder:
         args = tuple([self.external(a) if type(a) is np.ndarray else a for a in args])
         if op is not HOOK or f is op.forward:
             mark, n_values = len(self.calls), len(self.values)
-            outer, self._in_rule = self._in_rule, True
+            outer, self.in_rule = self.in_rule, True
             try:
                 result = f(*args, **options)
                 return (
@@ -322,7 +344,7 @@ class Recorder:
                     raise
                 del self.calls[mark:]
             finally:
-                self._in_rule = outer
+                self.in_rule = outer
         if "grad_out" in options:
             options = {**options, "grad_out": [False if b is False else None for b in options["grad_out"]]}
         given = [(x.array, x.array.copy()) for x in recorded_in((args, options))]
@@ -336,6 +358,10 @@ class Recorder:
             self.refuse_at_all("the loss draws at random within a checkpoint")
         self.undo.keep_generator(rng)
         return WatchedGenerator(self, rng)
+
+
+for _name in ("ufunc", "dot", "function", "method", "call", "get", "set", "write"):
+    setattr(Recorder, _name, _surely(getattr(Recorder, _name)))
 
 
 def followed_rules() -> AbstractContextManager[None]:

@@ -175,7 +175,7 @@ class Race:
     @property
     def total_steps(self) -> int | None:
         """The steps of the whole race, as far as known."""
-        return self[0].total_steps
+        return self[0].total_steps  # type: ignore[no-any-return]
 
     @property
     def rate(self) -> float:

@@ -33,6 +33,7 @@ class CapturedSteps:
         self.verified: Snapshot | None = None
         self._step: CapturedStep | None = None
         self._replays = False
+        self._last: int | None = None
         self._n_verified = 0
         self._place: tuple[Record, int] | None = None  # where the last step has left the run
 
@@ -41,9 +42,14 @@ class CapturedSteps:
         """How the steps were taken; None if all are ordinary."""
         return None if self._step is None else self._step.report
 
-    def begin(self, state: TrainingState, record: Record, *, again: bool = False) -> Callable[..., float]:
-        """Return what takes a step, with the arguments of `train_step`; one that is computed again is ordinary."""
-        self._replays = self.wanted and not again
+    def begin(
+        self, state: TrainingState, record: Record, *, last: int | None = None, again: bool = False
+    ) -> Callable[..., float]:
+        """Return what takes a step, with the arguments of `train_step`.
+
+        One that is computed again is ordinary; the last step of the run, where it is known, is taken both ways.
+        """
+        self._replays, self._last = self.wanted and not again, last
         if not self._replays:
             return train_step
         if self._step is not None and (self._place is None or self._place != (record, state.step)):
@@ -51,13 +57,15 @@ class CapturedSteps:
             self.verified = None
         return self._take
 
-    def _take(self, loss: Loss, d: Batch, opts: list[Any], *others: Any) -> float:
+    def _take(self, loss: Loss, d: Batch, opts: list[Any], step: int, *others: Any) -> float:
         if self._step is None or self._step.loss is not loss:
             from fluxmagic.capture.step import CapturedStep  # loaded by the first run that captures
 
             self._step = CapturedStep(loss, opts, raises=True)
             self._n_verified, self.verified = 0, None
-        return self._step.take(d, opts, *others)
+        if step == self._last:
+            self._step.verify_next()
+        return self._step.take(d, opts, step, *others)
 
     def end_step(self, state: TrainingState, record: Record) -> None:
         """Keep a snapshot of a step that was verified."""

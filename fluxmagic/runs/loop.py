@@ -99,6 +99,22 @@ class Loop:
         assert self.problem.epochs is not None
         return self.record.epochs_done >= self.problem.epochs
 
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """The batches of an epoch, if the data has a len or one epoch is over."""
+        length, starts = self.state.cursor.length, self.record.epochs
+        if self.record.stepwise or length is not None:
+            return length or 1
+        return starts[1] - starts[0] if len(starts) > 1 else None
+
+    @property
+    def last_step(self) -> int | None:
+        """The steps of the whole run, as far as known."""
+        if self.problem.step_limit is not None:
+            return self.problem.step_limit
+        n = self.steps_per_epoch
+        return (self.problem.epochs or 1) * n if n else None
+
     # -- changes -------------------------------------------------------------------------------------------
 
     def apply(self, kind: str, values: Mapping[str, Any]) -> None:
@@ -218,7 +234,7 @@ class Loop:
         record, state, snapshots, guard, draws = self.record, self.state, self.snapshots, self.guard, self.draws
         cursor, optimisers, problem, clock = state.cursor, state.optimisers, self.problem, time.perf_counter
         on_step = hooks.on_epoch if record.stepwise else None
-        take = self.captured.begin(state, record, again=old is not None)
+        take = self.captured.begin(state, record, last=self.last_step, again=old is not None)
         first = state.step + 1
         before = clock()
         for step in range(first, first + (1 if on_loss else min(n, MAX_STEPS_PER_LOCK))):

@@ -151,21 +151,8 @@ class RunViews:
         """The epoch that the next step belongs to, from 1."""
         return self.record.epochs_done + 1
 
-    @property
-    def total_steps(self) -> int | None:
-        """The steps of the whole run, as far as known."""
-        if self.problem.step_limit is not None:
-            return self.problem.step_limit
-        return (self.problem.epochs or 1) * self.steps_per_epoch if self.steps_per_epoch else None
-
-    @property
-    def steps_per_epoch(self) -> int | None:
-        """The batches of an epoch, if the data has a len or one epoch is over."""
-        length = self.training.cursor.length
-        if self.record.stepwise or length is not None:
-            return length or 1
-        starts = self.record.epochs
-        return starts[1] - starts[0] if len(starts) > 1 else None
+    total_steps = _part("_loop.last_step", "The steps of the whole run, as far as known.")
+    steps_per_epoch = _part("_loop.steps_per_epoch", "The batches of an epoch, if the data has a len or one is over.")
 
     @property
     def has_noise(self) -> bool:
