@@ -130,10 +130,14 @@ class FluxMagics(Magics):
         ns = self.shell.user_ns
         before = ns.get(settings.name, ...)
         ns[settings.name] = trainable
+        kept = False
         try:
             train_here(trainable, self.shell, not settings.no_panel and self.panel, settings.speed)
+        except KeyboardInterrupt:
+            kept = isinstance(trainable, Sweep)  # its trials may have taken steps, and can go on
+            raise
         finally:
-            if not (trainable.steps or (isinstance(trainable, Sweep) and trainable.state == "stopped")):
+            if not (trainable.steps or kept):
                 del ns[settings.name]
                 if before is not ...:
                     ns[settings.name] = before

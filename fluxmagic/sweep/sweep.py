@@ -234,8 +234,9 @@ class Sweep(SweepViews):
         callbacks: Iterable[Callable[..., Any]] = (),
         ends_loop: bool = True,
     ) -> None:
-        began, before = time.perf_counter(), self.steps
+        began = time.perf_counter()
         course = self._begin()
+        before = self.steps  # without those that were cancelled, and go on
         try:
             with InterruptGuard(ends_loop) as guard, guard.shield():
                 while not self._halt:

@@ -56,7 +56,7 @@ class Board:
         self.points = points
         self._style = w.HTML(layout=w.Layout(display="none"))
         self._cells = w.HTML(f"<style>{STYLE}</style>{self._map() if points.kind == 'cells' else ''}")
-        field = w.Text(continuous_update=False, layout=w.Layout(display="none"))
+        field = w.Text(continuous_update=False, placeholder="chosen point", layout=w.Layout(display="none"))
         field.add_class("fluxmagic-chosen")
 
         def tell(change: w.Change) -> None:
