@@ -23,7 +23,7 @@ from fluxmagic.optimise.transforms import clip, clip_norm, inverse_decay, norm_s
 from fluxmagic.tracker import Param, Tracked
 from fluxmagic.tracker.fp_errors import ignoring_fp_errors
 
-__all__ = ["OPTIMISERS", "Optimiser"]
+__all__ = ["OPTIMISERS", "Optimiser", "as_params"]
 
 OPTIMISERS: dict[str, type[Optimiser]] = {}
 """Every optimiser by name; a class is registered by being defined."""
@@ -114,7 +114,7 @@ class Optimiser(Stateful):
             OPTIMISERS[cls.__name__] = cls
 
     def __init__(self, params: Iterable[Param], *η: float | Schedule, **hypers: float | Schedule) -> None:
-        self.__dict__["params"] = _as_params(params, self.name)  # past __setattr__, which is for users
+        self.__dict__["params"] = as_params(params, self.name)  # past __setattr__, which is for users
         self._near_overflow = True  # the next update may leave the range of the dtype: it is made with a copy
         self._rule_alone = True  # no transform is on
         self._init_hypers(η, hypers)
@@ -339,7 +339,7 @@ def _refuse_no_arguments(rule: Callable[..., np.ndarray]) -> Callable[..., np.nd
     return step
 
 
-def _as_params(params: Iterable[Param], name: str) -> list[Param]:
+def as_params(params: Iterable[Param], name: str) -> list[Param]:
     """Return each parameter once.
 
     Raises

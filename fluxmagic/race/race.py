@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from fluxmagic import generators
 from fluxmagic.layers import named_params
 from fluxmagic.optimise.interrupts import InterruptGuard, is_interrupt
+from fluxmagic.optimise.optimiser import as_params
 from fluxmagic.race.contestants import Contestant, distinct_keys, find_key, read_contestants
 from fluxmagic.race.turns import TurnTaking
 from fluxmagic.runs import Run
@@ -122,7 +123,7 @@ class Race:
                 f'a race has no {min(unknown)}; a dial goes with its contestant, as in ("SGD", dict(η=0.1))'
             )
         entered = read_contestants(contestants)
-        trained = None if params is None else list(params)
+        trained = None if params is None else as_params(params, "a race")
         model = options.get("model")
         known = [p for _, p in named_params(loss if model is None else model)] if trained is None else trained
         _warn_if_large(known, entered)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.optimise.optimiser import Optimiser
+from fluxmagic.optimise.optimiser import Optimiser, as_params
 from fluxmagic.runs import archive
 from fluxmagic.runs.archive import AnyPath, ArchiveError
 from fluxmagic.runs.cursor import GeneratorStates, generator_states, restore_generators
@@ -121,6 +121,7 @@ def reading(
     to_look_at = loss is None and data is None and params is None
     if not to_look_at and (loss is None or params is None):
         raise TypeError("Run.load takes all of loss, data and params, or none of them to look at the run")
+    params = None if params is None else as_params(params, "Run.load")
     for name, schedule in (schedules or {}).items():
         if not all(map(callable, schedule if isinstance(schedule, (list, tuple)) else [schedule])):
             raise TypeError(f"schedules: {name} is a function of the number of updates, or a list, not {schedule!r}")
@@ -138,7 +139,7 @@ def reading(
         elif (data is None) != record.stepwise:
             has = "takes no batch: data is None" if record.stepwise else "has data: give it"
             raise ArchiveError(f"the loss of this run {has}")
-        yield Loaded(path, saved, arrays, record, settings, loss, data, list(params))
+        yield Loaded(path, saved, arrays, record, settings, loss, data, params)
     except ArchiveError as error:
         if str(path) in str(error):
             raise

@@ -14,7 +14,7 @@ from fluxmagic.runs.archive import AnyPath
 from fluxmagic.runs.cursor import Batch
 from fluxmagic.runs.evaluate import evaluate
 
-__all__ = ["MissingLoss", "Problem", "positive"]
+__all__ = ["MissingLoss", "Problem", "as_metrics", "positive"]
 
 RESERVED = frozenset(("step", "epoch", "seconds", "loss", "valid", "opt"))
 
@@ -115,6 +115,13 @@ class Problem:
         loss = getattr(self.loss, "without_rebinding", self.loss)  # a cell's loss binds names
         functions = {**({} if self.valid is None else {"valid": loss}), **self.metrics}
         return evaluate(functions, self.valid, last, generators) if functions else {}
+
+
+def as_metrics(metrics: Mapping[str, Callable[..., Any]] | None) -> dict[str, Callable[..., Any]]:
+    """Check that metrics have names."""
+    if not isinstance(metrics or {}, Mapping):
+        raise TypeError(f'metrics is a dict of functions by name, {{"acc": f}}, not a {type(metrics).__name__}')
+    return dict(metrics or {})
 
 
 def positive(name: str, value: object) -> int:

@@ -25,7 +25,7 @@ from fluxmagic.runs.lifecycle import Lifecycle
 from fluxmagic.runs.log import Log
 from fluxmagic.runs.loop import Loop
 from fluxmagic.runs.optimisers import Opt, OptimiserSet
-from fluxmagic.runs.problem import Problem
+from fluxmagic.runs.problem import Problem, as_metrics
 from fluxmagic.runs.record import Setting
 from fluxmagic.runs.script import CellSource
 from fluxmagic.runs.snapshots import SnapshotStore
@@ -139,7 +139,7 @@ class Run(RunViews):
         capture: bool | None = None,
         **dials: Setting,
     ) -> None:
-        problem = Problem(loss, data, model, valid, dict(metrics or {}), epochs, steps, strict)
+        problem = Problem(loss, data, model, valid, as_metrics(metrics), epochs, steps, strict)
         early = EarlyStopping(until, patience)
         twice = sorted(dials.keys() & (hypers or {}).keys())
         if twice:

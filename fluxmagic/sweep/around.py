@@ -112,8 +112,8 @@ class RangeTest:
         if self.suggestion is None or self.range is None:
             n = len(self.loss)
             return f"no clear range of {self.name}: the loss does not fall by more than its noise in {n} steps"
-        low, high = self.range
-        return f"{self.name} {self.suggestion:g} is suggested: the loss falls from {low:.2g} to {high:.2g}"
+        where = "the loss falls while {} grows from {:.2g} to {:.2g}".format(self.name, *self.range)
+        return f"{self.name} {self.suggestion:g} is suggested: {where}"
 
 
 def find(run: Run, dial: str = "η", *, steps: int = 100, low: float = 1e-7, high: float = 10.0) -> RangeTest:

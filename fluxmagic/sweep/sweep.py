@@ -12,10 +12,11 @@ import numpy as np
 from fluxmagic import generators
 from fluxmagic.optimise.inputs import as_callbacks
 from fluxmagic.optimise.interrupts import InterruptGuard, is_interrupt
+from fluxmagic.optimise.optimiser import as_params
 from fluxmagic.runs import Run
 from fluxmagic.runs.archive import AnyPath
 from fluxmagic.runs.cursor import Data
-from fluxmagic.runs.problem import positive
+from fluxmagic.runs.problem import as_metrics, positive
 from fluxmagic.runs.run import Driver
 from fluxmagic.sweep import saving
 from fluxmagic.sweep.course import Course
@@ -34,6 +35,7 @@ __all__ = ["Sweep"]
 
 Option = Any
 """As `Run` takes it."""
+RUN_OPTIONS = {"until", "patience", "capture", "turns"}
 WAIT_SECONDS = 0.1  # for a report, between looks at what was asked for
 
 
@@ -70,7 +72,7 @@ class Sweep(SweepViews):
     budget : int
         Bytes for the weights of trials; beyond it those of the best are kept, and others computed again on demand.
     **options
-        Of `Run`: until, patience, capture.
+        Of `Run`: until, patience, capture, turns.
 
     Attributes
     ----------
@@ -118,9 +120,11 @@ class Sweep(SweepViews):
         budget: int = 1_000_000_000,
         **options: Option,
     ) -> None:
-        metrics = dict(metrics or {})
+        _check_names(grid, options)
+        metrics = as_metrics(metrics)
         objective = _objective(max, min, {*metrics, *(("valid",) if valid is not None else ()), "loss"})
-        self.setup = Setup(loss, data, list(params or ()), valid, metrics, model, objective, options)
+        trained = [] if params is None else as_params(params, "a sweep")
+        self.setup = Setup(loss, data, trained, valid, metrics, model, objective, options)
         _ = self.setup.problem  # its checks
         if isinstance(data, Iterator):
             raise TypeError("the data is a generator, which one trial would exhaust: pass a list, or a function")
@@ -336,12 +340,20 @@ class Sweep(SweepViews):
         return sweep
 
 
+def _check_names(grid: object, options: Mapping[str, Any]) -> None:
+    unknown = sorted(options.keys() - RUN_OPTIONS)
+    if unknown or not isinstance(grid or {}, Mapping):
+        wrong = f"a sweep has no {unknown[0]}" if unknown else f"the grid is a dict, not a {type(grid).__name__}"
+        raise TypeError(f'{wrong}; what is tried goes into the grid: {{"opt": "Momentum", "η": [0.01, 0.1]}}')
+
+
 def _objective(max: str | None, min: str | None, known: set[str]) -> str:
     if max is not None and min is not None:
         raise ValueError("one metric ranks the points: give max or min")
     name = max or min or ("valid" if "valid" in known else "loss")
     if name not in known:
-        raise ValueError(f"{name} ranks the points, and is none of {', '.join(sorted(known))}: give it as a metric")
+        option = "validation data" if name == "valid" else "it as a metric"
+        raise ValueError(f"{name} ranks the points, and is none of {', '.join(sorted(known))}: give {option}")
     return name
 
 

@@ -48,9 +48,9 @@ class Trial:
     objective: float = math.nan
     values: Mapping[str, float] = field(default_factory=dict)
     error: Exception | None = None
-    trace: str = ""
+    trace: str = field(default="", repr=False)
     seconds: float = 0.0
-    progress: Progress | None = None
+    progress: Progress | None = field(default=None, repr=False)
     deaths: int = 0
     alone: bool = False
 

@@ -9,7 +9,7 @@ from itertools import cycle
 import numpy as np
 import pytest
 
-from fluxmagic import ADAM, Race, param
+from fluxmagic import ADAM, Chain, Dense, Race, param
 from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
 from tests.race.problems import THREE, VALLEY, network, race_on, valley
 
@@ -70,6 +70,8 @@ def test_options_are_those_of_a_run(options, error, words):
 def test_no_parameter_is_refused():
     with pytest.raises(TypeError, match="no parameter"):
         Race(lambda x: x, [1.0], [], THREE)
+    with pytest.raises(TypeError, match=r"a race updates parameters, and this is a Dense: .* params\(m\) finds"):
+        Race(lambda x: x, [1.0], Chain(Dense(2, 1)), THREE)
     race = Race(lambda x: x, [1.0], None, THREE)
     with pytest.raises(TypeError, match="the loss reaches no parameter"):
         race.train()

@@ -138,7 +138,7 @@ def test_the_range_test_suggests_a_rate_that_learns():
     assert low <= found.suggestion <= high
     assert found.values[0] == 1e-7
     assert found.values == pytest.approx(np.geomspace(1e-7, 10, 100)[: len(found.values)])
-    assert "is suggested" in repr(found)
+    assert f"η {found.suggestion:g} is suggested: the loss falls while η grows from {low:.2g} to" in repr(found)
     run.set(η=found.suggestion)
     run.train()
     assert run.shown_loss < 0.5 * run.history["loss"][0]

@@ -65,6 +65,27 @@ def test_parameters_are_found_where_they_are_not_given():
     assert everything(m) == before
 
 
+@pytest.mark.parametrize(
+    ("given", "options", "words"),
+    [
+        ({"η": [0.1]}, {"ρ": [0.9]}, "a sweep has no ρ; what is tried goes into the grid"),
+        ("Momentum", {}, "the grid is a dict, not a str"),
+        ({"η": [0.1]}, {"metrics": max}, "metrics is a dict of functions by name"),
+        ({"η": [0.1]}, {"params": Dense(2, 1)}, "a sweep takes a list of parameters"),
+    ],
+)
+def test_what_does_not_belong_to_a_sweep_is_refused_and_says_where_it_goes(given, options, words):
+    W = param(1.0)
+    with pytest.raises(TypeError, match=words):
+        Sweep(lambda x: (W - x) ** 2, [0.0] * 3, **{"params": [W], "grid": given, **options})
+
+
+def test_a_trial_is_shown_without_its_weights():
+    sweep, _ = line_sweep({"η": [0.1]})
+    sweep.train()
+    assert "array" not in repr(sweep.trials[0])
+
+
 def test_the_best_trial_can_be_taken_and_goes_on():
     sweep, _m = net_sweep()
     sweep.train()
