@@ -73,6 +73,7 @@ class Shell:
 def ip() -> Any:
     shell = globalipapp.start_ipython() or globalipapp.get_ipython()
     shell.run_line_magic("colors", "nocolor")
+    shell.display_formatter.active_types = shell.display_formatter.format_types  # as in a kernel; a terminal has text
     return shell
 
 
