@@ -138,7 +138,7 @@ def landscape(run: Run, *branches: Run, points: int | None = None) -> Plane:
     for r in (run, *branches):
         if not isinstance(r, Run):
             raise TypeError(f"landscape takes runs, not a {type(r).__name__}")
-        if r.snapshots.start is None:
+        if r.snapshots.start is None or (r is run and r.steps == 0):
             raise ValueError(f"{r!r} has not taken a step yet: it has no path")
         if {*map(id, r.params)} != {*map(id, run.params)}:
             raise ValueError(f"{r!r} trains other parameters than {run!r}: they have no plane in common")

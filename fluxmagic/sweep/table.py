@@ -23,6 +23,7 @@ class Table(Columns):
 
     Keys are `trial`, `point`, `seed`, `opt`, each swept dial (NaN where the optimiser does not have it, text for a
     schedule), `state`, `objective`, `valid` and the metrics where they are evaluated, `steps`, `seconds`, `error`.
+    A metric that is named like another column is `error (metric)`.
     """
 
     title = "a sweep's table"
@@ -33,7 +34,7 @@ class Table(Columns):
 
     def __iter__(self) -> Iterator[str]:
         yield from ("trial", "point", "seed", "opt", *self._axes, "state", "objective")
-        yield from dict.fromkeys(k for t in list(self._trials) for k in t.values)
+        yield from dict.fromkeys(_column(k) for t in list(self._trials) for k in t.values)
         yield from ("steps", "seconds", "error")
 
     def __getitem__(self, key: str) -> np.ndarray:
@@ -63,6 +64,13 @@ class Table(Columns):
         text.detach()
 
 
+OWN = {"trial", "point", "seed", "opt", "epochs", "state", "objective", "steps", "seconds", "error"}
+
+
+def _column(metric: str) -> str:
+    return f"{metric} (metric)" if metric in OWN else metric
+
+
 def _cell(trial: Trial, key: str) -> Any:  # noqa: ANN401 - a number or a text
     spec = trial.spec
     own = {
@@ -77,5 +85,9 @@ def _cell(trial: Trial, key: str) -> Any:  # noqa: ANN401 - a number or a text
         "seconds": trial.seconds,
         "error": "" if trial.error is None else f"{type(trial.error).__name__}: {trial.error}",
     }
-    value = own[key] if key in own else {**trial.values, **spec.hypers}.get(key, math.nan)
+    value = (
+        own[key]
+        if key in own
+        else {**{_column(k): v for k, v in trial.values.items()}, **spec.hypers}.get(key, math.nan)
+    )
     return repr(value) if callable(value) else value

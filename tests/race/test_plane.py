@@ -179,6 +179,10 @@ def test_what_has_no_plane_is_refused():
     with pytest.raises(ValueError, match="has not taken a step yet: it has no path"):
         race[0].landscape()
     race.train()
+    back = bowl()
+    back.rewind(0)
+    with pytest.raises(ValueError, match="has not taken a step yet: it has no path"):
+        back.landscape()
     other = bowl()
     with pytest.raises(ValueError, match="trains other parameters than"):
         race[0].landscape(other)

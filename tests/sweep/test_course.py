@@ -228,3 +228,12 @@ def test_a_schedule_and_a_users_optimiser_can_be_swept():
     sweep.train()
     assert sweep.counts == {"done": 4}
     assert "Sign" in sweep.table["opt"]
+
+
+def test_a_metric_that_is_named_like_a_column_has_one_of_its_own():
+    sweep, _ = net_sweep(metrics={"error": lambda prediction, y: 0.25}, min="error")
+    sweep.train()
+    table = sweep.table
+    assert len(list(table)) == len(set(table))
+    assert set(table["error"]) == {""}
+    assert set(table["error (metric)"]) == {0.25}
