@@ -28,10 +28,12 @@ STYLE = """
 .fluxmagic-map { display: grid; gap: 2px; margin: 4px 2px; font-size: 11px; align-items: center }
 .fluxmagic-map span { color: var(--jp-ui-font-color1, inherit); text-align: center; overflow: hidden; line-height: 1.5 }
 .fluxmagic-map span.side { text-align: right; padding-right: 6px; white-space: nowrap }
+.fluxmagic-map span.down { writing-mode: vertical-rl; justify-self: center }
 .fluxmagic-map button { position: relative; height: 26px; min-width: 0; padding: 0; font: inherit; cursor: pointer;
   color: inherit; background: none; border: 1px solid #8a8a8a; border-radius: 2px; white-space: nowrap }
 .fluxmagic-map button:hover::after, .fluxmagic-map button:focus-visible::after { position: absolute; z-index: 20;
-  bottom: calc(100% + 4px); left: -1px; padding: 4px 8px; white-space: pre; text-align: left; line-height: 1.4;
+  bottom: calc(100% + 4px); left: -1px; padding: 4px 8px; white-space: pre-wrap; width: max-content;
+  max-width: 17em; text-align: left; line-height: 1.4;
   background: #222; color: #fff; border-radius: 3px; pointer-events: none }
 .fluxmagic-map button.right::after { left: auto !important; right: -1px }
 .fluxmagic-map button.top::after { bottom: auto !important; top: calc(100% + 4px) }
@@ -87,7 +89,8 @@ class Board:
                 )
         cells.append(f'<span class="side">{escape(x.name)}</span>')
         every = -(-columns // COLUMNS)
-        cells += [f"<span>{'' if i % every else escape(shorten(v, 8))}</span>" for i, v in enumerate(x.labels)]
+        down = ' class="down"' if columns > 6 and max(map(len, x.labels)) > 4 else ""
+        cells += [f"<span{down}>{'' if i % every else escape(shorten(v, 9))}</span>" for i, v in enumerate(x.labels)]
         template = f"max-content repeat({columns}, minmax(0, 1fr))"
         return f'<div class="fluxmagic-map" style="grid-template-columns: {template}">{"".join(cells)}</div>'
 

@@ -55,6 +55,7 @@ class SweepPicture:
         self._png, self._asked = b"", False  # whether a user waits for a frame
         self._spent = self._at = 0.0
         self._cost = 0.05  # seconds of a frame
+        self._width = axes.WIDTH
         self._build()
 
     @property
@@ -71,9 +72,10 @@ class SweepPicture:
         """Draw as the controls say."""
         assert isinstance(controls, SweepControls)
         self._asked |= self.chosen != controls.chosen
-        before = self.has_dials, self.chosen is None
+        before = self.has_dials, self._width, self.chosen is None
+        self._width = axes.width_on(controls.width)
         self.chosen, self.has_dials = controls.chosen, self.points.kind not in ("table", "cells")
-        if before != (self.has_dials, self.chosen is None):
+        if before != (self.has_dials, self._width, self.chosen is None):
             self._build()
 
     def close(self) -> None:
@@ -83,21 +85,28 @@ class SweepPicture:
 
     def _build(self) -> None:
         with axes.default_style():
-            self.figure = axes.make_figure()
-            left = axes.LEFT + (LEFT + axes.GAP if self.has_dials else 0)
-            self._curve_ax = self._add_axes(left, axes.WIDTH - left - axes.RIGHT)
+            beside = self.has_dials and self._width == axes.WIDTH  # otherwise below
+            self._height = axes.ROW * (1 if beside or not self.has_dials else 2)
+            self.figure = axes.make_figure(self._width, self._height)
+            left = axes.LEFT + (LEFT + axes.GAP if beside else 0)
+            self._curve_ax = self._add_axes(left, 0, self._width - left - axes.RIGHT)
             axes.style_steps(self._curve_ax)
             self._add_curves(self._curve_ax)
-            self._dial_ax = self._add_axes(axes.LEFT, LEFT) if self.has_dials else None
+            self._dial_ax: Axes | None = None
+            if self.has_dials:
+                across = LEFT if beside else self._width - axes.LEFT - axes.RIGHT
+                self._dial_ax = self._add_axes(axes.LEFT, 0 if beside else axes.ROW, across)
             self._moving: list[Artist] = []
             if self._dial_ax is not None:
                 self._style_dials(self._dial_ax)
         self._limits: Limits | None = None
         self._background = object()
 
-    def _add_axes(self, left: float, width: float) -> Axes:
-        height = axes.ROW - axes.BOTTOM - axes.TOP
-        ax = self.figure.add_axes((left / axes.WIDTH, axes.BOTTOM / axes.ROW, width / axes.WIDTH, height / axes.ROW))
+    def _add_axes(self, left: float, bottom: float, width: float) -> Axes:
+        """Add axes, in inches."""
+        bottom, height = bottom + axes.BOTTOM, axes.ROW - axes.BOTTOM - axes.TOP
+        across, up = self._width, self._height
+        ax = self.figure.add_axes((left / across, bottom / up, width / across, height / up))
         axes.strip_axes(ax)
         return ax
 
@@ -283,12 +292,14 @@ class SweepPicture:
     @np.errstate(all="ignore")
     def picture(self) -> bytes:
         """Draw the sweep as it stays, as a PNG: sharper, with the objective over the dials."""
-        self.has_dials = self.points.kind != "table"
+        live = self.has_dials, self._width
+        self.has_dials, self._width = self.points.kind != "table", axes.WIDTH
         self._build()
         self._update()
         for artist in self._artists():
             artist.set_animated(False)
         drawn = axes.sharp_png(self.figure)
+        self.has_dials, self._width = live
         self._build()
         return drawn
 
