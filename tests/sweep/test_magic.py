@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from IPython.core.completer import provisionalcompleter
 
 from fluxmagic import Sweep
 from fluxmagic.optimise import OPTIMISERS
@@ -157,3 +158,16 @@ def test_what_find_and_again_give_has_a_picture(shell):
     assert size == {"width": 900}
     shell("run.rewind(6); run.set(η=0.3); run.train(); luck = run.again(seeds=4)")
     assert shell["luck"]._repr_png_()[0].startswith(b"\x89PNG")
+
+
+def test_tab_offers_options_and_dials_of_sweeps(shell):
+    shell(f"%%train {DATA} --opt Momentum --epochs 1\n{LOSS}")
+
+    def offered(text):
+        with provisionalcompleter():
+            return {c.text for c in shell.ip.Completer.completions(text, len(text))}
+
+    assert {"--halving", "--seeds", "--samples"} <= offered(f"%%sweep {DATA} --")
+    assert "--ρ" in offered(f"%%sweep {DATA} --opt [SGD, Momentum] --")
+    assert {"η", "ρ"} <= offered("%train map ")
+    assert {"map", "find"} <= offered("%train ")

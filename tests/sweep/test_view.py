@@ -11,6 +11,7 @@ import pytest
 from fluxmagic import Run, loadparams, param
 from fluxmagic.jupyter import widgets
 from fluxmagic.jupyter.presentation import presentation
+from fluxmagic.jupyter.sweep import presentation as shows
 from fluxmagic.jupyter.sweep.controls import SweepControls
 from fluxmagic.jupyter.sweep.picture import SweepPicture
 from fluxmagic.jupyter.sweep.points import BAD, COLOURS, Dial, Points, ink_on
@@ -250,6 +251,21 @@ def test_the_words_of_a_sweep():
     assert lines[0].startswith("s: done, 3 trials in ")
     assert lines[1].startswith("best: trial 1, SGD, η 0.2: loss ")
     assert lines[-1].startswith("diverged: step 2")
+
+
+def test_a_sweep_at_the_end_of_a_cell_shows_its_picture_and_summary(monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr(shows, "display", lambda data, **options: shown.append(data))
+    sweep, _ = net_sweep(GRID, epochs=1)
+    monkeypatch.setattr(shows, "frontend_kind", lambda shell: "page")
+    sweep._ipython_display_()
+    sweep.train()
+    sweep._ipython_display_()
+    assert [sorted(data) for data in shown] == [["text/plain"], ["image/png", "text/plain"], ["text/plain"]]
+    assert shown[-1]["text/plain"] == summary(sweep)
+    monkeypatch.setattr(shows, "frontend_kind", lambda shell: "terminal")
+    sweep._ipython_display_()
+    assert capsys.readouterr().out == f"{sweep!r}\n"
 
 
 def test_parameters_that_no_layer_draws_anew_are_named():
