@@ -27,7 +27,7 @@ PACKAGE_LIMITS = {
     # Places, deaths, files and what stands around a run came to the 1,300 and 850 planned; 1,150 and 780 are the views.
     ("sweep",): (4_390, 2_660),
     # 1,450 and 950 of it are the extra `fast`, 100 and 60 what a loss, a batch or a rule keeps for itself.
-    ("capture",): (4_500, 2_790),
+    ("capture",): (4_520, 2_800),
 }
 # Tables of cases, which grow with what they list.
 LONG_FILES = {"tests/tracker/cases.py", "tests/bench/operation_table.py", "tests/capture/leaks.py"}

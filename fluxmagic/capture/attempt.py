@@ -16,6 +16,7 @@ from fluxmagic.capture.calls import replace
 from fluxmagic.capture.loss_program import CannotReplay, Recording
 from fluxmagic.capture.recorded import Recorded
 from fluxmagic.capture.recording import Recorder, followed_rules
+from fluxmagic.capture.undo import Surroundings
 from fluxmagic.optimise.inputs import Batch, Loss
 from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.optimise.optimiser import Optimiser
@@ -99,7 +100,7 @@ def record(view: LossView, attempt: Attempt) -> tuple[float, Recording]:
     places, before = view.places(), reach.fingerprint(view.reads)
     users = {type(opt) for opt in attempt.opts if not reach.is_ours(type(opt))}
     rules = [(cls.__name__, f, reach.fingerprint(f)) for cls in users for _, _, f in reach.methods(cls)]
-    states = _global_generators()
+    states, surroundings = _global_generators(), Surroundings(places)
 
     @contextmanager
     def live() -> Iterator[None]:
@@ -134,6 +135,7 @@ def record(view: LossView, attempt: Attempt) -> tuple[float, Recording]:
             raise
         recorder.undo.restore()
         if isinstance(error, Exception):
+            surroundings.restore()
             raise NotRecorded(f"{type(error).__name__} while the step was recorded: {error}") from None
         raise
     if recorder.reason is None:

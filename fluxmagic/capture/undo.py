@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import random
+from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Undo"]
+from fluxmagic.capture.reach import Place
+
+__all__ = ["Surroundings", "Undo"]
 
 
 class Undo:
@@ -41,3 +47,29 @@ class Undo:
             a[...] = before
         for rng, state in self._draws:
             rng.bit_generator.state = state
+
+
+class Surroundings:
+    """What lies in the places of a loss, what containers there hold, and generators that are not announced."""
+
+    def __init__(self, places: Sequence[Place]) -> None:
+        self._places = places
+        values: list[Any] = [*{id(p.value): p.value for p in places}.values()]
+        self._contents = [(x, copy.copy(x)) for x in values if type(x) in (list, dict, set, deque)]
+        self._states: list[tuple[Any, Any]] = [(random.setstate, random.getstate())]
+        for x in (np.random, *values):
+            if isinstance(x, random.Random):
+                self._states.append((x.setstate, x.getstate()))
+            elif x is np.random or isinstance(x, np.random.RandomState):
+                self._states.append((x.set_state, x.get_state()))
+
+    def restore(self) -> None:
+        """Put it back."""
+        for place in self._places:
+            if place.is_writable and place.current is not place.value:
+                place.put(place.value)
+        for x, before in self._contents:
+            x.clear()
+            (x.extend if isinstance(x, (list, deque)) else x.update)(before)
+        for put, state in self._states:
+            put(state)

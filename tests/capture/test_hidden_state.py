@@ -90,6 +90,23 @@ def an_array_in_a_dict_that_had_no_such_key(W):
 
 
 @case
+def changes_before_the_recording_fails(W):
+    n, seen, own, rng = [0], {"sum": 0}, SimpleNamespace(n=0, last=[]), random.Random(0)
+    fixed = np.random.RandomState(0)
+
+    def loss(x, y):
+        n[0] += 1
+        seen["sum"] += 1
+        own.n += 1
+        own.last.append(own.n)
+        scale = n[0] + seen["sum"] + own.n + len(own.last) + rng.random() + fixed.random_sample()
+        memoryview(x)
+        return mse(W, x, y) * (scale + random.random() + np.random.standard_normal())
+
+    return loss, nothing
+
+
+@case
 def an_inverse_that_is_only_tried(W):
     def loss(x, y, A):
         try:
@@ -213,6 +230,8 @@ def a_zero_in_the_batch_that_becomes_negative(W):
 def trained(make: Callable[[Any], tuple[Any, Any]], captured: bool) -> tuple[list[tuple[float, bytes]], Any]:
     """The loss of each step and the weights behind it; and the captured step."""
     W = param(np.random.default_rng(1).standard_normal((6, 3)).astype(np.float32))
+    random.seed(0)
+    np.random.seed(0)
     loss, beside = make(W)
     rng, opt, losses, seen = np.random.default_rng(0), SGD([W], 1e-3), list[float](), []
     step = capture(loss, opt)
