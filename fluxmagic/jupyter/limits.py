@@ -101,9 +101,13 @@ def before_divergence(y: np.ndarray) -> tuple[np.ndarray, bool]:
 
 def within(others: Iterable[np.ndarray], lines: Iterable[np.ndarray]) -> list[np.ndarray]:
     """Give what of others an axis has to show beside lines: no divergence that a run was brought back from."""
+    others = list(others)
     present = np.abs(np.concatenate([*lines, np.empty(0)]))
     present = present[np.isfinite(present)]
-    most = BESIDE * present.max() if len(present) else math.inf
+    if len(present):
+        most = BESIDE * present.max()
+    else:
+        most = DIVERGENCE * max((float(abs(y[0])) for y in others if len(y)), default=math.inf)
     return [y[np.abs(y) <= most] for y in others]
 
 

@@ -178,10 +178,12 @@ class Curve:
         """The smoothing; none where the loss has no noise."""
         return self.smoothing if self.run.has_noise else 0.0
 
-    def _update(self) -> None:
+    def _update(self) -> bool:
+        """Bring the lines up to date, in another figure where the page needs one; tell whether earlier ones changed."""
         tells = self._map is None and trains_two_numbers(self.run)  # the first loss has told
         if tells or self.figure.get_figwidth() != axes.width_on(self.page_width):
             self._build()
+        changed = self._set_grey()
         series, β = self._series, self._β
         series.update()
         loss = series.loss if self.window is None else series.latest(self.window, β)
@@ -196,6 +198,7 @@ class Curve:
         if self._grey:
             values["earlier"] = ""
         self._legend.show(values)
+        return changed
 
     def _data_limits(self) -> Limits:
         steps = max(self.run.steps, 1)
@@ -290,8 +293,7 @@ class Curve:
         full : bool
             Draw the axes too; the pixels are the same.
         """
-        grey = self._set_grey()
-        self._update()
+        grey = self._update()
         canvas = axes.canvas_of(self.figure)
         idle = self.leaves_time or self.run.state != "running"
         map_moved, changed = self._set_contours(IDLE_MAP_SECONDS if idle else MAP_SECONDS)
@@ -329,7 +331,6 @@ class Curve:
     @np.errstate(all="ignore")
     def picture(self) -> bytes:
         """Draw the curve as it stays, as a PNG: sharper, and the axes close around it."""
-        self._set_grey()
         self._update()
         self._set_contours(FINAL_MAP_SECONDS)
         self._set_shown(final=True)

@@ -29,6 +29,8 @@ class Controls(Protocol):
         The class of the box in a page, of these controls alone.
     pace : Pace
         The speed that was chosen.
+    width : int
+        The pixels that the page has for the picture.
     playing : bool
         Whether the training is to go on by itself.
     pending_steps : int
@@ -49,6 +51,7 @@ class Controls(Protocol):
     image: Widget
     name: str
     pace: Pace
+    width: int
     playing: bool
     pending_steps: int
     stopped: bool

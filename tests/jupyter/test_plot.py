@@ -143,6 +143,19 @@ def test_validation_metrics_and_earlier_runs_have_lines_and_names():
     assert list(line(c, "acc").get_ydata()) == [0.5] * 3
 
 
+def test_a_page_of_another_width_shows_what_a_paused_run_has_left():
+    w = param([1.0, 2.0])
+    run = Run(lambda: (w**2).sum(), None, "SGD", steps=30)
+    run.step(20)
+    run.restart()
+    c = Curve(run)
+    c.frame()
+    c.page_width = 350
+    c.frame()
+    left = [x for ax in c.figure.axes[:2] for x in ax.lines if x.get_gid() == "earlier"]
+    assert [len(x.get_xdata()) for x in left] == [20, 23]  # the path has its start, and ends in a gap
+
+
 def test_the_run_itself_is_not_drawn_as_an_earlier_one():
     run = run_of_epochs()
     run.step(3)

@@ -56,6 +56,20 @@ def pixels(png):
     return imread(io.BytesIO(png))
 
 
+def test_on_a_narrow_page_the_contours_are_below_the_curve_and_the_picture_that_stays_is_wide():
+    race = race_on(valley(), VALLEY, steps=30)
+    race.train()
+    picture = RacePicture(race)
+    wide = pixels(picture.frame()).shape
+    picture.page_width = 350
+    narrow = pixels(picture.frame()).shape
+    assert narrow[1] < wide[1]
+    assert narrow[0] > wide[0]
+    curve, contours = picture.figure.axes[:2]
+    assert contours.get_position().y1 < curve.get_position().y0
+    assert pixels(picture.picture()).shape[1] > 1.5 * wide[1]
+
+
 def test_each_contestant_has_a_line_with_its_losses():
     race = race_on(valley(), VALLEY, steps=30)
     picture = RacePicture(race)

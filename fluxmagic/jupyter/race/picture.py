@@ -77,22 +77,27 @@ class RacePicture:
     log : bool or None
         Whether the loss axis is logarithmic; None: where the losses exceed two decades.
     smoothing : float
+    page_width : int
+        The pixels that a page has for it: where they are few, its text is larger.
     """
 
     def __init__(self, race: Race) -> None:
         self.race = race
         self.log: bool | None = None
         self.smoothing = 0.9
+        self.page_width = round(axes.WIDTH * axes.DPI)
         self._lanes = {key: _Lane(run, i) for i, (key, run) in enumerate(race.runs.items())}
         self._map: LossMap | None = None
         self._build()
 
     def _build(self) -> None:
         """Make the figure, for what there is to be seen now."""
-        if trains_two_numbers(self.race[0]):
+        if self._map is None and trains_two_numbers(self.race[0]):
             self._map = LossMap(self.race[0])
         with axes.default_style():
-            self.figure, self._ax, beside = axes.make_curve_figure(self._map is not None)
+            self.figure, self._ax, beside = axes.make_curve_figure(
+                self._map is not None, width=axes.width_on(self.page_width)
+            )
             axes.style_steps(self._ax)
             self._ax.set_animated(True)
             self._contours = None if self._map is None else Contours(beside[0], self._map, names_of_two(self.race[0]))
@@ -119,17 +124,21 @@ class RacePicture:
 
     def follow(self, controls: Controls) -> None:
         """Draw as the controls say."""
+        self.page_width = controls.width
 
     def close(self) -> None:
         """A race leaves no curve for later ones."""
 
     # -- what is shown -------------------------------------------------------------------------------------
 
-    def _update(self) -> None:
-        if self._map is None and trains_two_numbers(self.race[0]):  # the first loss has told
+    def _update(self) -> bool:
+        """Bring the lines up to date, in another figure where the page needs one; tell whether those left changed."""
+        tells = self._map is None and trains_two_numbers(self.race[0])  # the first loss has told
+        if tells or self.figure.get_figwidth() != axes.width_on(self.page_width):
             self._build()
         for lane in self._lanes.values():
             lane.update(self.smoothing)
+        return self._set_left()
 
     def _set_left(self) -> bool:
         """Bring the lines that a restart has left up to date; tell whether they changed."""
@@ -215,8 +224,7 @@ class RacePicture:
 
         `full` draws the axes too; the pixels are the same.
         """
-        left = self._set_left()
-        self._update()
+        left = self._update()
         canvas = axes.canvas_of(self.figure)
         map_moved, changed = self._set_contours(MAP_SECONDS)
         if self._set_legend(list(self._lanes)) or map_moved or full:
@@ -238,7 +246,7 @@ class RacePicture:
     @np.errstate(all="ignore")
     def picture(self) -> bytes:
         """Draw the race as it stays, as a PNG: sharper, the axes close around it, values in the legend."""
-        self._set_left()
+        self.page_width = round(axes.WIDTH * axes.DPI)
         self._update()
         self._set_contours(FINAL_MAP_SECONDS)
         self._set_limits(True)
