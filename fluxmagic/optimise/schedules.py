@@ -51,7 +51,9 @@ class cosine:  # noqa: N801
     ----------
     first : float
     steps : int
+        1 or more.
     last : float
+        `cosine(0.1, 0.001, 400)`, with the last value before the steps, is understood too.
 
     References
     ----------
@@ -70,7 +72,11 @@ class cosine:  # noqa: N801
     last: float = 0.0
 
     def __post_init__(self) -> None:
-        _check(self, first=self.first >= 0, steps=self.steps > 0, last=self.last >= 0)
+        if not _is_count(self.steps) and _is_count(self.last):  # or else the value would go up to the steps
+            steps, last = int(self.last), float(self.steps)
+            object.__setattr__(self, "steps", steps)
+            object.__setattr__(self, "last", last)
+        _check(self, first=self.first >= 0, steps=_is_count(self.steps), last=self.last >= 0)
 
     def __call__(self, n: int) -> float:
         return _between(self.first, self.last, n / self.steps)
@@ -116,6 +122,10 @@ class onecycle:  # noqa: N801
         if n < top:
             return self.peak * _between(self.start, 1.0, n / top)
         return self.peak * _between(1.0, self.end, (n - top) / max(self.steps - top, 1e-9))
+
+
+def _is_count(x: float) -> bool:
+    return x >= 1 and x % 1 == 0
 
 
 def is_ready_made(x: object) -> bool:

@@ -101,3 +101,11 @@ def test_a_schedule_that_leaves_the_bounds_stops_before_the_update():
     run.set(η=0.1)
     run.train()
     assert run.steps == 5
+
+
+def test_a_cosine_understands_the_last_value_before_the_steps_and_does_not_rise_to_the_steps():
+    assert cosine(0.1, 0.001, 400) == cosine(0.1, 400, 0.001)
+    assert cosine(0.1, 0, 400) == cosine(0.1, 400)
+    assert max(map(cosine(0.1, 0.001, 400), range(500))) == 0.1
+    with pytest.raises(ValueError, match="steps is out of range"):
+        cosine(0.1, 0.5, 0.001)
