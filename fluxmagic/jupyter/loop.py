@@ -161,7 +161,7 @@ class _Session:
         self.error = error
         self.controls.show_message(f"{error}", error=True)
         name = self.controls.run.name or "the run"
-        print(f"{name} is paused: {error}\nRecover, Rewind or Restart, and then Play, go on; Stop and ■ end the cell.")
+        print(f"{name} paused: {error}\nRecover, Rewind or Restart, and then Play, go on; Stop and ■ end the cell.")
 
     def _wait(self) -> bool:
         """Wait, taking single steps, until paused training is to go on; tell whether it is."""

@@ -138,7 +138,7 @@ def test_a_diverging_cell_waits_for_recover_and_ends_with_stop(notebook):
     nb.onward()
     nb.turn("η", 10.0)
     nb.until(lambda: "A smaller η" in nb.message)
-    nb.wait("run is paused")
+    nb.wait("run paused")
     nb.press("Recover")
     nb.until(lambda: "Play goes on from step" in nb.message)
     nb.turn("η", 0.001)

@@ -146,9 +146,9 @@ def test_a_loss_that_is_not_finite_pauses_and_play_goes_on_with_the_next_batch(p
     use(view, [[], [], ["Play"]])
     assert (view.run.steps, view.run.state) == (8, "done")
     printed = capsys.readouterr().out
-    assert "run is paused: step 5: the loss is nan" in printed
+    assert "run paused: step 5: the loss is nan" in printed
     assert "Stop and ■ end the cell" in printed
-    assert printed.count("is paused") == 1
+    assert printed.count("run paused") == 1
 
 
 def test_recover_and_play_go_on_with_a_smaller_η(page, capsys):

@@ -21,7 +21,7 @@ def test_lists_are_swept_and_the_weights_stay(shell):
     assert isinstance(sweep, Sweep)
     assert (len(sweep), sweep.counts, sweep.name) == (6, {"done": 6}, "sweep")
     assert same_arrays(weights(shell), before)
-    assert "6 trials: 2 × opt, 2 × η, 2 × ρ" in printed
+    assert "6 trials: 2 × opt, 2 × η, 2 × ρ (not ADAM)" in printed
     assert "sweep: done, 6 trials in" in printed
     assert f"validation loss {sweep.ranking[0][0]:.4g}" in printed
     shell("sweep.best.take()")

@@ -175,4 +175,6 @@ def _axes(sweep: Sweep) -> str:
     parts = []
     for name, values in sweep.grid.axes.items():
         parts.append(f"{name} from {values!r}" if isinstance(values, uniform) else f"{len(values)} × {name}")
+        lack = [c.__name__ for c in sweep.grid.classes if name not in (*c.hypers, "opt", "epochs", "steps")]
+        parts[-1] += f" (not {', '.join(lack)})" if lack else ""
     return ", ".join([*parts, *([f"{sweep.seeds} seeds"] if sweep.seeds else [])]) or "one point"
