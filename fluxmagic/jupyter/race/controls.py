@@ -87,9 +87,8 @@ class _Row:
             set_visible(dial.box, unfolded or k in self._always or values[k] != dial.hyper.default)
         diverged = reason == "diverged"
         self._take.description = "Recover" if diverged else "Take"
-        self._take.tooltip = (
-            f"let {self.key} go on, with a smaller η" if diverged else f"give the weights the values of {self.key}"
-        )
+        take = f"while the race is paused, or done: give the weights the values of {self.key}"
+        self._take.tooltip = f"let {self.key} go on, with a smaller η" if diverged else take
         self._take.disabled = not (diverged or (can_take and run.steps))
 
 
