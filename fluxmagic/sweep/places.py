@@ -267,6 +267,8 @@ class OnDask(_Remote):
             raise PlaceError(_gone("Dask client", error, "an open client")) from error
 
     def submit(self, worker: str, job: Job | None) -> Answer:
+        if worker not in self.workers():  # the job would wait for it, and count as one that its death ended
+            raise Lost(f"{worker} is gone")
         order = self.order(job)
         size = len(order.job) + sum(map(len, order.blobs.values()))
         where = {"workers": [worker], "allow_other_workers": False, "pure": False, "retries": 0}

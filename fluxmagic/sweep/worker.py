@@ -66,9 +66,10 @@ def versions() -> dict[str, str]:
     return {"fluxmagic": f"{__version__} (numerics {NUMERICS})", "NumPy": np.__version__, "Python": python}
 
 
-def sweeps_held() -> int:
-    """Count the sweeps of which this process has something."""
-    return len(_shops)
+def sweeps_held() -> list[str]:
+    """Give the names of the sweeps of which this process has something."""
+    with _shops_lock:
+        return list(_shops)
 
 
 class _Shop:

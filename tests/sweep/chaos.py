@@ -127,16 +127,23 @@ def run(on: Any, n: int, seed: int, deaths: int) -> dict[str, int]:
         return {**counts, "deaths": deaths - len(os.listdir(folder)) + deaths // 2 - len(kills)}
 
 
+LOCAL: dict[str, Any] = {
+    "host": "127.0.0.1",
+    "dashboard_address": None,
+    "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"},  # port 8787, the default even so, may be in use
+}
+
+
 @contextmanager
 def steady_cluster(n: int = 2) -> Iterator[Any]:
     """Give a client of a scheduler with n worker processes, each replaced when it dies.
 
-    Dask's own nanny, which does that too, does not survive a kill while it starts a worker.
+    Dask's own nanny, which does that too, leaves a worker dead that is killed before its start has returned.
     """
     import distributed
 
     with (
-        distributed.LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=0, **LOCAL) as cluster,
         distributed.Client(cluster) as client,
     ):
         command = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--no-nanny"]

@@ -1,27 +1,22 @@
-"""A Dask scheduler with two worker processes on this machine, and executors, ended with their tests."""
+"""Two Dask clusters on this machine, a quiet one and one for kills, and executors, ended with their tests."""
 
 from __future__ import annotations
 
 import os
-import warnings
 
 import pytest
 
 from tests.jupyter.conftest import bare, ip, page, shell
+from tests.sweep.chaos import LOCAL, steady_cluster
 
 __all__ = ["bare", "ip", "page", "shell"]
 
 
 @pytest.fixture(scope="session")
 def cluster():
-    """A cluster with two worker processes, on 127.0.0.1 alone; a worker that dies is replaced."""
+    """A cluster with two worker processes, on 127.0.0.1 alone, for tests that kill none of them."""
     distributed = pytest.importorskip("distributed")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # port 8787 may be in use
-        cluster = distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
-        )
-    with cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **LOCAL) as cluster:
         yield cluster
 
 
@@ -33,6 +28,21 @@ def client(cluster):
     with distributed.Client(cluster, timeout=30) as client:
         client.wait_for_workers(2, timeout=30)
         yield client
+
+
+@pytest.fixture(scope="session")
+def killable_cluster():
+    """A client of another cluster, whose two workers are replaced whenever they die."""
+    pytest.importorskip("distributed")
+    with steady_cluster() as client:
+        yield client
+
+
+@pytest.fixture
+def killable(killable_cluster):
+    """That client, with both workers there."""
+    killable_cluster.wait_for_workers(2, timeout=60)
+    return killable_cluster
 
 
 @pytest.fixture

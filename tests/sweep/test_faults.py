@@ -6,11 +6,13 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from fluxmagic import Sweep, param
+from fluxmagic.sweep.places import Lost, OnDask
 from tests.sweep.problems import bits, net_sweep
 
 pytest.importorskip("cloudpickle")
@@ -44,7 +46,7 @@ def make(tmp_path, times, on, **options):
 @pytest.mark.parametrize("where", ["processes", "dask"])
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_trial_whose_worker_dies_is_run_again_to_the_same_bits(tmp_path, where, times, request):
-    on = 2 if where == "processes" else request.getfixturevalue("client")
+    on = 2 if where == "processes" else request.getfixturevalue("killable")
     sweep, here = make(tmp_path, times, on), make(tmp_path, 0, None)
     sweep.train()
     here.train()
@@ -56,7 +58,7 @@ def test_a_trial_whose_worker_dies_is_run_again_to_the_same_bits(tmp_path, where
 
 @pytest.mark.parametrize("where", ["processes", "dask"])
 def test_after_three_deaths_a_trial_has_failed_and_the_next_sweep_runs(tmp_path, where, request):
-    on = 2 if where == "processes" else request.getfixturevalue("client")
+    on = 2 if where == "processes" else request.getfixturevalue("killable")
     sweep = make(tmp_path, 9, on)
     sweep.train()
     assert [t.state for t in sweep.trials] == ["done", "failed", "done", "done"]
@@ -230,7 +232,7 @@ def test_a_package_that_a_worker_lacks_is_named(tmp_path, monkeypatch):
     assert "No module named 'only_here'" in str(sweep.trials[0].error)
 
 
-def test_a_worker_that_was_killed_while_idle_costs_no_trial(client):
+def test_a_worker_that_was_killed_while_idle_costs_no_trial():
     sweep, _ = net_sweep(on=2)
     import psutil
 
@@ -249,3 +251,13 @@ def test_a_worker_that_was_killed_while_idle_costs_no_trial(client):
     assert len(kills) == 2
     assert sweep.counts == {"done": 6}
     assert [bits(r) for r in sweep] == [bits(r) for r in here]
+
+
+def test_a_job_for_a_dask_worker_that_is_gone_is_not_taken(killable):
+    place = OnDask(killable, SimpleNamespace(name="s", needs=[], blobs={}, nbytes=0))
+    worker, pid = next(iter(killable.run(os.getpid).items()))
+    os.kill(pid, signal.SIGKILL)
+    while worker in killable.nthreads():
+        pass
+    with pytest.raises(Lost, match=f"{worker} is gone"):
+        place.submit(worker, None)

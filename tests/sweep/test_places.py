@@ -98,23 +98,19 @@ def test_a_large_array_is_shipped_once_to_each_worker(place):
 
 
 def test_what_workers_keep_of_a_sweep_ends_with_it(client):
+    before, during = _held(client), set()
     sweep, _ = net_sweep(on=client)
-    sweep.train()
-    kept = sum(client.run(_kept).values())
-    client.submit(os.getpid, pure=False).result()
-    assert kept <= 2
-    import time
-
-    deadline = time.monotonic() + 20
-    while sum(client.run(_kept).values()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert sum(client.run(_kept).values()) == 0
+    sweep.train(cb=lambda: during or during.update(_held(client) - before))
+    for worker in client.nthreads():  # what comes after the message that ends the sweep
+        client.submit(os.getpid, workers=[worker], pure=False).result()
+    assert len(during) == 1
+    assert not during & _held(client)
 
 
-def _kept():
-    from fluxmagic.sweep import worker
+def _held(client):
+    from fluxmagic.sweep.worker import sweeps_held
 
-    return worker.sweeps_held()
+    return {name for names in client.run(sweeps_held).values() for name in names}
 
 
 def test_what_cannot_be_shipped_is_named(place):
