@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FILE_LINES, CLASS_LINES, COMPLEXITY = 400, 300, 12
-ANY_ANNOTATIONS = 42  # a baseline: lower it when the number falls
+ANY_ANNOTATIONS = 28  # a baseline: lower it when the number falls
 # Lines in all and lines of code, for each group of packages and modules under fluxmagic/.  The first row is a baseline
 # too: lower it when the numbers fall.  Its aim is 11,000 and 6,200, set before 5,000 lines of operations, checks and
 # capabilities of runs came; 4,700 and 2,530 of it are for the growth of panel, pictures and words.

@@ -167,7 +167,7 @@ def _is_positive(x: object) -> bool:
     return isinstance(x, (int, float, np.number)) and bool(0 < x < math.inf)
 
 
-def format_value(x: Any) -> str:
+def format_value(x: Any) -> str:  # noqa: ANN401
     """Write a value: a number, "off" for a bound that is infinite, a schedule or an optimiser by its name."""
     if isinstance(x, str):
         return x

@@ -362,7 +362,7 @@ def _add_metric_axes(ax: Axes, metrics: list[str]) -> Axes | None:
     return second
 
 
-def _add_line(ax: Axes, name: str, **style: Any) -> Line2D:
+def _add_line(ax: Axes, name: str, **style: Any) -> Line2D:  # noqa: ANN401
     """Add a line that `draw` of the figure leaves out: each frame draws it onto the background."""
     return ax.plot([], [], solid_joinstyle="round", animated=True, gid=name, **style)[0]
 

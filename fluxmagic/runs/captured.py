@@ -57,7 +57,7 @@ class CapturedSteps:
             self.verified = None
         return self._take
 
-    def _take(self, loss: Loss, d: Batch, opts: list[Any], step: int, *others: Any) -> float:
+    def _take(self, loss: Loss, d: Batch, opts: list[Any], step: int, *others: Any) -> float:  # noqa: ANN401
         if self._step is None or self._step.loss is not loss:
             from fluxmagic.capture.step import CapturedStep  # loaded by the first run that captures
 

@@ -54,7 +54,7 @@ class Checkpoint:
     arrays: dict[str, np.ndarray]
 
     @classmethod
-    def of(cls, training: TrainingState, record: Record, start: Snapshot, names: Names, **about: Any) -> Checkpoint:
+    def of(cls, training: TrainingState, record: Record, start: Snapshot, names: Names, **about: Any) -> Checkpoint:  # noqa: ANN401
         """Copy a run between two steps; `about` is its id, name, epochs, steps, seed, state, environment, capture."""
         own, name, seed = own_schedules(record), about["name"], about["seed"]
         if isinstance(seed, (np.random.Generator, np.random.BitGenerator, np.random.SeedSequence)):
@@ -109,7 +109,7 @@ def _save_values(prefix: str, values: Values, arrays: dict[str, np.ndarray]) -> 
 
 @contextmanager
 def reading(
-    path: AnyPath, loss: Any, data: Any, params: Iterable[Param] | None, schedules: Mapping[str, Any] | None
+    path: AnyPath, loss: object, data: object, params: Iterable[Param] | None, schedules: Mapping[str, Any] | None
 ) -> Iterator[Loaded]:
     """Read a file for a run that is made within this context; what does not fit raises `ArchiveError` with the path.
 

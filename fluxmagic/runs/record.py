@@ -55,7 +55,7 @@ class Best(NamedTuple):
     step: int
 
 
-def count_rows(d: Any) -> int:
+def count_rows(d: object) -> int:
     """Count the rows of a batch: the length of its first array, list or slice, 1 if it has none."""
     first = d
     while type(first) is tuple and first:
@@ -71,7 +71,7 @@ def count_rows(d: Any) -> int:
     return 1
 
 
-def _rows(x: Any) -> int | None:
+def _rows(x: object) -> int | None:
     shape = getattr(x, "shape", None)
     if shape is not None:
         return int(shape[0]) if shape else None
@@ -93,7 +93,13 @@ class Record:
     """
 
     def __init__(
-        self, opt: str, values: dict[str, Setting], updates: int = 0, *, plan: Any = (), stepwise: bool = False
+        self,
+        opt: str,
+        values: dict[str, Setting],
+        updates: int = 0,
+        *,
+        plan: Any = (),  # noqa: ANN401 - a tuple of values that scripts write out
+        stepwise: bool = False,
     ) -> None:
         self.opt = opt
         self.values = values

@@ -192,7 +192,7 @@ class Run(RunViews):
         """
         return self._life.step(index(n), ends_loop)
 
-    def train(self, *, cb: Any = None) -> None:
+    def train(self, *, cb: object = None) -> None:
         """Train to the end, `pause`, `stop` or an interrupt; errors are those of `step`.
 
         `cb`, a function or a list of them, is called after each step; one that takes an argument gets the loss.
@@ -330,7 +330,7 @@ class Run(RunViews):
         data: Data = None,
         params: Iterable[Param] | None = None,
         schedules: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Any,  # noqa: ANN401
     ) -> Run:
         """Read the run that `save` wrote.  All is checked before a single weight is assigned.
 

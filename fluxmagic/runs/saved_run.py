@@ -171,7 +171,7 @@ class SavedRecord:
             raise ArchiveError("the first epoch begins later than at 0, or restored weights are of a later step")
 
 
-def to_file(name: str, value: Any, own: OwnSchedules) -> Any:
+def to_file(name: str, value: Any, own: OwnSchedules) -> Any:  # noqa: ANN401
     """Convert a number or a schedule; the name of an optimiser stays."""
     if not callable(value):
         return value
@@ -203,7 +203,7 @@ class Settings:
         self._narrow, self._updates = narrow, updates
         self.missing: dict[str, int] = {}
 
-    def optimiser(self, name: Any) -> type[Optimiser]:
+    def optimiser(self, name: object) -> type[Optimiser]:
         """Give the registered class of a name."""
         if name not in OPTIMISERS:
             raise ArchiveError(f"unknown optimiser {name}: define the class first")
@@ -213,7 +213,7 @@ class Settings:
         """Give all settings of an optimiser; one that the file does not know has its default."""
         return {k: h.default for k, h in cls.hypers.items()} | {k: self.one(cls, k, v) for k, v in saved.items()}
 
-    def one(self, cls: type[Optimiser], name: str, x: object) -> Any:
+    def one(self, cls: type[Optimiser], name: str, x: object) -> Any:  # noqa: ANN401
         """Give one setting."""
         if name not in cls.hypers:
             raise mismatch("a hyper-parameter", name, f"one of {cls.__name__}: {', '.join(cls.hypers)}")

@@ -14,7 +14,7 @@ from fluxmagic.runs.problem import MissingLoss
 __all__ = ["as_code", "resume", "save"]
 
 
-def save(life: Lifecycle, path: Any, **about: Any) -> None:
+def save(life: Lifecycle, path: Any, **about: object) -> None:  # noqa: ANN401
     """Write a run to a file, between two batches; `about` has its id, name and seed."""
     loop, optimisers = life.loop, life.loop.state.optimisers
     start = loop.snapshots.start

@@ -30,7 +30,7 @@ class Limit(NamedTuple):
     holds: Callable[[Any], bool]
     allowed: str
 
-    def decode(self, x: object, name: str) -> Any:
+    def decode(self, x: object, name: str) -> Any:  # noqa: ANN401
         """Return a value that is allowed."""
         if not self.holds(x):
             raise mismatch(name, x, self.allowed)
@@ -60,7 +60,7 @@ _LIMITS: dict[Type, Limit] = {
 }
 
 
-def encode(x: object) -> Any:
+def encode(x: object) -> Any:  # noqa: ANN401
     """Convert a value to what JSON can hold.  Half of a surrogate pair is escaped."""
     if type(x) in (int, float, bool, NoneType):
         return x
@@ -96,7 +96,7 @@ def _parts(kind: Type) -> tuple[Type, tuple[Type, ...]]:
     return get_origin(kind), get_args(kind)
 
 
-def _decode(kind: Type, x: object, name: str) -> Any:
+def _decode(kind: Type, x: object, name: str) -> object:
     origin, args = _parts(kind)
     if origin is Annotated:
         return args[1].decode(x, name)
@@ -114,7 +114,7 @@ def _decode(kind: Type, x: object, name: str) -> Any:
     return tuple(_decode(a, v, name) for a, v in zip(args, row, strict=True))
 
 
-def _decode_union(kinds: tuple[Type, ...], x: object, name: str) -> Any:
+def _decode_union(kinds: tuple[Type, ...], x: object, name: str) -> object:
     wrong = []
     for kind in kinds:
         try:

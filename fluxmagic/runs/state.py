@@ -210,7 +210,7 @@ def _rebuild(
     params: list[Param],
     buffers: list[np.ndarray],
     own_generators: list[np.random.Generator],
-    data: Any,
+    data: object,
     optimisers: OptimiserSet,
     rng: np.random.Generator | None,
     snapshot: Snapshot,

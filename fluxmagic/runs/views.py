@@ -29,7 +29,7 @@ from fluxmagic.tracker import Param
 __all__ = ["RunViews"]
 
 
-def _part(path: str, doc: str) -> Any:
+def _part(path: str, doc: str) -> Any:  # noqa: ANN401
     """Make an attribute of a run that is an attribute of one of its parts, "part.name"."""
     part, _, name = path.rpartition(".")
     owner = attrgetter(part)
@@ -226,7 +226,7 @@ class RunViews:
         return self.record.loss[-1] if self.record.loss else math.nan
 
     @property
-    def opt(self) -> Any:
+    def opt(self) -> object:
         """The active optimiser; None before the first batch if its class or name was given."""
         return self.training.optimisers.opt
 

@@ -104,7 +104,7 @@ class RaceControls(TransportControls):
 
     run: Race
 
-    def __init__(self, race: Race, **options: Any) -> None:
+    def __init__(self, race: Race, **options: Any) -> None:  # noqa: ANN401
         self.unfolded = False
         super().__init__(race, progress, **options)
 
