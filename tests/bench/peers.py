@@ -115,11 +115,11 @@ def _jax_loss(case: Case) -> Callable[..., Any]:
         if case.kind == "operators":
             ((V, c),) = others
             return ((jnp.tanh(x @ W.T + b) @ V.T + c - y) ** 2).mean(), stats
-        x, stats = behind_first(x @ W.T + b, norm, stats, key)
-        for W, b in others[:-1]:
-            x = activation(x @ W.T + b)
-        W, b = others[-1]
-        return optax.softmax_cross_entropy_with_integer_labels(x @ W.T + b, y).mean(), stats
+        x = x @ W.T + b
+        for k, (V, c) in enumerate(others):
+            x, stats = behind_first(x, norm, stats, key) if k == 0 else (activation(x), stats)
+            x = x @ V.T + c
+        return optax.softmax_cross_entropy_with_integer_labels(x, y).mean(), stats
 
     return loss
 
