@@ -111,8 +111,8 @@ if TYPE_CHECKING:
     from fluxmagic.sweep import Sweep
 else:
     # a star import needs NumPy alone
-    Curve = LazyClass("Curve", (), {"__module__": __name__, "_place": "fluxmagic.jupyter.plot"})
-    Panel = LazyClass("Panel", (), {"__module__": __name__, "_place": "fluxmagic.jupyter.panel"})
+    Curve = LazyClass("Curve", (), {"__module__": __name__, "_place": "fluxmagic.jupyter.pictures.plot"})
+    Panel = LazyClass("Panel", (), {"__module__": __name__, "_place": "fluxmagic.jupyter.driving.panel"})
 
 __all__ = [
     "ADAM", "ADAMW", "NADAM", "SGD", "ADADelta", "ADAGrad", "AMSGrad", "AdaMax", "BatchNorm", "Chain", "Curve",

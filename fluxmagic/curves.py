@@ -58,5 +58,5 @@ def compare(
     >>> a.train()
     >>> picture = compare(a)
     """
-    draw: Callable[..., Comparison] = load("fluxmagic.jupyter.comparison", "compare")
+    draw: Callable[..., Comparison] = load("fluxmagic.jupyter.pictures.comparison", "compare")
     return draw(*runs, log=log, smoothing=smoothing, title=title, size=size)

@@ -66,5 +66,5 @@ def boundary(
     plane = np.stack(np.meshgrid(*axes), -1).reshape(-1, 2)
     columns = predict(model, plane).reshape(len(plane), -1)
     classes = (columns[:, 0] >= threshold).astype(int) if columns.shape[1] == 1 else columns.argmax(1)
-    draw: Callable[..., Figure] = load("fluxmagic.jupyter.boundary", "draw_boundary")
+    draw: Callable[..., Figure] = load("fluxmagic.jupyter.pictures.boundary", "draw_boundary")
     return draw(*axes, classes.reshape(points, points), X, labels.astype(int))

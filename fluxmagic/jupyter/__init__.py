@@ -1,4 +1,8 @@
-"""The Jupyter side: magics, panel, curve."""
+"""The Jupyter side: `magics` what is typed, `controls` what is turned, `pictures` what is drawn, `driving` what trains.
+
+`race` and `sweep` are the views of those packages.  `ipython_compat` and `ipykernel_compat` alone use what IPython and
+ipykernel do not promise.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fluxmagic.jupyter.comparison import Comparison, compare
+    from fluxmagic.jupyter.driving.panel import Panel
     from fluxmagic.jupyter.ipython_compat import Shell
-    from fluxmagic.jupyter.panel import Panel
-    from fluxmagic.jupyter.plot import Curve
+    from fluxmagic.jupyter.pictures.comparison import Comparison, compare
+    from fluxmagic.jupyter.pictures.plot import Curve
 
 __all__ = ["Comparison", "Curve", "Panel", "compare", "load", "unload"]
 
-_MODULES = {"Comparison": "comparison", "Curve": "plot", "Panel": "panel", "compare": "comparison"}
+_MODULES = {
+    "Comparison": "pictures.comparison",
+    "Curve": "pictures.plot",
+    "Panel": "driving.panel",
+    "compare": "pictures.comparison",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -25,7 +34,7 @@ def __getattr__(name: str) -> object:
 
 def load(shell: Shell) -> None:
     """Add the magics to a shell."""
-    from fluxmagic.jupyter.magics import FluxMagics
+    from fluxmagic.jupyter.magics.magics import FluxMagics
 
     unload(shell)
     FluxMagics(shell=shell).add()  # type: ignore[arg-type]

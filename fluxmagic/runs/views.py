@@ -262,7 +262,7 @@ class RunViews:
             weights = parked[0].params if parked else [(p, p.value) for p in self.params]
             return {names.get(id(p), str(i)): value.copy() for i, (p, value) in enumerate(weights)}
 
-    _ipython_display_ = LazyMethod("fluxmagic.jupyter.run_presentation", "display_run")
+    _ipython_display_ = LazyMethod("fluxmagic.jupyter.driving.run_presentation", "display_run")
 
     def __repr__(self) -> str:
         name = f"{self.name!r}, " if self.name else ""

@@ -21,8 +21,8 @@ SETUP = """
 import time
 import numpy as np
 from fluxmagic import *
-from fluxmagic.jupyter.loop import run_loop
-from fluxmagic.jupyter.views import WidgetView
+from fluxmagic.jupyter.driving.loop import run_loop
+from fluxmagic.jupyter.driving.views import WidgetView
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(1024, 64)).astype("f"), rng.integers(0, 10, 1024)
 model = Chain(Dense(64, 128, relu), Dense(128, 10))

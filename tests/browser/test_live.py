@@ -6,8 +6,8 @@ SETUP = """
 import time
 import numpy as np
 from fluxmagic import Run, SGD, param
-from fluxmagic.jupyter.loop import train_in_cell
-from fluxmagic.jupyter.panel import Panel
+from fluxmagic.jupyter.driving.loop import train_in_cell
+from fluxmagic.jupyter.driving.panel import Panel
 
 def make(steps=100_000, pause=0.001):
     W = param(np.ones(3))

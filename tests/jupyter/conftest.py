@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from IPython.testing import globalipapp
 
-from fluxmagic.jupyter import run_presentation, views
+from fluxmagic.jupyter.driving import run_presentation, views
 from tests.jupyter.outputs import Output
 
 SETUP = """

@@ -11,7 +11,7 @@ from typing import Any
 
 import ipywidgets
 
-from fluxmagic.jupyter.controls import RunControls
+from fluxmagic.jupyter.controls.run_controls import RunControls
 
 
 class PanelPage(ABC):

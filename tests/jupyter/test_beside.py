@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fluxmagic import SGD, Run, param
-from fluxmagic.jupyter.beside import ShownExpression, evaluate_beside, show_beside, shown_beside
+from fluxmagic.jupyter.pictures.beside import ShownExpression, evaluate_beside, show_beside, shown_beside
 from tests.jupyter.cells import DATA, LOSS, same_arrays, weights
 
 

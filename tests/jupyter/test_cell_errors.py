@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from IPython.core.ultratb import FormattedTB
 
-from fluxmagic.jupyter.tracebacks import error_with_place
+from fluxmagic.jupyter.magics.tracebacks import error_with_place
 from fluxmagic.optimise import NotFinite
 from tests.jupyter.cells import DATA, LOSS
 

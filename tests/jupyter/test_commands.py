@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from fluxmagic.jupyter import commands
+from fluxmagic.jupyter.magics import commands
 from tests.jupyter.cells import DATA, LOSS, same_arrays, weights
 
 

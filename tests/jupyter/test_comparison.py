@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fluxmagic.jupyter.comparison import compare
+from fluxmagic.jupyter.pictures.comparison import compare
 from tests.jupyter.pictures import legend_texts, pixels, shown_as_png
 from tests.jupyter.problems import quadratic
 

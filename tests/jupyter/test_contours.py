@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fluxmagic import SGD, NotFinite, Run, batches, landscapes, param
-from fluxmagic.jupyter import axes, plot
-from fluxmagic.jupyter.contours import MOST, Contours, PathSeries, Trail, refine
-from fluxmagic.jupyter.plot import Curve
+from fluxmagic.jupyter.pictures import axes, plot
+from fluxmagic.jupyter.pictures.contours import MOST, Contours, PathSeries, Trail, refine
+from fluxmagic.jupyter.pictures.plot import Curve
 from fluxmagic.runs.loss_map import LossMap
 from tests.jupyter.pictures import pixels
 from tests.jupyter.problems import quadratic

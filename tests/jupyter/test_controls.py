@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fluxmagic import SGD, Run, param
-from fluxmagic.jupyter import controls
-from fluxmagic.jupyter.controls import RunControls
+from fluxmagic.jupyter.controls import run_controls as controls
+from fluxmagic.jupyter.controls.run_controls import RunControls
 from fluxmagic.optimise import Momentum
 from tests.jupyter.panel_page import ControlsPage
 from tests.jupyter.problems import quadratic

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxmagic.jupyter.downsample import MinMaxSeries
+from fluxmagic.jupyter.pictures.downsample import MinMaxSeries
 
 
 def grown(values, cuts, bins):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxmagic.jupyter.draw_budget import DrawBudget
+from fluxmagic.jupyter.driving.draw_budget import DrawBudget
 from tests.jupyter.outputs import Clock
 
 

@@ -7,9 +7,9 @@ import re
 import pytest
 from IPython.core.completer import provisionalcompleter
 
-from fluxmagic.jupyter.commands import COMMANDS
-from fluxmagic.jupyter.options import TRAIN
-from fluxmagic.jupyter.values import hyper_names
+from fluxmagic.jupyter.magics.commands import COMMANDS
+from fluxmagic.jupyter.magics.options import TRAIN
+from fluxmagic.jupyter.magics.values import hyper_names
 from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
 from tests.jupyter.cells import DATA, LOSS
 

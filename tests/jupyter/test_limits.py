@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fluxmagic import SGD, NotFinite, Run, param
-from fluxmagic.jupyter.limits import before_divergence, is_wide, within
-from fluxmagic.jupyter.plot import Curve
+from fluxmagic.jupyter.pictures.limits import before_divergence, is_wide, within
+from fluxmagic.jupyter.pictures.plot import Curve
 from tests.jupyter.pictures import line, x_limits, y_limits, y_scale
 from tests.jupyter.problems import quadratic, recorded
 

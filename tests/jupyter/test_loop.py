@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from fluxmagic import SGD, NotFinite, Run, param
-from fluxmagic.jupyter import controls, loop
-from fluxmagic.jupyter.loop import run_loop, train_in_cell
-from fluxmagic.jupyter.pace import Pace
-from fluxmagic.jupyter.views import WidgetView
-from fluxmagic.jupyter.widgets import models
+from fluxmagic.jupyter.controls import run_controls as controls
+from fluxmagic.jupyter.controls.widgets import models
+from fluxmagic.jupyter.driving import loop
+from fluxmagic.jupyter.driving.loop import run_loop, train_in_cell
+from fluxmagic.jupyter.driving.pace import Pace
+from fluxmagic.jupyter.driving.views import WidgetView
 from tests.jupyter.outputs import Clock
 from tests.jupyter.panel_page import ControlsPage
 from tests.jupyter.problems import quadratic

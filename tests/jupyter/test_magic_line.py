@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
-from fluxmagic.jupyter.magic_line import parse, split_assignments, split_groups, split_options
+from fluxmagic.jupyter.magics.magic_line import parse, split_assignments, split_groups, split_options
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 
 from fluxmagic import SGD, Momentum, Run, param
-from fluxmagic.jupyter import axes
-from fluxmagic.jupyter.axes import canvas_of
 from fluxmagic.jupyter.formatting import change, gestures
-from fluxmagic.jupyter.plot import Curve
+from fluxmagic.jupyter.pictures import axes
+from fluxmagic.jupyter.pictures.axes import canvas_of
+from fluxmagic.jupyter.pictures.plot import Curve
 from fluxmagic.runs import Event
 from tests.jupyter.pictures import contrast, legend, mark_labels, marks, pixels
 from tests.jupyter.problems import quadratic

@@ -12,7 +12,7 @@ import pytest
 import zmq
 from jupyter_client.session import Session
 
-from fluxmagic.jupyter.message_pump import CONTROL, MessagePump, deferred_interrupts
+from fluxmagic.jupyter.driving.message_pump import CONTROL, MessagePump, deferred_interrupts
 
 
 class Stream:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pytest
 from IPython.core.error import UsageError
 
-from fluxmagic.jupyter import option_values as kinds
-from fluxmagic.jupyter.cell import read_cell
-from fluxmagic.jupyter.option_table import OptionTable, option
+from fluxmagic.jupyter.magics import option_values as kinds
+from fluxmagic.jupyter.magics.cell import read_cell
+from fluxmagic.jupyter.magics.option_table import OptionTable, option
 from fluxmagic.optimise import SGD, Momentum
 
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from fluxmagic.jupyter.pace import SPEEDS, Pace
+from fluxmagic.jupyter.driving.pace import SPEEDS, Pace
 from tests.jupyter.outputs import Clock
 
 

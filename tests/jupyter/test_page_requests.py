@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from fluxmagic import SGD
-from fluxmagic.jupyter import widgets as w
-from fluxmagic.jupyter.controls import RunControls
-from fluxmagic.jupyter.page_requests import PageRequests
-from fluxmagic.jupyter.sliders import HyperparameterSlider
+from fluxmagic.jupyter.controls import widgets as w
+from fluxmagic.jupyter.controls.page_requests import PageRequests
+from fluxmagic.jupyter.controls.run_controls import RunControls
+from fluxmagic.jupyter.controls.sliders import HyperparameterSlider
 from fluxmagic.optimise import Momentum
 from tests.jupyter.panel_page import ControlsPage
 from tests.jupyter.problems import quadratic

@@ -10,8 +10,9 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 
 from fluxmagic import param
-from fluxmagic.jupyter import controls, run_presentation, views
-from fluxmagic.jupyter.panel import Panel
+from fluxmagic.jupyter.controls import run_controls as controls
+from fluxmagic.jupyter.driving import run_presentation, views
+from fluxmagic.jupyter.driving.panel import Panel
 from tests.jupyter.panel_page import ControlsPage
 from tests.jupyter.problems import quadratic
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from fluxmagic import ADAM, SGD, NotFinite, Run, param
-from fluxmagic.jupyter import axes
-from fluxmagic.jupyter.comparison import compare
 from fluxmagic.jupyter.formatting import format_number
-from fluxmagic.jupyter.plot import Curve
+from fluxmagic.jupyter.pictures import axes
+from fluxmagic.jupyter.pictures.comparison import compare
+from fluxmagic.jupyter.pictures.plot import Curve
 from fluxmagic.optimise import Momentum
 from fluxmagic.runs import Event
 from tests.jupyter.pictures import contrast, legend, line, marks, pixels, shown_as_png
@@ -223,7 +223,8 @@ def test_a_users_style_is_neither_used_nor_changed():
 
 def test_pyplot_is_not_loaded():
     code = (
-        "import sys, numpy as np; from fluxmagic import Run, SGD, param; from fluxmagic.jupyter.plot import Curve\n"
+        "import sys, numpy as np; from fluxmagic import Run, SGD, param\n"
+        "from fluxmagic.jupyter.pictures.plot import Curve\n"
         "W = param(1.0); r = Run(lambda x: W * W, [1.0] * 3, SGD([W])); r.train()\n"
         "Curve(r).frame(); Curve(r).picture()\n"
         "print('matplotlib.pyplot' in sys.modules)"

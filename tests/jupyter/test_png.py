@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fluxmagic.jupyter.png import png
+from fluxmagic.jupyter.pictures.png import png
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 1), (36, 86), (360, 860)])

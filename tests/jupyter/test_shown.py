@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fluxmagic import SGD, Dropout, Panel, Run, param
-from fluxmagic.jupyter.beside import show_beside
-from fluxmagic.jupyter.loop import run_loop
-from fluxmagic.jupyter.plot import Curve
-from fluxmagic.jupyter.shown import COLUMNS, LINES, ShownValue, render
-from fluxmagic.jupyter.views import ImageView, WidgetView
+from fluxmagic.jupyter.driving.loop import run_loop
+from fluxmagic.jupyter.driving.views import ImageView, WidgetView
+from fluxmagic.jupyter.pictures.beside import show_beside
+from fluxmagic.jupyter.pictures.plot import Curve
+from fluxmagic.jupyter.pictures.shown import COLUMNS, LINES, ShownValue, render
 from tests.jupyter.pictures import pixels
 from tests.jupyter.problems import quadratic
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fluxmagic import ADAM, SGD, Run, param
-from fluxmagic.jupyter.controls import RunControls
-from fluxmagic.jupyter.sliders import DRAG_SECONDS, MEMORY_VALUES, HyperparameterSlider, PositionSlider
+from fluxmagic.jupyter.controls.run_controls import RunControls
+from fluxmagic.jupyter.controls.sliders import DRAG_SECONDS, MEMORY_VALUES, HyperparameterSlider, PositionSlider
 from fluxmagic.optimise import OPTIMISERS, Hyper, Momentum, Optimiser
 from tests.jupyter.panel_page import ControlsPage
 from tests.jupyter.problems import quadratic

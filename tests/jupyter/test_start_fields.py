@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fluxmagic import SGD, Panel, Run, landscapes, param
-from fluxmagic.jupyter.controls import RunControls
-from fluxmagic.jupyter.run_presentation import RunPicture
+from fluxmagic.jupyter.controls.run_controls import RunControls
+from fluxmagic.jupyter.driving.run_presentation import RunPicture
 from tests.jupyter.panel_page import ControlsPage
 from tests.jupyter.problems import quadratic
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fluxmagic import ADAM
-from fluxmagic.jupyter.controls import RunControls
-from fluxmagic.jupyter.widgets import models
+from fluxmagic.jupyter.controls.run_controls import RunControls
+from fluxmagic.jupyter.controls.widgets import models
 from tests.jupyter.outputs import open_widgets
 from tests.jupyter.panel_page import ControlsPage
 from tests.jupyter.problems import quadratic

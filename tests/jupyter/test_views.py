@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 
 from fluxmagic import SGD, Run, param
-from fluxmagic.jupyter import run_presentation, views
-from fluxmagic.jupyter.draw_budget import DrawBudget
-from fluxmagic.jupyter.loop import run_loop, train_in_cell
-from fluxmagic.jupyter.run_presentation import recent_curves
-from fluxmagic.jupyter.views import ImageView, TextView, WidgetView, frontend_kind
+from fluxmagic.jupyter.driving import run_presentation, views
+from fluxmagic.jupyter.driving.draw_budget import DrawBudget
+from fluxmagic.jupyter.driving.loop import run_loop, train_in_cell
+from fluxmagic.jupyter.driving.run_presentation import recent_curves
+from fluxmagic.jupyter.driving.views import ImageView, TextView, WidgetView, frontend_kind
 from tests.jupyter.outputs import Clock, open_widgets
 from tests.jupyter.panel_page import ControlsPage
 from tests.jupyter.problems import quadratic

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from fluxmagic.jupyter import axes, commands
+from fluxmagic.jupyter.magics import commands
+from fluxmagic.jupyter.pictures import axes
 from fluxmagic.jupyter.race.colours import colour_of
 from fluxmagic.jupyter.race.plane_picture import draw_plane
 from tests.race.problems import THREE, network, race_on

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fluxmagic import Run, loadparams, param
-from fluxmagic.jupyter import widgets
-from fluxmagic.jupyter.presentation import presentation
+from fluxmagic.jupyter.controls import widgets
+from fluxmagic.jupyter.driving.presentation import presentation
 from fluxmagic.jupyter.sweep import presentation as shows
 from fluxmagic.jupyter.sweep.controls import SweepControls
 from fluxmagic.jupyter.sweep.picture import SweepPicture

@@ -7,13 +7,13 @@ from functools import partial
 from html import escape
 from typing import Any
 
-from fluxmagic.jupyter import widgets as w
-from fluxmagic.jupyter.layout import row, set_visible
+from fluxmagic.jupyter.controls import widgets as w
+from fluxmagic.jupyter.controls.layout import row, set_visible
+from fluxmagic.jupyter.controls.sliders import HyperparameterSlider
+from fluxmagic.jupyter.controls.start_fields import StartFields
+from fluxmagic.jupyter.controls.transport import Button, TransportControls, always
 from fluxmagic.jupyter.race.colours import colour_of
 from fluxmagic.jupyter.race.words import loss_of, progress
-from fluxmagic.jupyter.sliders import HyperparameterSlider
-from fluxmagic.jupyter.start_fields import StartFields
-from fluxmagic.jupyter.transport import Button, TransportControls, always
 from fluxmagic.optimise import Optimiser
 from fluxmagic.race import Race
 

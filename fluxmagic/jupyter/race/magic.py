@@ -8,15 +8,15 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from fluxmagic.greek import canonical
-from fluxmagic.jupyter import option_values as kinds
-from fluxmagic.jupyter.cell import Cell
-from fluxmagic.jupyter.cell_runs import begin, run_options
-from fluxmagic.jupyter.errors import refusals_as_usage_errors
 from fluxmagic.jupyter.ipython_compat import Namespace
-from fluxmagic.jupyter.magic_line import split_groups
-from fluxmagic.jupyter.named_runs import trainable_names
-from fluxmagic.jupyter.option_table import OptionTable, Typed, option
-from fluxmagic.jupyter.options import Settings
+from fluxmagic.jupyter.magics import option_values as kinds
+from fluxmagic.jupyter.magics.cell import Cell
+from fluxmagic.jupyter.magics.cell_runs import begin, run_options
+from fluxmagic.jupyter.magics.errors import refusals_as_usage_errors
+from fluxmagic.jupyter.magics.magic_line import split_groups
+from fluxmagic.jupyter.magics.named_runs import trainable_names
+from fluxmagic.jupyter.magics.option_table import OptionTable, Typed, option
+from fluxmagic.jupyter.magics.options import Settings
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.race import Race
 from fluxmagic.runs import Run

@@ -6,12 +6,20 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.lines import Line2D
 
-from fluxmagic.jupyter import axes
-from fluxmagic.jupyter.contours import Contours, PathSeries, Trail
-from fluxmagic.jupyter.downsample import RunSeries, stretch_series
-from fluxmagic.jupyter.limits import EMPTY, Limits, before_divergence, is_wide, loss_range, still_fit, with_margin
-from fluxmagic.jupyter.png import png
-from fluxmagic.jupyter.presentation import Controls
+from fluxmagic.jupyter.driving.presentation import Controls
+from fluxmagic.jupyter.pictures import axes
+from fluxmagic.jupyter.pictures.contours import Contours, PathSeries, Trail
+from fluxmagic.jupyter.pictures.downsample import RunSeries, stretch_series
+from fluxmagic.jupyter.pictures.limits import (
+    EMPTY,
+    Limits,
+    before_divergence,
+    is_wide,
+    loss_range,
+    still_fit,
+    with_margin,
+)
+from fluxmagic.jupyter.pictures.png import png
 from fluxmagic.jupyter.race.colours import COLOURS, colour_of
 from fluxmagic.jupyter.race.words import loss_of
 from fluxmagic.race import Race

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.lines import Line2D
 
-from fluxmagic.jupyter import axes
-from fluxmagic.jupyter.contours import Contours, Trail
+from fluxmagic.jupyter.pictures import axes
+from fluxmagic.jupyter.pictures.contours import Contours, Trail
 from fluxmagic.jupyter.race.colours import colour_of
 from fluxmagic.landscapes import Landscape
 from fluxmagic.race.plane import Plane

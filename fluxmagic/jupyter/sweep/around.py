@@ -8,10 +8,10 @@ import numpy as np
 from IPython.core.getipython import get_ipython
 from matplotlib.axes import Axes
 
-from fluxmagic.jupyter import axes
-from fluxmagic.jupyter.limits import before_divergence, is_wide, loss_range, with_margin
-from fluxmagic.jupyter.panel import Panel
-from fluxmagic.jupyter.views import frontend_kind
+from fluxmagic.jupyter.driving.panel import Panel
+from fluxmagic.jupyter.driving.views import frontend_kind
+from fluxmagic.jupyter.pictures import axes
+from fluxmagic.jupyter.pictures.limits import before_divergence, is_wide, loss_range, with_margin
 from fluxmagic.sweep import Sweep
 from fluxmagic.sweep.around import Again, RangeTest
 

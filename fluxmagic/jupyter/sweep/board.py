@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Iterator
 from html import escape
 
-from fluxmagic.jupyter import widgets as w
-from fluxmagic.jupyter.axes import shorten
+from fluxmagic.jupyter.controls import widgets as w
 from fluxmagic.jupyter.formatting import format_number
+from fluxmagic.jupyter.pictures.axes import shorten
 from fluxmagic.jupyter.sweep.points import BAD, Points, ink_on
 from fluxmagic.jupyter.sweep.words import best_of, describe, numbers, objective
 

@@ -7,14 +7,24 @@ from functools import partial
 from html import escape
 from typing import Unpack
 
-from fluxmagic.jupyter import widgets as w
+from fluxmagic.jupyter.controls import widgets as w
+from fluxmagic.jupyter.controls.layout import row, set_visible
+from fluxmagic.jupyter.controls.sliders import set_options
+from fluxmagic.jupyter.controls.transport import (
+    PAUSE,
+    Button,
+    Options,
+    TransportControls,
+    always,
+    close,
+    play,
+    restart,
+    stop,
+)
 from fluxmagic.jupyter.formatting import format_value
-from fluxmagic.jupyter.layout import row, set_visible
-from fluxmagic.jupyter.sliders import set_options
 from fluxmagic.jupyter.sweep.board import Board
 from fluxmagic.jupyter.sweep.points import Points
 from fluxmagic.jupyter.sweep.words import best_of, describe, numbers, progress
-from fluxmagic.jupyter.transport import PAUSE, Button, Options, TransportControls, always, close, play, restart, stop
 from fluxmagic.sweep import Sweep
 
 __all__ = ["SweepControls"]

@@ -11,15 +11,15 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from fluxmagic.jupyter import option_values as kinds
-from fluxmagic.jupyter.cell import Cell
-from fluxmagic.jupyter.cell_runs import begin
-from fluxmagic.jupyter.errors import refusals_as_usage_errors
 from fluxmagic.jupyter.ipython_compat import Namespace
-from fluxmagic.jupyter.named_runs import trainable_names
-from fluxmagic.jupyter.option_table import OptionTable, option
-from fluxmagic.jupyter.options import ENDS, Settings
-from fluxmagic.jupyter.values import evaluate
+from fluxmagic.jupyter.magics import option_values as kinds
+from fluxmagic.jupyter.magics.cell import Cell
+from fluxmagic.jupyter.magics.cell_runs import begin
+from fluxmagic.jupyter.magics.errors import refusals_as_usage_errors
+from fluxmagic.jupyter.magics.named_runs import trainable_names
+from fluxmagic.jupyter.magics.option_table import OptionTable, option
+from fluxmagic.jupyter.magics.options import ENDS, Settings
+from fluxmagic.jupyter.magics.values import evaluate
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run
 from fluxmagic.sweep import Sweep, loguniform, uniform

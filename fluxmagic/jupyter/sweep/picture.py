@@ -15,10 +15,18 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
-from fluxmagic.jupyter import axes
-from fluxmagic.jupyter.limits import Limits, before_divergence, data_range, is_wide, loss_range, still_fit, with_margin
-from fluxmagic.jupyter.png import png
-from fluxmagic.jupyter.presentation import Controls
+from fluxmagic.jupyter.driving.presentation import Controls
+from fluxmagic.jupyter.pictures import axes
+from fluxmagic.jupyter.pictures.limits import (
+    Limits,
+    before_divergence,
+    data_range,
+    is_wide,
+    loss_range,
+    still_fit,
+    with_margin,
+)
+from fluxmagic.jupyter.pictures.png import png
 from fluxmagic.jupyter.sweep.controls import SweepControls
 from fluxmagic.jupyter.sweep.points import BAD, Dial, Points, ink_on
 from fluxmagic.jupyter.sweep.words import best_of, objective

@@ -5,12 +5,12 @@ from __future__ import annotations
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
-from fluxmagic.jupyter.axes import DISPLAY_SIZE
-from fluxmagic.jupyter.presentation import Presentation
+from fluxmagic.jupyter.driving.presentation import Presentation
+from fluxmagic.jupyter.driving.views import frontend_kind
+from fluxmagic.jupyter.pictures.axes import DISPLAY_SIZE
 from fluxmagic.jupyter.sweep.controls import SweepControls
 from fluxmagic.jupyter.sweep.picture import SweepPicture
 from fluxmagic.jupyter.sweep.words import progress, summary
-from fluxmagic.jupyter.views import frontend_kind
 from fluxmagic.sweep import Sweep
 
 __all__ = ["PRESENTATION", "display_sweep"]

@@ -280,7 +280,7 @@ def test_a_page_that_is_loaded_anew_is_answered_while_the_cell_trains(kernel):
 
 
 def test_a_kernel_whose_internals_are_not_as_known_trains_and_says_so(kernel):
-    kernel.run("from fluxmagic.jupyter import message_pump as m; find = m.find_shell_channel")
+    kernel.run("from fluxmagic.jupyter.driving import message_pump as m; find = m.find_shell_channel")
     kernel.run("m.find_shell_channel = lambda kernel: None")
     try:
         cell = kernel.start("run = make(1000); train_in_cell(run, ip)")

@@ -189,7 +189,7 @@ def test_cancelling_all_tasks_pauses_a_panel_and_play_goes_on(kernel):
     kernel.end(kernel.start("p = Panel(make()); run = p.run; p"))
     kernel.press("Play")
     kernel.onward()
-    kernel.run("import asyncio; from fluxmagic.jupyter.panel import TASK_NAME")
+    kernel.run("import asyncio; from fluxmagic.jupyter.driving.panel import TASK_NAME")
     kernel.run("[t.cancel() for t in asyncio.all_tasks() if t.get_name() == TASK_NAME]")
     kernel.until(lambda: kernel.value("run.state") == "paused")
     steps = kernel.value("run.steps")

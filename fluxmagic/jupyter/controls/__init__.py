@@ -1,0 +1,1 @@
+"""What a user turns and presses: dials, buttons, the time line.  Nothing here draws or trains."""

@@ -1,0 +1,239 @@
+"""The controls of a run: its dials, its time line, and how its curve is drawn.
+
+A button is a row of `BUTTONS`, a way to draw the curve a row of `VIEWS`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Container, Iterator, Sequence
+from functools import partial
+from html import escape
+from itertools import chain, count
+from string import ascii_lowercase
+from typing import NamedTuple, Unpack
+
+from IPython.core.getipython import get_ipython
+
+from fluxmagic.jupyter.controls import widgets as w
+from fluxmagic.jupyter.controls.code_view import code_view
+from fluxmagic.jupyter.controls.dials import Dials, overridden_schedules
+from fluxmagic.jupyter.controls.layout import TimeLine, row, set_visible
+from fluxmagic.jupyter.controls.sliders import PositionSlider, exact
+from fluxmagic.jupyter.controls.start_fields import StartFields
+from fluxmagic.jupyter.controls.transport import Button, Options, TransportControls, always, has_steps
+from fluxmagic.jupyter.driving.draw_budget import Clock
+from fluxmagic.jupyter.formatting import progress
+from fluxmagic.jupyter.pictures.limits import Axis
+from fluxmagic.runs import Run
+from fluxmagic.runs.script import saved_script
+
+__all__ = ["BUTTONS", "VIEWS", "RunControls"]
+
+
+class RunControls(TransportControls):
+    """Controls of a run; see `TransportControls` for the parameters.
+
+    Attributes
+    ----------
+    run : Run
+    view : dict
+        How the curve is to be drawn: a value for each row of `VIEWS`, by its name.
+    axis : Axis
+        The picture's axis of steps, under which the time line stands.
+    dials : Dials
+    position : PositionSlider
+    """
+
+    run: Run
+
+    def __init__(self, run: Run, *, clock: Clock = time.monotonic, **options: Unpack[Options]) -> None:
+        self.view = {v.name: v.options[v.chosen] for v in VIEWS}
+        self.axis = Axis(0.08, 0.98, 0.0, 1.0)
+        self.position = PositionSlider("step", STEP_TIP, clock)
+        super().__init__(run, progress, **options)
+        if run.opt_class is None:
+            self.show_message(f"{run.opt_name} is {run.opt_kind}: it has no dials")
+
+    def body(self) -> Sequence[w.Widget]:
+        self.dials = Dials(self.run, self.requests, self.hear, self.show_message)
+        self._start = StartFields(self.run, self.requests)
+        self._time_line = TimeLine(self.position.slider, self.name)
+        self._code = w.HTML(layout=w.Layout(display="none", width="100%"))
+        self._overridden = w.HTML(layout=w.Layout(margin="2px 6px"))  # the schedules that are off
+        self._schedule = row([self._overridden, *self.group("schedule")])
+        views = [self._view_widget(v) for v in VIEWS]
+        views[0].layout.margin = "2px 2px 2px auto"
+        return [
+            self.dials.box,
+            self._schedule,
+            self._start.box,
+            self.image,
+            self._time_line.box,
+            row([*self.group("rewind"), self.position.field, *self.group("history"), *views]),
+            self._code,
+        ]
+
+    def _view_widget(self, v: View) -> w.Widget:
+        widget = w.Dropdown(
+            description=v.label,
+            tooltip=v.tooltip,
+            options=list(v.options),
+            value=v.chosen,
+            style={"description_width": "auto"},
+            layout=w.Layout(width="auto", margin="2px 4px"),
+        )
+        widget.observe(
+            lambda change: self.requests.add(partial(self._set_view, v.name, v.options[change["new"]])), "value"
+        )
+        return widget
+
+    def _set_view(self, name: str, value: object) -> bool:
+        self.view[name] = value
+        return True
+
+    def go_on_from(self, run: Run, message: str = "") -> bool:
+        """Control a run that was brought to another state, or a branch: it can go on."""
+        self.run = self.dials.run = self._start.run = run
+        self.stopped = False
+        self.position.follow()
+        self.show_message(message)
+        return True
+
+    def show_body(self) -> None:
+        axis = self.axis
+        left, right = max(0, math.ceil(axis.left)), max(1, math.floor(axis.right))
+        self.position.show(self.run.steps, left, right)
+        self._time_line.place(axis.place(left), axis.place(right))
+        self.dials.show()
+        self._start.show()
+        overridden = escape(" and ".join(overridden_schedules(self.run)))
+        self._overridden.value = f"{overridden}: turned by hand, the schedule is off" if overridden else ""
+        set_visible(self._schedule, bool(overridden))
+
+    def restart(self) -> None:
+        self._start.restart()
+
+    def show_code(self, script: str) -> None:
+        """Show a script, with a button that copies it; "" removes it."""
+        self._code.value = code_view(script, self.name) if script else ""
+        set_visible(self._code, bool(script))
+
+    @property
+    def shows_code(self) -> bool:
+        """Whether a script is shown."""
+        return bool(self._code.value)
+
+    def tops(self) -> Iterator[w.Widget]:
+        yield from super().tops()
+        yield from self.dials.tops()
+
+
+# -- what buttons do: tell whether the picture is to answer --------------------------------------------------
+
+
+def rewind(controls: RunControls) -> bool:
+    controls.run.rewind(controls.position.slider.value)
+    return controls.go_on_from(controls.run)
+
+
+def undo(controls: RunControls) -> bool:
+    controls.run.undo()
+    return controls.go_on_from(controls.run, f"back on the steps that were left: step {controls.run.steps:,}")
+
+
+def branch(controls: RunControls) -> bool:
+    old = controls.run
+    if old.finished:
+        raise ValueError("the run has come to its end: rewind it first, and branch from there")
+    namespace = getattr(get_ipython(), "user_ns", {})
+    name = unused_name(old, namespace)
+    namespace[name] = new = old.branch(name)
+    old.pause()
+    return controls.go_on_from(new, f"{name} goes on from step {new.steps:,}; {old.name or 'the run before'} rests")
+
+
+def recover(controls: RunControls) -> bool:
+    run = controls.run
+    run.recover()
+    η = run.values.get("η")
+    message = f"Play goes on from step {run.steps:,}" + ("" if η is None else f" with η {exact(η)}")
+    return controls.go_on_from(run, message)
+
+
+def toggle_code(controls: RunControls) -> bool:
+    controls.show_code("" if controls.shows_code else saved_script(controls.run))
+    return False
+
+
+def restore_schedules(controls: RunControls) -> bool:
+    controls.run.set(**overridden_schedules(controls.run))
+    return True
+
+
+# -- when they are enabled -----------------------------------------------------------------------------------
+
+
+def can_undo(controls: RunControls) -> bool:
+    return bool(controls.run.abandoned)
+
+
+def can_branch(controls: RunControls) -> bool:
+    return has_steps(controls) and not controls.run.finished
+
+
+def can_recover(controls: RunControls) -> bool:
+    run = controls.run
+    return run.state == "failed" and run.record.rejected[-1:] == [run.steps]
+
+
+STEP_TIP = "where Rewind goes back to; at its right end it follows the run"
+REWIND_TIP = "weights, optimiser and data as they were then"
+UNDO_TIP = "back to the steps that Rewind or Restart has left; again, and forward"
+RECOVER_TIP = "after a loss that was not finite: back to the last good state, with a smaller η"
+RESTORE_TIP = "let the schedule turn the dial again"
+BUTTONS = (
+    Button("Rewind", "backward", REWIND_TIP, "rewind", rewind, has_steps),
+    Button("Undo", "reply", UNDO_TIP, "history", undo, can_undo),
+    Button("Branch", "random", "a second run from here; this one rests", "history", branch, can_branch),
+    Button("Recover", "medkit", RECOVER_TIP, "history", recover, can_recover, "7em", visible=can_recover),
+    Button("Code", "code", "a script that does the same again", "history", toggle_code, always),
+    Button("Give back", "undo", RESTORE_TIP, "schedule", restore_schedules, always, "7em"),
+)
+RunControls.buttons = BUTTONS
+
+
+class View(NamedTuple):
+    """A row of the table of ways to draw the curve: values of an attribute of `Curve`, by the words for them."""
+
+    name: str
+    label: str
+    tooltip: str
+    options: dict[str, object]
+    chosen: str = "auto"
+
+
+SMOOTHING = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+LAST = (100, 1000, 10_000, 100_000)
+VIEWS = (
+    View("log", "y", "scale of the loss axis", {"auto": None, "linear": False, "log": True}),
+    View("window", "x", "steps in view", {"all": None, **{f"last {n:,}": n for n in LAST}}, "all"),
+    View(
+        "smoothing",
+        "smoothing",
+        "share of the smoothed loss that is kept from step to step",
+        {"off": 0.0, **{f"{v:g}": v for v in SMOOTHING}},
+        "0.9",
+    ),
+)
+
+
+def unused_name(run: Run, taken: Container[str]) -> str:
+    """Give a branch the first unused name of run_b, run_c, …."""
+    stem = run.name if run.name is not None and run.name.isidentifier() else "run"
+    if run.parent is not None:
+        stem = re.sub(r"_([b-z]|\d+)$", "", stem)  # a branch's branch is not run_b_b
+    names: Iterator[str] = (f"{stem}_{end}" for end in chain(ascii_lowercase[1:], map(str, count(27))))
+    return next(name for name in names if name not in taken and name != run.name)

@@ -1,0 +1,90 @@
+"""Two number fields for where a run of two numbers starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+from fluxmagic.jupyter.controls import widgets as w
+from fluxmagic.jupyter.controls.layout import row, set_visible
+from fluxmagic.jupyter.controls.page_requests import PageRequests
+from fluxmagic.jupyter.controls.sliders import exact
+from fluxmagic.runs import Run
+from fluxmagic.runs.loss_map import names_of_two, trains_two_numbers
+
+__all__ = ["StartFields"]
+
+
+class StartFields:
+    """The start of a run, to be edited.  Before the first step it is applied at once, later by Restart.
+
+    Parameters
+    ----------
+    run : Run
+    requests : PageRequests
+    restart : callable, optional
+        Of the start that was chosen, in place of the run's own: that of a race.
+
+    Attributes
+    ----------
+    run : Run
+        May be replaced, by a branch.
+    box : Widget
+        Out of sight unless exactly two numbers are trained.
+    chosen : list of float, or None
+        What was typed and is not yet the run's start.
+    """
+
+    def __init__(
+        self, run: Run, requests: PageRequests, restart: Callable[[list[float] | None], object] | None = None
+    ) -> None:
+        self.run = run
+        self._restart = restart
+        self.chosen: list[float] | None = None
+        self._requests = requests
+        self._shown = [math.nan, math.nan]
+        layout = {"width": "13em", "margin": "2px 8px 2px 2px"}
+        self._fields = [w.Text(continuous_update=False, layout=w.Layout(**layout)) for _ in range(2)]
+        for i, field in enumerate(self._fields):
+            field.tooltip = "where the run starts; Restart goes there"
+            field.style.description_width = "auto"
+            field.observe(partial(self._on_field, i), "value")
+        self.box = row(self._fields)
+        set_visible(self.box, False)
+
+    def _on_field(self, i: int, change: w.Change) -> None:
+        text = change["new"].strip()
+        if text != exact(self._shown[i]):
+            self._requests.add(partial(self._choose, i, text))
+
+    def _choose(self, i: int, text: str) -> bool:
+        start = list(self.chosen or self._start())
+        try:
+            start[i] = float(text)
+        except ValueError:
+            start[i] = math.nan
+        if not math.isfinite(start[i]):
+            raise ValueError(f"{self._fields[i].description} is a finite number, not {text!r}")
+        self.chosen = start
+        if not self.run.steps:
+            self.restart()
+        return True
+
+    def restart(self) -> None:
+        """Restart the run, at the start that was chosen."""
+        (self._restart or self.run.restart)(self.chosen)
+        self.chosen = None
+
+    def _start(self) -> list[float]:
+        path = self.run.record.path
+        return list(path[:2]) if path else [float(x) for p in self.run.params for x in p.value.flat]
+
+    def show(self) -> None:
+        """Show the start."""
+        known = trains_two_numbers(self.run)
+        set_visible(self.box, known)
+        if known:
+            self._shown = self.chosen or self._start()
+            for field, name, x in zip(self._fields, names_of_two(self.run), self._shown, strict=True):
+                field.description, field.value = f"start {name}", exact(x)

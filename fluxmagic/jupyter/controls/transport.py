@@ -1,0 +1,367 @@
+"""What the controls of anything trainable share: Play, Step, Stop, Restart, speed, progress, the picture, a message.
+
+What a user does is a request, made on any thread; the driver processes requests between two batches.
+A button is a row of a table; `RunControls` shows how a class adds its own.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from html import escape
+from typing import Any, ClassVar, NamedTuple, TypedDict
+
+from fluxmagic.jupyter.controls import widgets as w
+from fluxmagic.jupyter.controls.layout import WIDTH, make_button, panel_box, row, set_visible
+from fluxmagic.jupyter.controls.page_requests import PageRequests
+from fluxmagic.jupyter.controls.sliders import set_options
+from fluxmagic.jupyter.driving.pace import SPEEDS, Pace
+from fluxmagic.jupyter.driving.trainable import Trainable
+from fluxmagic.jupyter.formatting import format_number
+
+__all__ = [
+    "PAUSE", "TRANSPORT", "Button", "Options", "TransportControls", "always", "close", "has_steps", "play", "restart",
+    "stop",
+]  # fmt: skip
+
+TICK_MILLISECONDS = 500
+FIRST_STEP = "step 1 is being computed"
+
+
+class Button(NamedTuple):
+    """A row of a table of buttons.
+
+    `group` says where in the layout it stands; `other` is its face (label, icon, tooltip) while `is_other`.
+    `act` tells whether the picture is to answer.
+    """
+
+    label: str
+    icon: str
+    tooltip: str
+    group: str
+    act: Callable[[Any], bool]
+    enabled: Callable[[Any], bool]
+    width: str = "6em"
+    visible: Callable[[Any], bool] | None = None
+    other: tuple[str, str, str] | None = None
+    is_other: Callable[[Any], bool] = bool
+
+
+class Options(TypedDict, total=False):
+    """Parameters of `TransportControls`, for a class that passes them on."""
+
+    playing: bool
+    closable: bool
+    wake: Callable[[], None] | None
+    speed: float
+
+
+class TransportControls:
+    """Controls of anything trainable.
+
+    A class that is derived from it lays out `body`, and shows its own state in `show_body`.
+
+    Parameters
+    ----------
+    run : Trainable
+    progress : callable
+        Of it and the speed, to one line of text.
+    playing : bool
+        Whether it is being driven already.
+    closable : bool
+        Whether there is a button to close them.
+    wake : callable, optional
+        Called after a request was made, on its thread.
+    speed : float
+        Steps a second at most.
+
+    Attributes
+    ----------
+    run : Trainable
+        Its driver looks here again after requests were processed: Branch puts another one in its place.
+    box, image : Widget
+        All of it, and the picture.
+    pace : Pace
+    playing : bool
+        Whether the training is to go on by itself.
+    pending_steps : int
+        Single steps that were asked for.
+    stopped, closed : bool
+        Whether Stop or Close was pressed.
+    width : int
+        Of the box in a page, in px.
+    name : str
+        The class of the box in a page, of these controls alone.
+    """
+
+    buttons: ClassVar[tuple[Button, ...]] = ()
+    transport: ClassVar[tuple[Button, ...]] = ()  # in place of `TRANSPORT`
+    unit: ClassVar[str] = "step"  # what the trainable counts
+
+    def __init__(
+        self,
+        run: Trainable,
+        progress: Callable[[Any, float], str],
+        *,
+        playing: bool = False,
+        closable: bool = False,
+        wake: Callable[[], None] | None = None,
+        speed: float = math.inf,
+    ) -> None:
+        self.run: Any = run
+        self._progress = progress
+        self.playing = playing
+        self.pending_steps = 0
+        self.stopped = self.closed = False
+        self.pace = Pace(speed)
+        self.width = WIDTH
+        self._share = 0.0  # of the processor's time, that was spent drawing
+        self.name = f"fluxmagic-{os.urandom(6).hex()}"
+        self.requests = PageRequests(wake)
+        self._ids: set[str] = set()
+        self._rows = [r for r in (*(self.transport or TRANSPORT), *self.buttons) if closable or r.act is not close]
+        self._buttons = {r.label: make_button(*r[:3], r.width) for r in self._rows}
+        for r in self._rows:
+            self._buttons[r.label].on_click(partial(self._on_click, r.label))
+        for button in self.group("close"):
+            button.layout.margin = "2px 2px 2px auto"
+        self.image = w.Image(format="png", layout=w.Layout(width="100%", margin="0", display="none"))
+        self._words = w.HTML(layout=w.Layout(width="auto", margin="0 2px"))
+        self._message = w.HTML(layout=w.Layout(display="none"))
+        self._tick = w.Play(interval=TICK_MILLISECONDS, max=10**6, layout=w.Layout(display="none"))
+        self._speed = w.Dropdown(
+            description="speed",
+            tooltip="steps a second",
+            options=self._speeds(),
+            value=speed,
+            style={"description_width": "auto"},
+            layout=w.Layout(width="9.5em", margin="2px 8px"),
+        )
+        self._speed.observe(self._on_speed, "value")
+        field = w.Text(continuous_update=False)
+        field.observe(lambda change: self.requests.add(lambda: self._set_width(change["new"])), "value")
+        self.box = panel_box(
+            [
+                row([*self.group("transport"), self._speed, self._tick, *self.group("close")]),
+                self._words,
+                self._message,
+                *self.body(),
+            ],
+            self.name,
+            field,
+        )
+        self.hear(self.box)
+        self.show()
+
+    # -- what a class adds ---------------------------------------------------------------------------------
+
+    def body(self) -> Sequence[w.Widget]:
+        """Give the widgets below the transport."""
+        return [self.image]
+
+    def show_body(self) -> None:
+        """Show what `body` has; called where no request waits."""
+
+    def tops(self) -> Iterator[w.Widget]:
+        """Give the widgets that hold all others; they are closed at the end."""
+        yield self.box
+
+    def restart(self) -> None:
+        """Bring the training back to its start."""
+        self.run.restart()
+
+    def group(self, name: str) -> list[w.Widget]:
+        """Give the buttons of a group."""
+        return [self._buttons[r.label] for r in self._rows if r.group == name]
+
+    def hear(self, top: w.Widget) -> None:
+        """Let what a page sends of a widget, and of all below it, be a request."""
+        for model in w.models(top):
+            self._ids.add(model.model_id)
+            if isinstance(model, w.FromPage):
+                model.receive = self.requests.add_state
+
+    # -- what the user does: on any thread -----------------------------------------------------------------
+
+    def press(self, label: str) -> None:
+        """Request what a button does."""
+        act = next(r.act for r in self._rows if r.label == label)
+        self.requests.add(lambda: act(self))
+
+    def _on_click(self, label: str, _: w.Widget) -> None:
+        self.press(label)
+
+    def _on_speed(self, change: w.Change) -> None:
+        self.requests.add(lambda: self._set_speed(change["new"]))
+
+    # -- processing: between two batches -------------------------------------------------------------------
+
+    @property
+    def heard(self) -> bool:
+        """Whether the page has sent anything: a hidden widget of it ticks."""
+        return self.requests.heard
+
+    def process_requests(self) -> bool:
+        """Do what was requested.
+
+        Returns
+        -------
+        bool
+            Whether the picture is to answer.
+        """
+        waiting = bool(self.requests)
+        answer = self.requests.process(self._show_error)
+        if self.heard and self._tick.playing:
+            self._tick.playing = False
+        if self.box.comm is None:
+            self.closed = True
+        if waiting:
+            self.show()
+        return answer
+
+    def _show_error(self, error: Exception) -> None:
+        self.show_message(f"{type(error).__name__}: {error}", error=True)
+
+    def _set_speed(self, speed: float) -> bool:
+        self.pace.speed = speed
+        return True
+
+    def _set_width(self, text: str) -> bool:
+        self.width = int(text)
+        return True
+
+    def _speeds(self) -> list[tuple[str, float]]:
+        return [(_written(v), v) for v in sorted({*SPEEDS, self.pace.speed})]
+
+    # -- showing -------------------------------------------------------------------------------------------
+
+    def show_message(self, words: str, *, error: bool = False) -> None:
+        """Show a message; "" removes it."""
+        role = "alert" if error else "status"
+        self._message.value = f'<span role="{role}">{escape(words)}</span>'
+        set_visible(self._message, bool(words))
+
+    def show(self, share: float | None = None) -> None:
+        """Show where the training is, and the values in force; see `show_words` for `share`."""
+        self.show_words(share)
+        if self.pace.speed != self._speed.value:
+            set_options(self._speed, self._speeds(), self.pace.speed, self._on_speed)
+        for r in self._rows:
+            self._show_button(r, self._buttons[r.label])
+        if not self.requests:
+            self.show_body()
+
+    def show_words(self, share: float | None = None) -> None:
+        """Show where the training is, in one message to the page.
+
+        Parameters
+        ----------
+        share : float, optional
+            Of the processor's time, that was spent drawing.
+        """
+        if not self.heard:  # a page starts it when it sees the change, and that is after it has made the widget
+            self._tick.playing = not self._tick.playing
+        run = self.run
+        total = run.total_steps or 0
+        done = 1.0 if run.finished else (run.steps / total if total else 0.0)
+        first = self.playing and not run.steps and run.state != "failed"
+        words = FIRST_STEP.replace("step", self.unit) if first else self._progress(run, self.pace.speed)
+        self._share = self._share if share is None else share
+        cost = f"{format_number(1000 / run.rate)} ms/{self.unit}" if run.rate else ""
+        if cost and self._share and not self.pace.is_limited:
+            cost += f" · drawing {100 * self._share:.1f} %"
+        self._words.value = (
+            f'<div class="fluxmagic-words"><progress value="{done:.3f}"></progress>{escape(words)}'
+            f"<span>{escape(cost)}</span></div>"
+        )
+
+    def _show_button(self, r: Button, button: w.Widget) -> None:
+        button.disabled = not r.enabled(self)
+        if r.visible is not None:
+            set_visible(button, r.visible(self))
+        if r.other is not None:
+            face = r.other if r.is_other(self) else r[:3]
+            button.description, button.icon, button.tooltip = face
+
+    def has_comm(self, comm: str) -> bool:
+        """Tell whether a comm is that of one of the widgets, a layout or a style."""
+        return comm in self._ids
+
+    def close(self) -> None:
+        """Take the widgets off the page."""
+        for top in self.tops():
+            for model in list(w.models(top)):
+                model.close()
+
+
+def _written(speed: float) -> str:
+    if speed == math.inf:
+        return "max"
+    return f"{speed / 1000:g}k" if speed >= 1000 else f"{speed:g}"
+
+
+# -- what buttons do: tell whether the picture is to answer --------------------------------------------------
+
+
+def play(controls: TransportControls) -> bool:
+    """Play, or pause what plays; what is finished goes on for as long again."""
+    run = controls.run
+    controls.show_message("")
+    if controls.playing:
+        controls.playing = False
+        run.pause()
+    else:
+        if run.finished:
+            run.extend()
+        controls.playing, controls.stopped = True, False
+    return False
+
+
+def step(controls: TransportControls) -> bool:
+    if controls.playing:
+        return play(controls)
+    if controls.run.finished:
+        controls.run.extend()
+    controls.pending_steps += 1
+    controls.stopped = False
+    return False
+
+
+def stop(controls: TransportControls) -> bool:
+    controls.playing, controls.stopped = False, True
+    controls.run.stop()
+    return False
+
+
+def restart(controls: TransportControls) -> bool:
+    controls.restart()
+    controls.show_message("")
+    controls.stopped = False
+    return True
+
+
+def close(controls: TransportControls) -> bool:
+    controls.closed = True
+    controls.run.pause()
+    return False
+
+
+def always(controls: TransportControls) -> bool:
+    return True
+
+
+def has_steps(controls: TransportControls) -> bool:
+    return bool(controls.run.steps)
+
+
+PAUSE = ("Pause", "pause", "stop after this batch, and be able to go on")
+RESTART_TIP = "start weights, fresh optimiser state, dials as they are; the old curve stays in grey"
+TRANSPORT = (
+    Button("Play", "play", "go on", "transport", play, always, "6.5em", other=PAUSE, is_other=lambda c: c.playing),
+    Button("Step", "step-forward", "take one step", "transport", step, always),
+    Button("Stop", "stop", "end the training", "transport", stop, lambda c: not (c.run.finished or c.stopped)),
+    Button("Restart", "undo", RESTART_TIP, "transport", restart, has_steps, "7em"),
+    Button("Close", "times", "leave the last picture and a summary", "close", close, always),
+)

@@ -1,0 +1,1 @@
+"""What trains and refreshes: the loop of a cell, the task of a Panel, their pace and their view."""

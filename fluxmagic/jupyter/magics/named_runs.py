@@ -1,0 +1,67 @@
+"""What can be trained, by its name: a variable that holds it or its Panel, or the name that it was given."""
+
+from __future__ import annotations
+
+import sys
+from typing import cast
+
+from IPython.core.error import UsageError
+
+from fluxmagic.jupyter.driving.live_panels import live_panels
+from fluxmagic.jupyter.driving.trainable import Trainable
+from fluxmagic.jupyter.ipython_compat import Namespace
+
+__all__ = ["find_trainable", "names_listed", "trainable_names"]
+
+KINDS = {"fluxmagic.runs": "Run", "fluxmagic.race": "Race", "fluxmagic.sweep": "Sweep"}
+PANELS = "fluxmagic.jupyter.driving.panel"
+MAX_NAMES_LISTED = 8
+
+
+def find_trainable(ns: Namespace, name: str) -> Trainable:
+    """Return what has a name; "run" is also the only live Panel's.
+
+    Where there is none, a UsageError has the names that there are.
+    """
+    named = _variables(ns)
+    if name in named:
+        return named[name]
+    live: list[Trainable] = [panel.run for panel in live_panels()]
+    found = {id(r): r for r in [*named.values(), *live] if r.name == name}
+    if not found and name == "run":
+        found = {id(r): r for r in live}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    known = list(dict.fromkeys([*named, *(r.name for r in live if r.name)]))
+    if len(found) > 1:
+        raise UsageError(f"{len(found)} runs are called {name}: give one a name of its own, or a variable")
+    hint = f"; there are {names_listed(known)}" if known else ": %%train makes one"
+    raise UsageError(f"no run is called {name}{hint}")
+
+
+def trainable_names(ns: Namespace) -> list[str]:
+    """Return the variables that hold what can be trained, and the names of what live Panels train."""
+    return list(dict.fromkeys([*_variables(ns), *(p.run.name for p in live_panels() if p.run.name)]))
+
+
+def names_listed(names: list[str]) -> str:
+    """List names; a long list is cut."""
+    more = len(names) - MAX_NAMES_LISTED
+    return ", ".join(names[:MAX_NAMES_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _variables(ns: Namespace) -> dict[str, Trainable]:
+    return {k: x for k, v in list(ns.items()) if not k.startswith("_") and (x := _as_trainable(v)) is not None}
+
+
+def _as_trainable(value: object) -> Trainable | None:
+    """Return what can be trained, of it or of its Panel; the modules of other classes need not be imported."""
+    if isinstance(value, _loaded({PANELS: "Panel"})):
+        value = getattr(value, "run", None)
+    return cast(Trainable, value) if isinstance(value, _loaded(KINDS)) else None
+
+
+def _loaded(names: dict[str, str]) -> tuple[type, ...]:
+    """Return classes by their modules, if these were imported."""
+    found = (getattr(sys.modules.get(module), name, None) for module, name in names.items())
+    return tuple(cls for cls in found if isinstance(cls, type))

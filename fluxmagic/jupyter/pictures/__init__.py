@@ -1,0 +1,1 @@
+"""What is drawn: curves, marks, contours.  Nothing here knows widgets or kernels."""

@@ -1,0 +1,98 @@
+"""A legend whose values change with every frame: names and values in rows above the axes, drawn as text alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+
+from fluxmagic.jupyter.pictures.axes import FONT, INK, LEGEND_ROW, set_plain_text, shorten
+
+__all__ = ["Legend", "rows_of_names"]
+
+HANDLE, PAD, BETWEEN = 0.22, 0.07, 0.18  # inches: a line's sample, its distance to the text, the distance to the next
+CHARACTER = 0.57 * FONT / 72  # inches, of an ordinary one
+NAME, VALUE = 16, 7  # characters that a name has at most, and a value at least, so that the rows stand still
+SO_FAR = " so far"
+
+
+class Legend:
+    """The names and values of lines.
+
+    Parameters
+    ----------
+    ax : Axes
+        It stands above them.
+    lines : dict of Line2D
+        By name.
+
+    Attributes
+    ----------
+    texts : dict of Text
+    artists : list of Artist
+        To be drawn again if it `has_changed`.
+    """
+
+    def __init__(self, ax: Axes, lines: Mapping[str, Line2D]) -> None:
+        self.ax = ax
+        self.texts: dict[str, Text] = {}
+        self.samples: dict[str, Line2D] = {}
+        inches = ax.figure.dpi_scale_trans
+        for name, line in lines.items():
+            (sample,) = ax.plot([], [], color=line.get_color(), lw=3, alpha=line.get_alpha(), solid_capstyle="butt")
+            sample.set(transform=inches, clip_on=False, animated=True)
+            self.texts[name] = ax.text(0, 0, "", color=INK, va="center", fontsize=FONT, transform=inches, animated=True)
+            self.samples[name] = sample
+        self.has_changed = True
+        self._shown: list[str] = []
+        self.artists: list[Artist] = [*self.samples.values(), *self.texts.values()]
+
+    def show(self, values: Mapping[str, str]) -> None:
+        """Show names with values, and no others."""
+        before = self._shown
+        for name, text in self.texts.items():
+            text.set_visible(name in values)
+            self.samples[name].set_visible(name in values)
+        for name, value in values.items():
+            set_plain_text(self.texts[name], f"{shorten(name, NAME)} {value}".rstrip())
+        self._shown = [self.texts[name].get_text() for name in values]
+        self.has_changed = before != self._shown
+        if self.has_changed:
+            self._place(values)
+
+    def _place(self, names: Iterable[str]) -> None:
+        dpi = self.ax.figure.dpi
+        left, right, top = self.ax.bbox.x0 / dpi, self.ax.bbox.x1 / dpi, self.ax.bbox.y1 / dpi
+        rows = _rows([(name, self.texts[name].get_text()) for name in names], right - left)
+        for i, row in enumerate(rows):
+            x, y = left, top + 0.17 + LEGEND_ROW * (len(rows) - 1 - i)
+            for name, words in row:
+                self.samples[name].set_data([x, x + HANDLE], [y, y])
+                self.texts[name].set_position((x + HANDLE + PAD, y))
+                x += _width(name, words)
+
+
+def rows_of_names(names: Iterable[str], width: float) -> int:
+    """Give the number of rows that names with values take in so many inches."""
+    return len(_rows([(name, f"{name} {'0' * VALUE}{SO_FAR}" if name == "loss" else "") for name in names], width))
+
+
+def _rows(entries: Iterable[tuple[str, str]], width: float) -> list[list[tuple[str, str]]]:
+    """Lay names with their words in rows."""
+    rows: list[list[tuple[str, str]]] = [[]]
+    x = 0.0
+    for entry in entries:
+        if rows[-1] and x + _width(*entry) - BETWEEN > width:
+            rows.append([])
+            x = 0.0
+        rows[-1].append(entry)
+        x += _width(*entry)
+    return rows
+
+
+def _width(name: str, words: str) -> float:
+    least = min(len(name), NAME) + (0 if name == "earlier" else VALUE + 1)
+    return HANDLE + PAD + max(least, len(words)) * CHARACTER + BETWEEN
