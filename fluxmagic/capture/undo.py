@@ -64,12 +64,12 @@ class Surroundings:
                 self._states.append((x.set_state, x.get_state()))
 
     def restore(self) -> None:
-        """Put it back."""
-        for place in self._places:
-            if place.is_writable and place.current is not place.value:
-                place.put(place.value)
+        """Put it back: containers first, since a place may be an item that was removed."""
         for x, before in self._contents:
             x.clear()
             (x.extend if isinstance(x, (list, deque)) else x.update)(before)
+        for place in self._places:
+            if place.is_writable and place.current is not place.value:
+                place.put(place.value)
         for put, state in self._states:
             put(state)

@@ -179,7 +179,7 @@ def test_the_table_has_a_row_for_each_trial(tmp_path):
     sweep.to_csv(tmp_path / "t.csv")
     import pandas as pd
 
-    frame = pd.read_csv(tmp_path / "t.csv")
+    frame = pd.read_csv(tmp_path / "t.csv", float_precision="round_trip")
     assert frame["objective"].to_numpy().tobytes() == table["objective"].tobytes()
     assert list(pd.DataFrame(table).columns) == list(table)
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
@@ -85,7 +86,9 @@ def test_functions_classes_and_schedules_travel_by_value(place):
     assert there.counts == {"done": 8}
     assert [bits(r) for r in there] == [bits(r) for r in here]
     assert there[0].opt_class is Clipped
-    there.best.replay()
+    with warnings.catch_warnings():  # a worker may have computed with another number of BLAS threads
+        warnings.filterwarnings("ignore", message="replay may differ")
+        there.best.replay()
 
 
 def test_a_large_array_is_shipped_once_to_each_worker_that_can_be_told_apart(place):
