@@ -93,6 +93,7 @@ class Kernel(PanelPage):
             state.update(content["data"]["state"])
             for (name, *_), buffer in zip(content["data"].get("buffer_paths", ()), m["buffers"], strict=True):
                 state[name] = bytes(buffer)
+                state["frames"] = state.get("frames", 0) + 1
         elif kind == "comm_close":
             self.closed.add(content["comm_id"])
         elif kind in ("display_data", "execute_result", "stream", "error"):

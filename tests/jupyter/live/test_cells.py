@@ -86,9 +86,9 @@ def test_rewind_goes_back_while_the_cell_trains(kernel):
     kernel.onward()
     kernel.turn("η", 0.02)
     kernel.onward()
-    kernel.tell(kernel.find("step"), {"method": "update", "state": {"value": 10}, "buffer_paths": []})
+    kernel.turn("step", 10)
     kernel.press("Rewind")
-    kernel.until(lambda: kernel.widgets[kernel.find("η")]["value"] == 0.1)  # as it was then
+    kernel.until(lambda: any(s.get("placeholder") == "η" and s["value"] == "0.1" for s in kernel.widgets.values()))
     kernel.turn("η", 0.05)
     kernel.onward()
     kernel.press("Stop")
@@ -187,12 +187,14 @@ def test_a_loss_that_turns_nan_while_a_dial_is_dragged(kernel):
         "run.loss = lambda x: loss(x) * (float('nan') if len(run.events) > 1 else 1.0)\n"
         "train_in_cell(run, ip)"
     )
-    slider = kernel.find("η")
+    kernel.find("η")
     kernel.turn("η", 0.01)
     kernel.onward()
     for η in (0.02, 0.03, 0.04, 0.05, 0.06):
-        kernel.tell(slider, {"method": "update", "state": {"value": η}, "buffer_paths": []})
+        kernel.turn("η", η)
         kernel.listen(0.1)
+    kernel.until(lambda: "the loss is nan" in kernel.message)
+    kernel.press("Stop")
     reply = kernel.end(cell)
     assert reply["ename"] == "NotFinite"
     assert left_behind(kernel, cell)
@@ -283,11 +285,11 @@ def test_a_kernel_whose_internals_are_not_as_known_trains_and_says_so(kernel):
     kernel.run("from fluxmagic.jupyter.driving import message_pump as m; find = m.find_shell_channel")
     kernel.run("m.find_shell_channel = lambda kernel: None")
     try:
-        cell = kernel.start("run = make(1000); train_in_cell(run, ip)")
+        cell = kernel.start("run = make(5000); train_in_cell(run, ip)")
         kernel.find("η")
         kernel.turn("η", 0.01)
         kernel.turn("η", 0.02)
-        assert kernel.until(lambda: kernel.shows("sliders act when the cell ends"))
+        assert kernel.until(lambda: kernel.shows("these dials act when it ends"))
         assert kernel.end(cell)["status"] == "ok"
         assert kernel.value("run.state") == "done"
     finally:

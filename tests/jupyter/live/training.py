@@ -24,8 +24,9 @@ def events(kernel, name="run"):
 
 
 def frames(kernel, cell):
-    """How often the curve was drawn anew."""
-    return sum(o.get("updates", 0) for o in kernel.outputs[cell] if "image/png" in o.get("data", {}))
+    """How often the curve was drawn anew: in the panel, or in an output of the cell."""
+    outputs = sum(o.get("updates", 0) for o in kernel.outputs[cell] if "image/png" in o.get("data", {}))
+    return outputs + sum(s.get("frames", 0) for k, s in kernel.widgets.items() if k not in kernel.closed)
 
 
 def left_behind(kernel, cell):
