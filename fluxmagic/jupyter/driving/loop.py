@@ -155,7 +155,8 @@ class _Session:
         silent = not self.controls.heard and monotonic() > self._silent_at
         if silent != self._is_called_silent:  # a slow page may be heard later
             self._is_called_silent = silent
-            self.controls.show_message(SILENT if silent else "")
+            if self.error is None:  # what it says of a loss stays
+                self.controls.show_message(SILENT if silent else "")
 
     def _pause_on(self, error: NotFinite) -> None:
         self.error = error
