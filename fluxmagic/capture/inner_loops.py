@@ -85,7 +85,7 @@ class Invocation:
         self.from_batch = [(k, o.number, o.offset) for k, o in enumerate(operands) if o.number >= 0]
 
     def repeated(self, count: int, bytes_apart: Sequence[int]) -> Invocation:
-        """Call it again and again, each argument so many bytes x on."""
+        """Call it `count` times, with each argument moved on by its bytes from call to call."""
         self.pointers = self.pointers + np.arange(count)[:, None] * np.array(bytes_apart, np.intp)
         return self
 

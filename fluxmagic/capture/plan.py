@@ -1,4 +1,4 @@
-"""From a recording to a program: calls that nobody needs are left out, the others get memory of their own.
+"""From a recording to a program: calls whose result is not used are left out, the others get memory of their own.
 
 Each pass is a function that changes a `Program`: `drop_ones`, `drop_dead`, `write_in_place`, `place`.
 """
@@ -90,7 +90,7 @@ def drop_ones(program: Program) -> None:
 
 
 def drop_dead(program: Program) -> None:
-    """Leave out calls whose result nobody needs."""
+    """Leave out calls whose result is not used."""
     values = program.values
     needed = set() if program.result is None else {program.result}
     roots = {program.root(n) for n in needed}

@@ -6,15 +6,12 @@ program, and the next step is taken both ways.  What a program does not stand fo
 
 from __future__ import annotations
 
-import contextvars
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
 
 from fluxmagic.capture import guards, machine_code
 from fluxmagic.capture.attempt import Attempt, LossView, NotRecorded, check_optimisers, record
@@ -29,6 +26,7 @@ from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.optimise.step import without_fp_warnings, zero_grads
 from fluxmagic.tracker import Tracked
+from fluxmagic.tracker.fp_errors import SilentContext
 
 __all__ = ["CapturedStep"]
 
@@ -40,16 +38,7 @@ COMPILE_AFTER = 100  # replayed steps: compiling takes 0.1 to 1 s, which a run o
 MOST_FAILURES = 3  # recordings in a row that cannot be replayed
 
 
-class _Quiet(threading.local):
-    """A context for each thread in which NumPy neither warns nor raises."""
-
-    def __init__(self) -> None:
-        context = contextvars.Context()
-        context.run(np.seterr, all="ignore")
-        self.run = context.run
-
-
-_quiet = _Quiet()
+_quiet = SilentContext()  # apart from the tracker's, which rules within a program may enter
 
 
 Replay = Callable[..., float | None]

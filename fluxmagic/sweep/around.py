@@ -256,7 +256,7 @@ class Again:
 
 
 def _is_unlikely(better: int, n: int) -> bool:
-    """Tell whether so many of n, or more, come by tossing a coin in fewer than 5 of 100 cases."""
+    """Tell whether that number of n, or more, comes by tossing a coin in fewer than 5 of 100 cases."""
     at_least = sum(math.comb(n, k) for k in range(better, n + 1))
     return at_least / (1 << n) < 0.05
 

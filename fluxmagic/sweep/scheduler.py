@@ -77,7 +77,7 @@ class Scheduler:
         return not self._waiting and not self._running
 
     def work(self, wait: float, seconds: float = SLICE_SECONDS) -> None:
-        """Hand out slices of so many seconds, and take reports for so long as there are any; wait for the first."""
+        """Hand out slices of that length, and take reports while there are any; wait for the first."""
         try:
             self._look()
             self._hand_out(seconds)

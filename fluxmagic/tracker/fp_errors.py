@@ -11,13 +11,13 @@ import numpy as np
 
 from fluxmagic.tracker.aliases import ArrayLike
 
-__all__ = ["ignoring_fp_errors"]
+__all__ = ["SilentContext", "ignoring_fp_errors"]
 
 T = TypeVar("T")
 
 
-class _ThreadContext(threading.local):
-    """A context of each thread's own, because no two threads may be in one at a time."""
+class SilentContext(threading.local):
+    """A context for each thread in which NumPy neither warns nor raises; a thread cannot be in one twice at a time."""
 
     def __init__(self) -> None:
         context = contextvars.Context()
@@ -25,7 +25,7 @@ class _ThreadContext(threading.local):
         self.run = context.run
 
 
-_context = _ThreadContext()
+_context = SilentContext()
 
 
 def ignoring_fp_errors(f: Callable[..., T], *args: ArrayLike) -> T:

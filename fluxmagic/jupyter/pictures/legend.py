@@ -76,7 +76,7 @@ class Legend:
 
 
 def rows_of_names(names: Iterable[str], width: float) -> int:
-    """Give the number of rows that names with values take in so many inches."""
+    """Give the number of rows that names with values take in a width in inches."""
     return len(_rows([(name, f"{name} {'0' * VALUE}{SO_FAR}" if name == "loss" else "") for name in names], width))
 
 
