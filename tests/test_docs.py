@@ -102,25 +102,20 @@ def test_an_optimisers_docstring_follows_from_its_declaration(cls):
 
 
 def test_a_user_s_optimiser_gets_a_docstring():
-    before = dict(OPTIMISERS)
-    try:
 
-        class Mine(Optimiser):
-            """Mine alone: p ← p - η δ.
+    class Mine(Optimiser):
+        """Mine alone: p ← p - η δ.
 
-            Notes
-            -----
-            Nothing.
-            """
+        Notes
+        -----
+        Nothing.
+        """
 
-            η = Hyper(0.5, "how far")
+        η = Hyper(0.5, "how far")
 
-        class Bare(Optimiser):
-            pass
+    class Bare(Optimiser):
+        pass
 
-    finally:
-        OPTIMISERS.clear()
-        OPTIMISERS.update(before)
     doc = parsed(Mine)
     assert doc["Summary"] == ["Mine alone: p ← p - η δ."]
     assert [p.name for p in doc["Parameters"]][:2] == ["params", "η"]

@@ -39,20 +39,17 @@ def test_a_users_own_optimiser_has_sliders():
         def step(self, δ, s):
             return self.η * np.sign(δ)
 
-    try:
-        run = quadratic()
-        page = ControlsPage(RunControls(run))
-        page.choose("Own")
-        assert page.process()
-        page.controls.show()
-        assert run.opt_name == "Own"
-        stops = [v for _, v in page.find("κ").options]
-        assert (stops[0], stops[-1], page.value("κ")) == (1.0, 5.0, 2.0)
-        page.turn("κ", 3.517)
-        page.process()
-        assert run.opt.κ == page.value("κ") == 3.517
-    finally:
-        del OPTIMISERS["Own"]
+    run = quadratic()
+    page = ControlsPage(RunControls(run))
+    page.choose("Own")
+    assert page.process()
+    page.controls.show()
+    assert run.opt_name == "Own"
+    stops = [v for _, v in page.find("κ").options]
+    assert (stops[0], stops[-1], page.value("κ")) == (1.0, 5.0, 2.0)
+    page.turn("κ", 3.517)
+    page.process()
+    assert run.opt.κ == page.value("κ") == 3.517
 
 
 @pytest.mark.parametrize("value", [0.9, 0.99, 0.999])

@@ -9,7 +9,6 @@ import pytest
 import fluxmagic
 from fluxmagic import ADAM, SGD, Chain, Dense, NotFinite, Run, back, batches, mse, param, params, train
 from fluxmagic.optimise import Hyper, Optimiser
-from fluxmagic.optimise.optimiser import OPTIMISERS
 from fluxmagic.tracker import update
 
 
@@ -256,7 +255,6 @@ def test_a_class_attribute_of_ones_own_is_assigned():
     class Warm(SGD):
         length = 10
 
-    del OPTIMISERS["Warm"]
     opt = Warm([param(1.0)])
     opt.length = 20
     assert opt.length == 20
@@ -285,7 +283,6 @@ def test_a_rule_may_call_the_rule_that_it_extends():
             """Half a step."""
             return super().step(δ, s, *numbers) / 2
 
-    del OPTIMISERS["Half"]
     assert Half.step.__doc__ == "Half a step."
     p, q = param([1.0, 2.0]), param([1.0, 2.0])
     for opt, x in ((Half([p]), p), (ADAM([q], 0.05), q)):

@@ -140,7 +140,6 @@ def test_a_rule_cannot_write_to_its_constants():
             η *= 0.5
             return δ * η
 
-    del OPTIMISERS["Halving"]
     p = param([1.0])
     opt = Halving([p])
     back(p.sum())

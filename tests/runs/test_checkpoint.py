@@ -128,12 +128,10 @@ def test_an_error_names_an_unknown_optimiser(tmp_path):
             return 0.1 * δ
 
     run, W = line("Mine")
-    try:
-        run.step(2)
-        run.save(tmp_path / "a")
-        Run.load(tmp_path / "a", run.loss, run.data, [W])
-    finally:
-        del OPTIMISERS["Mine"]
+    run.step(2)
+    run.save(tmp_path / "a")
+    Run.load(tmp_path / "a", run.loss, run.data, [W])
+    del OPTIMISERS["Mine"]
     with pytest.raises(ArchiveError, match="unknown optimiser Mine: define the class first"):
         Run.load(tmp_path / "a", run.loss, run.data, [W])
 

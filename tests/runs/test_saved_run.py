@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fluxmagic import Run
-from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
+from fluxmagic.optimise import Hyper, Optimiser
 from fluxmagic.runs import archive
 from tests.runs.problems import line
 from tests.runs.saved_run import problem, trained
@@ -58,21 +58,18 @@ def test_a_hyper_parameter_that_was_added_since_has_its_default(tmp_path):
         body = {"η": Hyper(0.1, "learning rate"), "step": lambda self, δ, s: self.η * δ, **more}
         return type("Mine", (Optimiser,), body)
 
-    try:
-        declare()
-        run, W = line("Mine", epochs=3)
-        run.step(3)
-        run.swap("SGD")
-        run.step(2)
-        run.swap("Mine")
-        run.save(tmp_path / "run")
-        declare(ρ=Hyper(0.75, "momentum", high=1))
-        loaded = Run.load(tmp_path / "run", run.loss, run.data, [W])
-        assert loaded.values["ρ"] == 0.75
-        assert loaded.history["ρ"][:3].tolist() == [0.75] * 3
-        loaded.replay()
-        loaded.set(ρ=0.5)
-        loaded.train()
-        assert Run.load(tmp_path / "run").values["ρ"] == 0.75
-    finally:
-        del OPTIMISERS["Mine"]
+    declare()
+    run, W = line("Mine", epochs=3)
+    run.step(3)
+    run.swap("SGD")
+    run.step(2)
+    run.swap("Mine")
+    run.save(tmp_path / "run")
+    declare(ρ=Hyper(0.75, "momentum", high=1))
+    loaded = Run.load(tmp_path / "run", run.loss, run.data, [W])
+    assert loaded.values["ρ"] == 0.75
+    assert loaded.history["ρ"][:3].tolist() == [0.75] * 3
+    loaded.replay()
+    loaded.set(ρ=0.5)
+    loaded.train()
+    assert Run.load(tmp_path / "run").values["ρ"] == 0.75

@@ -199,20 +199,17 @@ def test_a_class_that_was_defined_again_is_swapped_in_with_an_event():
 
         return Mine
 
-    try:
-        run, W = line(define(1.0))
-        run.step(2)
-        again = define(0.5)
-        run.swap("Mine", η=0.2)
-        assert run.opt_class is again
-        assert [e[:2] for e in run.events] == [(2, "opt"), (2, "η")]
-        run.step(2)
-        np.testing.assert_array_equal(run.history["η"], [0.1, 0.1, 0.2, 0.2])
-        before = W.data.copy()
-        run.replay()
-        np.testing.assert_array_equal(W.data, before)
-    finally:
-        OPTIMISERS.pop("Mine", None)
+    run, W = line(define(1.0))
+    run.step(2)
+    again = define(0.5)
+    run.swap("Mine", η=0.2)
+    assert run.opt_class is again
+    assert [e[:2] for e in run.events] == [(2, "opt"), (2, "η")]
+    run.step(2)
+    np.testing.assert_array_equal(run.history["η"], [0.1, 0.1, 0.2, 0.2])
+    before = W.data.copy()
+    run.replay()
+    np.testing.assert_array_equal(W.data, before)
 
 
 def test_a_dial_turned_on_the_optimiser_is_in_the_script_and_in_the_file(tmp_path):

@@ -6,20 +6,10 @@ import os
 
 import pytest
 
-from fluxmagic.optimise import OPTIMISERS
 from tests.jupyter.conftest import bare, ip, page, shell
 from tests.sweep.chaos import LOCAL, steady_cluster
 
 __all__ = ["bare", "ip", "page", "shell"]
-
-
-@pytest.fixture(autouse=True)
-def registered():
-    """The optimisers that are registered, put back: tests define their own."""
-    before = dict(OPTIMISERS)
-    yield
-    OPTIMISERS.clear()
-    OPTIMISERS.update(before)
 
 
 @pytest.fixture(scope="session")

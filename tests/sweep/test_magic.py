@@ -5,7 +5,6 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 
 from fluxmagic import Sweep
-from fluxmagic.optimise import OPTIMISERS
 from tests.jupyter.cells import DATA, LOSS, same_arrays, weights
 from tests.sweep.problems import bits
 
@@ -54,13 +53,10 @@ def test_distributions_are_ours_whatever_the_namespace_holds(shell):
 
 def test_a_class_of_the_namespace_and_a_list_of_it_are_optimisers(shell):
     shell("class Mine(SGD):\n    pass\nboth = [Mine, 'ADAM']")
-    try:
-        sweep, _ = run(shell, f"{DATA} --opt [Mine, SGD] --η [0.1]")
-        assert [t.spec.cls.__name__ for t in sweep.trials] == ["Mine", "SGD"]
-        sweep, _ = run(shell, f"{DATA} --opt both")
-        assert [t.spec.cls.__name__ for t in sweep.trials] == ["Mine", "ADAM"]
-    finally:
-        OPTIMISERS.pop("Mine", None)
+    sweep, _ = run(shell, f"{DATA} --opt [Mine, SGD] --η [0.1]")
+    assert [t.spec.cls.__name__ for t in sweep.trials] == ["Mine", "SGD"]
+    sweep, _ = run(shell, f"{DATA} --opt both")
+    assert [t.spec.cls.__name__ for t in sweep.trials] == ["Mine", "ADAM"]
 
 
 def test_seeds_halving_max_and_a_name(shell):
