@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 
 from fluxmagic import generators
 from fluxmagic.layers import named_params
+from fluxmagic.lazy import LazyMethod
 from fluxmagic.optimise.interrupts import InterruptGuard, is_interrupt
 from fluxmagic.optimise.optimiser import as_params
 from fluxmagic.race.contestants import Contestant, distinct_keys, find_key, read_contestants
@@ -188,6 +189,8 @@ class Race:
     def params(self) -> list[Param]:
         """What is trained; before the first batch what the loss refers to, if none were given."""
         return self._turns.params
+
+    _ipython_display_ = LazyMethod("fluxmagic.jupyter.driving.views", "display_result")
 
     def __repr__(self) -> str:
         total = f"/{self.total_steps:,}" if self.total_steps else ""

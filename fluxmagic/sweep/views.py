@@ -130,7 +130,7 @@ class SweepViews:
         swept = {k: found[k] for k in self.grid.axes if k in found and k != "opt"}
         return {"opt": trial.spec.cls.__name__, **swept}
 
-    _ipython_display_ = LazyMethod("fluxmagic.jupyter.sweep.presentation", "display_sweep")
+    _ipython_display_ = LazyMethod("fluxmagic.jupyter.driving.views", "display_result")
 
     def __repr__(self) -> str:
         name = f"{self.name!r}, " if self.name else ""

@@ -222,3 +222,16 @@ def test_a_page_without_input_shows_the_picture_and_the_words(shell, page, monke
     assert "Race(SGD, ADAM; done" in picture["text/plain"]
     assert words["text/plain"].startswith("race: done, 30 steps of each")
     assert np.array_equal(shell["w"].data, [-1.2, 1.0])
+
+
+def test_a_race_at_the_end_of_a_cell_shows_its_picture_and_summary(shell, page, monkeypatch):
+    shell("w = param([-1.2, 1.0])")
+    said = shell("race = Race(lambda: landscapes.rosenbrock(w), None, [w], ['SGD', 'ADAM'], steps=30)\nrace")
+    assert said.endswith(": Race(SGD, ADAM; ready, 0/30 steps)\n")
+    monkeypatch.setattr(type(shell.ip), "kernel", page.kernel, raising=False)
+    shell("race")
+    assert [o.data[-1]["text/plain"].split(",")[0] for o in page.outputs] == ["race: ready"]
+    shell("race.train()\nrace")
+    picture, words = (o.data[-1] for o in page.outputs[1:])
+    assert picture["image/png"].startswith(b"\x89PNG")
+    assert words["text/plain"].startswith("race: done, 30 steps of each")

@@ -10,8 +10,8 @@ import pytest
 
 from fluxmagic import Run, loadparams, param
 from fluxmagic.jupyter.controls import widgets
+from fluxmagic.jupyter.driving import views as shows
 from fluxmagic.jupyter.driving.presentation import presentation
-from fluxmagic.jupyter.sweep import presentation as shows
 from fluxmagic.jupyter.sweep.controls import SweepControls
 from fluxmagic.jupyter.sweep.picture import SweepPicture
 from fluxmagic.jupyter.sweep.points import BAD, COLOURS, Dial, Points, ink_on

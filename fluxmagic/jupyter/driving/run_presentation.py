@@ -6,14 +6,11 @@ import weakref
 from collections import deque
 from collections.abc import Iterable
 
-from IPython.core.getipython import get_ipython
-from IPython.display import display
-
 from fluxmagic.jupyter import formatting
 from fluxmagic.jupyter.controls.layout import WIDTH
 from fluxmagic.jupyter.controls.run_controls import RunControls
 from fluxmagic.jupyter.driving.presentation import Controls, Presentation
-from fluxmagic.jupyter.driving.views import frontend_kind
+from fluxmagic.jupyter.driving.views import display_result
 from fluxmagic.jupyter.pictures.downsample import MinMaxSeries
 from fluxmagic.jupyter.pictures.plot import Curve
 from fluxmagic.runs import Run
@@ -100,13 +97,8 @@ def forget_curves() -> None:
 
 
 def display_run(run: Run) -> None:
-    """Show the curve and the summary of a run at the end of a cell; in a terminal, which has no pictures, its repr."""
-    if frontend_kind(get_ipython()) == "terminal":
-        print(repr(run))
-        return
-    if run.steps:
-        display(Curve(run))  # type: ignore[no-untyped-call]
-    display({"text/plain": formatting.summary(run)}, raw=True)  # type: ignore[no-untyped-call]
+    """Show the curve and the summary of a run at the end of a cell, without earlier runs."""
+    display_result(run, RunPicture(run, ()))
 
 
 PRESENTATION = Presentation(RunPicture, RunControls, formatting.progress, formatting.summary)

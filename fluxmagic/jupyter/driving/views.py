@@ -11,17 +11,18 @@ from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 from IPython.core import display_functions
+from IPython.core.getipython import get_ipython
 
 from fluxmagic.jupyter.controls.layout import set_visible, what_is_left
 from fluxmagic.jupyter.controls.transport import FIRST_STEP
 from fluxmagic.jupyter.driving.draw_budget import Clock, DrawBudget
-from fluxmagic.jupyter.driving.presentation import Controls, presentation
+from fluxmagic.jupyter.driving.presentation import Controls, Picture, presentation
 from fluxmagic.jupyter.driving.trainable import Trainable
 from fluxmagic.jupyter.ipykernel_compat import parent_message
 from fluxmagic.jupyter.ipython_compat import Shell
 from fluxmagic.jupyter.pictures.axes import DISPLAY_SIZE
 
-__all__ = ["ImageView", "TextView", "View", "WidgetView", "frontend_kind", "make_view"]
+__all__ = ["ImageView", "TextView", "View", "WidgetView", "display_result", "frontend_kind", "make_view"]
 
 METADATA = {"image/png": DISPLAY_SIZE}
 WORDS_SECONDS = 0.25  # between two updates of the words
@@ -316,3 +317,15 @@ def make_view(run: Trainable, shell: Shell | None, controls: Callable[[], Contro
     if kind == "terminal":
         return TextView(run)
     return ImageView(run) if kind == "page" or controls is None else WidgetView(run, controls())
+
+
+def display_result(run: Trainable, picture: Picture | None = None) -> None:
+    """Show the picture and the summary at the end of a cell; in a terminal, which has no pictures, the repr."""
+    if frontend_kind(get_ipython()) == "terminal":
+        print(repr(run))
+        return
+    how = presentation(run)
+    if run.steps:
+        drawn = (picture or how.picture(run)).picture()
+        display({"image/png": drawn, "text/plain": repr(run)}, raw=True, metadata=METADATA)
+    display(_plain(how.summary(run)), raw=True)
