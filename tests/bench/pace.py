@@ -2,6 +2,9 @@
 
 `python -m tests.bench.pace [SECONDS] [PROCESSES]` trains in a cell of a kernel of its own, beside so many busy
 processes, turns η every twelve seconds, and reports what a page would have seen.
+
+`python -m tests.bench.pace race [SECONDS] [PROCESSES]` takes 30 steps a second with four contestants over two numbers,
+`valley` with one run.
 """
 
 from __future__ import annotations
@@ -30,8 +33,21 @@ loss = lambda x, y: logitcrossentropy(model(x), y)
 run = Run(loss, batches(X, Y, 64), SGD(params(model), 0.01), epochs=10**6)
 log, boosts = [], []
 """
+VALLEY = """
+import time
+from fluxmagic import *
+from fluxmagic.jupyter.driving.loop import run_loop
+from fluxmagic.jupyter.driving.views import WidgetView
+w = param([-1.2, 1.0])
+loss = lambda: landscapes.rosenbrock(w)
+valley = Run(loss, None, SGD([w], 0.0005), steps=10**6)
+four = [("SGD", dict(η=0.0005)), ("Momentum", dict(η=0.0002)), ("Nesterov", dict(η=0.0002)), ("ADAM", dict(η=0.005))]
+race = Race(loss, None, [w], four, steps=10**6)
+log, boosts = [], []
+"""
 CELL = """
 view = WidgetView(run)
+view.controls.pace.speed = SPEED
 refresh, boost, budget = view.refresh_if_due, view.budget.boost, view.budget
 def logged(idle=0.0):
     refresh(idle)
@@ -74,10 +90,29 @@ def shares(log: np.ndarray, boosts: list[float]) -> tuple[float, float]:
     return drawn[~boosted].sum() / used[~boosted].sum(), drawn[boosted].sum() / used[boosted].sum()
 
 
+def measure_limited(kernel: Watching, what: str, seconds: float) -> None:
+    """Take 30 steps a second for some seconds, and print what was seen, and the share of a core that it took."""
+    kernel.run(VALLEY)
+    cell = kernel.start(CELL.replace("WidgetView(run)", f"WidgetView({what})").replace("SPEED", "30"))
+    kernel.until(lambda: len(kernel.frames) > 3)
+    kernel.listen(5.0)  # the map of the loss is computed by then
+    begin = time.perf_counter()
+    kernel.listen(seconds)
+    frames = [b - a for a, b in pairwise(kernel.frames) if a > begin]
+    kernel.press("Stop")
+    kernel.end(cell)
+    log, steps = kernel.value(f"(log, {what}.steps)")
+    at, drawn, used = np.array(log)[np.array(log)[:, 0] > log[-1][0] - seconds].T
+    seconds = at[-1] - at[0]
+    print(f"steps a second: {steps / (log[-1][0] - log[0][0]):.1f}")
+    print(f"pictures: {len(frames) / sum(frames):.1f} a second, at most {max(frames):.2f} s apart")
+    print(f"of a core: {(used[-1] - used[0]) / seconds:.1%}, drawing {(drawn[-1] - drawn[0]) / seconds:.1%}")
+
+
 def measure(kernel: Watching, seconds: float) -> None:
     """Train for some seconds, and print what was seen."""
     kernel.run(SETUP)
-    cell = kernel.start(CELL)
+    cell = kernel.start(CELL.replace("SPEED", "float('inf')"))
     kernel.until(lambda: len(kernel.frames) > 3)
     begin = time.perf_counter()
     answers = []
@@ -103,14 +138,17 @@ def measure(kernel: Watching, seconds: float) -> None:
     )
 
 
-def main(seconds: float = 60.0, processes: int = 4) -> None:
+def main(what: str, seconds: float = 60.0, processes: int = 4) -> None:
     """Start busy processes and a kernel; measure; end them."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
     try:
         with tempfile.TemporaryDirectory() as folder:
             kernel = Watching(sys.executable, folder)
             try:
-                measure(kernel, seconds)
+                if what:
+                    measure_limited(kernel, what, seconds)
+                else:
+                    measure(kernel, seconds)
             finally:
                 kernel.stop()
     finally:
@@ -119,4 +157,5 @@ def main(seconds: float = 60.0, processes: int = 4) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    given = sys.argv[1:]
+    main(given.pop(0) if given and not given[0].isdecimal() else "", *map(int, given))
