@@ -124,6 +124,9 @@ class CapturedStep:
         programs = [program.source for kind in self._kinds.values() for program in kind.programs]
         return "\n\n".join([*programs, getattr(self._update, "source", "")]) if programs else ""
 
+    def __repr__(self) -> str:
+        return f"CapturedStep({self.report})"
+
     def __reduce__(self) -> tuple[Any, ...]:  # a copy records anew
         return CapturedStep, (self.loss, self._opts, self._longest, self._raises)
 

@@ -138,7 +138,8 @@ def render_traceback(shell: Shell, error: BaseException) -> list[str]:
     writer = _unchecked(shell).InteractiveTB
     if error.__traceback__ is None:
         return list(writer.get_exception_only(type(error), error))
-    return list(writer.structured_traceback(type(error), error, error.__traceback__, tb_offset=0))
+    lines = list(writer.structured_traceback(type(error), error, error.__traceback__, tb_offset=0))
+    return lines + [note for note in getattr(error, "__notes__", ()) if note not in lines]  # before IPython 8.21
 
 
 def parse_cell(shell: Shell, code: str, name: str) -> ast.Module:

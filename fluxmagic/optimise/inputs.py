@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.tracker import data
 
 __all__ = [
@@ -51,7 +52,12 @@ def as_optimisers(opt: object) -> list[Any]:
         if isinstance(o, type):
             raise TypeError(f"opt is the class {o.__name__}: make an optimiser of it, {o.__name__}(params(m))")
         if not callable(o):
-            raise TypeError(f"opt is an optimiser or a function, not a {type(o).__name__}")
+            raise TypeError(f"opt is an optimiser or a function, not a {type(o).__name__}: SGD(params(m)) makes one")
+        if not isinstance(o, Optimiser) and not _takes(o):
+            raise TypeError(
+                f"opt is called without arguments, and this {type(o).__name__} takes some: of a model make an "
+                "optimiser, SGD(params(model))"
+            )
     return opts
 
 
@@ -67,13 +73,19 @@ def as_callbacks(cb: object) -> list[Callable[[float], object]]:
     for f in as_list(cb):
         if not callable(f):
             raise TypeError(f"cb is a function or a list of functions, and {f!r} is a {type(f).__name__}")
-        try:
-            inspect.signature(f).bind(0.0)
-        except (TypeError, ValueError):
-            callbacks.append(_without_argument(f))
-        else:
-            callbacks.append(f)
+        callbacks.append(f if _takes(f, 0.0) else _without_argument(f))
     return callbacks
+
+
+def _takes(f: Callable[..., object], *args: object) -> bool:
+    """Tell whether a function can be called with these arguments; without any if it does not say."""
+    try:
+        inspect.signature(f).bind(*args)
+    except TypeError:
+        return False
+    except ValueError:
+        return not args
+    return True
 
 
 def _without_argument(f: Callable[[], object]) -> Callable[[float], object]:

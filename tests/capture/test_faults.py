@@ -291,6 +291,7 @@ def test_the_report_and_the_source_say_what_was_done() -> None:
     report = step.report
     assert (report.recorded, report.reason) == (4, None)  # two steps of either length of batch
     assert report.replayed + report.verified + report.ordinary + report.recorded == WARM
+    assert repr(step) == f"CapturedStep({report})"
     assert "def " in step.source
     compile(step.source, "program", "exec")
 

@@ -111,6 +111,17 @@ def test_the_errors_that_an_error_follows_from_are_cut_too(shell):
     assert "dense.py" not in shown
 
 
+def test_the_errors_in_a_group_are_cut_too(shell):
+    shell(
+        "def f(x):\n    try:\n        return model(x[:, :2])\n"
+        "    except ValueError as e:\n        raise ExceptionGroup('both', [e, KeyError('k')])"
+    )
+    group = shell.fails(f"%%train {DATA}\nlogitcrossentropy(f(x), y)")
+    traces = [traceback.extract_tb(e.__traceback__) for e in (group, *group.exceptions)]
+    assert [[frame.lineno for frame in frames][-2:] for frames in traces] == [[2, 5], [3], []]
+    assert not any("fluxmagic" in frame.filename for frames in traces for frame in frames)
+
+
 def test_a_command_s_traceback_begins_at_the_command(shell):
     shell(f"%%train {DATA} --epochs 2\n{LOSS}")
     shell("run.epochs = 9; model = None")
@@ -145,9 +156,21 @@ def test_an_error_in_one_line_has_the_place_in_the_user_s_code(shell):
 
 
 def test_a_batch_that_does_not_fit_the_names_points_at_the_magics_line(shell):
-    shown = shell.shows(f"%%train x, y, z in batches(X, Y, 20)\n{LOSS}")
-    assert "----> 1 %%train x, y, z in batches(X, Y, 20)" in shown
+    shown = shell.shows(f"%%train x, y, z in [(X, Y)]\n{LOSS}")
+    assert "----> 1 %%train x, y, z in [(X, Y)]" in shown
     assert "not enough values to unpack" in shown
+
+
+def test_one_name_for_a_batch_of_several_parts_is_explained_where_the_loss_fails(shell):
+    says = "Each batch has 2 parts, and x is bound to all of them: x, y in batches(X, Y, 20) gives each a name."
+    shown = shell.shows("%%train x in batches(X, Y, 20)\nlogitcrossentropy(model(x), Y[:20])")
+    assert "----> 2 logitcrossentropy(model(x), Y[:20])" in shown
+    assert shown.count(says) == 1
+    assert shell.shows("%%race x in batches(X, Y, 20) --opt SGD --opt ADAM\nmodel(x).sum()").count(says) == 1
+    shell("n = 0")
+    later = shell.shows("%%train x in batches(X, Y, 20)\nn += 1\nlogitcrossentropy(model(x[0]), x[1 + n // 2])")
+    assert "tuple index out of range" in later
+    assert says not in later
 
 
 def test_a_syntax_error_points_at_its_line(shell):

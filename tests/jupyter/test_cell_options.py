@@ -18,6 +18,7 @@ from tests.jupyter.cells import DATA, LOSS, same_arrays, weights
             "x, y in batches of one array, whose rows would be bound: give one for each name",
         ),
         ("x, y in batches(frame, 2)", "batches of one array"),  # two rows were bound, one to each name
+        ("x, y in batches(X, Y, Y, 32)", "x, y in batches of 3 arrays: give one for each name, batches(X, Y, 32)"),
         ("x, y in (X, Y)", "[(X, Y)] is one batch, batches(X, Y, 32) several"),
         ("x, y in (X[:2], X[:2])", "[(X, Y)] is one batch"),
         ("x, y in frame", "a DataFrame, which gives the names of its columns: name its columns, batches(df['a'], df["),
@@ -39,6 +40,12 @@ def test_data_that_would_bind_rows_or_columns_is_refused(shell, line, says):
     ("options", "says"),
     [
         ("--opt adam", r"--opt adam: unknown optimiser \(did you mean ADAM\?\); there are .*SGD, .*ADAM"),
+        (
+            "--opt SGD, ADAM",
+            r"give one optimiser\.  Each contestant of %%race has an --opt of its own, --opt SGD --opt A",
+        ),
+        ("--opt [SGD, ADAM]", r"%%sweep takes a list, \[SGD, ADAM\]"),
+        ("--opt SGD ADAM", "give one optimiser"),
         ("--opt model", "--opt model: that is not a class of optimisers"),
         ("--opt Optimiser", "unknown optimiser|not a class of optimisers"),
         ("--epoch 3", r"there is no --epoch \(did you mean --epochs\?\); there are --opt, .*--η"),

@@ -149,6 +149,28 @@ def test_recover_is_shown_after_a_loss_that_is_not_finite_and_names_the_new_η()
     assert np.isfinite(run.last_loss)
 
 
+@pytest.mark.parametrize("ending", ["a finite step", "Recover"])
+def test_why_a_run_failed_stays_after_a_turn_until_it_goes_on(ending):
+    W = param(1.0)
+    run = Run(lambda x: W * x, [1.0, np.inf, 1.0], SGD([W], 0.1))
+    page = ControlsPage(RunControls(run))
+    run.step()
+    with pytest.raises(NotFinite) as failed:
+        run.step()
+    page.controls.show_failure(f"{failed.value}")
+    for η, says in ((0.01, "step 2: the loss is inf"), (-1.0, "η = -1 is out of range"), (0.02, "step 2: the loss is")):
+        page.turn("η", η)
+        page.process()
+        assert says in page.message
+    if ending == "Recover":
+        page.press("Recover")
+    else:
+        run.step()
+    page.process()
+    assert "the loss is inf" not in page.message
+    assert not any("the loss is inf" in text for text in page.texts())
+
+
 def test_recover_rewinds_to_before_the_loss_grew():
     W = param(np.ones(3))
     run = Run(lambda x: ((W - x) ** 2).sum() ** 2, [np.zeros(3)] * 100, SGD([W], 1.0))

@@ -84,6 +84,8 @@ def test_a_generator_for_several_epochs_is_refused_at_the_start():
         ([], r"or a list with at least one of them, not \[\]"),
         (None, "or a list with at least one of them, not None"),
         (3, "opt is an optimiser or a function, not a int"),
+        (Dense(2, 1), r"this Dense takes some: of a model make an optimiser, SGD\(params\(model\)\)"),
+        (lambda ps: None, "opt is called without arguments, and this function takes some"),
     ],
 )
 def test_what_is_no_optimiser_is_refused_before_the_first_batch(opt, words):
@@ -91,6 +93,12 @@ def test_what_is_no_optimiser_is_refused_before_the_first_batch(opt, words):
     with pytest.raises(TypeError, match=words):
         train(lambda x: seen.append(x) or W * x, [1.0], opt)
     assert not seen
+
+
+def test_a_run_refuses_a_model_in_place_of_an_optimiser():
+    model = Chain(Dense(2, 1))
+    with pytest.raises(TypeError, match=r"this Chain takes some: .* SGD\(params\(model\)\)"):
+        Run(lambda x, y: mse(model(x), y), [], model)
 
 
 def test_a_class_in_a_list_of_optimisers_is_refused():

@@ -129,7 +129,7 @@ class TransportControls:
             button.layout.margin = "2px 2px 2px auto"
         self.image = w.Image(format="png", layout=w.Layout(width="100%", margin="0", display="none"))
         self._words = w.HTML(layout=w.Layout(width="auto", margin="0 2px"))
-        self._message = w.HTML(layout=w.Layout(display="none"))
+        self._message, self._failure = (w.HTML(layout=w.Layout(display="none")) for _ in range(2))
         self._tick = w.Play(interval=TICK_MILLISECONDS, max=10**6, layout=w.Layout(display="none"))
         self._speed = w.Dropdown(
             description="speed",
@@ -147,6 +147,7 @@ class TransportControls:
                 row([*self.group("transport"), self._speed, self._tick, *self.group("close")]),
                 self._words,
                 self._message,
+                self._failure,
                 *self.body(),
             ],
             self.name,
@@ -239,13 +240,20 @@ class TransportControls:
 
     def show_message(self, words: str, *, error: bool = False) -> None:
         """Show a message; "" removes it."""
-        role = "alert" if error else "status"
-        self._message.value = f'<span role="{role}">{escape(words)}</span>'
+        self._message.value = _with_role("alert" if error else "status", words)
         set_visible(self._message, bool(words))
+
+    def show_failure(self, words: str) -> None:
+        """Show why the training has failed, in place of a message, until it has gone on or is recovered."""
+        self._failure.value = _with_role("alert", words)
+        self.show_message("")
 
     def show(self, share: float | None = None) -> None:
         """Show where the training is, and the values in force; see `show_words` for `share`."""
         self.show_words(share)
+        if self.run.state != "failed":
+            self._failure.value = ""
+        set_visible(self._failure, bool(self._failure.value))
         if self.pace.speed != self._speed.value:
             set_options(self._speed, self._speeds(), self.pace.speed, self._on_speed)
         for r in self._rows:
@@ -294,6 +302,10 @@ class TransportControls:
         for top in self.tops():
             for model in list(w.models(top)):
                 model.close()
+
+
+def _with_role(role: str, words: str) -> str:
+    return f'<span role="{role}">{escape(words)}</span>'
 
 
 def _written(speed: float) -> str:

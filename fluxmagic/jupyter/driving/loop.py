@@ -155,12 +155,11 @@ class _Session:
         silent = not self.controls.heard and monotonic() > self._silent_at
         if silent != self._is_called_silent:  # a slow page may be heard later
             self._is_called_silent = silent
-            if self.error is None:  # what it says of a loss stays
-                self.controls.show_message(SILENT if silent else "")
+            self.controls.show_message(SILENT if silent else "")
 
     def _pause_on(self, error: NotFinite) -> None:
         self.error = error
-        self.controls.show_message(f"{error}", error=True)
+        self.controls.show_failure(f"{error}")
         name = self.controls.run.name or "the run"
         print(f"{name} paused: {error}\nRecover, Rewind or Restart, and then Play, go on; Stop and ■ end the cell.")
 

@@ -72,6 +72,9 @@ class Controls(Protocol):
     def show_message(self, words: str, *, error: bool = False) -> None:
         """Show a message; "" removes it."""
 
+    def show_failure(self, words: str) -> None:
+        """Show why the training has failed, until it has gone on or is recovered."""
+
     def has_comm(self, comm: str) -> bool:
         """Tell whether a comm is that of one of the widgets."""
 

@@ -29,6 +29,16 @@ class Cell:
         """What a script needs of it."""
         return CellSource(self.line.names, self.line.expr, self.compiler.code)
 
+    def explain(self, error: Exception) -> None:
+        """Add to an error of the first step that a batch of several parts was bound to one name."""
+        names, batch = self.line.names, self.compiler.ns.get(self.line.names)
+        if isinstance(batch, (tuple, list)) and len(batch) > 1:
+            each = ", ".join("xyzuvw"[: len(batch)])
+            error.add_note(
+                f"Each batch has {len(batch)} parts, and {names} is bound to all of them: {each} in {self.line.expr} "
+                "gives each a name."
+            )
+
     def check_epochs(self, epochs: int) -> None:
         """Check that the data can be gone through as often as asked for."""
         given = self.compiler.ns.get(self.line.expr)

@@ -229,8 +229,9 @@ class CellData:
             return "a DataFrame, which gives the names of its columns: name its columns, batches(df['a'], df['b'], 32)"
         if self.arity is None:
             return ""
-        if isinstance(source, batches) and len(source.arrays) == 1 < self.arity:
-            return "batches of one array, whose rows would be bound: give one for each name, batches(X, Y, 32)"
+        if isinstance(source, batches) and (n := len(source.arrays)) != self.arity:
+            what = "one array, whose rows would be bound" if n == 1 else f"{n} arrays"
+            return f"batches of {what}: give one for each name, batches(X, Y, 32)"
         if type(source) is tuple and len(source) == self.arity and all(np.ndim(data(a)) for a in source):
             return "a tuple of arrays, each of which is a batch then: [(X, Y)] is one batch, batches(X, Y, 32) several"
         return ""

@@ -16,7 +16,7 @@ import fluxmagic.jupyter.ipython_compat as ipython_compat
 from fluxmagic.jupyter.driving.trainable import Trainable
 from fluxmagic.jupyter.ipython_compat import CompletionContext, Shell, SimpleMatcherResult
 from fluxmagic.jupyter.magics import origins
-from fluxmagic.jupyter.magics.cell import read_cell
+from fluxmagic.jupyter.magics.cell import Cell, read_cell
 from fluxmagic.jupyter.magics.cell_runs import new_run, resume_run
 from fluxmagic.jupyter.magics.commands import carry_out
 from fluxmagic.jupyter.magics.completion import Offer, complete
@@ -97,7 +97,7 @@ class FluxMagics(Magics):
             started = new_run(settings, opt, self.epochs, typed, ns)
         started.run.source = typed.source
         try:
-            self._put_and_train(settings, *started)
+            self._put_and_train(typed, settings, *started)
         finally:
             origins.note(started.run)
 
@@ -108,7 +108,7 @@ class FluxMagics(Magics):
         with users_frames_only(self.shell, above=False):
             typed = read_cell(self.shell, line, cell, "%%race")
             settings = read_race(typed)
-            self._put_and_train(settings, *new_race(settings, self.epochs, typed, self.shell.user_ns))
+            self._put_and_train(typed, settings, *new_race(settings, self.epochs, typed, self.shell.user_ns))
 
     race_cell.getdoc = lambda: help_cell(RACE_HEAD, RACE, {"epochs": _configured()["epochs"]})  # type: ignore[assignment]
 
@@ -119,11 +119,11 @@ class FluxMagics(Magics):
         with users_frames_only(self.shell, above=False):
             typed = read_cell(self.shell, line, cell, "%%sweep")
             settings = read_sweep(typed, lambda: self._default("", False))
-            self._put_and_train(settings, *new_sweep(settings, self.epochs, typed, self.shell.user_ns))
+            self._put_and_train(typed, settings, *new_sweep(settings, self.epochs, typed, self.shell.user_ns))
 
     sweep_cell.getdoc = lambda: help_cell(SWEEP_HEAD, SWEEP, _configured())  # type: ignore[assignment]
 
-    def _put_and_train(self, settings: Settings, trainable: Trainable, displaced: Run | None) -> None:
+    def _put_and_train(self, typed: Cell, settings: Settings, trainable: Trainable, displaced: Run | None) -> None:
         """Put what is trained into its variable; if it fails before its first step, restore what was there.
 
         `displaced` is the run whose weights were put aside for the start.
@@ -134,6 +134,10 @@ class FluxMagics(Magics):
         kept = False
         try:
             train_here(trainable, self.shell, not settings.no_panel and self.panel, settings.speed)
+        except (TypeError, ValueError, AttributeError) as error:
+            if not trainable.steps:
+                typed.explain(error)
+            raise
         except KeyboardInterrupt:
             kept = isinstance(trainable, Sweep)  # its trials may have taken steps, and can go on
             raise

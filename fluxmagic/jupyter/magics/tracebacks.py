@@ -9,15 +9,14 @@ import os
 import site
 import sysconfig
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 
 from fluxmagic.jupyter.ipython_compat import Shell, cell_label, loaded_magics, render_traceback
 
-__all__ = ["error_with_place", "formatted", "users_frames_only"]
+__all__ = ["error_with_place", "users_frames_only"]
 
-PACKAGE = "fluxmagic"
 LIBRARIES = tuple(
     f"{path}{os.sep}"
     for path in {*map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib")), site.getusersitepackages()}
@@ -25,8 +24,7 @@ LIBRARIES = tuple(
 GENERATED = "<frozen ", "<decorator-gen", "<__array_function__"  # file names of code that libraries make
 
 
-@contextmanager
-def users_frames_only(shell: Shell | None, *, above: bool = True) -> Iterator[None]:
+class users_frames_only:  # noqa: N801 - a context, as a function is
     """Cut this package's frames out of the traceback of an error that passes.
 
     Parameters
@@ -35,28 +33,36 @@ def users_frames_only(shell: Shell | None, *, above: bool = True) -> Iterator[No
     above : bool
         Whether to keep the line that called the package.  For the cell of a magic it is not what the user typed.
     """
-    try:
-        yield
-    except BaseException as error:
-        if shell is not None and not _shows_all(shell):
-            _cut_chain(error, above)
+
+    # no generator: contextlib would put the traceback back
+    def __init__(self, shell: Shell | None, *, above: bool = True) -> None:
+        self.shell, self.above = shell, above
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, tb: object) -> None:
+        if error is not None and self.shell is not None and not _shows_all(self.shell):
+            _cut_chain(error)
             with suppress(AttributeError):  # a class may refuse attributes
                 # IPython asks the error for its traceback when all frames above have been passed
-                error._render_traceback_ = partial(formatted, error, shell, above=above)  # type: ignore[attr-defined]
-        raise
+                render = partial(_formatted, error, self.shell, self.above, error.__traceback__)
+                error._render_traceback_ = render  # type: ignore[attr-defined]
 
 
-def formatted(error: BaseException, shell: Shell, *, above: bool = True) -> list[str]:
-    """Return the lines of a traceback as IPython writes them, with the user's frames alone."""
-    if not _shows_all(shell):
-        _cut_chain(error, above)
+def _formatted(error: BaseException, shell: Shell, above: bool, own: TracebackType | None) -> list[str]:
+    """Return the lines of a traceback as IPython writes them: with the user's frames above it, or its own alone."""
+    if above:
+        _cut_chain(error)
+    else:
+        error.__traceback__ = own
     return render_traceback(shell, error)
 
 
 def error_with_place(error: BaseException, shell: Shell | None) -> str:
     """Return an error in one line, with the user's line where it was raised: "KeyError: 'x' (Cell In[3], line 2)"."""
     said = " ".join(f"{type(error).__name__}: {error}".removesuffix(": ").split())
-    *_, last = [None, *_frames(_users_frames(error.__traceback__, above=True))]
+    *_, last = [None, *_frames(_users_frames(error.__traceback__))]
     if last is None:
         return said
     file = last.tb_frame.f_code.co_filename
@@ -68,27 +74,24 @@ def _shows_all(shell: Shell) -> bool:
     return bool(getattr(loaded_magics(shell, "FluxMagics"), "full_tracebacks", False))
 
 
-def _cut_chain(error: BaseException, above: bool) -> None:
-    """Cut the tracebacks of an error and of those that it follows from."""
+def _cut_chain(error: BaseException) -> None:
+    """Cut the tracebacks of an error, of those that it follows from, and of those in a group."""
     todo: list[BaseException | None] = [error]
     done: set[int] = set()
     while todo:
         e = todo.pop()
         if e is not None and id(e) not in done:
             done.add(id(e))
-            e.__traceback__ = _users_frames(e.__traceback__, above or e is not error)
-            todo += [e.__cause__, e.__context__]
+            e.__traceback__ = _users_frames(e.__traceback__)
+            todo += [e.__cause__, e.__context__, *(e.exceptions if isinstance(e, BaseExceptionGroup) else ())]
 
 
-def _users_frames(tb: TracebackType | None, above: bool) -> TracebackType | None:
+def _users_frames(tb: TracebackType | None) -> TracebackType | None:
     """Return a traceback without the package's frames, and without those of libraries that it calls."""
-    frames = list(_frames(tb))
-    modules = [str(t.tb_frame.f_globals.get("__name__", "")).partition(".")[0] for t in frames]
-    start = 0 if above or PACKAGE not in modules else modules.index(PACKAGE)
     kept: list[TracebackType] = []
     cutting = True
-    for t, module in zip(frames[start:], modules[start:]):
-        if module in (PACKAGE, "IPython"):
+    for t in _frames(tb):
+        if str(t.tb_frame.f_globals.get("__name__", "")).partition(".")[0] in ("fluxmagic", "IPython"):
             cutting = True
         elif not t.tb_frame.f_code.co_filename.startswith((*LIBRARIES, *GENERATED)):
             cutting = False

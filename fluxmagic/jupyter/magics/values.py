@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
@@ -55,6 +56,11 @@ def as_optimiser(text: str, ns: Namespace, what: str = "") -> type[Optimiser]:
     registered = OPTIMISERS.get(canonical(text))
     if registered is not None:
         return registered
+    if len(several := re.findall(r"\w+", text)) > 1 and OPTIMISERS.keys() >= {*several}:
+        raise UsageError(
+            f"{what}{text}: give one optimiser.  Each contestant of %%race has an --opt of its own, "
+            f"{' '.join(f'--opt {name}' for name in several)}; %%sweep takes a list, [{', '.join(several)}]"
+        )
     value: object = None
     with suppress(Exception):
         value = eval(text, ns)
