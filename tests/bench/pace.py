@@ -49,8 +49,8 @@ CELL = """
 view = WidgetView(run)
 view.controls.pace.speed = SPEED
 refresh, boost, budget = view.refresh_if_due, view.budget.boost, view.budget
-def logged(idle=0.0):
-    refresh(idle)
+def logged():
+    refresh()
     if not log or time.perf_counter() > log[-1][0] + 0.02:
         log.append((time.perf_counter(), budget.drawn, time.process_time()))
 def boosted():

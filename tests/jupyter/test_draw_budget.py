@@ -41,7 +41,7 @@ class Times:
         """Sleep, drawing whenever it is due; when."""
         end, when = self.clock.now + seconds, []
         while self.clock.now < end:
-            if self.budget.due(step):
+            if self.budget.due(True):
                 when.append(self.clock.now)
                 self.draw(cost)
             self.clock.now += step
@@ -112,9 +112,9 @@ def test_idle_time_is_free_up_to_20_frames_a_second_and_half_a_core(cost):
     before, start = t.processor.now, t.clock.now
     when = t.idle(30.0, cost)
     seconds = t.clock.now - start
-    assert len(when) <= 20 * seconds
+    assert len(when) <= 20 * seconds + 1
     assert t.processor.now - before <= 0.5 * seconds
-    assert len(when) >= 0.6 * min(20, 0.45 / cost) * seconds
+    assert len(when) >= 0.85 * min(20, 0.45 / cost) * seconds
 
 
 def test_a_busy_machine_is_not_idle():

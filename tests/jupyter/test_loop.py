@@ -248,7 +248,7 @@ class CountingView:
         self.fails = fails
         self.refreshed = self.closed = 0
 
-    def refresh_if_due(self, idle=0.0):
+    def refresh_if_due(self):
         self.refreshed += 1
         if self.fails:
             raise RuntimeError("cannot draw")

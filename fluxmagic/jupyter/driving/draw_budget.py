@@ -14,8 +14,8 @@ Clock = Callable[[], float]  # gives seconds
 SHARE = 0.028  # of the processor's time of training and drawing
 BOOSTED_SHARE = 0.095  # for a while after a dial was turned
 BOOST_SECONDS = 5.0
-IDLE_SHARE = 0.45  # of the time that is slept: of a core
-MIN_SECONDS = 0.05  # between two frames
+IDLE_SHARE = 0.45  # of a core, training and drawing, where training leaves time
+MIN_SECONDS = 0.05  # between two frames, by the mean
 MAX_DEBT = 0.1  # a picture a second may cost more than is saved
 MAX_SECONDS = 0.95  # beyond it a frame is due whatever it costs
 
@@ -32,11 +32,12 @@ class DrawBudget:
     def __init__(self, clock: Clock = time.perf_counter, processor: Clock = time.process_time) -> None:
         self._clock, self._processor = clock, processor
         self.drawn = 0.0  # seconds of the processor's time
-        self._start = self._last = processor()
+        self._start = self._used = processor()
         self._saved = 0.0
         self._cost = 0.01  # of a frame
         self._boosted_until = self._not_before = -math.inf
-        self._at_latest = clock() + MAX_SECONDS
+        self._last = clock()
+        self._at_latest = self._last + MAX_SECONDS
 
     def boost(self) -> None:
         """Draw more often for a while: the user waits for the answer to a change."""
@@ -45,24 +46,28 @@ class DrawBudget:
             self._saved = max(self._saved, self._cost)
         self._boosted_until = now + BOOST_SECONDS
 
-    def due(self, idle: float = 0.0) -> bool:
-        """Tell whether to draw now; `idle` seconds were slept since the last call."""
+    def due(self, idle: bool = False) -> bool:
+        """Tell whether to draw now; `idle`: training leaves time, because its speed is limited."""
         now, used = self._clock(), self._processor()
-        share = BOOSTED_SHARE if now < self._boosted_until else SHARE
-        self._saved = min(self._saved + (used - self._last) * share + idle * IDLE_SHARE, 2 * self._cost)
-        self._last = used
+        elapsed, trained = now - self._last, used - self._used
+        earned = trained * (BOOSTED_SHARE if now < self._boosted_until else SHARE)
+        if idle:
+            earned = max(earned, elapsed * IDLE_SHARE - trained)
+        self._saved = min(self._saved + earned, 2 * self._cost)
+        self._last, self._used = now, used
         return now >= self._at_latest or (self._saved >= self._cost and now >= self._not_before)
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
         """Account for a frame, which is drawn within it."""
+        start = self._clock()
         with self.writing():
             before = self._processor()
             yield
             spent = self._processor() - before
         self._cost = min(1.5 * self._cost, spent)  # a frame whose axes move costs more, and is rare
-        now = self._clock()
-        self._not_before, self._at_latest = now + MIN_SECONDS, now + MAX_SECONDS
+        self._not_before = max(self._not_before + MIN_SECONDS, start)  # what is late by less is made up for
+        self._at_latest = self._clock() + MAX_SECONDS
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -73,6 +78,7 @@ class DrawBudget:
         finally:
             spent = self._processor() - before
             self._saved = max(self._saved - spent, -MAX_DEBT)
+            self._used += spent
             self.drawn += spent
 
     @property

@@ -139,7 +139,7 @@ class _Session:
                 if wait:
                     self.sleep(wait)
                 self._listen()
-                self.view.refresh_if_due(wait)
+                self.view.refresh_if_due()
                 if controls.run is not run:
                     pause_now(run)  # its branch is driven in its place
                 if controls.run is run or controls.playing:

@@ -251,7 +251,7 @@ class Panel:
         try:
             with pump.while_awaiting():
                 while self._task is task and wait is not None:
-                    wait = self._train_for_a_turn(view, pump, pace, wait)
+                    wait = self._train_for_a_turn(view, pump, pace)
                     await asyncio.sleep(wait or 0.0)
         except asyncio.CancelledError:
             pause_now(self.run)
@@ -266,14 +266,14 @@ class Panel:
                 if view is not None and self._view is view:
                     view.draw()
 
-    def _train_for_a_turn(self, view: View | None, pump: MessagePump, pace: Pace, waited: float) -> float | None:
+    def _train_for_a_turn(self, view: View | None, pump: MessagePump, pace: Pace) -> float | None:
         """Train for a short while; give the seconds until the next turn, None to end."""
         with self._errors_as_messages(), outputs_in(get_ipython(), self.cells.parent):
             run, controls = self.run, None if view is None else view.controls
             wait = min(train_for_a_turn(run, pace, SLICE_SECONDS), MAX_WAIT_SECONDS)
             pump.handle_waiting()  # a message that waits for the event loop would wait for another turn
             if view is not None:
-                view.refresh_if_due(waited)
+                view.refresh_if_due()
             if controls is not None:
                 self._drive(controls.run)
                 if controls.closed or (self.run is not run and not controls.playing):

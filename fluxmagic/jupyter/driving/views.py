@@ -50,7 +50,7 @@ class View(Protocol):
     @property
     def controls(self) -> Controls | None: ...
 
-    def refresh_if_due(self, idle: float = 0.0) -> None: ...  # `idle` seconds were slept since the last call
+    def refresh_if_due(self) -> None: ...
     def draw(self) -> None: ...
     def open_again(self) -> None: ...  # in another cell as well
     def close(self) -> None: ...  # leaves the last frame and the summary
@@ -70,7 +70,7 @@ class TextView:
         self._interval = LINE_SECONDS
         self._next = clock() + self._interval
 
-    def refresh_if_due(self, idle: float = 0.0) -> None:
+    def refresh_if_due(self) -> None:
         if self.clock() >= self._next:
             self.draw()
 
@@ -113,6 +113,11 @@ class ImageView:
         self._drawn_at = -1  # step
         self.budget = budget or DrawBudget()
 
+    @property
+    def leaves_time(self) -> bool:
+        """Whether the training is slower than it could be."""
+        return False
+
     def _open(self) -> None:
         self._picture_output = _show(self._image())
         self._words_output = _show(_plain(self._progress()))
@@ -150,9 +155,9 @@ class ImageView:
             return _plain("")
         return {"image/png": self._png, "text/plain": f"curve of {self.run!r}"}
 
-    def refresh_if_due(self, idle: float = 0.0) -> None:
+    def refresh_if_due(self) -> None:
         """Draw if something has changed and the budget allows it; show the words four times a second."""
-        if self.budget.due(idle) and (self.run.steps != self._drawn_at or self.picture.is_unfinished):
+        if self.budget.due(self.leaves_time) and (self.run.steps != self._drawn_at or self.picture.is_unfinished):
             with self.budget.drawing():
                 self._draw()
         if self._clock() >= self._next_words:
@@ -226,6 +231,10 @@ class WidgetView(ImageView):
             self.controls.close()
             raise
 
+    @property
+    def leaves_time(self) -> bool:
+        return self.controls.pace.is_limited
+
     def _open(self) -> None:
         # at the end the picture takes the place of the controls, and the summary that of what is left
         self._controls_output = display(self._box(), raw=True, display_id=True)
@@ -252,12 +261,12 @@ class WidgetView(ImageView):
     def _report(self, problem: str) -> None:
         self.controls.show_message(problem, error=True)
 
-    def refresh_if_due(self, idle: float = 0.0) -> None:
+    def refresh_if_due(self) -> None:
         if self.controls.process_requests():
             self.budget.boost()
             self._drawn_at = -1
             self._next_words = self._clock()
-        super().refresh_if_due(idle)
+        super().refresh_if_due()
 
     def draw(self) -> None:
         super().draw()
