@@ -28,10 +28,10 @@ from fluxmagic.race.contestants import Contestant, distinct_keys, find_key, read
 from fluxmagic.race.turns import TurnTaking
 from fluxmagic.runs import Run
 from fluxmagic.runs.cursor import Data, DataCursor
+from fluxmagic.runs.driver import Joinable
 from fluxmagic.runs.optimisers import OptimiserSet
 from fluxmagic.runs.ownership import acquire
 from fluxmagic.runs.record import Setting
-from fluxmagic.runs.run import Driver
 from fluxmagic.runs.state import TrainingState
 from fluxmagic.tracker import Param
 
@@ -44,7 +44,7 @@ Option = Any
 """An option of `Run`."""
 
 
-class Race:
+class Race(Joinable):
     """Train the same parameters by several optimisers at once.
 
     All begin with the same weights, running statistics and generators, and get the same batches.  Each ends in the bits
@@ -136,7 +136,6 @@ class Race:
             opt, dials = (cls, hypers) if trained is None else (cls(trained, **hypers), {})
             self.runs[key] = Run(loss, data, opt, seed=seed, name=key, hypers=dials, **options)
         self.name, self.seed, self.state = name, seed, "ready"
-        self.driver: Driver | None = None
         self.training = TrainingState(OptimiserSet(), DataCursor(None))  # the user's values
         self._driving = threading.Lock()
         self._halt = ""
@@ -177,7 +176,7 @@ class Race:
     @property
     def total_steps(self) -> int | None:
         """The steps of the whole race, as far as known."""
-        return self[0].total_steps  # type: ignore[no-any-return]
+        return self[0].total_steps
 
     @property
     def rate(self) -> float:
@@ -247,13 +246,6 @@ class Race:
             self._advance(goal, time.perf_counter() + seconds)
             if self._halt or self.finished:
                 self._finish()
-
-    def wait(self) -> None:
-        """Train to the end in the calling cell, in place of the driver."""
-        if self.driver is not None:
-            self.driver.wait()
-        else:
-            self.train()
 
     def restart(self, start: ArrayLike | None = None) -> None:
         """Go back to the start, or to other numbers, with the present dials; see `Run.restart`."""

@@ -1,7 +1,6 @@
-"""A run in a file: how it began, what was done, where it stands.
+"""A run in a file: how it began, what was done, where it stands.  All is checked before a parameter changes.
 
-`Checkpoint` is what a file holds, `Loaded` what follows from it for a training state: all is checked before a
-parameter changes.  Neither knows a `Run`.
+It knows a loop's parts, and no `Run`.
 """
 
 from __future__ import annotations
@@ -9,9 +8,8 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,11 +17,12 @@ import numpy as np
 from fluxmagic.optimise.optimiser import Optimiser, as_params
 from fluxmagic.runs import archive
 from fluxmagic.runs.archive import AnyPath, ArchiveError
-from fluxmagic.runs.cursor import GeneratorStates, generator_states, restore_generators
+from fluxmagic.runs.cursor import Data, GeneratorStates
 from fluxmagic.runs.format_1 import upgrade
+from fluxmagic.runs.lines import Line
+from fluxmagic.runs.loop import Loop
 from fluxmagic.runs.optimisers import OptimiserState
-from fluxmagic.runs.problem import MissingLoss
-from fluxmagic.runs.record import Record
+from fluxmagic.runs.problem import MissingLoss, Problem
 from fluxmagic.runs.saved_run import (
     OwnSchedules,
     SavedGenerator,
@@ -40,54 +39,36 @@ from fluxmagic.runs.state import Snapshot, TrainingState, Values
 from fluxmagic.tracker import Param, param
 from fluxmagic.version import __version__
 
-__all__ = ["Checkpoint", "Loaded", "load_generators", "make_generator", "reading"]
-
-Names = Mapping[int, str]
-"""Names of parameters by their ids."""
+__all__ = ["SavedFile", "copied", "load_generators", "make_generator", "reading"]
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """What a file holds."""
-
-    run: SavedRun
-    arrays: dict[str, np.ndarray]
-
-    @classmethod
-    def of(cls, training: TrainingState, record: Record, start: Snapshot, names: Names, **about: Any) -> Checkpoint:  # noqa: ANN401
-        """Copy a run between two steps; `about` is its id, name, epochs, steps, seed, state, environment, capture."""
-        own, name, seed = own_schedules(record), about["name"], about["seed"]
-        if isinstance(seed, (np.random.Generator, np.random.BitGenerator, np.random.SeedSequence)):
-            about["seed"] = SavedGenerator(type(np.random.default_rng(seed).bit_generator).__name__)
-        else:
-            about["seed"] = np.asarray(seed).tolist()  # None and large numbers stay what they are
-        about["name"] = None if name is None else str(name)
-        arrays = {"loss": np.array(record.loss), "rows": np.array(record.rows), "seconds": np.array(record.seconds)}
-        if training.last is not None:
-            _save_values("shown", training.current[0], arrays)
-        saved = SavedRun(
-            fluxmagic=__version__,
-            params=[names.get(id(p)) for p in training.params],
-            buffers=len(training.buffers),
-            record=SavedRecord.of(record, own),
-            start=_save_snapshot("start", start, arrays, own),
-            now=_save_snapshot("now", training.capture(), arrays, own),
-            **about,
-        )
-        return cls(saved, arrays)
-
-    def write(self, path: AnyPath) -> None:
-        """Write the file, or leave what is there."""
-        archive.write(path, "run", encode(self.run), self.arrays)
-
-    @classmethod
-    def read(cls, path: AnyPath) -> Checkpoint:
-        """Read a file of any version."""
-        meta, arrays = archive.read(path, "run")
-        header = {k: meta.pop(k) for k in archive.HEADER}
-        if header["version"] == 1:
-            meta, arrays = upgrade(meta, arrays)
-        return cls(decode(SavedRun, meta, "the run"), arrays)
+def copied(loop: Loop, **about: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:  # noqa: ANN401
+    """Copy a run between two steps, for `archive.write`; `about` is its id, name, seed and state."""
+    record, training, start = loop.record, loop.state, loop.snapshots.start
+    assert start is not None
+    own, names, name, seed = own_schedules(record), loop.problem.names(), about["name"], about["seed"]
+    if isinstance(seed, (np.random.Generator, np.random.BitGenerator, np.random.SeedSequence)):
+        about["seed"] = SavedGenerator(type(np.random.default_rng(seed).bit_generator).__name__)
+    else:
+        about["seed"] = np.asarray(seed).tolist()  # None and large numbers stay what they are
+    about["name"] = None if name is None else str(name)
+    arrays = {"loss": np.array(record.loss), "rows": np.array(record.rows), "seconds": np.array(record.seconds)}
+    if training.last is not None:
+        _save_values("shown", training.current[0], arrays)
+    saved = SavedRun(
+        fluxmagic=__version__,
+        epochs=loop.problem.epochs,
+        steps=loop.problem.step_limit,
+        environment=loop.environment,
+        capture=loop.captured.wanted,
+        params=[names.get(id(p)) for p in training.params],
+        buffers=len(training.buffers),
+        record=SavedRecord.of(record, own),
+        start=_save_snapshot("start", start, arrays, own),
+        now=_save_snapshot("now", training.capture(), arrays, own),
+        **about,
+    )
+    return encode(saved), arrays
 
 
 def _save_snapshot(prefix: str, s: Snapshot, arrays: dict[str, np.ndarray], own: OwnSchedules) -> SavedSnapshot:
@@ -109,8 +90,12 @@ def _save_values(prefix: str, values: Values, arrays: dict[str, np.ndarray]) -> 
 
 @contextmanager
 def reading(
-    path: AnyPath, loss: object, data: object, params: Iterable[Param] | None, schedules: Mapping[str, Any] | None
-) -> Iterator[Loaded]:
+    path: AnyPath,
+    loss: Callable[..., Any] | None,
+    data: Data,
+    params: Iterable[Param] | None,
+    schedules: Mapping[str, Any] | None,
+) -> Iterator[SavedFile]:
     """Read a file for a run that is made within this context; what does not fit raises `ArchiveError` with the path.
 
     Raises
@@ -125,49 +110,39 @@ def reading(
     for name, schedule in (schedules or {}).items():
         if not all(map(callable, schedule if isinstance(schedule, (list, tuple)) else [schedule])):
             raise TypeError(f"schedules: {name} is a function of the number of updates, or a list, not {schedule!r}")
-    try:
-        file = Checkpoint.read(path)
-        saved, arrays = file.run, file.arrays
+    with archive.fitting(path, "a saved run"):
+        yield SavedFile(path, loss, data, params, schedules or {})
+
+
+class SavedFile:
+    """A run that was read.  Loss, data and params are as given, or what stands for them."""
+
+    def __init__(
+        self,
+        path: AnyPath,
+        loss: Callable[..., Any] | None,
+        data: Data,
+        params: list[Param] | None,
+        schedules: Mapping[str, Any],
+    ) -> None:
+        meta, arrays = archive.read(path, "run")
+        header = {k: meta.pop(k) for k in archive.HEADER}
+        if header["version"] == 1:
+            meta, arrays = upgrade(meta, arrays)
+        self.path, self.arrays = path, arrays
+        self.saved = saved = decode(SavedRun, meta, "the run")
         values = [arrays[f"now/params/{i}"] for i in range(len(saved.params))]
         narrow, updates = any(a.dtype == np.float32 for a in values), saved.record.updates + len(arrays["loss"])
-        settings = Settings(schedules or {}, narrow=narrow, updates=updates)
-        record = saved.record.record(arrays, settings)
-        if params is None:
+        self.settings = Settings(schedules, narrow=narrow, updates=updates)
+        self.record = saved.record.record(arrays, self.settings)
+        if params is None or loss is None:
             params = list(map(param, values))
             names = {id(p): name for p, name in zip(params, saved.params, strict=True) if name is not None}
             loss, data = MissingLoss(path, names), lambda: itertools.repeat(())
-        elif (data is None) != record.stepwise:
-            has = "takes no batch: data is None" if record.stepwise else "has data: give it"
+        elif (data is None) != self.record.stepwise:
+            has = "takes no batch: data is None" if self.record.stepwise else "has data: give it"
             raise ArchiveError(f"the loss of this run {has}")
-        yield Loaded(path, saved, arrays, record, settings, loss, data, params)
-    except ArchiveError as error:
-        if str(path) in str(error):
-            raise
-        raise ArchiveError(f"{path}: {error}") from None
-    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
-        raise ArchiveError(f"{path}: not as a saved run should be ({type(error).__name__}: {error})") from error
-
-
-@dataclass
-class Loaded:
-    """A run that was read: `fit` compares it with a training state, `restore` changes that state.
-
-    Attributes
-    ----------
-    loss, data
-        As given, or what stands for them.
-    params : list of Param
-        As given; after `fit` in the order of the file.
-    """
-
-    path: AnyPath
-    saved: SavedRun
-    arrays: dict[str, np.ndarray]
-    record: Record
-    settings: Settings
-    loss: Any
-    data: Any
-    params: list[Param]
+        self.loss, self.data, self.params = loss, data, params
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -176,8 +151,8 @@ class Loaded:
         given = make_generator(seed.bit_generator) if isinstance(seed, SavedGenerator) else seed
         return {"seed": given, **{k: getattr(self.saved, k) for k in ("epochs", "steps", "name", "capture")}}
 
-    def fit(self, training: TrainingState, names: Names) -> tuple[Snapshot, Snapshot, Values | None]:
-        """Check that all fits, and give the snapshots of start and end and the values that are shown.
+    def line(self, training: TrainingState, problem: Problem) -> Line:
+        """Check that all fits a new run, and give where the saved one stood.
 
         Raises
         ------
@@ -189,38 +164,32 @@ class Loaded:
         UserWarning
             If values are not finite.
         """
-        record = self.record
         if isinstance(self.loss, MissingLoss):
             training.buffers = [a.copy() for a in self._buffers()]
             training.cursor.generators = [make_generator(s["bit_generator"]) for s in self.saved.now.generators]
-        here = {names[id(p)]: p for p in self.params if id(p) in names}
-        there = [name for name in self.saved.params if name is not None]
-        if len(self.saved.params) == len(self.params) == len(here) and here.keys() == set(there):
-            self.params = [here[name] for name in there]
+        else:
+            training.find_parts(problem.roots)
+        self.sort_params(problem.names())
         training.params = self.params
         wrong = list(self._misfits(training))
         if wrong:
             raise ArchiveError(f"{self.path} does not fit: {'; '.join(wrong)}")
-        in_epoch = len(record.loss) - record.epochs[-1]
+        record = self.record
+        n, in_epoch = len(record.loss), len(record.loss) - record.epochs[-1]
         start = self._snapshot("start", training, 0, record.opt, (-1,))
-        now = self._snapshot("now", training, len(record.loss), record.active, (in_epoch,) if in_epoch else (-1, 0))
+        now = self._snapshot("now", training, n, record.active, (in_epoch,) if in_epoch else (-1, 0))
         shown = None if record.kept is None else self._values("shown", training)
         bad = [k for k, a in self.arrays.items() if "/" in k and a.dtype.kind == "f" and not np.isfinite(a).all()]
         if bad:
-            warnings.warn(f"{self.path}: not finite, as it was saved: {', '.join(bad)}", stacklevel=4)
-        return start, now, shown
+            warnings.warn(f"{self.path}: not finite, as it was saved: {', '.join(bad)}", stacklevel=5)
+        return Line(record, start, now, shown, None, self.saved.state)
 
-    def restore(self, training: TrainingState, now: Snapshot, shown: Values | None) -> None:
-        """Bring a state to where the run stood; after an error it is as before."""
-        before, generators = training.values(), generator_states(training.generators)
-        try:
-            with training.using_rng:
-                training.restore(now)
-                training.show(shown)
-        except BaseException:  # the data may be too short
-            before.restore()
-            restore_generators(generators)
-            raise
+    def sort_params(self, names: Mapping[int, str]) -> None:
+        """Put the parameters in the order of the file, if their names, by their ids, are those of the file."""
+        here = {names[id(p)]: p for p in self.params if id(p) in names}
+        there = [name for name in self.saved.params if name is not None]
+        if len(self.saved.params) == len(self.params) == len(here) and here.keys() == set(there):
+            self.params = [here[name] for name in there]
 
     def _buffers(self) -> list[np.ndarray]:
         return [self.arrays[f"now/buffers/{i}"] for i in range(self.saved.buffers)]

@@ -74,28 +74,18 @@ class Abandoned:
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
-        self._last: tuple[Line, int] | None = None
+        self.last: tuple[Line, int] | None = None  # what undo comes back to, and the step where the present line parts
         self._older: list[Stretch] = []
-
-    @property
-    def last(self) -> tuple[Line, int] | None:
-        """The line that undo comes back to, and after how many steps it and the present one part."""
-        return self._last
 
     @property
     def stretches(self) -> list[Stretch]:
         """What can be drawn, oldest first."""
-        return self._within(self._older if self._last is None else [*self._older, _stretch(*self._last)])
+        return self._within(self._older if self.last is None else [*self._older, _stretch(*self.last)])
 
     def leave(self, line: Line, step: int) -> None:
         """Keep a line that was left after a step."""
         self._older = self.stretches
-        self._last = line, step
-
-    def exchange(self, line: Line) -> None:
-        """Keep a line in place of the last one, which has become the present one."""
-        assert self._last is not None
-        self._last = line, self._last[1]
+        self.last = line, step
 
     def _within(self, stretches: list[Stretch]) -> list[Stretch]:
         stretches = [s for s in stretches if len(s.loss)][-self.most :]

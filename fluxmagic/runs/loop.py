@@ -87,7 +87,6 @@ class Loop:
         self.initial: tuple[Values, GeneratorStates] | None = None
         self.environment: dict[str, Any] = {}
         self.params_final = False
-        self.seconds = 0.0
         self.captured = CapturedSteps(capture)
 
     @property
@@ -114,6 +113,15 @@ class Loop:
             return self.problem.step_limit
         n = self.steps_per_epoch
         return (self.problem.epochs or 1) * n if n else None
+
+    def branch_off(self, new: Loop) -> None:
+        """Give a new loop over the same parameters this one's past."""
+        mine, state = self.state, new.state
+        state.use_rng(mine.rng)
+        state.params, state.buffers, state.cursor.generators = mine.params, mine.buffers, mine.generators
+        new.initial, new.environment = self.initial, self.environment
+        new.problem.strict, new.params_final = self.problem.strict, self.params_final
+        new.snapshots, new.record = self.snapshots.copy(), self.record.copy(mine.step, here=True)
 
     # -- changes -------------------------------------------------------------------------------------------
 
@@ -235,7 +243,7 @@ class Loop:
         cursor, optimisers, problem, clock = state.cursor, state.optimisers, self.problem, time.perf_counter
         on_step = hooks.on_epoch if record.stepwise else None
         take = self.captured.begin(state, record, last=self.last_step, again=old is not None)
-        first = state.step + 1
+        first, seconds = state.step + 1, record.elapsed
         before = clock()
         for step in range(first, first + (1 if on_loss else min(n, MAX_STEPS_PER_LOCK))):
             if optimisers.watched.version != optimisers.version:
@@ -258,7 +266,7 @@ class Loop:
                 cursor.push_back(d)
                 raise
             now = clock()
-            self.seconds = seconds = self.seconds + now - before
+            seconds += now - before
             before = now
             record.add_step(value, count_rows(d), seconds, state.params)
             cursor.position = position = cursor.position + 1
@@ -274,8 +282,8 @@ class Loop:
                 until = now
             if position == cursor.length and (old is None or old.ended(step)) and cursor.next(guard) is END:
                 self.end_epoch(hooks, old)
-                self.seconds += clock() - now
-                record.seconds[-1] = self.seconds
+                seconds += clock() - now
+                record.seconds[-1] = seconds
                 until = now
             if step % snapshots.stride == 0 and old is None:
                 snapshots.add(state.capture())
@@ -313,5 +321,5 @@ class Loop:
             return self.is_finished
         ends = hooks.on_epoch is not None and hooks.on_epoch()
         if self.log:
-            self.log.write(epoch=record.epochs_done, step=self.state.step, seconds=self.seconds, **values)
+            self.log.write(epoch=record.epochs_done, step=self.state.step, seconds=record.elapsed, **values)
         return ends or self.is_finished

@@ -144,9 +144,7 @@ class Record:
         return new
 
     def complete(self) -> None:
-        """Add what a file does not hold: means, and rows where it is of an earlier version (1 each)."""
-        if not self.rows:
-            self.rows.extend([1] * len(self.loss))
+        """Add what a file does not hold."""
         self.means = array("d", (self._mean(a, b) for a, b in zip(self.epochs, self.epochs[1:], strict=False)))
         self._find_best()
 
@@ -171,6 +169,16 @@ class Record:
         self.means.append(mean)
         self.epochs.append(n)
         self._compare(len(self.means), n, mean, checks)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training."""
+        return self.seconds[-1] if self.seconds else 0.0
+
+    @property
+    def last_evaluation(self) -> dict[str, float]:
+        """The latest evaluation; empty without."""
+        return dict(self.evaluations[-1][1]) if self.evaluations else {}
 
     @property
     def epochs_done(self) -> int:

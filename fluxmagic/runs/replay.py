@@ -121,12 +121,12 @@ def put_back(loop: Loop, step: int, values: Values) -> None:
 
 def values_at(loop: Loop, record: Record, step: int) -> Values:
     """Compute the values of parameters and buffers after a step.  The loop's state and record stay."""
-    here, mine, seconds = loop.state.capture(), loop.record, loop.seconds
+    here, mine = loop.state.capture(), loop.record
     try:
         recompute(loop, loop.snapshots.latest_at(step), record, step)
         return loop.state.values()
     finally:
-        loop.record, loop.seconds = mine, seconds
+        loop.record = mine
         loop.state.restore(here)
 
 

@@ -1,27 +1,24 @@
-"""A run: training as an object that can be stepped, changed, paused and rewound.
+"""A run: training as an object.  Anything may read it (`views`) and ask it for changes; one driver at a time steps it.
 
-Anything may read it (`views`) and ask it for changes (`set`, `swap`, `pause`, `stop`); one driver at a time steps it.
+`lifecycle` steps it, `timeline` goes back in it; here are its parts, its branches and its files.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping
-from operator import index
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from fluxmagic.layers.training_mode import is_evaluating
 from fluxmagic.lazy import LazyMethod
-from fluxmagic.optimise.inputs import as_callbacks
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.optimise.train import captures
-from fluxmagic.runs import checkpoint, saving
+from fluxmagic.runs import archive, checkpoint, script
 from fluxmagic.runs.archive import AnyPath
 from fluxmagic.runs.cursor import Data, DataCursor
 from fluxmagic.runs.early_stopping import EarlyStopping
-from fluxmagic.runs.lifecycle import Lifecycle
 from fluxmagic.runs.log import Log
 from fluxmagic.runs.loop import Loop
 from fluxmagic.runs.optimisers import Opt, OptimiserSet
@@ -30,28 +27,14 @@ from fluxmagic.runs.record import Setting
 from fluxmagic.runs.script import CellSource
 from fluxmagic.runs.snapshots import SnapshotStore
 from fluxmagic.runs.state import TrainingState
-from fluxmagic.runs.timeline import Timeline
+from fluxmagic.runs.timeline import RewindableRun
 from fluxmagic.runs.turns import Turns
-from fluxmagic.runs.views import RunViews
 from fluxmagic.tracker import Param
 
-__all__ = ["Driver", "Run"]
+__all__ = ["Run"]
 
 
-class Driver(Protocol):
-    """What steps a run on its own: a panel."""
-
-    def resume(self) -> None:
-        """Go on after a pause."""
-
-    def wait(self) -> None:
-        """Train to the end, in the calling thread."""
-
-    async def join(self) -> None:
-        """Wait for the end."""
-
-
-class Run(RunViews):
+class Run(RewindableRun):
     """Training that can be stepped, changed, paused and rewound.
 
     Parameters
@@ -147,10 +130,8 @@ class Run(RunViews):
         optimisers = OptimiserSet.of(opt, {**(hypers or {}), **dials})
         rng = None if seed is None else np.random.default_rng(seed)
         state = TrainingState(optimisers, DataCursor(data), rng)
-        snapshots = SnapshotStore(snapshot_bytes)
-        self._loop = Loop(problem, state, Turns(turns), snapshots, None if log is None else Log(log), captures(capture))
-        self._life = Lifecycle(self, self._loop, early)
-        self._timeline = Timeline(self._life)
+        snapshots, lines = SnapshotStore(snapshot_bytes), None if log is None else Log(log)
+        super().__init__(Loop(problem, state, Turns(turns), snapshots, lines, captures(capture)), early)
         self.seed = seed
         self.name = name
         self.id = os.urandom(8).hex()  # a file has it, and is known by it to be of this run
@@ -158,127 +139,6 @@ class Run(RunViews):
         self.branched_at = 0  # after that many of the parent's steps
         self.source: CellSource | None = None  # the cell that made the run
         self.shows: list[Callable[..., object]] = []  # of a batch, or without arguments: to be seen beside the curve
-        self.driver: Driver | None = None
-
-    # -- requests, from any thread -------------------------------------------------------------------------
-
-    def set(self, **hypers: Setting) -> None:
-        """Set hyper-parameters, by Greek or ASCII names: checked at once, applied between two batches, recorded."""
-        self._life.set(hypers)
-
-    def swap(self, opt: str | type[Optimiser], **hypers: Setting) -> None:
-        """Go on with another registered optimiser, and set its hyper-parameters.
-
-        The weights stay.  An earlier optimiser comes back with its own state and values.
-        """
-        self._life.swap(opt, hypers)
-
-    def pause(self) -> None:
-        """End the loop after the batch; `train` goes on from there."""
-        self._life.ask("pause")
-
-    def stop(self) -> None:
-        """End the run after the batch.  With `until` or `patience` the best epoch's weights are put back."""
-        self._life.ask("stop")
-
-    # -- steps ---------------------------------------------------------------------------------------------
-
-    def step(self, n: int = 1, *, ends_loop: bool = True) -> float | None:
-        """Take n steps, or fewer: to the end, `pause`, `stop` or an interrupt.
-
-        Returns the loss of the last one, None if the run had ended.  A loss or gradient that is not finite is
-        NotFinite: the loss is a row of the history, and nothing was updated.  An interrupt lets the batch end; without
-        `ends_loop` it is left to the loop around this call.
-        """
-        return self._life.step(index(n), ends_loop)
-
-    def train(self, *, cb: object = None) -> None:
-        """Train to the end, `pause`, `stop` or an interrupt; errors are those of `step`.
-
-        `cb`, a function or a list of them, is called after each step; one that takes an argument gets the loss.
-        """
-        self._life.train(as_callbacks(cb))
-
-    def advance(self, seconds: float, steps: int | None = None) -> None:
-        """Train for about so long, one step at least and `steps` at most: for a driver that shares its thread.
-
-        The state stays "running", unless the run ends, pauses or stops.
-        """
-        self._life.advance(seconds, steps)
-
-    def extend(self) -> None:
-        """Let the run go on for as many epochs, or steps, again."""
-        self.problem.extend()
-
-    def wait(self) -> None:
-        """Train to the end in the calling cell, in place of the driver."""
-        if self.driver is not None:
-            self.driver.wait()
-        else:
-            self.train()
-
-    def __await__(self) -> Generator[Any, None, None]:
-        """Train to the end, with the event loop free for others."""
-        return (self._life.advance_to_end() if self.driver is None else self.driver.join()).__await__()
-
-    # -- weights -------------------------------------------------------------------------------------------
-
-    def take(self) -> None:
-        """Activate a parked run: its parameters get its values.  RuntimeError while they are being trained."""
-        self._life.take()
-
-    def keep_best(self) -> None:
-        """Put the best epoch's weights and running statistics back, as the end of a run does.
-
-        Nothing happens without `until` and `patience`, or before the first whole epoch.  When the run goes on it
-        first takes up the state of its last step: it ends in the bits of one longer run.
-        """
-        self._life.keep_best()
-
-    def put_back(self, step: int) -> None:
-        """Put weights and running statistics back as they were after a step; all else goes on from here."""
-        self._timeline.put_back(step)
-
-    def reset_weights(self) -> None:
-        """Put back the weights and running statistics of the start, for another run.  This run is parked."""
-        self._life.reset_weights()
-
-    # -- going back ----------------------------------------------------------------------------------------
-
-    def rewind(self, step: int) -> None:
-        """Go back to the state after a step: weights, optimiser, random state, place in the data.
-
-        Changes made at that very moment are undone too.  Steps since the last snapshot are computed again; one that
-        gives another loss is a ReplayMismatch, and the run is as before.
-        """
-        self._timeline.rewind(step)
-
-    def undo(self) -> None:
-        """Come back from the last rewind or restart, also after new steps; a second undo exchanges the two again."""
-        self._timeline.undo()
-
-    def restart(self, start: ArrayLike | None = None) -> None:
-        """Go back to the start with the present settings; those that differ are set before the first step.
-
-        `start` has all numbers that are trained, in the order of `params`: from then on the run starts there.
-        """
-        self._timeline.restart(start)
-
-    def replay(self) -> None:
-        """Compute the whole run again with its recorded changes; it ends in the same bits.
-
-        A step that differs is a ReplayMismatch, and the run is as before.  A warning names what differs in machine,
-        NumPy, BLAS threads or numerics; under other numerics losses are compared to 1e-4.
-        """
-        self._timeline.replay()
-
-    def recover(self, **hypers: Setting) -> None:
-        """Go on after a loss or gradient that was not finite, with other settings: by default a tenth of η.
-
-        If the loss had grown tenfold, or this is the second time in a row, the weights are bad, and the run goes back
-        to before the smallest of the last 200 losses.  Otherwise it goes on with the next batch.
-        """
-        self._timeline.recover(hypers, self.set)
 
     def branch(
         self,
@@ -296,11 +156,16 @@ class Run(RunViews):
         if epochs is None and steps is None:
             epochs, steps = self.epochs, self.step_limit
         options = {k: getattr(self, k) for k in ("valid", "metrics", "model", "until", "patience", "capture")}
-        with self._timeline.going_back("branch from") as line:
+        with self._going_back("branch from") as line:
             opts = self.training.optimisers.fresh_copy(self.training.params)
             new = Run(self.loss, self.data, opts, epochs=epochs, steps=steps, name=name, **options)
             new.parent, new.branched_at, new.source, new.shows = self, self.steps, self.source, self.shows
-            self._timeline.branch_off(new._loop, new.early_stopping, line)
+            self._loop.branch_off(new._loop)
+            new.early_stopping.resume(line.best)
+            new.training.restore(line.now)
+            new.training.parked = line.now.values, line.now.generators
+            if line.shown is not None:
+                line.shown.restore()
             new.state = "paused"
             if opt is not None:
                 new.swap(opt, **hypers)
@@ -320,7 +185,19 @@ class Run(RunViews):
 
         What is there is replaced only when the new file is whole and on the disk.
         """
-        saving.save(self._life, path, id=self.id, name=self.name, seed=self.seed)
+        if self.snapshots.start is None:
+            raise ValueError("the run has not taken a step yet: there is nothing to save")
+        if self.opt_class is None:
+            raise TypeError(f"{self.opt_name} is {self.opt_kind}, and only a run with one optimiser can be saved")
+        with self._between():
+            if self.control.in_batch and self.training.cursor.tell()[0] >= 0 and not is_evaluating():
+                raise RuntimeError(
+                    "a run cannot be saved by its own loss, in the middle of a step: save it in a callback"
+                )
+            self._loop.record_direct_changes()
+            state = "paused" if self.state == "running" else self.state
+            about, arrays = checkpoint.copied(self._loop, id=self.id, name=self.name, seed=self.seed, state=state)
+        archive.write(path, "run", about, arrays)
 
     @classmethod
     def load(
@@ -341,8 +218,8 @@ class Run(RunViews):
         """
         with checkpoint.reading(path, loss, data, params, schedules) as file:
             run = cls(file.loss, file.data, file.record.opt, **file.arguments, **options)
-            saving.resume(run._life, file)
-            run.id = file.saved.id or run.id
+            run.begin_at(lambda state: file.line(state, run.problem))
+            run.environment, run.id = file.saved.environment, file.saved.id or run.id
         return run
 
     def as_code(self, module: str = "experiment", path: AnyPath = "run.npz") -> str:
@@ -350,4 +227,15 @@ class Run(RunViews):
 
         `module` has `loss`, `data` and `model` (for a `%%train` run: what the cell names); `path` is that of `save`.
         """
-        return saving.as_code(self._life, path, module, self.name, self.source)
+        with self._between():
+            return script.write_script(
+                self.record,
+                path,
+                module,
+                name=self.name,
+                numerics=self.environment.get("numerics", 1),
+                cell=self.source,
+                has_data=self.data is not None,
+                has_model=self.model is not None,
+                part=script.trained_part(self.problem.names(), {id(p) for p in self.training.params}),
+            )

@@ -151,6 +151,7 @@ class SavedRecord:
             setattr(record, k, getattr(self, k))
         record.events = settings.events(cls, self.events)
         record.plan = Turns(settings.events(cls, self.plan, planned=True))
+        record.complete()
         return record
 
     def _check_steps(self, n: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
@@ -15,21 +16,19 @@ from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.runs.control import Control
 from fluxmagic.runs.early_stopping import EarlyStopping
 from fluxmagic.runs.history import History
-from fluxmagic.runs.lifecycle import Lifecycle
-from fluxmagic.runs.lines import Stretch
+from fluxmagic.runs.log import Log
 from fluxmagic.runs.loop import Loop
 from fluxmagic.runs.problem import Problem
 from fluxmagic.runs.record import Best, Event, Record
 from fluxmagic.runs.snapshots import SnapshotStore
 from fluxmagic.runs.state import TrainingState
-from fluxmagic.runs.timeline import Timeline
 from fluxmagic.runs.turns import Turns
 from fluxmagic.tracker import Param
 
 __all__ = ["RunViews"]
 
 
-def _part(path: str, doc: str) -> Any:  # noqa: ANN401
+def _part(path: str, doc: str) -> Any:  # noqa: ANN401 - what the class says of the attribute
     """Make an attribute of a run that is an attribute of one of its parts, "part.name"."""
     part, _, name = path.rpartition(".")
     owner = attrgetter(part)
@@ -44,75 +43,73 @@ def _part(path: str, doc: str) -> Any:  # noqa: ANN401
 
 
 class RunViews:
-    """Attributes of a run that are those of its parts, and read-only views of problem, state and record."""
+    """Attributes of a run that are those of its parts, and what follows from them."""
 
     _loop: Loop
-    _life: Lifecycle
-    _timeline: Timeline
+    control: Control
+    early_stopping: EarlyStopping
+    state: str
     name: str | None
 
-    loss = _part("problem.loss", "The loss.")
-    data = _part("problem.data", "The data, as given.")
-    model = _part("problem.model", "The model, as given.")
-    valid = _part("problem.valid", "The validation data, as given.")
-    metrics = _part("problem.metrics", "Metrics by name.")
-    epochs = _part("problem.epochs", "Epochs of the whole run; None if `step_limit` ends it.")
-    step_limit = _part("problem.step_limit", "Steps of the whole run, if they were given.")
-    until = _part("early_stopping.until", "The condition for the end, as given.")
-    patience = _part("early_stopping.patience", "Epochs without a new minimum, as given.")
-    state = _part("_life.status", '"ready", "running", "paused", "stopped", "done" or "failed".')
-    log = _part("_loop.log", "The log, or None.")
-    capture = _part("_loop.captured.wanted", "Whether steps are recorded and replayed.")
+    problem: Problem = _part("_loop.problem", "Loss, data, evaluation and length.")
+    record: Record = _part("_loop.record", "The record behind `history`.")
+    training: TrainingState = _part("_loop.state", "All that the next step depends on.")
+    snapshots: SnapshotStore = _part("_loop.snapshots", "Snapshots of the state.")
+    environment: dict[str, Any] = _part("_loop.environment", "Numerics, machine, NumPy and BLAS of the recorded steps.")
+    log: Log | None = _part("_loop.log", "The log, or None.")
+    total_steps: int | None = _part("_loop.last_step", "The steps of the whole run, as far as known.")
+    steps_per_epoch: int | None = _part(
+        "_loop.steps_per_epoch", "The batches of an epoch, if the data has a len or one is over."
+    )
+    finished: bool = _part("_loop.is_finished", "Whether all epochs, or steps, are done.")
+    capture: bool = _part("_loop.captured.wanted", "Whether steps are recorded and replayed.")
+    captured: Report | None = _part(
+        "_loop.captured.report", "How many steps were replayed, or why none; None of a run without `capture`."
+    )
+
+    loss: Callable[..., Any] = _part("problem.loss", "The loss.")
+    data: Any = _part("problem.data", "The data, as given.")
+    model: Any = _part("problem.model", "The model, as given.")
+    valid: Any = _part("problem.valid", "The validation data, as given.")
+    metrics: dict[str, Callable[..., Any]] = _part("problem.metrics", "Metrics by name.")
+    epochs: int | None = _part("problem.epochs", "Epochs of the whole run; None if `step_limit` ends it.")
+    step_limit: int | None = _part("problem.step_limit", "Steps of the whole run, if they were given.")
+    until: Callable[[Any], Any] | None = _part("early_stopping.until", "The condition for the end, as given.")
+    patience: int | None = _part("early_stopping.patience", "Epochs without a new minimum, as given.")
+
+    opt: Any = _part(
+        "training.optimisers.opt", "The active optimiser; None before the first batch if its class or name was given."
+    )
+    opt_name: str = _part("training.optimisers.name", "The name of the active optimiser.")
+    opt_class: type[Optimiser] | None = _part(
+        "training.optimisers.cls", "The class of the active optimiser; None for a function or a list."
+    )
+    opt_kind: str = _part("training.optimisers.kind", "What a function or a list is called in messages.")
+    values: dict[str, float] = _part("training.optimisers.values", "The present hyper-parameters by name.")
+
+    seconds: float = _part("record.elapsed", "Time spent training.")
+    last_evaluation: dict[str, float] = _part(
+        "record.last_evaluation", "Validation loss and metrics of the last epoch that is over; empty without."
+    )
+    shown_loss: float = _part(
+        "record.shown_loss",
+        """The loss to show: the mean over the rows of the last whole epoch.
+
+        In the first epoch it is the mean so far, and `so_far` is true; NaN before the first step.
+        """,
+    )
+    best: Best | None = _part(
+        "record.best",
+        """The best epoch, `(name, value, epoch, step)`; None before the first whole epoch.
+
+        It has the smallest validation loss, if there is one (`name` is "valid"), or else the smallest mean loss.
+        """,
+    )
 
     @property
     def in_use(self) -> bool:
         """Whether the run trains, or goes back, at this moment."""
-        return self._life.in_use
-
-    @property
-    def problem(self) -> Problem:
-        """Loss, data, evaluation and length."""
-        return self._loop.problem
-
-    @property
-    def record(self) -> Record:
-        """The record behind `history`."""
-        return self._loop.record
-
-    @property
-    def training(self) -> TrainingState:
-        """All that the next step depends on."""
-        return self._loop.state
-
-    @property
-    def snapshots(self) -> SnapshotStore:
-        """Snapshots of the state."""
-        return self._loop.snapshots
-
-    @property
-    def control(self) -> Control:
-        """Requests, and the boundary between two batches."""
-        return self._life.control
-
-    @property
-    def early_stopping(self) -> EarlyStopping:
-        """`until`, `patience`, and the best epoch's values."""
-        return self._life.early
-
-    @property
-    def timeline(self) -> Timeline:
-        """The present line of the run, and those that it has left."""
-        return self._timeline
-
-    @property
-    def abandoned(self) -> list[Stretch]:
-        """The steps that rewinds and restarts have left, `(start, loss)`, oldest first: eight at most, for drawing."""
-        return self._timeline.abandoned.stretches
-
-    @property
-    def environment(self) -> dict[str, Any]:
-        """Numerics, machine, NumPy and BLAS of the recorded steps."""
-        return self._loop.environment
+        return self.state == "running" or self.control.driven or self.control.recomputing
 
     @property
     def history(self) -> History:
@@ -125,11 +122,6 @@ class RunViews:
         new = "taken again, and what the loss does outside the run with them"
         again = [Event(last, "capture", f"steps {first} to {last}", new) for first, last in self.record.retaken]
         return sorted([*self.record.events, *again], key=lambda e: e.step)
-
-    @property
-    def captured(self) -> Report | None:
-        """How many steps were replayed, or why none; None of a run without `capture`."""
-        return self._loop.captured.report
 
     @property
     def turns(self) -> Turns:
@@ -151,23 +143,10 @@ class RunViews:
         """The epoch that the next step belongs to, from 1."""
         return self.record.epochs_done + 1
 
-    total_steps = _part("_loop.last_step", "The steps of the whole run, as far as known.")
-    steps_per_epoch = _part("_loop.steps_per_epoch", "The batches of an epoch, if the data has a len or one is over.")
-
     @property
     def has_noise(self) -> bool:
         """Whether losses are those of different batches: an epoch has more than one."""
         return not (self.record.stepwise or self.steps_per_epoch == 1)
-
-    @property
-    def finished(self) -> bool:
-        """Whether all epochs, or steps, are done."""
-        return self._loop.is_finished
-
-    @property
-    def seconds(self) -> float:
-        """Time spent training."""
-        return self.record.seconds[-1] if self.record.seconds else 0.0
 
     @property
     def rate(self) -> float:
@@ -180,19 +159,6 @@ class RunViews:
         return (len(seconds) - first) / max(seconds[-1] - before, 1e-9)
 
     @property
-    def last_evaluation(self) -> dict[str, float]:
-        """Validation loss and metrics of the last epoch that is over; empty without."""
-        return dict(self.record.evaluations[-1][1]) if self.record.evaluations else {}
-
-    @property
-    def shown_loss(self) -> float:
-        """The loss to show: the mean over the rows of the last whole epoch.
-
-        In the first epoch it is the mean so far, and `so_far` is true; NaN before the first step.
-        """
-        return self.record.shown_loss
-
-    @property
     def so_far(self) -> bool:
         """Whether `shown_loss` is the mean of an unfinished epoch: the first one."""
         return not self.record.stepwise and len(self.record.epochs) == 1
@@ -203,22 +169,10 @@ class RunViews:
         return np.array(self.record.loss[:] if self.record.stepwise else self.record.means[:], np.float64)
 
     @property
-    def best(self) -> Best | None:
-        """The best epoch, `(name, value, epoch, step)`; None before the first whole epoch.
-
-        It has the smallest validation loss, if there is one (`name` is "valid"), or else the smallest mean loss.
-        """
-        return self.record.best
-
-    @property
     def epoch_values(self) -> dict[str, float]:
         """The numbers for `until`: loss (the last whole epoch's mean), valid, the metrics, epoch and step."""
-        return {
-            "loss": self.shown_loss,
-            **self.last_evaluation,
-            "epoch": self.record.epochs_done,
-            "step": self.steps,
-        }
+        done = {"epoch": self.record.epochs_done, "step": self.steps}
+        return {"loss": self.shown_loss, **self.last_evaluation, **done}
 
     @property
     def last_loss(self) -> float:
@@ -226,41 +180,9 @@ class RunViews:
         return self.record.loss[-1] if self.record.loss else math.nan
 
     @property
-    def opt(self) -> object:
-        """The active optimiser; None before the first batch if its class or name was given."""
-        return self.training.optimisers.opt
-
-    @property
-    def opt_name(self) -> str:
-        """The name of the active optimiser."""
-        return self.training.optimisers.name
-
-    @property
-    def opt_class(self) -> type[Optimiser] | None:
-        """The class of the active optimiser; None for a function or a list."""
-        return self.training.optimisers.cls
-
-    @property
-    def opt_kind(self) -> str:
-        """What a function or a list of optimisers is called in messages."""
-        return self.training.optimisers.kind
-
-    @property
-    def values(self) -> dict[str, float]:
-        """The present hyper-parameters by name."""
-        return self.training.optimisers.values
-
-    @property
     def params(self) -> list[Param]:
         """What is trained; empty before the first batch if the optimiser was given by name."""
         return self.training.params or self.training.optimisers.params
-
-    def snapshot(self) -> dict[str, np.ndarray]:
-        """Copy the weights after a whole step, by their places in the model; from any thread."""
-        with self._life.between():
-            parked, names = self.training.parked, self.problem.names()
-            weights = parked[0].params if parked else [(p, p.value) for p in self.params]
-            return {names.get(id(p), str(i)): value.copy() for i, (p, value) in enumerate(weights)}
 
     _ipython_display_ = LazyMethod("fluxmagic.jupyter.driving.run_presentation", "display_run")
 

@@ -49,7 +49,7 @@ class Progress:
     @classmethod
     def of(cls, run: Run, first: int = 0) -> Progress:
         """Copy where a run stands, with the columns of its record from a step on."""
-        line = run.timeline.line()
+        line = run.line()
         s, best = line.now, line.best
         return cls(
             s.step,
@@ -103,6 +103,7 @@ class Progress:
             def at(arrays: Arrays) -> Values:
                 return arrays.at(state.params, state.buffers)
 
+            state.find_parts(run.problem.roots)
             optimisers, active = self.optimisers, self.active
             shown = None if self.shown is None else at(self.shown)
             if not optimisers:
@@ -116,7 +117,7 @@ class Progress:
             first = replace(state.capture(), values=at(start.values))
             return Line(_copy(self.record), first, now, shown, best, self.status)
 
-        run.timeline.begin_at(line_of)
+        run.begin_at(line_of)
         run.environment.update(self.environment)
 
 

@@ -212,7 +212,6 @@ class Loaded:
     def _progress(self, s: SavedTrial, saved: SavedRecord, trial: Trial, like: Arrays) -> Progress:
         columns = {k: self._arrays[f"{s.index}/{k}"] for k in ("loss", "rows", "seconds")}
         record = saved.record(columns, self._settings)
-        record.complete()
         rngs = [make_generator(g.get("bit_generator")) for g in s.generators]
         states = [state for _, state in load_generators(rngs, s.generators)]
         weights = self._values(str(s.index), like) if s.has_weights else Arrays([], [])

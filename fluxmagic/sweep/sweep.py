@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -16,8 +16,8 @@ from fluxmagic.optimise.optimiser import as_params
 from fluxmagic.runs import Run
 from fluxmagic.runs.archive import AnyPath
 from fluxmagic.runs.cursor import Data
+from fluxmagic.runs.driver import Joinable
 from fluxmagic.runs.problem import as_metrics, positive
-from fluxmagic.runs.run import Driver
 from fluxmagic.sweep import saving
 from fluxmagic.sweep.course import Course
 from fluxmagic.sweep.desk import Desk
@@ -39,7 +39,7 @@ RUN_OPTIONS = {"until", "patience", "capture", "turns"}
 WAIT_SECONDS = 0.1  # for a report, between looks at what was asked for
 
 
-class Sweep(SweepViews):
+class Sweep(SweepViews, Joinable):
     """Train a model at each point of a grid, from the same start; the model stays as it is.
 
     Parameters
@@ -147,7 +147,6 @@ class Sweep(SweepViews):
         self.trials = [Trial(s) for s in _specs(self.grid, range(seed, seed + n), data is None)]
         self.on, self.timeout, self.budget = on, timeout, budget
         self.seed, self.samples, self.name = seed, samples, name
-        self.driver: Driver | None = None
         self.around: Run | None = None
         self.state = "ready"
         self.seconds = 0.0
@@ -206,29 +205,6 @@ class Sweep(SweepViews):
     def extend(self) -> None:
         """Raise a RuntimeError: trials have ended."""
         raise RuntimeError("the trials of a sweep have ended: make a sweep with more epochs, or train sweep.best on")
-
-    def wait(self) -> None:
-        """Train to the end in the calling cell, in place of the driver."""
-        if self.driver is not None:
-            self.driver.wait()
-        else:
-            self.train()
-
-    def __await__(self) -> Generator[Any, None, None]:
-        """Train to the end, with the event loop free for others."""
-        return (self._advance_to_end() if self.driver is None else self.driver.join()).__await__()
-
-    async def _advance_to_end(self) -> None:
-        import asyncio
-
-        try:
-            while self.state in ("ready", "paused", "running") and not self.finished:
-                self.advance(0.02)
-                if self.state != "running":
-                    break
-                await asyncio.sleep(0)
-        finally:
-            self.keep_best()
 
     def _drive(
         self,

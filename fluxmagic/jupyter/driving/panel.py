@@ -23,7 +23,7 @@ from fluxmagic.jupyter.magics.tracebacks import error_with_place, users_frames_o
 from fluxmagic.jupyter.pictures.beside import Shown, try_beside
 from fluxmagic.optimise import NotFinite, Optimiser
 from fluxmagic.runs import Run
-from fluxmagic.runs.lifecycle import SLICE_SECONDS
+from fluxmagic.runs.driver import SLICE_SECONDS
 from fluxmagic.runs.optimisers import optimiser_class
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from fluxmagic.runs.run import Driver
+from fluxmagic.runs.driver import Driver
 from fluxmagic.tracker import Param
 
 __all__ = ["Trainable"]
