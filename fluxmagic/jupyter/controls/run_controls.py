@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Container, Iterator, Sequence
 from functools import partial
 from html import escape
 from itertools import chain, count
 from string import ascii_lowercase
-from typing import NamedTuple, Unpack
+from typing import NamedTuple
 
 from IPython.core.getipython import get_ipython
 
@@ -23,8 +22,7 @@ from fluxmagic.jupyter.controls.dials import Dials, overridden_schedules
 from fluxmagic.jupyter.controls.layout import TimeLine, row, set_visible
 from fluxmagic.jupyter.controls.sliders import PositionSlider, exact
 from fluxmagic.jupyter.controls.start_fields import StartFields
-from fluxmagic.jupyter.controls.transport import Button, Options, TransportControls, always, has_steps
-from fluxmagic.jupyter.driving.draw_budget import Clock
+from fluxmagic.jupyter.controls.transport import Button, TransportControls, always, has_steps
 from fluxmagic.jupyter.formatting import progress
 from fluxmagic.jupyter.pictures.limits import Axis
 from fluxmagic.runs import Run
@@ -48,16 +46,14 @@ class RunControls(TransportControls):
     """
 
     run: Run
-
-    def __init__(self, run: Run, *, clock: Clock = time.monotonic, **options: Unpack[Options]) -> None:
-        self.view = {v.name: v.options[v.chosen] for v in VIEWS}
-        self.axis = Axis(0.08, 0.98, 0.0, 1.0)
-        self.position = PositionSlider("step", STEP_TIP, clock)
-        super().__init__(run, progress, **options)
-        if run.opt_class is None:
-            self.show_message(f"{run.opt_name} is {run.opt_kind}: it has no dials")
+    progress = staticmethod(progress)
 
     def body(self) -> Sequence[w.Widget]:
+        if self.run.opt_class is None:
+            self.show_message(f"{self.run.opt_name} is {self.run.opt_kind}: it has no dials")
+        self.view = {v.name: v.options[v.chosen] for v in VIEWS}
+        self.axis = Axis(0.08, 0.98, 0.0, 1.0)
+        self.position = PositionSlider("step", STEP_TIP, self.clock)
         self.dials = Dials(self.run, self.requests, self.hear, self.show_message)
         self._start = StartFields(self.run, self.requests)
         self._time_line = TimeLine(self.position.slider, self.name)

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from html import escape
-from typing import Any, ClassVar, NamedTuple, TypedDict
+from typing import Any, ClassVar, NamedTuple
 
 from fluxmagic.jupyter.controls import widgets as w
 from fluxmagic.jupyter.controls.layout import WIDTH, make_button, panel_box, row, set_visible
 from fluxmagic.jupyter.controls.page_requests import PageRequests
 from fluxmagic.jupyter.controls.sliders import set_options
+from fluxmagic.jupyter.driving.draw_budget import Clock
 from fluxmagic.jupyter.driving.pace import SPEEDS, Pace
 from fluxmagic.jupyter.driving.trainable import Trainable
 from fluxmagic.jupyter.formatting import format_number
 
 __all__ = [
-    "PAUSE", "TRANSPORT", "Button", "Options", "TransportControls", "always", "close", "has_steps", "play", "restart",
-    "stop",
+    "PAUSE", "TRANSPORT", "Button", "TransportControls", "always", "close", "has_steps", "play", "restart", "stop",
 ]  # fmt: skip
 
 TICK_MILLISECONDS = 500
@@ -49,82 +49,45 @@ class Button(NamedTuple):
     is_other: Callable[[Any], bool] = bool
 
 
-class Options(TypedDict, total=False):
-    """Parameters of `TransportControls`, for a class that passes them on."""
-
-    playing: bool
-    closable: bool
-    wake: Callable[[], None] | None
-    speed: float
-
-
 class TransportControls:
-    """Controls of anything trainable.
+    """Controls of anything trainable: its driver and its view ask these.
 
-    A class that is derived from it lays out `body`, and shows its own state in `show_body`.
-
-    Parameters
-    ----------
-    run : Trainable
-    progress : callable
-        Of it and the speed, to one line of text.
-    playing : bool
-        Whether it is being driven already.
-    closable : bool
-        Whether there is a button to close them.
-    wake : callable, optional
-        Called after a request was made, on its thread.
-    speed : float
-        Steps a second at most.
-
-    Attributes
-    ----------
-    run : Trainable
-        Its driver looks here again after requests were processed: Branch puts another one in its place.
-    box, image : Widget
-        All of it, and the picture.
-    pace : Pace
-    playing : bool
-        Whether the training is to go on by itself.
-    pending_steps : int
-        Single steps that were asked for.
-    stopped, closed : bool
-        Whether Stop or Close was pressed.
-    width : int
-        Of the box in a page, in px.
-    name : str
-        The class of the box in a page, of these controls alone.
+    A class that is derived from it lays out `body`, and shows its own state in `show_body`.  `wake` is called after a
+    request was made, on its thread.
     """
 
+    progress: ClassVar[Any]  # a function of the trainable and its speed, to one line of text
     buttons: ClassVar[tuple[Button, ...]] = ()
     transport: ClassVar[tuple[Button, ...]] = ()  # in place of `TRANSPORT`
     unit: ClassVar[str] = "step"  # what the trainable counts
+    run: Any  # a `Trainable`; its driver looks here after requests were processed: Branch puts another one in its place
+    image: w.Widget  # the picture
+    box: w.Widget  # all of it
 
     def __init__(
         self,
         run: Trainable,
-        progress: Callable[[Any, float], str],
         *,
         playing: bool = False,
         closable: bool = False,
         wake: Callable[[], None] | None = None,
         speed: float = math.inf,
+        clock: Clock = time.monotonic,
     ) -> None:
-        self.run: Any = run
-        self._progress = progress
-        self.playing = playing
-        self.pending_steps = 0
-        self.stopped = self.closed = False
+        self.run, self.clock = run, clock
+        self.playing = playing  # whether the training is to go on by itself
+        self.pending_steps = 0  # single ones that were asked for
+        self.stopped = self.closed = False  # whether that button was pressed
         self.pace = Pace(speed)
-        self.width = WIDTH
+        self.width = WIDTH  # of the box in a page, in px
         self._share = 0.0  # of the processor's time, that was spent drawing
-        self.name = f"fluxmagic-{os.urandom(6).hex()}"
+        self.name = f"fluxmagic-{os.urandom(6).hex()}"  # the class of the box in a page, of these controls alone
         self.requests = PageRequests(wake)
         self._ids: set[str] = set()
         self._rows = [r for r in (*(self.transport or TRANSPORT), *self.buttons) if closable or r.act is not close]
         self._buttons = {r.label: make_button(*r[:3], r.width) for r in self._rows}
         for r in self._rows:
-            self._buttons[r.label].on_click(partial(self._on_click, r.label))
+            self._buttons[r.label].on_click(lambda _, label=r.label: self.press(label))
         for button in self.group("close"):
             button.layout.margin = "2px 2px 2px auto"
         self.image = w.Image(format="png", layout=w.Layout(width="100%", margin="0", display="none"))
@@ -191,9 +154,6 @@ class TransportControls:
         act = next(r.act for r in self._rows if r.label == label)
         self.requests.add(lambda: act(self))
 
-    def _on_click(self, label: str, _: w.Widget) -> None:
-        self.press(label)
-
     def _on_speed(self, change: w.Change) -> None:
         self.requests.add(lambda: self._set_speed(change["new"]))
 
@@ -205,13 +165,7 @@ class TransportControls:
         return self.requests.heard
 
     def process_requests(self) -> bool:
-        """Do what was requested.
-
-        Returns
-        -------
-        bool
-            Whether the picture is to answer.
-        """
+        """Do what was requested; tell whether the picture is to answer."""
         waiting = bool(self.requests)
         answer = self.requests.process(self._show_error)
         if self.heard and self._tick.playing:
@@ -249,7 +203,7 @@ class TransportControls:
         self.show_message("")
 
     def show(self, share: float | None = None) -> None:
-        """Show where the training is, and the values in force; see `show_words` for `share`."""
+        """Show where the training is, and the values in force; `share` of the processor's time was spent drawing."""
         self.show_words(share)
         if self.run.state != "failed":
             self._failure.value = ""
@@ -262,20 +216,14 @@ class TransportControls:
             self.show_body()
 
     def show_words(self, share: float | None = None) -> None:
-        """Show where the training is, in one message to the page.
-
-        Parameters
-        ----------
-        share : float, optional
-            Of the processor's time, that was spent drawing.
-        """
+        """Show where the training is, in one message to the page."""
         if not self.heard:  # a page starts it when it sees the change, and that is after it has made the widget
             self._tick.playing = not self._tick.playing
         run = self.run
         total = run.total_steps or 0
         done = 1.0 if run.finished else (run.steps / total if total else 0.0)
         first = self.playing and not run.steps and run.state != "failed"
-        words = FIRST_STEP.replace("step", self.unit) if first else self._progress(run, self.pace.speed)
+        words = FIRST_STEP.replace("step", self.unit) if first else self.progress(run, self.pace.speed)
         self._share = self._share if share is None else share
         cost = f"{format_number(1000 / run.rate)} ms/{self.unit}" if run.rate else ""
         if cost and self._share and not self.pace.is_limited:

@@ -9,77 +9,10 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
-from fluxmagic.jupyter.controls.widgets import Widget
-from fluxmagic.jupyter.driving.pace import Pace
+from fluxmagic.jupyter.controls.transport import TransportControls as Controls
 from fluxmagic.jupyter.driving.trainable import Trainable
 
 __all__ = ["PRESENTATIONS", "Controls", "Picture", "Presentation", "presentation"]
-
-
-class Controls(Protocol):
-    """What a driver and a view ask of controls; a button, a slider makes requests, which the driver lets be processed.
-
-    Attributes
-    ----------
-    run : Trainable
-        Its driver looks here again after requests were processed: Branch puts another one in its place.
-    box, image : Widget
-        All of them, and the picture among them.
-    name : str
-        The class of the box in a page, of these controls alone.
-    pace : Pace
-        The speed that was chosen.
-    width : int
-        The pixels that the page has for the picture.
-    playing : bool
-        Whether the training is to go on by itself.
-    pending_steps : int
-        Single steps that were asked for.
-    stopped, closed : bool
-        Whether Stop or Close was pressed.
-    heard : bool
-        Whether the page has sent anything.
-    """
-
-    @property
-    def run(self) -> Trainable: ...
-
-    @property
-    def heard(self) -> bool: ...
-
-    box: Widget
-    image: Widget
-    name: str
-    pace: Pace
-    width: int
-    playing: bool
-    pending_steps: int
-    stopped: bool
-    closed: bool
-
-    def press(self, label: str) -> None:
-        """Request what a button does."""
-
-    def process_requests(self) -> bool:
-        """Do what was requested; tell whether the picture is to answer."""
-
-    def show(self, share: float | None = None) -> None:
-        """Show where the training is, and the values in force; `share` of the time was spent drawing."""
-
-    def show_words(self, share: float | None = None) -> None:
-        """Show where the training is, at little cost."""
-
-    def show_message(self, words: str, *, error: bool = False) -> None:
-        """Show a message; "" removes it."""
-
-    def show_failure(self, words: str) -> None:
-        """Show why the training has failed, until it has gone on or is recovered."""
-
-    def has_comm(self, comm: str) -> bool:
-        """Tell whether a comm is that of one of the widgets."""
-
-    def close(self) -> None:
-        """Take the widgets off the page."""
 
 
 class Picture(Protocol):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from html import escape
-from typing import Any
 
 from fluxmagic.jupyter.controls import widgets as w
 from fluxmagic.jupyter.controls.layout import row, set_visible
@@ -103,12 +102,10 @@ class RaceControls(TransportControls):
     """
 
     run: Race
-
-    def __init__(self, race: Race, **options: Any) -> None:  # noqa: ANN401
-        self.unfolded = False
-        super().__init__(race, progress, **options)
+    progress = staticmethod(progress)
 
     def body(self) -> Sequence[w.Widget]:
+        self.unfolded = False
         self._contestants = [_Row(self, key, i) for i, key in enumerate(self.run.runs)]
         self._start = StartFields(self.run[0], self.requests, self.run.restart)
         self._start.box.layout.width = "auto"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from html import escape
-from typing import Unpack
 
 from fluxmagic.jupyter.controls import widgets as w
 from fluxmagic.jupyter.controls.layout import row, set_visible
@@ -13,7 +12,6 @@ from fluxmagic.jupyter.controls.sliders import set_options
 from fluxmagic.jupyter.controls.transport import (
     PAUSE,
     Button,
-    Options,
     TransportControls,
     always,
     close,
@@ -42,13 +40,11 @@ class SweepControls(TransportControls):
 
     run: Sweep
     unit = "trial"
-
-    def __init__(self, sweep: Sweep, **options: Unpack[Options]) -> None:
-        self.chosen: int | None = None
-        super().__init__(sweep, progress, **options)
-        set_visible(self._speed, False)
+    progress = staticmethod(progress)
 
     def body(self) -> Sequence[w.Widget]:
+        self.chosen: int | None = None
+        set_visible(self._speed, False)
         self._points = Points(self.run)
         self._board = Board(self._points, lambda point: self.requests.add(partial(self.choose, point)))
         self._selectors = []
