@@ -79,9 +79,7 @@ class Loop:
         self.problem, self.state, self.snapshots, self.log = problem, state, snapshots, log
         opts = state.optimisers
         plan.check(opts.cls)
-        self.record = Record(
-            opts.initial, opts.initial_settings, opts.initial_updates, plan=plan, stepwise=problem.data is None
-        )
+        self.record = Record(opts.name, opts.settings, opts.updates, plan=plan, stepwise=problem.data is None)
         self.guard = InterruptGuard()
         self.draws: GeneratorStates = []
         self.initial: tuple[Values, GeneratorStates] | None = None
@@ -217,7 +215,8 @@ class Loop:
         self.params_final = self.problem.strict and optimisers.cls is not None and set(found) <= set(params)
         assert self.initial is not None
         values = state.values()._replace(buffers=self.initial[0].buffers)
-        states, active = optimisers.initial_states(), optimisers.initial_key
+        states = optimisers.initial_states(self.record.opt, self.record.values)
+        active = self.record.opt if optimisers.active_key else ""
         self.snapshots.add(Snapshot(0, values, self.initial[1], states, active, -1, []))
 
     def _evaluate(self) -> Mapping[str, float]:

@@ -84,18 +84,12 @@ class OptimiserSet:
         What makes an update.
     watched : object
         The optimiser whose direct changes are noticed; `version` is its number of assignments at the last look.
-    initial, initial_key, initial_settings, initial_updates
-        Name, `active_key`, settings and updates done at the beginning.
     """
 
     opt: Any = None
     opts: list[Any] = field(default_factory=list)
     watched: Any = field(default_factory=_Unwatched)
     version: int = 0
-    initial: str = ""
-    initial_key: str = ""
-    initial_settings: dict[str, Any] = field(default_factory=dict)
-    initial_updates: int = 0
     _by_key: dict[str, Optimiser] = field(default_factory=dict)
     _specs: dict[str, Spec] = field(default_factory=dict)
     _active_spec: str = ""
@@ -120,8 +114,6 @@ class OptimiserSet:
                 o.name if single else f"{o.name} {i}": o for i, o in enumerate(new.opts) if isinstance(o, Optimiser)
             }
             new._look()
-        new.initial, new.initial_settings, new.initial_updates = new.name, new.settings, new.updates
-        new.initial_key = new.initial if new.cls else ""
         return new
 
     def _specify(self, cls: type[Optimiser], given: dict[str, Any]) -> None:
@@ -250,15 +242,14 @@ class OptimiserSet:
         """Copy the states of all optimisers, by key."""
         return {key: OptimiserState(type(o), o.state_dict(), o.schedules) for key, o in self._by_key.items()}
 
-    def initial_states(self) -> dict[str, OptimiserState]:
-        """Copy the states with the initial settings; valid before the first update."""
+    def initial_states(self, name: str, settings: dict[str, Setting]) -> dict[str, OptimiserState]:
+        """Copy the states before the first update: of the optimiser that was active at the start, if it has a name."""
         if not self.active_key:
             return self.states()
-        opt = self._by_key[self.initial]
-        settings = self.initial_settings
-        schedules: dict[str, Callable[[int], float]] = {k: v for k, v in settings.items() if callable(v)}
-        values = {k: v(opt.n) if callable(v) else v for k, v in settings.items()}
-        return {self.initial: OptimiserState(type(opt), {**opt.state_dict(), "hypers": values}, schedules)}
+        cls, state, _ = self.states()[name]
+        schedules = {k: v for k, v in settings.items() if callable(v)}
+        values = {k: schedules[k](state["n"]) if k in schedules else v for k, v in settings.items()}
+        return {name: OptimiserState(cls, {**state, "hypers": values}, schedules)}
 
     def restore(self, states: Mapping[str, OptimiserState], active: str, params: list[Param]) -> None:
         """Return to copied states."""

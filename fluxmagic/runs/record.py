@@ -119,9 +119,7 @@ class Record:
         self.kept: int | None = None  # the step whose weights were put back when the run ended here
         self.plan = plan  # `Turns` of another run, to be made at their steps
         self.planned = -1  # the last step at which that was done
-        self._best: Best | None = None
-        self._seen: tuple[int, Best | None] = 0, None  # steps compared, and the best, if every step is an epoch
-        self._sums = 0, 0.0, 0  # up to which step of the present epoch: Σ loss · rows, Σ rows
+        self._compared: tuple[int, Best | None] = 0, None  # epochs, and the best of them
 
     def copy(self, step: int, *, here: bool = False, epoch_over: bool = True) -> Record:
         """Copy the record as it was after a number of steps.
@@ -140,13 +138,11 @@ class Record:
         new.restored_weights = [b for b in self.restored_weights if b[0] < step + here]
         new.retaken = [steps for steps in self.retaken if steps[1] <= step]
         new.plan, new.planned = self.plan, min(self.planned, step - 1 + here)
-        new._find_best()
         return new
 
     def complete(self) -> None:
         """Add what a file does not hold."""
-        self.means = array("d", (self._mean(a, b) for a, b in zip(self.epochs, self.epochs[1:], strict=False)))
-        self._find_best()
+        self.means = array("d", map(self._mean, self.epochs, self.epochs[1:]))
 
     def begin_path(self, params: Iterable[Param]) -> None:
         """Follow the numbers that are trained, from here on."""
@@ -163,12 +159,10 @@ class Record:
     def end_epoch(self, checks: dict[str, float]) -> None:
         """Record the end of the present epoch, and its evaluation."""
         n = len(self.loss)
-        mean = self._mean(self.epochs[-1], n)  # in one sum: its bits do not depend on views in between
         if checks:
             self.evaluations.append((n, checks))
-        self.means.append(mean)
+        self.means.append(self._mean(self.epochs[-1], n))
         self.epochs.append(n)
-        self._compare(len(self.means), n, mean, checks)
 
     @property
     def elapsed(self) -> float:
@@ -183,7 +177,7 @@ class Record:
     @property
     def epochs_done(self) -> int:
         """Whole epochs."""
-        return len(self.loss) if self.stepwise else len(self.means)
+        return len(self.loss) if self.stepwise else len(self.epochs) - 1
 
     @property
     def active(self) -> str:
@@ -206,65 +200,37 @@ class Record:
 
     # -- losses to show ------------------------------------------------------------------------------------
 
-    def epoch_mean(self) -> float:
-        """Return the mean loss over the rows of the present epoch so far; NaN before its first step."""
-        start, end = self.epochs[-1], len(self.rows)
-        at, total, rows = self._sums
-        if not start <= at <= end:
-            at, total, rows = start, 0.0, 0
-        if at < end:
-            more, n = _sums(self.loss[at:end], self.rows[at:end])
-            self._sums = _, total, rows = end, total + more, rows + n
-        return total / rows if rows else math.nan
-
     @property
     def shown_loss(self) -> float:
         """The last whole epoch's mean; in the first epoch the mean so far; NaN before the first step."""
         if self.stepwise:
             return self.loss[-1] if self.loss else math.nan
-        return self.means[-1] if self.means else self.epoch_mean()
+        return self.means[-1] if self.means else self._mean(0, len(self.rows))
 
     @property
     def best(self) -> Best | None:
         """The best epoch; None before the first one that is whole and has a finite value."""
-        if not self.stepwise:
-            return self._best
-        seen, best = self._seen
-        for step, value in enumerate(self.loss[seen:], seen + 1):
-            if math.isfinite(value) and (best is None or value < best.value):
-                best = Best("loss", value, step, step)
-            seen = step
-        self._seen = seen, best
+        n, (compared, best) = self.epochs_done, self._compared
+        losses = self.loss if self.stepwise else self.means
+        for epoch in range(compared + 1, n + 1):
+            step = epoch if self.stepwise else self.epochs[epoch]
+            checks = {} if self.stepwise else self.evaluations_at(step)
+            name = "valid" if "valid" in checks else "loss"  # a validation loss is not compared with a mean
+            value = checks.get("valid", losses[epoch - 1])
+            if math.isfinite(value) and (
+                best is None or (value < best.value if name == best.name else name == "valid")
+            ):
+                best = Best(name, value, epoch, step)
+        self._compared = n, best
         return best
 
     def _mean(self, start: int, end: int) -> float:
-        total, rows = _sums(self.loss[start:end], self.rows[start:end])
-        return total / rows if rows else math.nan
-
-    def _compare(self, epoch: int, step: int, mean: float, checks: dict[str, float]) -> None:
-        name = "valid" if "valid" in checks else "loss"
-        value, best = checks.get("valid", mean), self._best
-        if best is not None and best.name != name:
-            if name == "loss":
-                return  # a validation loss is not compared with a mean
-            best = None
-        if math.isfinite(value) and (best is None or value < best.value):
-            self._best = Best(name, value, epoch, step)
-
-    def _find_best(self) -> None:
-        self._best = None
-        checks = dict(self.evaluations)
-        for i, (end, mean) in enumerate(zip(self.epochs[1:], self.means, strict=True), 1):
-            self._compare(i, end, mean, checks.get(end, {}))
-
-
-def _sums(losses: array[float], rows: array[int]) -> tuple[float, int]:
-    """Σ loss · rows and Σ rows, over the losses that are finite."""
-    if len(losses) == 1:
-        finite = math.isfinite(losses[0])
-        return (losses[0] * rows[0], rows[0]) if finite else (0.0, 0)
-    l, n = np.array(losses), np.array(rows)
-    finite = np.isfinite(l)
-    if not finite.all():
-        l, n = l[finite], n[finite]
-    return float(l.dot(n)), int(n.sum())
+        """Return the mean of finite losses over the rows of steps, in one sum; NaN if there are none."""
+        if end - start == 1 and self.rows[start]:
+            return self.loss[start] if math.isfinite(self.loss[start]) else math.nan
+        l, n = np.array(self.loss[start:end]), np.array(self.rows[start:end])
+        finite = np.isfinite(l)
+        if not finite.all():
+            l, n = l[finite], n[finite]
+        rows = int(n.sum())
+        return float(l.dot(n)) / rows if rows else math.nan
