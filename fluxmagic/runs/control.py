@@ -24,7 +24,7 @@ __all__ = ["Control", "Request"]
 
 @dataclass(eq=False)
 class Request:
-    """A change that a thread asks for: "set" or "swap" with its values, "pause" or "stop"; `label` is for messages."""
+    """A change that a thread asks for: "set", "drag" or "swap" with its values, "pause" or "stop"; messages name it."""
 
     kind: str
     values: Mapping[str, Any] = field(default_factory=dict)

@@ -53,9 +53,16 @@ class SteppedRun(RunViews, Joinable):
 
     def set(self, **hypers: Setting) -> None:
         """Set hyper-parameters, by Greek or ASCII names: checked at once, applied between two batches, recorded."""
+        self._ask_for("set", hypers)
+
+    def drag(self, **hypers: Setting) -> None:
+        """Set hyper-parameters by a hand that goes on: with a change of the same one just before it is one event."""
+        self._ask_for("drag", hypers)
+
+    def _ask_for(self, kind: str, hypers: Mapping[str, Setting]) -> None:
         cls = self._class_after_requests("it has no dials")
         given = check_values(cls, hypers, self.training.optimisers.updates, self.params)
-        self.control.submit(Request("set", given, f"set({', '.join(given)})"))
+        self.control.submit(Request(kind, given, f"{kind}({', '.join(given)})"))
 
     def swap(self, opt: str | type[Optimiser], **hypers: Setting) -> None:
         """Go on with another registered optimiser, and set its hyper-parameters.

@@ -124,17 +124,24 @@ class Loop:
     # -- changes -------------------------------------------------------------------------------------------
 
     def apply(self, kind: str, values: Mapping[str, Any]) -> None:
-        """Apply a request: "set" with hyper-parameters; "swap" with these, `opt`, and `prepared` or None."""
+        """Apply a request: "set" or "drag" with hyper-parameters; "swap" with these, `opt`, and `prepared` or None."""
         values = dict(values)
         if kind == "swap":
             self.activate(values.pop("opt"), values.pop("prepared"))
-        self.set_values(values)
+        self.set_values(values, drag=kind == "drag")
 
-    def set_values(self, values: Mapping[str, Any]) -> None:
-        """Set hyper-parameters of the active optimiser."""
+    def set_values(self, values: Mapping[str, Any], *, drag: bool = False) -> None:
+        """Set hyper-parameters of the active optimiser; a drag goes on with the event before."""
         self.record_direct_changes()
+        events, step = self.record.events, self.state.step
         for name, new in values.items():
-            self._record_event(name, self.state.optimisers.set_value(name, new), new)
+            old = self.state.optimisers.set_value(name, new)
+            changed = old != new
+            if drag and changed and events and events[-1].name == name:
+                old = events[-1].old
+                if events[-1].step == step:  # no step was taken with its value
+                    events.pop()
+            self._record_event(name, old, new, changed)
 
     def activate(self, cls: type[Optimiser], prepared: Optimiser | None = None) -> None:
         """Activate the optimiser of a class."""
@@ -149,7 +156,8 @@ class Loop:
         if event.name == "opt":
             self.activate(event.cls or optimiser_class(event.new))
         else:
-            self.set_values({event.name: event.new})
+            drag = bool(self.record.events) and event.goes_on_from(self.record.events[-1])
+            self.set_values({event.name: event.new}, drag=drag)
 
     def record_direct_changes(self) -> None:
         """Record what a user has changed on the optimiser itself."""

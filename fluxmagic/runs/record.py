@@ -34,6 +34,10 @@ class Event(_Event):
     cls: Any = None
     """The class that was swapped in; a later one may have taken its name."""
 
+    def goes_on_from(self, last: Event) -> bool:
+        """Tell whether both are of one drag: their `old` is what the hand set out from."""
+        return self.name == last.name and self.old == last.old != last.new
+
 
 class Best(NamedTuple):
     """The best epoch so far.
@@ -173,6 +177,17 @@ class Record:
     def last_evaluation(self) -> dict[str, float]:
         """The latest evaluation; empty without."""
         return dict(self.evaluations[-1][1]) if self.evaluations else {}
+
+    @property
+    def gestures(self) -> list[Event]:
+        """The events, each drag as one: at its first step, to its last value."""
+        found: list[Event] = []
+        for e in self.events:
+            if found and e.goes_on_from(found[-1]):
+                found[-1] = found[-1]._replace(new=e.new)
+            else:
+                found.append(e)
+        return found
 
     @property
     def epochs_done(self) -> int:

@@ -10,6 +10,7 @@ import symtable
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from keyword import iskeyword
 from typing import Protocol
 
@@ -117,7 +118,7 @@ def write_script(
     imports += ["from fluxmagic.layers import named_params"] * bool(part)
     imports += [f"from {module} import *  # what the cell names: data, model, functions"] * (cell is not None)
     imports += [f"from {module} import {', '.join([*objects, *names.values()])}"] * bool(objects or names)
-    title, n = f"Run {str(name)!r}" if name else "Run", len(record.events)
+    title, n = f"Run {str(name)!r}" if name else "Run", len(record.gestures)
     script = _SCRIPT.format(
         title=_in_docstring(f"{title}: {record.active}, {len(record.loss):,} steps, {n} turn" + "s" * (n != 1)),
         path=_in_docstring(repr(str(path))),
@@ -183,14 +184,14 @@ def _steps(record: Record, names: Mapping[tuple[str, int], str]) -> list[str]:
     marks = {len(record.loss), *(e.step for e in record.events), *(after for after, _ in record.restored_weights)}
     marks.update(*((s - 1, s) for s in record.rejected))
     lines: list[str] = []
-    at = 0
+    at, drags = 0, [e for last, e in pairwise(record.events) if e.goes_on_from(last)]
     for mark in sorted(marks):
         if mark in record.rejected:
             lines += ["with suppress(NotFinite):", f"    run.step({mark - at})  # not finite: rejected"]
         elif mark > at:
             lines.append(f"run.step({mark - at})")
         at = mark
-        lines += [_event_line(e, names) for e in record.events if e.step == mark]
+        lines += [_event_line(e, names, "drag" if e in drags else "set") for e in record.events if e.step == mark]
         restored = [best for after, best in record.restored_weights if after == mark]
         lines += [f"run.put_back({best})  # the best weights" for best in restored]
     if record.kept is not None:
@@ -198,7 +199,7 @@ def _steps(record: Record, names: Mapping[tuple[str, int], str]) -> list[str]:
     return lines
 
 
-def _event_line(event: Event, names: Mapping[tuple[str, int], str]) -> str:
+def _event_line(event: Event, names: Mapping[tuple[str, int], str], verb: str) -> str:
     name, x = event.name, event.new
     if name == "opt":
         return f'run.swap("{x}")' if x.isidentifier() else f"run.swap({x!r})"
@@ -210,7 +211,7 @@ def _event_line(event: Event, names: Mapping[tuple[str, int], str]) -> str:
     else:
         value = names[name, id(x)]
     is_keyword = not name.isidentifier() or iskeyword(name)
-    return f"run.set(**{{{name!r}: {value}}})" if is_keyword else f"run.set({name}={value})"
+    return f"run.{verb}(**{{{name!r}: {value}}})" if is_keyword else f"run.{verb}({name}={value})"
 
 
 def _functions(cell: CellSource) -> tuple[str, str, list[str]]:

@@ -118,10 +118,13 @@ class RunViews:
 
     @property
     def events(self) -> list[Event]:
-        """The changes so far: `(step, name, old, new)`; "capture" tells of replayed steps that were taken again."""
+        """The changes so far: `(step, name, old, new)`, a drag as one; its values in between are in `turns`.
+
+        "capture" tells of replayed steps that were taken again.
+        """
         new = "taken again, and what the loss does outside the run with them"
         again = [Event(last, "capture", f"steps {first} to {last}", new) for first, last in self.record.retaken]
-        return sorted([*self.record.events, *again], key=lambda e: e.step)
+        return sorted([*self.record.gestures, *again], key=lambda e: e.step)
 
     @property
     def turns(self) -> Turns:

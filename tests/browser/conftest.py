@@ -181,13 +181,18 @@ class Notebook(PanelPage):
 
     def drag(self, label: str, share: float) -> None:
         """Drag the slider of a label to a place between its ends."""
+        self.hold(label, share)
+        self.page.mouse.up()
+
+    def hold(self, label: str, *shares: float) -> None:
+        """Drag it from place to place, and do not let go."""
         slider = self.slider(label)
         track, handle = slider.locator(".noUi-base").bounding_box(), slider.locator(".noUi-handle").bounding_box()
         y = handle["y"] + handle["height"] / 2
         self.page.mouse.move(handle["x"] + handle["width"] / 2, y)
         self.page.mouse.down()
-        self.page.mouse.move(track["x"] + share * track["width"], y, steps=8)
-        self.page.mouse.up()
+        for share in shares:
+            self.page.mouse.move(track["x"] + share * track["width"], y, steps=8)
 
     def choose(self, option: str, label: str = "optimiser") -> None:
         dropdown = self.page.locator(

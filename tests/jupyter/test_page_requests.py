@@ -116,11 +116,11 @@ def test_of_several_states_the_last_of_each_widget_counts_and_clicks_keep_their_
 def test_the_last_move_on_another_thread_is_kept_while_values_are_shown():
     requests, values = PageRequests(), []
 
-    def change(name, value):
-        requests.add(lambda: not values.append(value))
-        return False
+    def turn(name, value, drag):
+        values.append(value)
+        return True
 
-    slider = HyperparameterSlider(SGD.hypers["η"], 0.1, change, requests.add)
+    slider = HyperparameterSlider(SGD.hypers["η"], 0.1, turn, requests.add)
     slider.field.receive = requests.add_state
     moved = [0.01 + 0.0001 * i for i in range(300)]
 

@@ -62,7 +62,7 @@ def test_memory_values_are_even_in_the_logarithm_of_one_minus_the_value(value):
     slider = HyperparameterSlider(Momentum.hypers["ρ"], value, lambda *a: turned.append(a))
     assert slider.slider.value == value
     slider.slider.index = 3
-    assert turned == [("ρ", MEMORY_VALUES[3])]
+    assert turned == [("ρ", MEMORY_VALUES[3], False)]
     assert all(0 <= v < 1 for _, v in slider.slider.options)
 
 
@@ -161,15 +161,29 @@ def test_off_can_be_typed():
     assert run.values["weightdecay"] == 0
 
 
-def test_a_drag_is_one_change_to_a_round_number():
+def test_a_slider_acts_while_it_is_dragged_and_a_drag_is_one_event():
     run = quadratic()
     page = ControlsPage(RunControls(run))
-    assert not page.find("η").continuous_update  # a page tells of the drag's end
-    page.drag("η", 0.0032)
+    assert page.find("η").continuous_update
+    for η in (0.05, 0.01, 0.0032):
+        page.drag("η", η)
+        assert page.process()
+        assert run.opt.η == page.value("η") == float(page.field("η").value) == η
+        run.step(2)
+    assert run.events == [(0, "η", 0.1, 0.0032)]
+    assert list(run.history["η"]) == [0.05, 0.05, 0.01, 0.01, 0.0032, 0.0032]
+    page.turn("η", 0.02)  # typed: another change
     page.process()
-    assert run.opt.η == 0.0032
-    assert page.field("η").value == "0.0032"
-    assert len(run.events) == 1
+    assert run.events[1:] == [(6, "η", 0.0032, 0.02)]
+
+
+def test_a_value_that_stood_for_a_second_is_a_change_of_its_own():
+    now, turned = 0.0, []
+    slider = HyperparameterSlider(SGD.hypers["η"], 0.1, lambda *a: turned.append(a), clock=lambda: now)
+    for after, η in ((5.0, 0.05), (0.9, 0.04), (0.9, 0.02), (1.0, 0.01)):
+        now += after
+        slider.slider.value = η
+    assert turned == [("η", 0.05, False), ("η", 0.04, True), ("η", 0.02, True), ("η", 0.01, False)]
 
 
 @pytest.mark.parametrize("name", ["η", "ρ", "ε", "clip"])

@@ -28,6 +28,53 @@ def test_a_dial_is_turned_between_two_batches_and_written_down():
     np.testing.assert_array_equal(run.history["η"], [0.1, 0.1, 0.05])
 
 
+def test_a_drag_is_one_event_and_each_value_counts_in_the_steps_taken_with_it(tmp_path):
+    run, W = line("Momentum", epochs=4, η=0.1)
+    run.step(2)
+    for η in (0.05, 0.06, 0.04):
+        run.drag(η=η)
+    run.step()
+    for η in (0.03, 0.1, 0.02):
+        run.drag(η=η)
+    run.step(2)
+    run.drag(η=0.1)
+    run.step()
+    run.drag(ρ=0.5)
+    run.set(η=0.2)
+    run.drag(η=0.3)
+    run.step()
+    assert run.events == [(2, "η", 0.1, 0.1), (6, "ρ", 0.9, 0.5), (6, "η", 0.1, 0.3)]
+    np.testing.assert_array_equal(run.history["η"], [0.1, 0.1, 0.04, 0.02, 0.02, 0.1, 0.3])
+    assert [(step, new) for step, _, _, new in run.turns] == [(2, 0.04), (3, 0.02), (5, 0.1), (6, 0.5), (6, 0.3)]
+    events, ends = run.events, W.data.copy()
+    run.replay()
+    assert run.events == events
+    again, V = line("Momentum", epochs=4, η=0.1, turns=run.turns)
+    again.step(7)
+    assert again.events == events
+    run.save(tmp_path / "run")
+    other, U = line("Momentum")
+    loaded = Run.load(tmp_path / "run", other.loss, other.data, [U])
+    loaded.replay()
+    assert loaded.events == events
+    assert W.data.tolist() == V.data.tolist() == U.data.tolist() == ends.tolist()
+
+
+def test_a_drag_back_to_a_value_is_recorded():
+    run, _ = line(η=0.1, epochs=4)
+    run.step()
+    run.drag(η=0.2)
+    run.step()
+    run.drag(η=0.3)
+    run.drag(η=0.1)
+    run.step()
+    run.drag(η=0.1)  # as it is
+    run.step()
+    np.testing.assert_array_equal(run.history["η"], [0.1, 0.2, 0.1, 0.1])
+    assert len(run.turns) == 2
+    run.replay()
+
+
 def test_a_dial_turned_within_the_loss_waits_for_the_batch_to_end():
     W = param(1.0)
     seen = []

@@ -30,7 +30,12 @@ def steered(**options):
             case 12:
                 run.swap("Nesterov", η=exponential(0.01, 0.5, every=4))
             case 15:
-                run.set(η=0.001, clipnorm=0.1)
+                run.set(clipnorm=0.1, η=0.001)
+            case 16:
+                run.drag(η=0.002)
+                run.drag(η=0.003)
+            case 17:
+                run.drag(η=0.001)
         if run.step() is not None:
             was.append(everything(run))
     return run, m, was

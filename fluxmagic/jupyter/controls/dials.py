@@ -86,13 +86,8 @@ class Dials:
         self._show_message("")
         return True
 
-    def set_value(self, name: str, value: float) -> bool:
-        """Request another value of a hyper-parameter."""
-        self._requests.add(partial(self._set, name, value))
-        return False
-
-    def _set(self, name: str, value: float) -> bool:
-        self.run.set(**{name: value})
+    def _turn(self, name: str, value: float, drag: bool) -> bool:
+        (self.run.drag if drag else self.run.set)(**{name: value})
         self._show_message("")
         return True
 
@@ -127,7 +122,7 @@ class Dials:
 
     def _make(self, cls: type[Optimiser], values: dict[str, float]) -> tuple[dict[str, HyperparameterSlider], w.Widget]:
         sliders = {
-            k: HyperparameterSlider(h, values[k], self.set_value, self._requests.add, factors=k == "η")
+            k: HyperparameterSlider(h, values[k], self._turn, self._requests.add, factors=k == "η")
             for k, h in cls.hypers.items()
         }
         ordered = sorted(sliders.items(), key=lambda item: (item[0] != "η", item[1].foldable))

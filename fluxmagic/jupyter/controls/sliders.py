@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from fluxmagic.jupyter.controls import widgets as w
 from fluxmagic.jupyter.controls.page_requests import Request
@@ -22,7 +23,7 @@ DECADE = (1, 1.1, 1.25, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 2.8, 3.2, 3.5, 4, 4.5, 5, 5.
 ON_OFF_VALUES = [float(f"{m}e{p}") for p in range(-6, 3) for m in (1, 2, 5)]  # beside "off"
 LINEAR_VALUES = 200
 
-DRAG_SECONDS = 1.0  # that the scale of a slider which is being dragged does not grow
+DRAG_SECONDS = 1.0  # between two moves of a hand that has not let go
 
 Observer = Callable[[w.Change], None]
 
@@ -30,17 +31,17 @@ Observer = Callable[[w.Change], None]
 class HyperparameterSlider:
     """A slider and a number field for a hyper-parameter.
 
-    The slider is heard when it is let go of: a drag is one change.  The field takes any value, and shows the value in
-    force to the last digit.
+    The slider is heard while it is dragged: what it sets within a second of its last value goes on with that change.
+    The field takes any value, and shows the value in force to the last digit.
 
     Parameters
     ----------
     hyper : Hyper
     value : float
-    on_change : callable
-        Of the name and the new value; called when the user sets one.
+    turn : callable
+        Of the name, the new value, and whether that goes on with the change before: a request.
     enqueue : callable, optional
-        Of what a click asks for; default: do it at once.
+        Of a request; default: do it at once.
     factors : bool
         Whether there are buttons that halve and double it.
 
@@ -56,15 +57,18 @@ class HyperparameterSlider:
         self,
         hyper: Hyper,
         value: float,
-        on_change: Callable[[str, float], bool],
+        turn: Callable[[str, float, bool], bool],
         enqueue: Callable[[Request], object] = lambda request: request(),
         *,
         factors: bool = False,
+        clock: Clock = time.monotonic,
     ) -> None:
         self.hyper = hyper
+        self._clock = clock
+        self._moved_at = -math.inf  # when a hand has moved the slider
         self.off = hyper.off if hyper.off is not None else (0.0 if hyper.default == 0 == hyper.low else None)
         self.foldable = self.off is not None or hyper.ascii == "epsilon"
-        self._on_change = on_change
+        self._turn = turn
         self._enqueue = enqueue
         self._value = value
         self._stops = self._make_stops(value)
@@ -74,7 +78,6 @@ class HyperparameterSlider:
             tooltip=tooltip,
             options=self._options(),
             value=value,
-            continuous_update=False,
             style={"description_width": "6.5em"},
             layout=w.Layout(width="auto", flex="1 1 9em", min_width="0"),
         )
@@ -125,7 +128,8 @@ class HyperparameterSlider:
     # -- what the user does --------------------------------------------------------------------------------
 
     def _on_slider(self, change: w.Change) -> None:
-        self._change(change["new"])
+        before, self._moved_at = self._moved_at, self._clock()
+        self._change(change["new"], self._moved_at < before + DRAG_SECONDS)
 
     def _on_field(self, change: w.Change) -> None:
         text = change["new"].strip()
@@ -136,9 +140,9 @@ class HyperparameterSlider:
         except ValueError:
             self._enqueue(lambda: self._refuse(text))
 
-    def _change(self, value: float) -> None:
+    def _change(self, value: float, drag: bool = False) -> None:
         if value != self._value:
-            self._on_change(self.hyper.name, value)
+            self._enqueue(partial(self._turn, self.hyper.name, value, drag))
 
     def _refuse(self, text: str) -> bool:
         allowed = self.hyper.range + ", or off" * (self.off is not None)
@@ -147,7 +151,7 @@ class HyperparameterSlider:
     def _multiply(self, factor: float) -> bool:
         value = self._value * factor
         self.show(value)  # a second click multiplies this value, though no request was processed yet
-        return self._on_change(self.hyper.name, value)
+        return self._turn(self.hyper.name, value, False)
 
     # -- showing -------------------------------------------------------------------------------------------
 

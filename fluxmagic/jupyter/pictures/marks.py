@@ -144,6 +144,6 @@ def _branch_points(run: Run) -> list[tuple[int, str]]:
 def _changes(run: Run, extent: float) -> list[tuple[int, str]]:
     """Give gestures with their labels; what was changed at one step has one label: (step, label)."""
     labels: dict[int, list[str]] = {}
-    for e in gestures(run.record.events, extent):
+    for e in gestures(run.record.gestures, extent):
         labels.setdefault(e.step, []).append(change(e, run.opt_class))
     return [(step, ", ".join(words)) for step, words in labels.items()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from html import escape
 
 from fluxmagic.jupyter.controls import widgets as w
@@ -50,19 +49,15 @@ class _Row:
             self._controls.show_message(f"the weights are those of {self.key}; race.take() gives back the earlier ones")
         return True
 
-    def _set(self, name: str, value: float) -> bool:
-        self._controls.requests.add(partial(self._turn, name, value))
-        return False
-
-    def _turn(self, name: str, value: float) -> bool:
-        self.run.set(**{name: value})
+    def _turn(self, name: str, value: float, drag: bool) -> bool:
+        (self.run.drag if drag else self.run.set)(**{name: value})
         self._controls.show_message("")
         return True
 
     def _make_dials(self, cls: type[Optimiser], values: dict[str, float]) -> None:
         self._class = cls
         self._dials = {
-            k: HyperparameterSlider(h, values[k], self._set, self._controls.requests.add, factors=k == "η")
+            k: HyperparameterSlider(h, values[k], self._turn, self._controls.requests.add, factors=k == "η")
             for k, h in cls.hypers.items()
         }
         for k, dial in self._dials.items():
