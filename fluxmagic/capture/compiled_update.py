@@ -15,7 +15,7 @@ import numpy as np
 from fluxmagic.capture import machine_code
 from fluxmagic.capture.deferred import Trace
 from fluxmagic.capture.elementwise import Loop, ir_type
-from fluxmagic.capture.machine_code import MachineCode
+from fluxmagic.capture.machine_code import MachineCode, constant, field
 from fluxmagic.optimise.memory import Block, subtract_steps
 from fluxmagic.optimise.optimiser import Optimiser
 
@@ -33,19 +33,20 @@ P, GRADIENT, SCRATCH = 0, 1, 2  # places in a block; what is left in the gradien
 # -- the loop --------------------------------------------------------------------------------------------------------
 
 
-def _write(loop: Loop) -> Callable[[IRBuilder, Sequence[Value]], None]:
+def _write(loop: Loop) -> Callable[[IRBuilder, Value, Value], Value]:
     """Make what writes the loop; its table holds the length, then the addresses of arrays and constants."""
 
-    def write(b: IRBuilder, args: Sequence[Value]) -> None:
+    def write(b: IRBuilder, bound: Value, _: Value) -> Value:
         from llvmlite import ir
 
         size, f = ir.IntType(64), loop.function(b.module)
-        (table,), n = args, len(loop.dtypes)
+        table, n = field(b, bound, 0, size.as_pointer()), len(loop.dtypes)
         entries = [b.load(b.gep(table, [size(k)])) for k in range(1 + n + len(loop.constants))]
         pointers = [
             b.inttoptr(e, ir_type(t).as_pointer()) for e, t in zip(entries[1:], [*loop.dtypes, *loop.constants])
         ]
         b.call(f, [entries[0], *pointers[:n], *map(b.load, pointers[n:])])
+        return constant(b, None)
 
     return write
 
@@ -74,7 +75,7 @@ def _has_numpys_bits(code: MachineCode, trace: Trace, n_arrays: int) -> bool:
         other.calls, other.constants = trace.calls, trace.constants
         with np.errstate(all="ignore"):
             other.carry_out()
-        code.call(_table(by_loop, trace.constants).ctypes.data)
+        code.bind(_table(by_loop, trace.constants))()
         for k in {*range(n_arrays)} - {GRADIENT, SCRATCH}:
             a, b = by_numpy[k], by_loop[k]
             if not np.array_equal(np.isnan(a), np.isnan(b)) or a[a == a].tobytes() != b[b == b].tobytes():
@@ -94,7 +95,7 @@ def _loop(trace: Trace, n_arrays: int) -> MachineCode | None:
         written = {c.out for c in trace.calls if c.out < n_arrays} - {GRADIENT, SCRATCH}
         dtypes, constants = [trace.dtype] * n_arrays, [trace.dtype] * len(trace.constants)
         loop = Loop(trace.calls, dtypes, [(1,)] * n_arrays, (), sorted(written), constants)
-        code = MachineCode(_write(loop), ["table"])
+        code = MachineCode(_write(loop))
         _loops[key] = code if _has_numpys_bits(code, trace, n_arrays) else None
     return _loops[key]
 
@@ -117,21 +118,21 @@ class CompiledUpdate:
     def __init__(self, plain: bool) -> None:
         self.works = True
         self._plain = plain
-        self._calls: list[tuple[Callable[..., int], int]] = []
+        self._calls: list[Callable[[], None]] = []
         self._constants: list[np.ndarray] | None = None  # those that the calls read
-        self._held: list[Any] = []  # what the calls point to
+        self._held: list[np.ndarray] = []  # others that they point to
 
     def __call__(self, rule: Rule, blocks: Blocks) -> None:
         calls = self.calls(rule, blocks)
-        for call, table in calls:
-            call(table)
+        for call in calls:
+            call()
         if not calls and self.works and (self._plain or set(np.geterr().values()) == {"ignore"}):
             self._run(rule, blocks)
         elif not calls:
             subtract_steps(rule, blocks)
 
-    def calls(self, rule: Rule, blocks: Blocks) -> list[tuple[Callable[..., int], int]]:
-        """Return what one update is: functions, each with the number that it takes; empty if the rule has to be run.
+    def calls(self, rule: Rule, blocks: Blocks) -> list[Callable[[], None]]:
+        """Return what one update is: functions; empty if the rule has to be run.
 
         They hold as long as the arrays of `blocks` are the same.
         """
@@ -145,9 +146,8 @@ class CompiledUpdate:
             if code is None or not all(any(c is n for n in numbers) for c in trace.constants):
                 self._plain = False
                 return []
-            table = _table(arrays, trace.constants)
-            self._calls.append((code.call, table.ctypes.data))
-            self._held.append((table, arrays, trace.constants, code))
+            self._calls.append(code.bind(_table(arrays, trace.constants)))
+            self._held += [*arrays, *trace.constants]
             self._constants = list(blocks[0][1])
         return self._calls
 
@@ -161,7 +161,7 @@ class CompiledUpdate:
                 trace.carry_out()
                 self.works = False
             else:
-                code.call(_table(arrays, trace.constants).ctypes.data)
+                code.bind(_table(arrays, trace.constants))()
 
 
 def _is(a: object, b: object) -> bool:
@@ -185,7 +185,7 @@ def compile_update(opt: Optimiser) -> CompiledUpdate | None:
     return CompiledUpdate(opt.plain) if machine_code.has_compiler() else None
 
 
-def compiled_calls(opt: Optimiser) -> list[tuple[Callable[..., int], int]]:
+def compiled_calls(opt: Optimiser) -> list[Callable[[], None]]:
     """Return what an update of `opt.blocks` is, see `CompiledUpdate.calls`; empty if it has to be done otherwise."""
     if not opt.plain or not opt.n or not opt.compile_update():  # its numbers have their places from the first update on
         return []

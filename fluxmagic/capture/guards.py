@@ -30,14 +30,24 @@ def kind_of(x: object) -> Hashable:
     return type(x), repr(x)  # 0.0 and -0.0 differ
 
 
-def of_batch(writer: Writer, batch: Sequence[object]) -> tuple[list[str], list[str]]:
-    """Return the arguments of a program, and the lines that look at the batch and take it apart."""
+def of_batch(
+    writer: Writer, batch: Sequence[object], compiled: bool
+) -> tuple[list[str], list[str], dict[int, np.ndarray]]:
+    """Return the arguments of a program, the lines that look at the batch and take it apart, and arrays.
+
+    The layouts of the arrays, by their numbers, are left to machine code.
+    """
     lines: list[str] = []
+    layouts: dict[int, np.ndarray] = {}
     numbers = iter(range(len(writer.program.inputs)))
 
     def take_apart(x: object, name: str) -> str:
         if type(x) is np.ndarray:
-            name = f"x{next(numbers)}"
+            number = next(numbers)
+            name = f"x{number}"
+            if compiled and x.dtype is np.dtype(x.dtype.type):  # one object, by which machine code knows it
+                layouts[number] = x
+                return name
             shape, dtype, strides = (writer.name(a, "g", ("g", a)) for a in (x.shape, x.dtype, x.strides))
             return_none.append(
                 f"if type({name}) is not {writer.name(np.ndarray)} or {name}.shape != {shape} "
@@ -60,7 +70,7 @@ def of_batch(writer: Writer, batch: Sequence[object]) -> tuple[list[str], list[s
 
     return_none: list[str] = []
     arguments = [take_apart(x, f"b{k}") for k, x in enumerate(batch)]
-    return arguments, lines + return_none
+    return arguments, lines + return_none, layouts
 
 
 def of_parameters(writer: Writer, params: Sequence[Param]) -> Iterator[str]:

@@ -8,6 +8,7 @@ of such a loop.  Products go through the loops of matmul and vecdot, and so thro
 from __future__ import annotations
 
 import ctypes
+import struct
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -15,6 +16,8 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from fluxmagic.capture.machine_code import DATA
 
 __all__ = ["Invocation", "Operand", "are_as_expected", "elementwise", "product", "reduction"]
 
@@ -110,9 +113,9 @@ def _address(ufunc: np.ufunc, dtypes: tuple[np.dtype[Any], ...]) -> tuple[int, i
 
 @cache
 def are_as_expected() -> bool:
-    """Tell whether the tables are where they should be: their counts agree, a sum and a product come out right."""
+    """Tell whether NumPy's tables and an array's fields are as expected, and a sum and a product come out right."""
     ufuncs = (np.add, np.matmul, np.exp, np.maximum)
-    if sys.implementation.name != "cpython" or not all(map(_has_counts, ufuncs)):
+    if sys.implementation.name != "cpython" or not (all(map(_has_counts, ufuncs)) and _has_fields(np.ones((2, 3)))):
         return False
     a, b, c = (Operand(np.array(x, np.float32)) for x in ([[1.0, 2.0]], [[3.0], [5.0]], [[0.0]]))
     elementwise(np.add, [a, a], Operand(a.array))[0].run()
@@ -127,6 +130,15 @@ def _has_counts(ufunc: np.ufunc) -> bool:
     if counts != (ufunc.nin, ufunc.nout, ufunc.nargs, ufunc.ntypes):
         return False
     return bool(ctypes.string_at(found.name) == ufunc.__name__.encode())
+
+
+def _has_fields(a: np.ndarray) -> bool:
+    fields = ctypes.string_at(id(a) + DATA - 8, 56)
+    kind, data, ndim, lengths, steps, _, dtype = struct.unpack("@NNiNNNN", fields)
+    if (kind, data, ndim, dtype) != (id(np.ndarray), a.ctypes.data, a.ndim, id(a.dtype)):
+        return False
+    numbers = ctypes.c_ssize_t * a.ndim
+    return (*numbers.from_address(lengths), *numbers.from_address(steps)) == (*a.shape, *a.strides)
 
 
 # -- calls of NumPy; each raises KeyError for one that is not to be had this way ------------------------------------

@@ -81,7 +81,7 @@ class LossProgram:
         # what is compiled adds places of its own, which hold nothing where NumPy is called
         program = replace(self.program, buffers=dict(self.program.buffers))
         writer = Writer(program)
-        arguments, lines = guards.of_batch(writer, batch)
+        arguments, lines, layouts = guards.of_batch(writer, batch, compiled)
         lines += [*guards.of_places(writer, self.places), *guards.of_parameters(writer, params)]
         states = []
         default = generators.as_generator() if self.program.generators else None
@@ -95,7 +95,7 @@ class LossProgram:
         # small enough to be updated without a copy
         flats = [opt.memory.flat for opt in opts]
         limits = [(δ, flat.limit / len(flat.segments)) for flat in flats for _, δ in flat.segments]
-        body = native.write(writer, program.calls, limits, compiled)
+        body = native.write(writer, program.calls, layouts, limits, compiled)
         self.compiled, self.is_machine_code, self.verified = compiled, not writer.lines, False
         if states:  # what is drawn for a step that turns out to be another one is put back
             lines += [f"{before} = {now}" for now, before in states]

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llvmlite.binding import TargetMachine
-    from llvmlite.ir import IRBuilder, Value
+    from llvmlite.ir import IRBuilder, Type, Value
 
-__all__ = ["MachineCode", "has_compiler", "seconds_compiling"]
+__all__ = ["DATA", "MachineCode", "call_api", "constant", "field", "has_compiler", "seconds_compiling"]
+
+DATA = object.__basicsize__
+"""Where the fields of an ndarray begin: data, nd, dimensions, strides, base, descr."""
 
 _seconds = [0.0]
 
@@ -50,42 +53,75 @@ def _machine() -> TargetMachine:
     return target.create_target_machine(cpu=binding.get_host_cpu_name(), features=features, opt=3)
 
 
+class _MethodDef(ctypes.Structure):
+    """PyMethodDef."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+FASTCALL = 0x80  # METH_FASTCALL: a function of the object that it is bound to, an array of arguments, and their number
+_bound = ctypes.pythonapi.PyCFunction_NewEx
+_bound.argtypes, _bound.restype = [ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p], ctypes.py_object
+
+
 class MachineCode:
-    """A compiled function, which Python calls in 0.15 µs.
+    """A compiled function, which Python calls as one of its own: in 0.02 µs, where ctypes takes 0.15 µs or more.
 
     Parameters
     ----------
     write : callable
-        Writes the body, given llvmlite's IR builder and the arguments; without a return it returns 0.
-    arguments : list of str
-        "table": an address as a Python integer, here a pointer to 64-bit integers; "object": any Python object, here
-        a pointer to its bytes.
-
-    Attributes
-    ----------
-    call : callable
-        The function; holds the GIL, and returns an integer.
+        Writes the body, given llvmlite's IR builder, the object that the function is bound to, and the array of its
+        arguments; returns the object that the function returns, with a reference of its own.
     """
 
-    call: Callable[..., int]
-
-    def __init__(self, write: Callable[[IRBuilder, Sequence[Value]], None], arguments: Sequence[str]) -> None:
+    def __init__(self, write: Callable[[IRBuilder, Value, Value], Value]) -> None:
         from llvmlite import binding, ir
 
         start = time.perf_counter()
-        module = ir.Module("step")
-        pointers = {"table": ir.IntType(64).as_pointer(), "object": ir.IntType(8).as_pointer()}
-        kind = ir.FunctionType(ir.IntType(32), [pointers[a] for a in arguments])
-        function = ir.Function(module, kind, "step")
+        module, thing = ir.Module("step"), ir.IntType(8).as_pointer()
+        function = ir.Function(module, ir.FunctionType(thing, [thing, thing.as_pointer(), ir.IntType(64)]), "step")
         body = ir.IRBuilder(function.append_basic_block())
-        write(body, function.args)
-        body.ret(ir.IntType(32)(0))
+        body.ret(write(body, *function.args[:2]))
         machine = _machine()
         parsed = binding.parse_assembly(str(module))
         builder = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(speed_level=3))
         builder.getModulePassManager().run(parsed, builder)
         self._engine = binding.create_mcjit_compiler(parsed, machine)  # holds the code
         self._engine.finalize_object()
-        types: list[Any] = [{"table": ctypes.c_void_p, "object": ctypes.py_object}[a] for a in arguments]
-        self.call = ctypes.PYFUNCTYPE(ctypes.c_int, *types)(self._engine.get_function_address("step"))
+        self._definition = _MethodDef(b"step", self._engine.get_function_address("step"), FASTCALL, None)
         _seconds[0] += time.perf_counter() - start
+
+    def bind(self, held: object) -> Callable[..., Any]:
+        """Return the function, bound to an object; it holds that, but not this code."""
+        return _bound(ctypes.addressof(self._definition), held, None)  # type: ignore[no-any-return]
+
+
+def field(b: IRBuilder, array: Value, offset: int, kind: Type) -> Value:
+    """Emit the load of a field of an ndarray, as NumPy's public header has it."""
+    from llvmlite import ir
+
+    place = b.gep(array, [ir.IntType(64)(DATA + offset)])
+    return b.load(b.bitcast(place, kind.as_pointer()))
+
+
+def call_api(b: IRBuilder, name: str, returns: Type, *args: Value) -> Value:
+    """Emit a call of a function of Python's C API."""
+    from llvmlite import ir
+
+    address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
+    kind = ir.FunctionType(returns, [a.type for a in args])
+    return b.call(b.inttoptr(ir.IntType(64)(address), kind.as_pointer()), args)
+
+
+def constant(b: IRBuilder, x: object) -> Value:
+    """Emit a new reference to an object that lives for ever."""
+    from llvmlite import ir
+
+    thing = b.inttoptr(ir.IntType(64)(id(x)), ir.IntType(8).as_pointer())
+    call_api(b, "Py_IncRef", ir.VoidType(), thing)
+    return thing

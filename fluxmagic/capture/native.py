@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,16 +17,26 @@ from fluxmagic.capture.pieces import FusedCall, Piece
 from fluxmagic.capture.plan import carry_out
 from fluxmagic.capture.text import Writer
 
-__all__ = ["write"]
+__all__ = ["can_compile", "write"]
 
 KINDS = {np.dtype(t) for t in (np.float32, np.float64, np.int64, np.bool_)}
 SIGNS: dict[object, str] = {operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">=", operator.eq: "=="}
 Build = Callable[[Sequence[Operand]], list[Invocation]]
+Limits = Sequence[tuple[np.ndarray, float]]
 Tests = list[tuple[str, float, bool]]
 
 
+def can_compile() -> bool:
+    """Tell whether machine code can be made of calls of NumPy."""
+    return machine_code.has_compiler() and inner_loops.are_as_expected()
+
+
 def write(
-    writer: Writer, program_calls: Sequence[Call], limits: Sequence[tuple[np.ndarray, float]], compiled: bool
+    writer: Writer,
+    program_calls: Sequence[Call],
+    layouts: Mapping[int, np.ndarray],
+    limits: Limits,
+    compiled: bool,
 ) -> list[str]:
     """Write calls as `writer.write` does, then what sees to it that the loss is finite.
 
@@ -34,6 +44,8 @@ def write(
     ----------
     writer : Writer
     program_calls : list of Call
+    layouts : dict of ndarray
+        Arrays of the batch, by their numbers, whose layout machine code is to look at.
     limits : list of (ndarray, float)
         Gradients, and what the sum of their squares has to be within.
     compiled : bool
@@ -41,28 +53,30 @@ def write(
     """
     result = writer.program.result
     assert result is not None
-    lines: list[str] = []
-    checked = False
-    if compiled and machine_code.has_compiler() and inner_loops.are_as_expected():
-        translator = _Translator(writer.program, program_calls)
-        for k, c in enumerate(program_calls):
-            if translator.add(k, c):
-                writer.forget_spreads(c)
-            else:
-                lines += [*_piece(translator, writer), *writer.write([*translator.views_of(c), c])]
-        checked = translator.check(result, limits)
-        lines += _piece(translator, writer)
-    else:
-        lines += writer.write(program_calls)
-    lines.append(f"value = {writer.method(Ref(result), 'item')}()")
-    if not checked:
-        squares = [(f"{writer.method(δ, 'dot')}({writer.name(δ, 'a')})", limit) for δ, limit in limits]
-        tests = [
-            f"{writer.name(math.isfinite, 'isfinite')}(value)",
-            *(f"{text} <= {limit!r}" for text, limit in squares),
+    if not compiled:
+        return [
+            *writer.write(program_calls),
+            f"value = {writer.method(Ref(result), 'item')}()",
+            *_checks(writer, limits),
         ]
-        lines += [f"if not {test}: return None" for test in tests]
-    return lines
+    lines: list[str] = []
+    translator = _Translator(writer.program, program_calls, layouts)
+    for k, c in enumerate(program_calls):
+        if translator.add(k, c):
+            writer.forget_spreads(c)
+        else:
+            lines += [*_piece(translator, writer), *writer.write([*translator.views_of(c), c])]
+    if translator.check(result, limits):
+        return [*lines, *_piece(translator, writer)]
+    lines += [*_piece(translator, writer), f"value = {writer.method(Ref(result), 'item')}()"]
+    return lines + _checks(writer, limits)
+
+
+def _checks(writer: Writer, limits: Limits) -> list[str]:
+    """Write that the loss is finite, and gradients are small."""
+    squares = [f"{writer.method(δ, 'dot')}({writer.name(δ, 'a')}) <= {limit!r}" for δ, limit in limits]
+    tests = [f"{writer.name(math.isfinite, 'isfinite')}(value)", *squares]
+    return [f"if not {test}: return None" for test in tests]
 
 
 def _piece(translator: _Translator, writer: Writer) -> list[str]:
@@ -71,14 +85,17 @@ def _piece(translator: _Translator, writer: Writer) -> list[str]:
     if compiled is None:
         return []
     function, batch = compiled
-    return [f"if {writer.name(function, 'piece')}({', '.join(f'x{k}' for k in batch)}): return None"]
+    call = f"{writer.name(function, 'piece')}({', '.join(f'x{k}' for k in batch)})"
+    return [f"value = {call}", "if value is None: return None"]
 
 
 class _Translator:
     """Adds calls to a piece."""
 
-    def __init__(self, program: Program, program_calls: Sequence[Call]) -> None:
+    def __init__(self, program: Program, program_calls: Sequence[Call], layouts: Mapping[int, np.ndarray]) -> None:
         self.piece = Piece()
+        if layouts:
+            self.piece.layouts(layouts)
         self._program, self._buffers = program, program.buffers
         self._batch: dict[int, Operand] = {}
         self._views: dict[int, Call] = {}  # of the batch, which Python may need too
@@ -115,7 +132,7 @@ class _Translator:
             del self._buffers[n]
         return False
 
-    def check(self, result: int, limits: Sequence[tuple[np.ndarray, float]]) -> bool:
+    def check(self, result: int, limits: Limits) -> bool:
         """Add that the loss is finite, and gradients are small; False if the loss has no place."""
         if result not in self._buffers:
             return False
@@ -124,6 +141,7 @@ class _Translator:
             x, square = Operand(δ), Operand(np.zeros((), δ.dtype))
             self.piece.invoke(inner_loops.product(x, x, square), [x, square])
             self.piece.guard(square, [("<=", limit, True)])
+        self.piece.loss(Operand(self._buffers[result]))
         return True
 
     def views_of(self, c: Call) -> list[Call]:

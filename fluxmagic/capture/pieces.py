@@ -5,7 +5,7 @@ What cannot be had this way stays a line of Python between two pieces.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +13,12 @@ import numpy as np
 
 from fluxmagic.capture.elementwise import Call, Loop, ir_type
 from fluxmagic.capture.inner_loops import Invocation, Operand
-from fluxmagic.capture.machine_code import MachineCode
+from fluxmagic.capture.machine_code import MachineCode, call_api, constant, field
 
 if TYPE_CHECKING:
     from llvmlite.ir import Block, IRBuilder, Value
 
 __all__ = ["FusedLoop", "Piece"]
-
-DATA = object.__basicsize__
-"""Where an ndarray keeps the address of its data."""
 
 
 class Piece:
@@ -32,22 +29,36 @@ class Piece:
         self._loop: FusedLoop | None = None  # to which more may be added
         self._batch: list[int] = []
         self._held: list[object] = []
-        self._args: Sequence[Value] = ()
-        self._end: Block | None = None
+        self._loss: Operand | None = None
+        self._args: Value
+        self._another: Block  # where a step is left that is another one
 
-    def compile(self) -> tuple[Callable[..., int], list[int]] | None:
-        """Return the function, which gives 1 if the step is another one, and the arrays that it takes; or None."""
+    def compile(self) -> tuple[Callable[..., Any], list[int]] | None:
+        """Return the function, and the arrays that it takes; or None.
+
+        It returns the loss, or True where it has none; and None if the step is another one.
+        """
         self._close()
         if not self._emits:
             return None
-        code = MachineCode(self._write, ["object"] * len(self._batch))
-        code.call.held = code, self._held  # type: ignore[attr-defined]
-        return code.call, self._batch
+        code = MachineCode(self._write)
+        return code.bind((code, self._held)), self._batch
 
-    def _write(self, b: IRBuilder, args: Sequence[Value]) -> None:
+    def _write(self, b: IRBuilder, _: Value, args: Value) -> Value:
+        from llvmlite import ir
+
         self._args = args
+        self._another = b.append_basic_block()
+        leave = ir.IRBuilder(self._another)
+        leave.ret(constant(leave, None))
         for emit in self._emits:
             emit(b)
+        if self._loss is None:
+            return constant(b, True)
+        double, loss = ir.DoubleType(), b.load(self._pointer(b, self._loss))
+        return call_api(
+            b, "PyFloat_FromDouble", args.type.pointee, loss if loss.type == double else b.fpext(loss, double)
+        )
 
     # -- adding ----------------------------------------------------------------------------------------
 
@@ -66,14 +77,24 @@ class Piece:
         self._hold(*operands)
         self._held += invocations
 
+    def layouts(self, arrays: Mapping[int, np.ndarray]) -> None:
+        """Go on only if the arrays of the batch, by their numbers, are laid out as these."""
+        self._emits.append(lambda b: self._emit_layouts(b, arrays))
+        self._batch += arrays
+
+    def loss(self, o: Operand) -> None:
+        """Return a scalar."""
+        self._loss = o
+        self._hold(o)
+
     def guard(self, o: Operand, tests: Sequence[tuple[str, float, bool]]) -> None:
-        """Return 1 unless for all elements each comparison with a number comes out as wanted."""
+        """Go on only if for all elements each comparison with a number comes out as wanted."""
         self._close()
         self._emits.append(lambda b: self._emit_guard(b, o, tests))
         self._hold(o)
 
     def index(self, a: Operand, at: Operand, x: Operand, takes: bool) -> None:
-        """Take x = a[at], or set a[at] = x; return 1 if an index is out of range."""
+        """Take x = a[at], or set a[at] = x; go on only if no index is out of range."""
         self.guard(at, [("<", 0, False), (">=", a.array.size, False)])
         self._emits.append(lambda b: self._emit_index(b, a, at, x, takes))
         self._hold(a, x)
@@ -89,13 +110,36 @@ class Piece:
 
     # -- emitting --------------------------------------------------------------------------------------
 
+    def _array(self, b: IRBuilder, number: int) -> Value:
+        from llvmlite import ir
+
+        return b.load(b.gep(self._args, [ir.IntType(64)(self._batch.index(number))]))
+
     def _address(self, b: IRBuilder, number: int, offset: int) -> Value:
         """Emit the address of an array of the batch."""
         from llvmlite import ir
 
         size = ir.IntType(64)
-        data = b.gep(self._args[self._batch.index(number)], [size(DATA)])
-        return b.add(b.load(b.bitcast(data, size.as_pointer())), size(offset))
+        return b.add(field(b, self._array(b, number), 0, size), size(offset))
+
+    def _require(self, b: IRBuilder, holds: Value) -> None:
+        going_on = b.append_basic_block()
+        b.cbranch(holds, going_on, self._another)
+        b.position_at_end(going_on)
+
+    def _emit_layouts(self, b: IRBuilder, arrays: Mapping[int, np.ndarray]) -> None:
+        from llvmlite import ir
+
+        size, short = ir.IntType(64), ir.IntType(32)
+        for number, a in arrays.items():
+            found = self._array(b, number)
+            self._require(b, b.icmp_signed("==", field(b, found, -8, size), size(id(np.ndarray))))
+            self._require(b, b.icmp_signed("==", field(b, found, 8, short), short(a.ndim)))
+            self._require(b, b.icmp_signed("==", field(b, found, 40, size), size(id(a.dtype))))
+            for offset, wanted in ((16, a.shape), (24, a.strides)):
+                given = field(b, found, offset, size.as_pointer())
+                for k, n in enumerate(wanted):
+                    self._require(b, b.icmp_signed("==", b.load(b.gep(given, [size(k)])), size(n)))
 
     def _pointer(self, b: IRBuilder, o: Operand) -> Value:
         from llvmlite import ir
@@ -127,9 +171,7 @@ class Piece:
         from llvmlite import ir
 
         p, is_bad = self._pointer(b, o), b.alloca(ir.IntType(1))
-        b.store(is_bad.type.pointee(0), is_bad) if hasattr(is_bad.type, "pointee") else b.store(
-            ir.IntType(1)(0), is_bad
-        )
+        b.store(ir.IntType(1)(0), is_bad)
         compare = "icmp_signed" if o.array.dtype.kind == "i" else "fcmp_ordered"
 
         def test(b: IRBuilder, i: Value) -> None:
@@ -140,10 +182,7 @@ class Piece:
             b.store(bad, is_bad)
 
         _emit_loop(b, o.array.size, test)
-        end, going_on = b.append_basic_block(), b.append_basic_block()
-        b.cbranch(b.load(is_bad), end, going_on)
-        ir.IRBuilder(end).ret(ir.IntType(32)(1))
-        b.position_at_end(going_on)
+        self._require(b, b.not_(b.load(is_bad)))
 
     def _emit_index(self, b: IRBuilder, a: Operand, at: Operand, x: Operand, takes: bool) -> None:
         array, indices, values = (self._pointer(b, o) for o in (a, at, x))

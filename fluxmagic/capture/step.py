@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from fluxmagic.capture import guards, machine_code
+from fluxmagic.capture import guards, machine_code, native
 from fluxmagic.capture.attempt import Attempt, LossView, NotRecorded, check_optimisers, record
 from fluxmagic.capture.compare import difference, way
 from fluxmagic.capture.loss_program import CannotReplay, LossProgram, Recording, build
@@ -340,7 +340,7 @@ class CapturedStep:
     def _compiles(self) -> bool:
         """Whether what is written from now on is to be machine code."""
         enough = self.report.replayed >= COMPILE_AFTER and self.report.is_compilable
-        return enough and machine_code.has_compiler()
+        return enough and native.can_compile()
 
     def _mismatch(self, what: str, before: StepState) -> None:
         n = self._gap - 1

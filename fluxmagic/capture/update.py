@@ -55,7 +55,7 @@ def write_update(opts: Sequence[Optimiser], compiled: bool) -> Callable[[], None
         program = None if calls else rule_program(opt)
         update = writer.name(opt.update, "update", (id(opt), "update"))
         if calls:
-            lines = [f"{writer.name(call, 'loop')}({table})" for call, table in calls]
+            lines = [f"{writer.name(call, 'loop')}()" for call in calls]
         elif program is not None:
             writer = Writer(program, writer)
             lines = writer.write(program.calls)
