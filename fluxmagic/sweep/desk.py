@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from fluxmagic.runs import Run
 from fluxmagic.sweep.progress import Progress
 from fluxmagic.sweep.setup import Setup, Spec, Start, borrowed
 
-__all__ = ["Desk", "Job", "Report"]
+__all__ = ["Desk", "Job", "Reply", "Report"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,13 @@ class Report:
     error: Exception | None
     trace: str
     seconds: float
+
+
+class Reply(NamedTuple):
+    """What a worker answers: "report" with its bytes, "stored", "missing" with what, "refused" with a reason."""
+
+    kind: str
+    content: bytes | str
 
 
 class Desk:

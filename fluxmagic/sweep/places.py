@@ -1,30 +1,32 @@
 """Where trials run: here, on processes of ours, in an executor, on a Dask cluster.  One small adapter each.
 
-A place gives its workers with their capacities, and takes jobs.  No engine is imported unless it is used.
+A place gives its workers with their capacities, and takes messages, which do not block: a job, or what the sweep needs.
+No engine is imported unless it is used.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from contextlib import suppress
 from importlib import import_module
 from itertools import count
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-from fluxmagic.sweep.desk import Desk, Job, Report
+from fluxmagic.sweep.desk import Desk, Job, Reply, Report
+from fluxmagic.sweep.setup import Setup, Spec, Start
 
-__all__ = ["Here", "Lost", "On", "Pending", "Place", "PlaceError", "place_of"]
+__all__ = ["Here", "Lost", "On", "Place", "PlaceError", "check_place", "place_of"]
 
 
 Freight = Any
 """Of `shipping`, which imports cloudpickle."""
-Message = Any
-"""Orders and replies of `worker`, which imports `shipping`."""
+Order = Any
+"""Of `worker`, which imports `shipping`."""
 Client = Any
 Engine = Any
-Answer = Any
 """Of loky and distributed, which are imported if they are used."""
 On = Any
 """Where trials run: None, a number, an executor or a client."""
@@ -35,26 +37,15 @@ class PlaceError(RuntimeError):
 
 
 class Lost(Exception):
-    """A worker died."""
+    """A worker died; `idle` tells that it had not taken the message."""
 
-
-class Said(NamedTuple):
-    """What is no report: "stored", "missing" with "blobs" or "progress", "refused" with a reason."""
-
-    kind: str
-    text: str
-
-
-class Pending(Protocol):
-    """A job that was taken: a future."""
-
-    def done(self) -> bool: ...
-
-    def add_done_callback(self, f: Callable[[Any], object]) -> object: ...
+    def __init__(self, text: str, *, idle: bool = False) -> None:
+        super().__init__(text)
+        self.idle = idle
 
 
 class Place(Protocol):
-    """What takes jobs.
+    """What takes messages.
 
     Attributes
     ----------
@@ -66,14 +57,14 @@ class Place(Protocol):
         Bytes of what the sweep needs that were sent.
     """
 
-    ours: bool
-    stocked_first: bool
-    sent: int
+    ours: bool = False
+    stocked_first: bool = False
+    sent: int = 0
 
     def workers(self) -> dict[str, int]:
         """Give the workers that live, with the number of jobs that each takes at a time."""
 
-    def submit(self, worker: str, job: Job | None) -> Pending:
+    def submit(self, worker: str, job: Job | None) -> Future[Any]:
         """Send a job to a worker; None sends what the sweep needs.
 
         Raises
@@ -82,8 +73,8 @@ class Place(Protocol):
             As for `result`.
         """
 
-    def result(self, future: Answer) -> Report | Said:
-        """Give a report, or what the worker says in its place.
+    def result(self, future: Future[Any]) -> Report | Reply:
+        """Give what came back.
 
         Raises
         ------
@@ -93,21 +84,21 @@ class Place(Protocol):
             If the place is gone.
         """
 
-    def cancel(self, future: Answer) -> None:
+    def cancel(self, future: Future[Any]) -> None:
         """Drop what is on its way."""
+        future.cancel()
 
     def kill(self, worker: str) -> None:
         """End a worker, if it is ours."""
+        return
 
     def close(self) -> None:
         """End what is ours, and let the other workers forget the sweep."""
+        return
 
 
-class Here:
+class Here(Place):
     """This process and thread: a job is done as it is submitted."""
-
-    ours = stocked_first = False
-    sent = 0
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -115,57 +106,50 @@ class Here:
     def workers(self) -> dict[str, int]:
         return {"here": 1}
 
-    def submit(self, worker: str, job: Job | None) -> Future[Report | None]:
+    def submit(self, worker: str, job: Job | None) -> Future[Any]:
         assert job is not None
-        future: Future[Report | None] = Future()
+        future: Future[Any] = Future()
         future.set_result(self._desk.work(job))
         return future
 
-    def result(self, future: Future[Report | None]) -> Report | Said:
-        return future.result() or Said("missing", "progress")
-
-    def cancel(self, future: Future[Report | None]) -> None:
-        """Do nothing: it is done."""
-
-    def kill(self, worker: str) -> None:
-        """Do nothing: it is this process."""
-
-    def close(self) -> None:
-        """Do nothing."""
+    def result(self, future: Future[Any]) -> Report | Reply:
+        return future.result()  # type: ignore[no-any-return]
 
 
-class _Remote:
+class _Remote(Place):
     """Sends orders, and reads replies."""
 
-    ours = stocked_first = False
     threads = 1
 
     def __init__(self, freight: Freight) -> None:
         self._worker, self._shipping = (import_module(f"fluxmagic.sweep.{m}") for m in ("worker", "shipping"))
         self._freight = freight
         self._versions = self._worker.versions()
-        self.sent = 0
 
-    def order(self, job: Job | None) -> Message:
+    def order(self, job: Job | None) -> Order:
         """Make the message for a job, or the one that brings what the sweep needs."""
-        freight, content = self._freight, b""
+        freight = self._freight
         if job is None:
             self.sent += freight.nbytes
-        else:
-            content = self._shipping.dump(job)
-        blobs = freight.blobs if job is None else {}
+        content, blobs = (b"", freight.blobs) if job is None else (self._shipping.dump(job), {})
         return self._worker.Order(freight.name, freight.needs, blobs, content, self.threads, self._versions)
 
-    def cancel(self, future: Answer) -> None:
-        """Drop what is on its way."""
-        with suppress(Exception):  # the client may be gone
-            future.cancel()
+    def result(self, future: Future[Any]) -> Report | Reply:
+        try:
+            reply: Reply = future.result()
+            if reply.kind == "report":
+                return self._shipping.load(reply.content, self._freight.optimisers)  # type: ignore[no-any-return]
+            return reply
+        except (Lost, PlaceError):
+            raise
+        except (BrokenExecutor, CancelledError) as error:
+            raise self.gone(error) from error
+        except Exception as error:  # the worker lacks a package
+            return Reply("refused", f"a worker could not take a job ({type(error).__name__}: {error})")
 
-    def read(self, reply: Message) -> Report | Said:
-        """Read a reply."""
-        if reply.kind == "report":
-            return self._shipping.load(reply.content, self._freight.optimisers)  # type: ignore[no-any-return]
-        return Said(reply.kind, f"{reply.worker}: {reply.content}" if reply.kind == "refused" else reply.content)
+    def gone(self, error: BaseException) -> Lost | PlaceError:
+        """Give what to raise for an error of the place itself."""
+        raise NotImplementedError
 
 
 class Processes(_Remote):
@@ -191,15 +175,10 @@ class Processes(_Remote):
         try:
             return self._executors[worker].submit(self._worker.work, self.order(job))
         except RuntimeError as error:
-            raise Lost(str(error)) from error
+            raise Lost(str(error), idle=True) from error
 
-    def result(self, future: Future[Any]) -> Report | Said:
-        try:
-            return self.read(future.result())
-        except (BrokenExecutor, CancelledError) as error:
-            raise Lost(str(error)) from error
-        except Exception as error:
-            return _refusal(error)
+    def gone(self, error: BaseException) -> Lost | PlaceError:
+        return Lost(str(error))
 
     def kill(self, worker: str) -> None:
         executor: Any = self._executors.pop(worker, None)
@@ -226,18 +205,10 @@ class InExecutor(_Remote):
         try:
             return self._executor.submit(self._worker.work, self.order(job))
         except RuntimeError as error:  # shut down, or broken
-            raise PlaceError(_gone("executor", error, "a new executor, or an integer")) from error
+            raise self.gone(error) from error
 
-    def result(self, future: Future[Any]) -> Report | Said:
-        try:
-            return self.read(future.result())
-        except (BrokenExecutor, CancelledError) as error:
-            raise PlaceError(_gone("executor", error, "a new executor, or an integer")) from error
-        except Exception as error:
-            return _refusal(error)
-
-    def kill(self, worker: str) -> None:
-        """Do nothing: its workers are the user's."""
+    def gone(self, error: BaseException) -> Lost | PlaceError:
+        return _gone("executor", error, "a new executor, or an integer")
 
     def close(self) -> None:
         with suppress(RuntimeError):  # it is gone
@@ -245,79 +216,68 @@ class InExecutor(_Remote):
                 self._executor.submit(self._worker.forget, self._freight.name)
 
 
-SCATTERED = 1_000_000  # bytes from which a message goes to its worker without the scheduler
-DASK_SECONDS = 10.0  # for an answer of a worker that may have died
+SCATTERED = 1_000_000  # bytes from which a message is no part of Dask's graph, which the scheduler keeps
 
 
 class OnDask(_Remote):
-    """A Dask client: each job is pinned to a worker, so that its death is known, and retried by us."""
+    """A Dask client: each job is pinned to a worker, so that its death is known, and retried by us.
+
+    All that may take long runs on the client's event loop: a worker that dies with its result leaves that open, until
+    a look at the workers finds it gone.
+    """
 
     stocked_first = True
 
     def __init__(self, client: Client, freight: Freight) -> None:
         super().__init__(freight)
-        self._client, self._engine = client, import_module("distributed")
         if client.asynchronous:
             raise TypeError("on: the Dask client is asynchronous; pass Client(address)")
+        self._client = client
 
     def workers(self) -> dict[str, int]:
         try:
-            return dict(self._try(self._client.nthreads))
-        except Lost as error:  # it is the scheduler
-            raise PlaceError(_gone("Dask client", error, "an open client")) from error
+            return dict(self._client.nthreads())
+        except Exception as error:
+            raise self.gone(error) from error
 
-    def submit(self, worker: str, job: Job | None) -> Answer:
-        if worker not in self.workers():  # the job would wait for it, and count as one that its death ended
-            raise Lost(f"{worker} is gone")
-        order = self.order(job)
-        size = len(order.job) + sum(map(len, order.blobs.values()))
-        where = {"workers": [worker], "allow_other_workers": False, "pure": False, "retries": 0}
+    def submit(self, worker: str, job: Job | None) -> Future[Any]:
+        if self._client.status != "running":
+            raise self.gone(RuntimeError(f"it is {self._client.status}"))
+        return asyncio.run_coroutine_threadsafe(self._send(worker, self.order(job)), self._client.loop.asyncio_loop)
 
-        def send() -> Answer:
-            sent = order
-            if size > SCATTERED:  # past the scheduler; a small message does not wait for the worker
-                (sent,) = self._client.scatter([order], workers=[worker], hash=False, timeout=DASK_SECONDS)
-            return self._client.submit(self._worker.work, sent, **where)
-
-        return self._try(send)
-
-    def result(self, future: Answer) -> Report | Said:
+    async def _send(self, worker: str, order: Order) -> Reply:
+        client, task = self._client, None
         try:
-            # it lies on the worker, which may have died since: Dask then waits for another one
-            return self.read(self._try(lambda: future.result(timeout=DASK_SECONDS)))
-        except (Lost, PlaceError):
+            if worker not in await client.nthreads(asynchronous=True):  # the job would wait for it
+                raise Lost(f"{worker} is gone", idle=True)
+            if len(order.job) + sum(map(len, order.blobs.values())) > SCATTERED:
+                (order,) = await client.scatter([order], workers=[worker], hash=False, asynchronous=True)
+            where = {"workers": [worker], "allow_other_workers": False, "pure": False, "retries": 0}
+            task = client.submit(self._worker.work, order, **where)
+            return await client.gather(task, asynchronous=True)  # type: ignore[no-any-return]
+        except asyncio.CancelledError:
+            if task is not None:
+                await client.cancel([task], asynchronous=True)
             raise
         except Exception as error:
-            return _refusal(error)
+            if client.status != "running":
+                raise self.gone(error) from error
+            if isinstance(error, (Lost, ImportError, AttributeError, TypeError)):  # the worker cannot read the job
+                raise
+            raise Lost(str(error)) from error
 
-    def kill(self, worker: str) -> None:
-        """Do nothing: its workers are the user's."""
+    def gone(self, error: BaseException) -> Lost | PlaceError:
+        return _gone("Dask client", error, "an open client")
 
     def close(self) -> None:
         with suppress(Exception):  # the client may be gone
             for worker in self.workers():
                 future = self._client.submit(self._worker.forget, self._freight.name, workers=[worker], pure=False)
-                self._engine.fire_and_forget(future)
-
-    def _try(self, f: Callable[[], Answer]) -> Answer:
-        try:
-            return f()
-        except Exception as error:
-            if self._client.status != "running":
-                raise PlaceError(_gone("Dask client", error, "an open client")) from error
-            if isinstance(error, (ImportError, AttributeError, TypeError)):  # the worker cannot read the job
-                raise
-            raise Lost(str(error)) from error
+                _engine("distributed", "cluster").fire_and_forget(future)
 
 
 def check_place(on: On) -> None:
-    """Check where trials are to run.
-
-    Raises
-    ------
-    TypeError
-        If it is none of the places.
-    """
+    """Raise a TypeError if this is no place for trials."""
     number = isinstance(on, int) and not isinstance(on, bool) and on > 0
     client = type(on).__module__.startswith("distributed.") and hasattr(on, "scatter")
     if not (on is None or number or client or isinstance(on, Executor)):
@@ -327,13 +287,19 @@ def check_place(on: On) -> None:
         )
 
 
-def place_of(on: On, here: Callable[[], Desk], freight: Callable[[], Freight]) -> Place:
+def place_of(on: On, setup: Setup, starts: Mapping[int, Start], specs: list[Spec]) -> Place:
     """Make the place for `on`: None, a number of processes, an executor, or a Dask client."""
     check_place(on)
     if on is None:
-        return Here(here())
+        return Here(Desk(lambda: setup, starts, specs))
+    _engine("cloudpickle", "sweep")
+    freight = import_module("fluxmagic.sweep.shipping").Freight(setup, starts, specs)
     kind = Processes if isinstance(on, int) else InExecutor if isinstance(on, Executor) else OnDask
-    return kind(on, freight())
+    return kind(on, freight)
+
+
+def _gone(what: str, error: BaseException, instead: str) -> PlaceError:
+    return PlaceError(f"the {what} cannot be used any more ({type(error).__name__}: {error}): pass {instead} as `on`")
 
 
 def _engine(module: str, extra: str) -> Engine:
@@ -341,12 +307,3 @@ def _engine(module: str, extra: str) -> Engine:
         return import_module(module)
     except ImportError as error:
         raise ImportError(f'sweeps there need {module}: pip install "fluxmagic[{extra}]" ({error})') from error
-
-
-def _refusal(error: Exception) -> Said:
-    """Say why a job could not be read there: the worker lacks a package."""
-    return Said("refused", f"a worker could not take a job ({type(error).__name__}: {error})")
-
-
-def _gone(what: str, error: BaseException, instead: str) -> str:
-    return f"the {what} cannot be used any more ({type(error).__name__}: {error}): pass {instead} as `on`"

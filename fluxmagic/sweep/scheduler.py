@@ -11,12 +11,13 @@ import queue
 import time
 from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from fluxmagic.sweep.desk import Job, Report
-from fluxmagic.sweep.places import Here, Lost, Pending, Place, PlaceError
+from fluxmagic.sweep.places import Here, Lost, Place, PlaceError
 from fluxmagic.sweep.trial import Trial
 
 __all__ = ["Scheduler"]
@@ -60,12 +61,12 @@ class Scheduler:
         self.timeout = math.inf if timeout is None else timeout
         self._targets = {id(t): until for t, until in trials}
         self._waiting = deque(t for t, _ in trials)
-        self._running: dict[int, tuple[Pending, Running]] = {}
+        self._running: dict[int, tuple[Future[Any], Running]] = {}
         self._finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._last: dict[int, str] = {}  # the worker that has a trial at hand
         self._stocked: dict[str, float] = {}  # when workers got what the sweep needs
         self._refused: dict[str, str] = {}
-        self._hung: list[tuple[Pending, Running]] = []
+        self._hung: list[tuple[Future[Any], Running]] = []
         self._workers: dict[str, int] = {}
         self._looked = -math.inf
         self._empty_since: float | None = None  # when a look first found no worker
@@ -113,7 +114,6 @@ class Scheduler:
                 self._drop(future)
                 self._died(running)
             elif running.trial is not None and running.trial.seconds + now - running.since > self.timeout:
-                self._drop(future)
                 self._late(future, running, running.trial)
 
     def _load(self, worker: str) -> list[Running]:
@@ -173,9 +173,8 @@ class Scheduler:
             running.trial.state = "running"
         try:
             future = self.place.submit(running.worker, job)
-        except Lost:  # it was idle
-            self._forget(running.worker)
-            self._back(running.trial)
+        except Lost as error:
+            self._died(running, error.idle)
             return
         except BaseException:
             self._back(running.trial)
@@ -185,15 +184,15 @@ class Scheduler:
 
     # -- taking back ---------------------------------------------------------------------------------------
 
-    def _take(self, future: Pending) -> None:
+    def _take(self, future: Future[Any]) -> None:
         _, running = self._running.pop(id(future), (None, None))
         if running is None:
             return  # it was dropped
         trial, worker = running.trial, running.worker
         try:
             answer = self.place.result(future)
-        except Lost:
-            self._died(running)
+        except Lost as error:
+            self._died(running, error.idle)
             return
         except PlaceError:
             self._back(trial)
@@ -205,10 +204,10 @@ class Scheduler:
             return
         self._back(trial)
         if answer.kind == "refused":
-            self._refused[worker] = answer.text
+            self._refused[worker] = str(answer.content)
         elif answer.kind == "stored":
             self._stocked[worker] = time.perf_counter()
-        elif answer.text == "progress":
+        elif answer.content == "progress":
             self._last.pop(id(trial), None)
         elif running.since > self._stocked.get(worker, -math.inf) and all(r.trial for r in self._load(worker)):
             self._send(Running(worker, time.perf_counter()), None)
@@ -242,7 +241,7 @@ class Scheduler:
         trial.end(state, error)
         self.ended.append(trial)
 
-    def _drop(self, future: Pending) -> None:
+    def _drop(self, future: Future[Any]) -> None:
         self._running.pop(id(future), None)
         self.place.cancel(future)
 
@@ -253,11 +252,12 @@ class Scheduler:
         self._workers.pop(worker, None)
         self.forget_looks()
 
-    def _died(self, running: Running) -> None:
+    def _died(self, running: Running, idle: bool = False) -> None:
         trial, worker = running.trial, running.worker
         others = [r.trial for r in self._load(worker) if r.trial is not None]
         self._forget(worker)
-        if trial is None:
+        if trial is None or idle:
+            self._back(trial)
             return
         self._last.pop(id(trial), None)
         trial.deaths += running.alone or not (others or trial.alone)
@@ -268,11 +268,12 @@ class Scheduler:
         else:
             self._back(trial)
 
-    def _late(self, future: Pending, running: Running, trial: Trial) -> None:
+    def _late(self, future: Future[Any], running: Running, trial: Trial) -> None:
         text = f"timed out after {self.timeout:g} s, in step {trial.step + 1} or later"
+        del self._running[id(future)]
         if self.place.ours:
             self._forget(running.worker)
-        else:
+        else:  # not cancelled: it would seem to have ended
             self._hung.append((future, running))
             text += f"; {running.worker} stays busy with that step"
         self._end(trial, "failed", TimeoutError(text))
@@ -282,6 +283,8 @@ class Scheduler:
         for future, running in list(self._running.values()):
             self._drop(future)
             self._back(running.trial)
+        for future, _ in self._hung:
+            self.place.cancel(future)
         if self.place.ours:
             self.place.close()
 

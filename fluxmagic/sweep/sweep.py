@@ -20,7 +20,6 @@ from fluxmagic.runs.driver import Joinable
 from fluxmagic.runs.problem import as_metrics, positive
 from fluxmagic.sweep import saving
 from fluxmagic.sweep.course import Course
-from fluxmagic.sweep.desk import Desk
 from fluxmagic.sweep.grid import LENGTHS, MAX_TRIALS, Grid
 from fluxmagic.sweep.places import On, Place, check_place, place_of
 from fluxmagic.sweep.prepare import prepare
@@ -261,16 +260,7 @@ class Sweep(SweepViews, Joinable):
         self._course = Course(self.trials, self.sign, self.halving, steps_per_epoch, self.timeout, self.budget, level)
 
     def _make_place(self) -> Place:
-        specs = [t.spec for t in self.trials]
-
-        def freight() -> object:
-            try:
-                from fluxmagic.sweep.shipping import Freight
-            except ImportError as error:
-                raise ImportError(f'sweeps there need cloudpickle: pip install "fluxmagic[sweep]" ({error})') from error
-            return Freight(self.setup, self.starts, specs)
-
-        return place_of(self.on, lambda: Desk(lambda: self.setup, self.starts, specs), freight)
+        return place_of(self.on, self.setup, self.starts, [t.spec for t in self.trials])
 
     def _leave(self, state: str) -> None:
         if self._course is not None:

@@ -19,11 +19,11 @@ import numpy as np
 
 from fluxmagic.runs.environment import NUMERICS
 from fluxmagic.sweep import shipping
-from fluxmagic.sweep.desk import Desk, Job
+from fluxmagic.sweep.desk import Desk, Job, Reply
 from fluxmagic.sweep.setup import Spec, Start
 from fluxmagic.version import __version__
 
-__all__ = ["Order", "Reply", "forget", "sweeps_held", "versions", "work"]
+__all__ = ["Order", "forget", "sweeps_held", "versions", "work"]
 
 
 class Order(NamedTuple):
@@ -50,14 +50,6 @@ class Order(NamedTuple):
     job: bytes
     threads: int
     versions: dict[str, str]
-
-
-class Reply(NamedTuple):
-    """What a worker answers: "report" with bytes, "stored", "missing" with a text, "refused" with a reason."""
-
-    kind: str
-    content: bytes | str
-    worker: str
 
 
 def versions() -> dict[str, str]:
@@ -107,11 +99,10 @@ MOST_SWEEPS = 2  # whose arrays a process keeps, if their end has not reached it
 
 def work(order: Order) -> Reply:
     """Carry out the job of an order in this process."""
-    me = f"{socket.gethostname()}:{os.getpid()}"
     mine = versions()
     other = [f"{k} {v}, and here {mine.get(k)}" for k, v in order.versions.items() if v != mine.get(k)]
     if other:
-        return Reply("refused", f"the sweep has {'; '.join(other)}", me)
+        return _refuse(f"the sweep has {'; '.join(other)}")
     with _shops_lock:
         shop = _shops.setdefault(order.sweep, _Shop())
         _shops.move_to_end(order.sweep)
@@ -120,20 +111,24 @@ def work(order: Order) -> Reply:
     for name, blob in order.blobs.items():
         shop.blobs[name] = shipping.unpack(blob)
     if not order.job:
-        return Reply("stored", "", me)
+        return Reply("stored", "")
     if not shop.blobs.keys() >= set(order.needs):
-        return Reply("missing", "blobs", me)
+        return Reply("missing", "blobs")
     try:
         job, desk = shop.job(order)
         with _limit(order.threads):
             report = desk.work(job, order.threads)
     except (ImportError, AttributeError) as error:  # of what the setup is made of
-        return Reply("refused", f"it lacks what the sweep needs: {error}", me)
+        return _refuse(f"it lacks what the sweep needs: {error}")
     with shop.lock:
         shop.desks.append(desk)
     if report is None:
-        return Reply("missing", "progress", me)
-    return Reply("report", shipping.dump_report(report), me)
+        return Reply("missing", "progress")
+    return Reply("report", shipping.dump_report(report))
+
+
+def _refuse(reason: str) -> Reply:
+    return Reply("refused", f"{socket.gethostname()}:{os.getpid()}: {reason}")
 
 
 def forget(sweep: str) -> None:

@@ -1,5 +1,6 @@
 """Workers that die, hang, lack a package; executors and clients that are gone: each trial ends once."""
 
+import asyncio
 import os
 import signal
 import threading
@@ -105,7 +106,7 @@ def test_a_client_that_is_closed_in_mid_sweep_is_said_to_be(cluster):
     assert "pass an open client as `on`" in str(failed[0].error)
 
 
-def hanging(on, timeout):
+def hanging(on, timeout, after=0):
     """A loss that never ends in its 5th step, where η is 0.0625; the file is there once it hangs."""
     W = param(np.array(4.0))
 
@@ -114,7 +115,8 @@ def hanging(on, timeout):
             threading.Event().wait(30)
         return (W - x) ** 2
 
-    return Sweep(loss, [0.0] * 12, [W], {"η": [0.03125, 0.0625, 0.125]}, on=on, timeout=timeout)
+    grid = {"η": [0.03125, 0.0625, 0.125, *(0.2 + 0.01 * i for i in range(after))]}
+    return Sweep(loss, [0.0] * 12, [W], grid, on=on, timeout=timeout)
 
 
 def test_a_step_that_never_ends_is_killed_where_the_processes_are_ours():
@@ -136,6 +138,15 @@ def test_elsewhere_its_worker_stays_busy_and_the_message_says_so():
     assert [t.state for t in sweep.trials] == ["done", "failed", "done"]
     assert "executor stays busy with that step" in str(sweep.trials[1].error)
     pool.shutdown(wait=False)
+
+
+def test_a_dask_worker_that_is_busy_with_a_step_that_never_ends_gets_no_other_trial(killable):
+    sweep = hanging(killable, 3.0, after=6)
+    sweep.train()
+    assert [t.state for t in sweep.trials] == ["done", "failed", *["done"] * 7]
+    assert "stays busy with that step" in str(sweep.trials[1].error)
+    for pid in killable.run(os.getpid).values():
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_where_every_worker_hangs_the_rest_is_said_to_have_none():
@@ -259,5 +270,36 @@ def test_a_job_for_a_dask_worker_that_is_gone_is_not_taken(killable):
     os.kill(pid, signal.SIGKILL)
     while worker in killable.nthreads():
         pass
-    with pytest.raises(Lost, match=f"{worker} is gone"):
-        place.submit(worker, None)
+    with pytest.raises(Lost, match=f"{worker} is gone") as lost:
+        place.result(place.submit(worker, None))
+    assert lost.value.idle
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_dask_worker_that_dies_with_its_result_holds_up_neither_the_sweep_nor_stop(killable, monkeypatch, stops):
+    import distributed
+
+    killed, gather = [], killable.gather
+
+    async def kill_first(task, asynchronous):
+        await distributed.wait(task)
+        if not killed and any(t.step for t in sweep.trials):
+            (worker,) = (await killable.who_has([task]))[task.key]
+            killed.append((await killable.run(os.getpid, workers=[worker]))[worker])
+            os.kill(killed[0], signal.SIGKILL)
+            if stops:
+                sweep.stop()
+                await asyncio.Event().wait()  # its result never comes
+        return await gather(task, asynchronous=asynchronous)
+
+    monkeypatch.setattr(killable, "gather", kill_first)
+    sweep, _ = net_sweep(on=killable)
+    sweep.train()
+    assert len(killed) == 1
+    assert sweep.state == ("stopped" if stops else "done")
+    if stops:
+        assert "cancelled" in sweep.counts
+        sweep.train()
+    here, _ = net_sweep()
+    here.train()
+    assert [bits(r) for r in sweep] == [bits(r) for r in here]

@@ -3,8 +3,8 @@
 from concurrent.futures import Future
 
 from fluxmagic.optimise import SGD
-from fluxmagic.sweep.desk import Report
-from fluxmagic.sweep.places import Lost, PlaceError, Said
+from fluxmagic.sweep.desk import Reply, Report
+from fluxmagic.sweep.places import Lost, PlaceError
 from fluxmagic.sweep.scheduler import Scheduler
 from fluxmagic.sweep.setup import Spec
 from fluxmagic.sweep.trial import Trial
@@ -33,7 +33,7 @@ class Fake:
 
     def submit(self, worker, job):
         if worker not in self.capacities:
-            raise Lost("it is gone")
+            raise Lost("it is gone", idle=True)
         self.jobs.append((worker, job, Future()))
         return self.jobs[-1][2]
 
@@ -132,7 +132,7 @@ def test_a_worker_is_sent_what_the_sweep_needs_once_before_its_first_job():
     s.work(0)
     s.work(0)
     assert place.on("a") == [None]
-    place.answer(None, Said("stored", ""))
+    place.answer(None, Reply("stored", ""))
     s.work(0)
     s.work(0)
     assert place.on("a") == [0, 1]
@@ -143,12 +143,12 @@ def test_an_executor_is_sent_what_it_needs_when_it_says_that_it_lacks_it():
     place, ts = Fake({"x": 2}), trials(3)
     s = scheduler(place, ts)
     s.work(0)
-    place.answer(0, Said("missing", "blobs"))
-    place.answer(1, Said("missing", "blobs"))
+    place.answer(0, Reply("missing", "blobs"))
+    place.answer(1, Reply("missing", "blobs"))
     s.work(0)
     s.work(0)
     assert place.on("x") == [None]
-    place.answer(None, Said("stored", ""))
+    place.answer(None, Reply("stored", ""))
     s.work(0)
     s.work(0)
     assert sorted(place.on("x")) == [0, 1]
@@ -164,7 +164,7 @@ def test_missing_progress_is_sent_along():
     ts[0].step = 5
     s = scheduler(place, ts)
     s.work(0)
-    place.answer(0, Said("missing", "progress"))
+    place.answer(0, Reply("missing", "progress"))
     s.work(0)
     s.work(0)
     assert ts[0].state == "running"
@@ -177,11 +177,11 @@ def test_a_refused_worker_gets_nothing_more_and_the_last_one_ends_the_sweep():
     place, ts = Fake({"a": 1, "b": 1}), trials(3)
     s = scheduler(place, ts)
     s.work(0)
-    place.answer(0, Said("refused", "a: other NumPy"))
+    place.answer(0, Reply("refused", "a: other NumPy"))
     for _ in range(2):
         s.work(0)
     assert place.on("a") == []
-    place.answer(1, Said("refused", "b: other NumPy"))
+    place.answer(1, Reply("refused", "b: other NumPy"))
     for _ in range(3):
         s.work(0)
     assert s.finished
