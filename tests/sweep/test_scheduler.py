@@ -42,6 +42,7 @@ class Fake:
 
     def cancel(self, future):
         self.cancelled.append(future)
+        future.cancel()  # as Dask does, though the worker goes on with it
 
     def kill(self, worker):
         self.killed.append(worker)
@@ -216,12 +217,31 @@ def test_a_report_that_comes_after_the_timeout_changes_nothing():
     assert len(s.ended) == 1
 
 
+def test_a_worker_whose_step_does_not_end_gets_no_other_trial_before_it_ends():
+    place, ts = Fake({"a": 1, "b": 1}), trials(4)
+    s = scheduler(place, ts, timeout=60)
+    s.work(0)
+    ts[0].seconds = 61.0
+    s.forget_looks()
+    s.work(0)
+    assert ts[0].state == "failed"
+    assert (place.on("a"), place.on("b"), place.cancelled) == ([0], [1], [])
+    place.answer(1, "done")
+    s.work(0)
+    s.work(0)
+    assert (place.on("a"), place.on("b")) == ([0], [2])
+    place.answer(0, "done")
+    s.forget_looks()
+    s.work(0)
+    assert (place.on("a"), place.on("b")) == ([3], [2])
+
+
 def test_what_is_dropped_stands_where_it_stood():
     place, ts = Fake({"a": 2}), trials(3)
     s = scheduler(place, ts)
     s.work(0)
     s.drop_all()
-    place.answer(0, "done")
+    assert len(place.cancelled) == 2
     assert [t.state for t in ts] == ["waiting"] * 3
     s.work(0)
     assert {job.index for _, job, _ in place.jobs[-2:]} == {0, 1}
