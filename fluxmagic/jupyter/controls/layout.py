@@ -9,7 +9,8 @@ from html import escape
 from fluxmagic.jupyter.controls import widgets as w
 
 __all__ = [
-    "PANEL", "WIDTH", "TimeLine", "grid", "make_button", "panel_box", "row", "set_visible", "what_is_left",
+    "PANEL", "WIDTH", "TimeLine", "grid", "make_button", "make_choice", "panel_box", "row", "set_visible",
+    "what_is_left",
 ]  # fmt: skip
 
 WIDTH = 900  # px of the block, where the page has them
@@ -88,6 +89,14 @@ def what_is_left(name: str, png: bytes | None, words: str) -> str:
 def make_button(label: str, icon: str, tooltip: str, width: str) -> w.Widget:
     """Make a button with an icon of Font Awesome."""
     return w.Button(description=label, icon=icon, tooltip=tooltip, layout=w.Layout(width=width, padding="0"))
+
+
+def make_choice(
+    label: str, options: Sequence[object], value: object, tooltip: str = "", width: str = "auto"
+) -> w.Widget:
+    """Make a menu, its label beside it."""
+    style, layout = {"description_width": "auto"}, w.Layout(width=width, margin="2px 6px")
+    return w.Dropdown(description=label, options=options, value=value, tooltip=tooltip, style=style, layout=layout)
 
 
 def row(children: Sequence[w.Widget]) -> w.Widget:

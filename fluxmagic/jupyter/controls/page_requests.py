@@ -18,13 +18,7 @@ Request = Callable[[], bool]  # tells whether the curve is to answer
 
 
 class PageRequests:
-    """A queue of requests, and of states that a page sent.
-
-    Parameters
-    ----------
-    wake : callable, optional
-        Called after a request was queued, on its thread.
-    """
+    """A queue of requests, and of states that a page sent; `wake` is called after each, on its thread."""
 
     def __init__(self, wake: Callable[[], None] | None = None) -> None:
         self._wake = wake or (lambda: None)
@@ -73,13 +67,7 @@ class PageRequests:
         return any(answers)
 
     def process(self, on_error: Callable[[Exception], None]) -> bool:
-        """Process all requests; an error goes to `on_error`.
-
-        Returns
-        -------
-        bool
-            Whether the curve is to answer.
-        """
+        """Process all requests; an error goes to `on_error`.  Tell whether the curve is to answer."""
         answer = False
         while self._queue:
             request = self._queue.popleft()

@@ -19,7 +19,7 @@ from IPython.core.getipython import get_ipython
 from fluxmagic.jupyter.controls import widgets as w
 from fluxmagic.jupyter.controls.code_view import code_view
 from fluxmagic.jupyter.controls.dials import Dials, overridden_schedules
-from fluxmagic.jupyter.controls.layout import TimeLine, row, set_visible
+from fluxmagic.jupyter.controls.layout import TimeLine, make_choice, row, set_visible
 from fluxmagic.jupyter.controls.sliders import PositionSlider, exact
 from fluxmagic.jupyter.controls.start_fields import StartFields
 from fluxmagic.jupyter.controls.transport import Button, TransportControls, always, has_steps
@@ -32,18 +32,7 @@ __all__ = ["BUTTONS", "VIEWS", "RunControls"]
 
 
 class RunControls(TransportControls):
-    """Controls of a run; see `TransportControls` for the parameters.
-
-    Attributes
-    ----------
-    run : Run
-    view : dict
-        How the curve is to be drawn: a value for each row of `VIEWS`, by its name.
-    axis : Axis
-        The picture's axis of steps, under which the time line stands.
-    dials : Dials
-    position : PositionSlider
-    """
+    """Controls of a run."""
 
     run: Run
     progress = staticmethod(progress)
@@ -51,8 +40,8 @@ class RunControls(TransportControls):
     def body(self) -> Sequence[w.Widget]:
         if self.run.opt_class is None:
             self.show_message(f"{self.run.opt_name} is {self.run.opt_kind}: it has no dials")
-        self.view = {v.name: v.options[v.chosen] for v in VIEWS}
-        self.axis = Axis(0.08, 0.98, 0.0, 1.0)
+        self.view = {v.name: v.options[v.chosen] for v in VIEWS}  # how the curve is to be drawn
+        self.axis = Axis(0.08, 0.98, 0.0, 1.0)  # the picture's axis of steps, above the time line
         self.position = PositionSlider("step", STEP_TIP, self.clock)
         self.dials = Dials(self.run, self.requests, self.hear, self.show_message)
         self._start = StartFields(self.run, self.requests)
@@ -73,14 +62,7 @@ class RunControls(TransportControls):
         ]
 
     def _view_widget(self, v: View) -> w.Widget:
-        widget = w.Dropdown(
-            description=v.label,
-            tooltip=v.tooltip,
-            options=list(v.options),
-            value=v.chosen,
-            style={"description_width": "auto"},
-            layout=w.Layout(width="auto", margin="2px 4px"),
-        )
+        widget = make_choice(v.label, list(v.options), v.chosen, v.tooltip)
         widget.observe(
             lambda change: self.requests.add(partial(self._set_view, v.name, v.options[change["new"]])), "value"
         )

@@ -19,29 +19,16 @@ __all__ = ["StartFields"]
 class StartFields:
     """The start of a run, to be edited.  Before the first step it is applied at once, later by Restart.
 
-    Parameters
-    ----------
-    run : Run
-    requests : PageRequests
-    restart : callable, optional
-        Of the start that was chosen, in place of the run's own: that of a race.
-
-    Attributes
-    ----------
-    run : Run
-        May be replaced, by a branch.
-    box : Widget
-        Out of sight unless exactly two numbers are trained.
-    chosen : list of float, or None
-        What was typed and is not yet the run's start.
+    `box` is out of sight unless exactly two numbers are trained.  `restart` takes the start that was chosen, in place
+    of the run's own method: that of a race.
     """
 
     def __init__(
         self, run: Run, requests: PageRequests, restart: Callable[[list[float] | None], object] | None = None
     ) -> None:
-        self.run = run
+        self.run = run  # may be replaced, by a branch
         self._restart = restart
-        self.chosen: list[float] | None = None
+        self.chosen: list[float] | None = None  # what was typed and is not yet the run's start
         self._requests = requests
         self._shown = [math.nan, math.nan]
         layout = {"width": "13em", "margin": "2px 8px 2px 2px"}

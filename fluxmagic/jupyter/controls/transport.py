@@ -14,7 +14,7 @@ from html import escape
 from typing import Any, ClassVar, NamedTuple
 
 from fluxmagic.jupyter.controls import widgets as w
-from fluxmagic.jupyter.controls.layout import WIDTH, make_button, panel_box, row, set_visible
+from fluxmagic.jupyter.controls.layout import WIDTH, make_button, make_choice, panel_box, row, set_visible
 from fluxmagic.jupyter.controls.page_requests import PageRequests
 from fluxmagic.jupyter.controls.sliders import set_options
 from fluxmagic.jupyter.driving.draw_budget import Clock
@@ -94,28 +94,13 @@ class TransportControls:
         self._words = w.HTML(layout=w.Layout(width="auto", margin="0 2px"))
         self._message, self._failure = (w.HTML(layout=w.Layout(display="none")) for _ in range(2))
         self._tick = w.Play(interval=TICK_MILLISECONDS, max=10**6, layout=w.Layout(display="none"))
-        self._speed = w.Dropdown(
-            description="speed",
-            tooltip="steps a second",
-            options=self._speeds(),
-            value=speed,
-            style={"description_width": "auto"},
-            layout=w.Layout(width="9.5em", margin="2px 8px"),
-        )
+        self._speed = make_choice("speed", self._speeds(), speed, "steps a second", "9.5em")
         self._speed.observe(self._on_speed, "value")
         field = w.Text(continuous_update=False)
         field.observe(lambda change: self.requests.add(lambda: self._set_width(change["new"])), "value")
-        self.box = panel_box(
-            [
-                row([*self.group("transport"), self._speed, self._tick, *self.group("close")]),
-                self._words,
-                self._message,
-                self._failure,
-                *self.body(),
-            ],
-            self.name,
-            field,
-        )
+        transport = row([*self.group("transport"), self._speed, self._tick, *self.group("close")])
+        children = [transport, self._words, self._message, self._failure, *self.body()]
+        self.box = panel_box(children, self.name, field)
         self.hear(self.box)
         self.show()
 

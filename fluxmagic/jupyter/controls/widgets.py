@@ -22,13 +22,7 @@ ACCEPTED = ("value", "index")  # what a page may set
 
 
 class FromPage:
-    """What a page sets of a widget goes to `receive`; it is applied by `apply`.
-
-    Attributes
-    ----------
-    receive : callable
-        Of the widget and the state that the page sent; default: `apply` at once.
-    """
+    """What a page sets of a widget goes to `receive`, with the widget; without that it is applied at once."""
 
     receive: Callable[[FromPage, State], None] | None = None
 

@@ -30,22 +30,8 @@ log = logging.getLogger("fluxmagic")
 class MessagePump:
     """Take waiting messages from a kernel: a context, within which it is called every now and then.
 
-    A page that is loaded anew is answered too: it does not show the panel before.
-
-    Parameters
-    ----------
-    kernel : ipykernel.kernelbase.Kernel or None
-    accepts : callable
-        Of a comm's id, to whether its messages are to be handled.
-
-    Attributes
-    ----------
-    supported : bool
-        Whether this kernel is as known and can be read, and this is the main thread.
-
-    Notes
-    -----
-    A call that finds nothing takes some 15 µs.
+    `accepts` tells of a comm's id whether its messages are to be handled.  A page that is loaded anew is answered too:
+    it does not show the panel before.  A call that finds nothing takes some 15 µs.
     """
 
     def __init__(self, kernel: Kernel | None, accepts: Callable[[str], bool]) -> None:
@@ -54,19 +40,13 @@ class MessagePump:
         self._controls: set[str] = set()
         main = threading.current_thread() is threading.main_thread()
         self._channel = find_shell_channel(kernel) if main else None
-        self.supported = self._channel is not None
+        self.supported = self._channel is not None  # this kernel is as known, and this is the main thread
 
     def __enter__(self) -> MessagePump:
         return self
 
     def __call__(self) -> int:
-        """Handle what waits for the panel.
-
-        Returns
-        -------
-        int
-            How many messages were handled.
-        """
+        """Handle what waits for the panel; give the number of messages."""
         handled = 0
         end = time.perf_counter() + MAX_SECONDS
         while time.perf_counter() < end:

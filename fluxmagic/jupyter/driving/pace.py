@@ -14,19 +14,7 @@ MOST_LATE = 0.1  # seconds: what a slower step, or a busy kernel, has missed bey
 
 
 class Pace:
-    """Count the steps that are due at a speed.
-
-    Parameters
-    ----------
-    speed : float
-        Steps a second; infinity is as fast as it goes.
-    clock : callable, optional
-
-    Examples
-    --------
-    >>> Pace().due is None  # no limit
-    True
-    """
+    """Count the steps that are due at a speed in steps a second; infinity is as fast as it goes."""
 
     def __init__(self, speed: float = math.inf, clock: Clock = time.perf_counter) -> None:
         self._clock = clock
@@ -71,13 +59,7 @@ class Pace:
 
 
 def check_speed(speed: float) -> float:
-    """Check that a speed is a number of steps a second.
-
-    Raises
-    ------
-    ValueError
-        If it is not above 0.
-    """
+    """Check that a speed is a number of steps a second."""
     if not speed > 0:
         raise ValueError(f"a speed is a number of steps a second, above 0: not {speed!r}")
     return float(speed)

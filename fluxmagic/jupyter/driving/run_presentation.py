@@ -19,18 +19,7 @@ __all__ = ["PRESENTATION", "RunPicture", "display_run", "forget_curves", "recent
 
 
 class RunPicture:
-    """The curve of a run, or of a branch that takes its place.
-
-    Parameters
-    ----------
-    run : Run
-    earlier : iterable of MinMaxSeries, optional
-        Losses to be drawn in grey behind it; default: those of recent runs of the same name.
-
-    Attributes
-    ----------
-    curve : Curve
-    """
+    """The curve of a run, or of a branch that takes its place; earlier ones in grey, by default recent ones."""
 
     def __init__(self, run: Run, earlier: Iterable[MinMaxSeries] | None = None) -> None:
         self.earlier = recent_curves(run) if earlier is None else list(earlier)

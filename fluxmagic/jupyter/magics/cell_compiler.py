@@ -122,35 +122,23 @@ def _reject_training_step(loss: ast.expr, magic: str) -> None:
 class CellLoss:
     """The body of a cell as the loss of a batch.
 
-    Attributes
-    ----------
-    loss : function
-        Of a batch; names stay bound.  Its attribute `without_rebinding` leaves the namespace as it was, and
-        `batch_names` are the parts of a batch, for errors.  For captured steps, `bind` binds the batch's names alone,
-        `body` is where the search for what it reads begins, and `rebound_names` are as below.
-    body : function
-        The whole body: parameters are found by the names that it reads.
-    names : str
-        What a batch is bound to.
-    arity : int or None
-        The number of things that a batch is unpacked into; None for any number.
-    batch_variables : set of str
-        The variables that a batch is bound to.
-    rebound_names : list of str
-        These and the variables that the body binds.
+    `loss` is a function of a batch; names stay bound.  Its attribute `without_rebinding` leaves the namespace as it
+    was, and `batch_names` are the parts of a batch, for errors.  For captured steps, `bind` binds the batch's names
+    alone, `body` is where the search for what it reads begins, and `rebound_names` are as here.
     """
 
     def __init__(self, compiler: CellCompiler, names: str) -> None:
-        self.names = names
+        self.names = names  # what a batch is bound to
         self._bind = compiler.compile_binding(names)
-        steps, self.body = compiler.loss(names)
+        steps, self.body = compiler.loss(names)  # the whole body: parameters are found by the names that it reads
         assignment = ast.parse(f"{names or '_'} = 0").body[0]
         assert isinstance(assignment, ast.Assign)
         (target,) = assignment.targets
         parts = target.elts if isinstance(target, (ast.List, ast.Tuple)) else None
+        # the number of things that a batch is unpacked into; None for any number
         self.arity = None if parts is None or any(isinstance(p, ast.Starred) for p in parts) else len(parts)
         self.rebound_names = list(dict.fromkeys(name for f in steps for name in names_bound(f)))
-        self.batch_variables = set(names_bound(self._bind))
+        self.batch_variables = set(names_bound(self._bind))  # the others are those of the body
         # a function, not a method: its call takes 1 µs less between all that a step does
         loss: Any = steps[0] if len(steps) == 1 and self.arity != 1 else self._sequence(*steps)
         loss.without_rebinding = self._without_rebinding(loss)

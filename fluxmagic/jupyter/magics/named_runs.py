@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import cast
 
 from IPython.core.error import UsageError
 
 from fluxmagic.jupyter.driving.live_panels import live_panels
 from fluxmagic.jupyter.driving.trainable import Trainable
 from fluxmagic.jupyter.ipython_compat import Namespace
+from fluxmagic.race import Race
+from fluxmagic.runs import Run
+from fluxmagic.sweep import Sweep
 
 __all__ = ["find_trainable", "names_listed", "trainable_names"]
 
-KINDS = {"fluxmagic.runs": "Run", "fluxmagic.race": "Race", "fluxmagic.sweep": "Sweep"}
-PANELS = "fluxmagic.jupyter.driving.panel"
+PANELS = "fluxmagic.jupyter.driving.panel"  # which is imported for the first of them
 MAX_NAMES_LISTED = 8
 
 
@@ -55,13 +56,8 @@ def _variables(ns: Namespace) -> dict[str, Trainable]:
 
 
 def _as_trainable(value: object) -> Trainable | None:
-    """Return what can be trained, of it or of its Panel; the modules of other classes need not be imported."""
-    if isinstance(value, _loaded({PANELS: "Panel"})):
-        value = getattr(value, "run", None)
-    return cast(Trainable, value) if isinstance(value, _loaded(KINDS)) else None
-
-
-def _loaded(names: dict[str, str]) -> tuple[type, ...]:
-    """Return classes by their modules, if these were imported."""
-    found = (getattr(sys.modules.get(module), name, None) for module, name in names.items())
-    return tuple(cls for cls in found if isinstance(cls, type))
+    """Return what can be trained, of it or of its Panel."""
+    panels = sys.modules.get(PANELS)
+    if panels is not None and isinstance(value, panels.Panel):
+        value = value.run
+    return value if isinstance(value, (Run, Race, Sweep)) else None

@@ -82,21 +82,13 @@ class Settings:
         words="early-stopping",
     )
     params: list[Param] | None = option(
-        "EXPR",
-        "what to train: parameters or models",
-        kinds.parameters,
-        "all that the first batch's loss depends on",
+        "EXPR", "what to train: parameters or models", kinds.parameters, "all that the first batch's loss depends on"
     )
     seed: int | None = option(
         "N", "for the order of the data and dropout", kinds.integer(0), "drawn", words="random-state"
     )
     name: str = option(
-        "NAME",
-        "the variable that the run is put in",
-        kinds.variable,
-        "run",
-        unset="run",
-        suggest=trainable_names,
+        "NAME", "the variable that the run is put in", kinds.variable, "run", unset="run", suggest=trainable_names
     )
     resume: bool = option(
         "",

@@ -46,19 +46,7 @@ class ShownExpression:
 
 
 def show_beside(run: Run, show: Shown | Iterable[Shown]) -> None:
-    """Say what is to be shown beside a run; `evaluate_beside` tries it.
-
-    Parameters
-    ----------
-    run : Run
-    show : callable, or iterable of callables
-        Functions without arguments.
-
-    Raises
-    ------
-    TypeError
-        If one of them is no function.
-    """
+    """Say what is to be shown beside a run: a function without arguments, or several."""
     functions = (show,) if callable(show) else tuple(show)
     for f in functions:
         if not callable(f):

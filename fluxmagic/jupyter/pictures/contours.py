@@ -28,21 +28,12 @@ RECENT, MOST = 1000, 2000  # points of a path: the last ones all, and in all
 
 
 class Trail(NamedTuple):
-    """A path to be drawn.
-
-    Attributes
-    ----------
-    label, colour : str
-    points : ndarray of shape (n, 2)
-        The ball is at the last one.
-    held : ndarray of shape (m, 2), optional
-        What the view has to hold; default: all points.
-    """
+    """A path to be drawn."""
 
     label: str
     colour: str
-    points: np.ndarray
-    held: np.ndarray | None = None
+    points: np.ndarray  # of shape (n, 2); the ball is at the last one
+    held: np.ndarray | None = None  # points that the view has to hold; all where there are none
 
 
 class LossGrid(Protocol):
@@ -59,12 +50,7 @@ class LossGrid(Protocol):
 
 
 class PathSeries:
-    """A growing path in at most `MOST` points: the start, the last `RECENT` ones, fewer and fewer in between.
-
-    Attributes
-    ----------
-    points : ndarray of shape (n, 2)
-    """
+    """A growing path in at most `MOST` points: the start, the last `RECENT` ones, fewer and fewer in between."""
 
     def __init__(self) -> None:
         self._path: array[float] | None = None
@@ -110,21 +96,10 @@ class PathSeries:
 
 
 class Contours:
-    """Contours of a `LossMap` in axes, with trails.
+    """Contours of a loss over two numbers in axes, with trails.
 
-    Parameters
-    ----------
-    ax : Axes
-    losses : LossGrid
-    names : pair of str
-        Of the two numbers.
-
-    Attributes
-    ----------
-    ground : list of Artist
-        The contours: what `prepare` has changed is to be drawn again.
-    moving : list of Artist
-        Paths, starts and balls: to be drawn with every frame.
+    `ground` are the contours, to be drawn again where they have changed; `moving` paths, starts and balls, to be drawn
+    with every frame.
     """
 
     def __init__(self, ax: Axes, losses: LossGrid, names: Sequence[str]) -> None:
@@ -151,15 +126,7 @@ class Contours:
         self._left.set_data(*np.concatenate([gap, *(part for path in paths for part in (path, gap))]).T)
 
     def show(self, trails: Sequence[Trail], seconds: float) -> tuple[bool, bool]:
-        """Move the balls, and evaluate the map for about so long.
-
-        Returns
-        -------
-        bool
-            Whether the axes have moved.
-        bool
-            Whether the ground has changed.
-        """
+        """Move the balls, and evaluate the map for about so long; tell whether the axes, and the ground, changed."""
         for trail in trails:
             self.losses.hold(trail.points if trail.held is None else self._with_ball(trail))
         self.losses.advance(seconds)

@@ -22,24 +22,11 @@ Values = Callable[[slice], np.ndarray]
 
 
 class MinMaxSeries:
-    """A growing series in at most `max_bins` bins.
+    """A growing series in at most `max_bins` bins, each of which gives two points of the min-max line.
 
-    A bin holds 2^k values.  When there are too many bins, neighbours are merged.  Values that are in a full bin are
-    not read again, so an update costs as much as there is news.
-
-    Parameters
-    ----------
-    max_bins : int
-        Each gives two points of the min-max line.
-
-    Attributes
-    ----------
-    n : int
-        The number of values.
-    size : int
-        The number of values in a full bin.
-    x, low, high, mean, count : ndarray
-        Of each bin the position, the smallest, largest and mean value, and the number of values that are finite.
+    A full bin holds `size` values, a power of 2; when there are too many bins, neighbours are merged.  Values that are
+    in a full bin are not read again, so an update costs as much as there is news.  `x`, `low`, `high`, `mean` and
+    `count` have of each bin the position, the smallest, largest and mean value, and the number of finite values.
     """
 
     def __init__(self, max_bins: int = MAX_POINTS // 2) -> None:
@@ -54,17 +41,7 @@ class MinMaxSeries:
         self._set_bins(np.empty((5, 0)))
 
     def update(self, n: int, values: Values, positions: Values | None = None) -> None:
-        """Read the values that are new.
-
-        Parameters
-        ----------
-        n : int
-            How many values there are now.
-        values : callable
-            Of a slice, to an array of those values.
-        positions : callable, optional
-            Of a slice, to the values' positions; default: 1, 2, ….
-        """
+        """Read what is new of n values; `values` and `positions` (default: 1, 2, …) are functions of a slice."""
         if n < self.n:
             self.clear()
         if n == self.n:
@@ -122,14 +99,7 @@ class MinMaxSeries:
 
 
 class RunSeries:
-    """The downsampled record of a run: its loss, and what was evaluated at the end of epochs.
-
-    Attributes
-    ----------
-    loss : MinMaxSeries
-    evaluations : dict of MinMaxSeries
-        By name: "valid" and the metrics.
-    """
+    """The downsampled record of a run: its `loss`, and its `evaluations` at the end of epochs, by name."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -162,16 +132,16 @@ class RunSeries:
         """Give the last n losses in bins of their own, with as many before as an average of the share β looks back."""
         loss = self.run.record.loss
         first = max(0, len(loss) - n - int(5 / (1 - β)))
-        series = MinMaxSeries()
-        return _filled(series, np.array(loss[first:]), first)
+        return _filled(np.array(loss[first:]), first)
 
 
 def stretch_series(stretch: Stretch) -> MinMaxSeries:
     """Give the losses that a run has left."""
-    return _filled(MinMaxSeries(), stretch.loss, stretch.start)
+    return _filled(stretch.loss, stretch.start)
 
 
-def _filled(series: MinMaxSeries, loss: np.ndarray, start: int) -> MinMaxSeries:
+def _filled(loss: np.ndarray, start: int) -> MinMaxSeries:
+    series = MinMaxSeries()
     series.update(len(loss), lambda rows: loss[rows], lambda rows: np.arange(rows.start, rows.stop) + start + 1.0)
     return series
 

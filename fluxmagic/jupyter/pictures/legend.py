@@ -20,21 +20,7 @@ SO_FAR = " so far"
 
 
 class Legend:
-    """The names and values of lines.
-
-    Parameters
-    ----------
-    ax : Axes
-        It stands above them.
-    lines : dict of Line2D
-        By name.
-
-    Attributes
-    ----------
-    texts : dict of Text
-    artists : list of Artist
-        To be drawn again if it `has_changed`.
-    """
+    """The names and values of lines, above axes; `artists` are to be drawn again if it `has_changed`."""
 
     def __init__(self, ax: Axes, lines: Mapping[str, Line2D]) -> None:
         self.ax = ax

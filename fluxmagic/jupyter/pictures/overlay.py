@@ -14,24 +14,16 @@ __all__ = ["Overlay"]
 
 
 class _Patch(NamedTuple):
-    """Pixels of a text: where they are, how opaque, and their colours times that."""
+    """Pixels of a text."""
 
     rows: slice
     columns: slice
     opacity: np.ndarray
-    colours: np.ndarray
+    colours: np.ndarray  # times the opacity
 
 
 class Overlay:
-    """The pixels of texts.
-
-    Parameters
-    ----------
-    canvas : Canvas
-        Its pixels are lost.
-    texts : iterable of Text
-        Which do not overlap.
-    """
+    """The pixels of texts that do not overlap; those of the canvas are lost."""
 
     def __init__(self, canvas: Canvas, texts: Iterable[Text]) -> None:
         renderer = canvas.get_renderer()

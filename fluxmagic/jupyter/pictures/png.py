@@ -19,19 +19,8 @@ UP = 2  # the filter: each byte less the one above it
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """Encode a picture.
+    """Encode a picture of shape (height, width, 4), uint8: red, green, blue, opacity.
 
-    Parameters
-    ----------
-    pixels : ndarray of uint8
-        Of shape (height, width, 4): red, green, blue, opacity.
-
-    Returns
-    -------
-    bytes
-
-    Notes
-    -----
     The format is that of the PNG specification (W3C, third edition), parts 5, 9 and 11.
     """
     height, width, _ = pixels.shape

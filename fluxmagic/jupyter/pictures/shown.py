@@ -27,50 +27,22 @@ from fluxmagic.tracker import data
 
 __all__ = ["Rendered", "ShownAxes", "ShownValue", "render"]
 
-REST, IDLE_REST = (
-    50.0,
-    4.0,
-)  # times what an evaluation takes, until the next one: where a run trains all the time or not
+REST, IDLE_REST = 50.0, 4.0  # times what an evaluation takes, to the next one: where a run trains all the time or not
 LINES, COLUMNS = 15, 38  # of text that fits
 PICTURES = ("image/png", "image/jpeg")
 RICH = ("image/svg+xml", "text/html")
 
 
 class Rendered(NamedTuple):
-    """A value as it is shown.
+    """A value as it is shown."""
 
-    Attributes
-    ----------
-    pixels : ndarray of uint8, of shape (height, width, 4), or None
-    text : str
-        What is shown where there are no pixels.
-    rich : mapping
-        By MIME type, what a page shows in place of the text: SVG or HTML.
-    """
-
-    pixels: np.ndarray | None = None
-    text: str = ""
-    rich: Mapping[str, str] = MappingProxyType({})
+    pixels: np.ndarray | None = None  # uint8, of shape (height, width, 4)
+    text: str = ""  # where there are no pixels
+    rich: Mapping[str, str] = MappingProxyType({})  # by MIME type, what a page shows in place of the text: SVG or HTML
 
 
 class ShownValue:
-    """The latest value of a function, evaluated aside.
-
-    Parameters
-    ----------
-    run : Run
-    function : callable
-    clock : callable, optional
-
-    Attributes
-    ----------
-    title : str
-        The expression, or the function's name.
-    rendered : Rendered
-        After an error its message.
-    is_rich : bool
-        Whether it was SVG or HTML when it was evaluated first: a page shows it by itself.
-    """
+    """The latest value of a function, evaluated aside: `rendered`, after an error its message."""
 
     def __init__(self, run: Run, function: Shown, clock: Clock = time.perf_counter) -> None:
         self.run = run
@@ -84,6 +56,7 @@ class ShownValue:
 
     @property
     def is_rich(self) -> bool:
+        """Whether it was SVG or HTML when it was evaluated first: a page shows it by itself."""
         return bool(self._first and self._first.rich)
 
     def update(self, *, idle: bool = False, final: bool = False) -> bool:
@@ -108,13 +81,7 @@ class ShownValue:
 
 
 class ShownAxes:
-    """A value in axes.
-
-    Attributes
-    ----------
-    ground : list of Artist
-        To be drawn again after `show` of another value.
-    """
+    """A value in axes; `ground` is to be drawn again after `show` of another value."""
 
     def __init__(self, ax: Axes, value: ShownValue) -> None:
         self.ax = ax
@@ -240,18 +207,13 @@ def _fitting(text: str) -> str:
 @contextmanager
 def _closing_new_figures() -> Iterator[Callable[[], list[Figure]]]:
     """Close what pyplot opens within it; it gives a function that lists these figures."""
-    before = _pyplot_managers()
+    before = set(Gcf.figs)
 
     def opened() -> dict[int, Any]:
-        return {n: m for n, m in _pyplot_managers().items() if n not in before}
+        return {n: m for n, m in Gcf.figs.items() if n not in before}  # in order of their use
 
     try:
         yield lambda: [m.canvas.figure for m in opened().values()]
     finally:
         for n in opened():
             Gcf.destroy(n)
-
-
-def _pyplot_managers() -> dict[int, Any]:
-    """Give the figures of pyplot, in order of their use."""
-    return dict(Gcf.figs)

@@ -7,7 +7,7 @@ from functools import partial
 from html import escape
 
 from fluxmagic.jupyter.controls import widgets as w
-from fluxmagic.jupyter.controls.layout import row, set_visible
+from fluxmagic.jupyter.controls.layout import make_choice, row, set_visible
 from fluxmagic.jupyter.controls.sliders import set_options
 from fluxmagic.jupyter.controls.transport import (
     PAUSE,
@@ -56,10 +56,7 @@ class SweepControls(TransportControls):
         return [self._board.box, row(self._selectors), self._choice, self.image]
 
     def _selector(self, name: str, labels: list[str]) -> w.Widget:
-        options = [("", -1), *((label, i) for i, label in enumerate(labels))]
-        layout = w.Layout(width="auto", margin="2px 8px")
-        style = {"description_width": "auto"}
-        found = w.Dropdown(description=name, options=options, value=-1, style=style, layout=layout)
+        found = make_choice(name, [("", -1), *((label, i) for i, label in enumerate(labels))], -1)
         found.observe(self._on_select, "value")
         return found
 
