@@ -105,7 +105,8 @@ from fluxmagic.version import __version__ as __version__
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from fluxmagic.jupyter import Curve, Panel
+    from fluxmagic.jupyter.driving.panel import Panel
+    from fluxmagic.jupyter.pictures.plot import Curve
     from fluxmagic.race import Race
     from fluxmagic.runs import Run, load_params, save_params
     from fluxmagic.sweep import Sweep

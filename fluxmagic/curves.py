@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fluxmagic.lazy import load
 
 if TYPE_CHECKING:
-    from fluxmagic.jupyter import Comparison
+    from fluxmagic.jupyter.pictures.comparison import Comparison
     from fluxmagic.runs import Run
 
 __all__ = ["compare"]

@@ -46,7 +46,7 @@ class RunControls(TransportControls):
         self.dials = Dials(self.run, self.requests, self.hear, self.show_message)
         self._start = StartFields(self.run, self.requests)
         self._time_line = TimeLine(self.position.slider, self.name)
-        self._code = w.HTML(layout=w.Layout(display="none", width="100%"))
+        self.code = w.HTML(layout=w.Layout(display="none", width="100%"))
         self._overridden = w.HTML(layout=w.Layout(margin="2px 6px"))  # the schedules that are off
         self._schedule = row([self._overridden, *self.group("schedule")])
         views = [self._view_widget(v) for v in VIEWS]
@@ -58,7 +58,7 @@ class RunControls(TransportControls):
             self.image,
             self._time_line.box,
             row([*self.group("rewind"), self.position.field, *self.group("history"), *views]),
-            self._code,
+            self.code,
         ]
 
     def _view_widget(self, v: View) -> w.Widget:
@@ -93,16 +93,6 @@ class RunControls(TransportControls):
 
     def restart(self) -> None:
         self._start.restart()
-
-    def show_code(self, script: str) -> None:
-        """Show a script, with a button that copies it; "" removes it."""
-        self._code.value = code_view(script, self.name) if script else ""
-        set_visible(self._code, bool(script))
-
-    @property
-    def shows_code(self) -> bool:
-        """Whether a script is shown."""
-        return bool(self._code.value)
 
     def tops(self) -> Iterator[w.Widget]:
         yield from super().tops()
@@ -142,24 +132,14 @@ def recover(controls: RunControls) -> bool:
 
 
 def toggle_code(controls: RunControls) -> bool:
-    controls.show_code("" if controls.shows_code else saved_script(controls.run))
+    controls.code.value = "" if controls.code.value else code_view(saved_script(controls.run), controls.name)
+    set_visible(controls.code, bool(controls.code.value))
     return False
 
 
 def restore_schedules(controls: RunControls) -> bool:
     controls.run.set(**overridden_schedules(controls.run))
     return True
-
-
-# -- when they are enabled -----------------------------------------------------------------------------------
-
-
-def can_undo(controls: RunControls) -> bool:
-    return bool(controls.run.abandoned)
-
-
-def can_branch(controls: RunControls) -> bool:
-    return has_steps(controls) and not controls.run.finished
 
 
 def can_recover(controls: RunControls) -> bool:
@@ -170,12 +150,13 @@ def can_recover(controls: RunControls) -> bool:
 STEP_TIP = "where Rewind goes back to; at its right end it follows the run"
 REWIND_TIP = "weights, optimiser and data as they were then"
 UNDO_TIP = "back to the steps that Rewind or Restart has left; again, and forward"
+BRANCH_TIP = "a second run from here; this one rests"
 RECOVER_TIP = "after a loss that was not finite: back to the last good state, with a smaller η"
 RESTORE_TIP = "let the schedule turn the dial again"
 BUTTONS = (
     Button("Rewind", "backward", REWIND_TIP, "rewind", rewind, has_steps),
-    Button("Undo", "reply", UNDO_TIP, "history", undo, can_undo),
-    Button("Branch", "random", "a second run from here; this one rests", "history", branch, can_branch),
+    Button("Undo", "reply", UNDO_TIP, "history", undo, lambda c: bool(c.run.abandoned)),
+    Button("Branch", "random", BRANCH_TIP, "history", branch, lambda c: bool(c.run.steps) and not c.run.finished),
     Button("Recover", "medkit", RECOVER_TIP, "history", recover, can_recover, "7em", visible=can_recover),
     Button("Code", "code", "a script that does the same again", "history", toggle_code, always),
     Button("Give back", "undo", RESTORE_TIP, "schedule", restore_schedules, always, "7em"),

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 
@@ -30,19 +31,8 @@ SILENT = "this page sends nothing while a cell runs: these dials act when it end
 def train_in_cell(run: Trainable, shell: Shell | None, *, panel: bool = True, speed: float = math.inf) -> None:
     """Drive training to its end in the calling cell, and show it.
 
-    Parameters
-    ----------
-    run : Trainable
-    shell : InteractiveShell
-    panel : bool
-        Whether to show controls, where the front end has widgets.
-    speed : float
-        Steps a second at most, where there are controls.
-
-    Raises
-    ------
-    NotFinite, KeyboardInterrupt
-        And whatever the loss raises, when the last frame and the summary are there.
+    `panel` tells whether to show controls, where the front end has widgets; at `speed` steps a second at most then.
+    What the loss raises is raised when the last frame and the summary are there.
     """
     # the guard is up while the first frame is drawn, too: raised in a weak reference's callback, an interrupt is lost
     with InterruptGuard() as guard:
@@ -58,19 +48,9 @@ def run_loop(
     turn: float = TURN_SECONDS,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Drive what a view shows to its end.
+    """Drive what a view shows to its end; the messages that a kernel has for its controls are handled.
 
-    Parameters
-    ----------
-    view : View
-    kernel : ipykernel.kernelbase.Kernel, optional
-        The kernel whose messages for the view's controls are handled.
-    guard : InterruptGuard, optional
-        The guard that is up already.
-    turn : float
-        Seconds of training, a step at least, between two refreshes.
-    sleep : callable
-        What a paused run waits with.
+    `guard` is one that is up already, `turn` the seconds of training, a step at least, between two refreshes.
     """
     if guard is None:
         with InterruptGuard() as guard:
@@ -105,23 +85,21 @@ def _ending(run: Callable[[], Trainable], view: View) -> Iterator[None]:
         view.close()
 
 
+@dataclass
 class _Session:
     """A cell with controls, while it runs."""
 
-    def __init__(
-        self,
-        view: View,
-        controls: Controls,
-        pump: MessagePump,
-        guard: InterruptGuard,
-        turn: float,
-        sleep: Callable[[float], None],
-    ) -> None:
-        self.view, self.controls, self.pump, self.guard = view, controls, pump, guard
-        self.turn, self.sleep = turn, sleep
-        self.error: NotFinite | None = None  # that Stop raises
+    view: View
+    controls: Controls
+    pump: MessagePump
+    guard: InterruptGuard
+    turn: float
+    sleep: Callable[[float], None]
+    error: NotFinite | None = None  # that Stop raises
+    is_called_silent: bool = False
+
+    def __post_init__(self) -> None:
         self._silent_at = monotonic() + SILENT_SECONDS
-        self._is_called_silent = False
 
     def run(self) -> None:
         """Train until the end, or Stop."""
@@ -153,8 +131,8 @@ class _Session:
         """Handle what the page sent; say so if it never sends anything."""
         self.pump()
         silent = not self.controls.heard and monotonic() > self._silent_at
-        if silent != self._is_called_silent:  # a slow page may be heard later
-            self._is_called_silent = silent
+        if silent != self.is_called_silent:  # a slow page may be heard later
+            self.is_called_silent = silent
             self.controls.show_message(SILENT if silent else "")
 
     def _pause_on(self, error: NotFinite) -> None:
@@ -192,13 +170,7 @@ class _Session:
 
 
 def train_for_a_turn(run: Trainable, pace: Pace, seconds: float) -> float:
-    """Take the steps that are due, for some seconds at most.
-
-    Returns
-    -------
-    float
-        Seconds until the next step is due.
-    """
+    """Take the steps that are due, for some seconds at most; give the seconds until the next one is due."""
     before = run.steps
     run.advance(seconds, pace.due)
     pace.count(run.steps - before)

@@ -7,7 +7,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.getipython import get_ipython
 
@@ -33,17 +33,6 @@ __all__ = ["TASK_NAME", "Panel", "live_panels"]
 
 TASK_NAME = "fluxmagic panel"
 MAX_WAIT_SECONDS = 0.05  # between two turns where no step is due
-
-
-class RunOptions(TypedDict, total=False):
-    """Parameters that a panel passes on to `Run`."""
-
-    valid: object
-    metrics: Mapping[str, Callable[..., object]] | None
-    model: object
-    seed: int | None
-    name: str | None
-    capture: bool | None
 
 
 class Panel:
@@ -114,8 +103,8 @@ class Panel:
         capture: bool | None = None,
         **hypers: float | Callable[[int], float],
     ) -> None:
-        options: RunOptions = {"valid": valid, "metrics": metrics, "model": model}
-        options.update({"seed": seed, "name": name, "capture": capture})
+        options: dict[str, Any] = {"valid": valid, "metrics": metrics, "model": model}
+        options |= {"seed": seed, "name": name, "capture": capture}
         self.run: Trainable
         if hasattr(loss, "advance"):
             if any(x is not None for x in (data, params, opt, epochs, hypers or None, *options.values())):

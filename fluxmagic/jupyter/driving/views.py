@@ -29,7 +29,7 @@ WORDS_SECONDS = 0.25  # between two updates of the words
 LEFT_SECONDS = 3.0  # between two pictures for a notebook that may be saved meanwhile
 LINE_SECONDS = 1.0  # between two lines of text; where they cannot be overwritten they get rarer
 
-Bundle = Mapping[str, str | bytes]  # by MIME type
+Bundle = Mapping[str, object]  # by MIME type
 
 
 class Output(Protocol):
@@ -107,7 +107,7 @@ class ImageView:
         self._png: bytes | None = None
         self._draw_picture(self.picture.frame)  # the first costs as much as ten others, and is not on the run's time
         self._clock = clock
-        self._open()
+        self._outputs = _show(self._top()), _show(self._below())
         self._rich = [(_show(bundle), bundle) for bundle in self.picture.rich]
         self._next_words = clock()
         self._drawn_at = -1  # step
@@ -118,22 +118,18 @@ class ImageView:
         """Whether the training is slower than it could be."""
         return False
 
-    def _open(self) -> None:
-        self._picture_output = _show(self._image())
-        self._words_output = _show(_plain(self._progress()))
+    def _top(self) -> Bundle:
+        """Give what the first output has while it is trained."""
+        return self._image()
+
+    def _below(self) -> Bundle:
+        """Give what the second output has while it is trained."""
+        return self._with_problem(self.presentation.progress(self.run) if self.run.steps else FIRST_STEP)
 
     def open_again(self) -> None:
-        self._draw_picture(self.picture.frame)
-        self._picture_output.display(self._image(), raw=True, metadata=METADATA)
-        self._words_output.display(_plain(self._progress()), raw=True)
-        self._open_rich_again()
-
-    def _open_rich_again(self) -> None:
-        for output, bundle in self._rich:
-            output.display(bundle, raw=True)
-
-    def _progress(self) -> str:
-        return self.presentation.progress(self.run) if self.run.steps else FIRST_STEP
+        self._draw()
+        for output, bundle in (*zip(self._outputs, (self._top(), self._below()), strict=True), *self._rich):
+            output.display(bundle, **_options(bundle))
 
     def _draw_picture(self, draw: Callable[[], bytes]) -> None:
         """Draw the picture; after an error the last one stays, and the training goes on."""
@@ -183,10 +179,10 @@ class ImageView:
                 self._rich[i] = output, bundle
 
     def _show_picture(self) -> None:
-        self._picture_output.update(self._image(), raw=True, metadata=METADATA)
+        self._outputs[0].update(self._image(), raw=True, metadata=METADATA)
 
     def _show_progress(self) -> None:
-        self._words_output.update(self._with_problem(self._progress()), raw=True)
+        self._outputs[1].update(self._below(), raw=True)
 
     def _with_problem(self, words: str) -> Bundle:
         return _plain("\n".join(filter(None, (words, self.problem))))
@@ -197,14 +193,10 @@ class ImageView:
         if self.run.steps:
             self._draw_picture(self.picture.picture)
             self._show_rich()
-        picture, words = self._final_outputs()
+        picture, words = self._outputs
         picture.update(self._image(), raw=True, metadata=METADATA)
         left = self._with_problem(self.presentation.summary(self.run)) if self.run.steps else _plain("")
         words.update(left, raw=True)
-
-    def _final_outputs(self) -> tuple[Output, Output]:
-        """Give the outputs of the last picture and the summary."""
-        return self._picture_output, self._words_output
 
 
 class WidgetView(ImageView):
@@ -227,6 +219,7 @@ class WidgetView(ImageView):
         self._left_at = clock()
         try:
             super().__init__(run, budget, clock)
+            self._show_picture()
         except BaseException:
             self.controls.close()
             raise
@@ -235,24 +228,12 @@ class WidgetView(ImageView):
     def leaves_time(self) -> bool:
         return self.controls.pace.is_limited
 
-    def _open(self) -> None:
-        # at the end the picture takes the place of the controls, and the summary that of what is left
-        self._controls_output = display(self._box(), raw=True, display_id=True)
-        self._left_output = _show(self._left())
-        self._show_picture()
-
-    def open_again(self) -> None:
-        self._draw()
-        self._controls_output.display(self._box(), raw=True)
-        self._left_output.display(self._left(), raw=True)
-        self._open_rich_again()
-
-    def _box(self) -> dict[str, object]:
+    def _top(self) -> Bundle:
         """Give the controls as an output; where there are no widgets only its text is seen."""
         view = {"version_major": 2, "version_minor": 0, "model_id": self.controls.box.model_id}
         return {"application/vnd.jupyter.widget-view+json": view, "text/plain": f"controls of {self.run!r}"}
 
-    def _left(self) -> Bundle:
+    def _below(self) -> Bundle:
         """Give what a notebook has that is opened again: picture and words, as one output."""
         words = self.presentation.summary(self.run) if self.run.steps else repr(self.run)
         png = None if self._png is None or not self.run.steps else self._png
@@ -290,7 +271,7 @@ class WidgetView(ImageView):
 
     def _leave(self) -> None:
         self._left_at = self._clock()
-        self._left_output.update(self._left(), raw=True)
+        self._outputs[1].update(self._below(), raw=True)
 
     def _show_progress(self) -> None:
         self.controls.show_words(self.budget.share)
@@ -301,12 +282,13 @@ class WidgetView(ImageView):
         finally:
             self.controls.close()
 
-    def _final_outputs(self) -> tuple[Output, Output]:
-        return self._controls_output, self._left_output
+
+def _show(bundle: Bundle) -> Output:
+    return display(bundle, display_id=True, **_options(bundle))
 
 
-def _show(data: Bundle) -> Output:
-    return display(data, raw=True, display_id=True, metadata=METADATA if "image/png" in data else {})
+def _options(bundle: Bundle) -> dict[str, object]:
+    return {"raw": True, "metadata": METADATA if "image/png" in bundle else {}}
 
 
 def _plain(words: str) -> Bundle:

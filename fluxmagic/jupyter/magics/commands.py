@@ -104,7 +104,8 @@ class Command:
         values: dict[str, str | bool] = {}
         for name, text in options:
             if name not in self.options:
-                raise UsageError(f"%train {word} has no --{name}; it has {_listed([*self.options, 'name'])}")
+                known = ", ".join(f"--{k}" for k in (*self.options, "name"))
+                raise UsageError(f"%train {word} has no --{name}; it has {known}")
             flag = self.options[name] is False
             if flag and text:
                 raise UsageError(f"%train {word} --{name} takes no value, and was given {text}")
@@ -143,10 +144,6 @@ def carry_out(shell: Shell, line: str) -> Target:
     target = Target(shell, dict(options).get("name", "run"))
     COMMANDS[word](word, target, rest.strip(), [o for o in options if o[0] != "name"])
     return target
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"--{name}" for name in names)
 
 
 def _as_run(trainable: Trainable, name: str) -> Run:
