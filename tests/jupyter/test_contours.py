@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fluxmagic import SGD, NotFinite, Run, batches, landscapes, param
-from fluxmagic.jupyter.pictures import axes, plot
+from fluxmagic.jupyter.pictures import axes, loss_picture
 from fluxmagic.jupyter.pictures.contours import MOST, Contours, PathSeries, Trail, refine
 from fluxmagic.jupyter.pictures.plot import Curve
 from fluxmagic.runs.loss_map import LossMap
@@ -58,13 +58,13 @@ def test_the_ball_and_the_loss_have_one_colour():
 
 
 def test_frames_make_the_map_finer_and_say_so(monkeypatch):
-    monkeypatch.setattr(plot, "MAP_SECONDS", 0.0)  # a point a frame
+    monkeypatch.setattr(loss_picture, "MAP_SECONDS", 0.0)  # a point a frame
     run, _ = rosenbrock()
     run.advance(0.0, 5)
     curve = Curve(run)
     first = curve.frame()
     assert curve.is_unfinished
-    monkeypatch.setattr(plot, "MAP_SECONDS", 0.01)
+    monkeypatch.setattr(loss_picture, "MAP_SECONDS", 0.01)
     while curve.is_unfinished:
         last = curve.frame()
     assert (pixels(first) != pixels(last)).any()

@@ -52,6 +52,10 @@ def lines(picture, gid):
     return [line for line in picture.figure.axes[0].lines if line.get_gid() == gid]
 
 
+def legend(picture):
+    return [t.get_text() for t in picture.figure.axes[0].texts if t.get_visible()]
+
+
 def pixels(png):
     return imread(io.BytesIO(png))
 
@@ -120,6 +124,25 @@ def test_turned_dials_and_divergence_are_marked_on_the_line():
     assert ends[1].get_xdata()[0] < race[1].steps
 
 
+def test_a_divergence_from_the_start_does_not_stretch_the_axis_of_the_others():
+    race = race_on(valley(), [("SGD", {"η": 0.001}), ("SGD", {"η": 1.0})], steps=60)
+    race.train()
+    picture = RacePicture(race)
+    picture.frame()
+    assert race[1].history["loss"][:-1].max() > 1e30
+    top = picture.figure.axes[0].get_ylim()[1]
+    assert top < 10 * race[0].history["loss"].max()
+    assert lines(picture, "end")[1].get_ydata() == [top]
+
+
+def test_a_race_in_which_all_diverge_is_drawn():
+    race = race_on(valley(), [("SGD", {"η": 1.0}), ("SGD", {"η": 2.0})], steps=60)
+    race.train()
+    picture = RacePicture(race)
+    assert picture.frame().startswith(b"\x89PNG")
+    assert picture.picture().startswith(b"\x89PNG")
+
+
 def test_what_a_restart_left_is_pale():
     race = race_on(valley(), VALLEY, steps=60)
     picture = RacePicture(race)
@@ -128,7 +151,7 @@ def test_what_a_restart_left_is_pale():
     race.restart()
     race.step(5)
     picture.frame()
-    left = lines(picture, "left")
+    left = lines(picture, "earlier")
     assert [line.get_color() for line in left] == [*COLOURS[:3]]
     for line, losses in zip(left, before, strict=True):
         np.testing.assert_array_equal(line.get_ydata(), losses)
@@ -152,8 +175,7 @@ def test_the_picture_that_stays_has_names_and_losses():
     picture = RacePicture(race)
     picture.frame()
     png = picture.picture()
-    (legend,) = picture.figure.legends
-    texts = [t.get_text() for t in legend.get_texts()]
+    texts = legend(picture)
     assert texts[0] == f"SGD η 0.001  {race[0].shown_loss:.4g}"
     assert "diverged at step" in texts[-1]
     assert pixels(png).shape[1] == 1440
@@ -192,11 +214,11 @@ def test_the_legend_has_room_for_eight():
     race.train()
     picture = RacePicture(race)
     picture.frame()
-    picture.picture()
-    (legend,) = picture.figure.legends
-    box, top = legend.get_window_extent(), picture.figure.axes[0].get_window_extent().y1
-    assert box.y0 > top
-    assert 0 <= box.x0 < box.x1 <= picture.figure.bbox.x1
+    curve, width = picture.figure.axes[0], picture.figure.bbox.x1
+    boxes = [t.get_window_extent() for t in curve.texts if t.get_visible()]
+    assert len(boxes) == 8
+    assert all(b.y0 > curve.bbox.y1 and b.x1 <= width and b.y1 <= picture.figure.bbox.y1 for b in boxes)
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
 def test_words_say_who_leads_and_how_each_fared():

@@ -41,7 +41,7 @@ class RunPicture:
         png = self.curve.frame()  # also of nothing: the first one takes long
         if self._controls is not None:
             self._controls.axis = self.curve.axis
-        return b"" if self.curve.is_empty else png
+        return png
 
     @property
     def is_unfinished(self) -> bool:

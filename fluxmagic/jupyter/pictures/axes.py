@@ -23,7 +23,7 @@ from matplotlib.transforms import BboxBase
 
 __all__ = [
     "BAD", "BOTTOM", "DISPLAY_SIZE", "DPI", "EVENT", "FONT", "HALO", "INK", "LEFT", "LEGEND_ROW", "LOSS", "METRICS",
-    "PIXELS_AN_INCH", "RIGHT", "ROW", "SMALL", "TOP", "VALID", "WIDTH", "Canvas", "add_halo", "canvas_of",
+    "NARROW", "PIXELS_AN_INCH", "RIGHT", "ROW", "SMALL", "TOP", "VALID", "WIDTH", "Canvas", "add_halo", "canvas_of",
     "default_style", "draw_artists", "make_curve_figure", "make_figure", "scale_losses", "set_plain_text",
     "sharp_png", "shorten", "strip_axes", "style_steps", "width_on",
 ]  # fmt: skip
@@ -81,21 +81,24 @@ def make_curve_figure(
     second: bool = False,
     width: float = WIDTH,
     rows_of_legend: Callable[[float], int] = lambda width: 1,
+    strip: float = 0.0,
 ) -> tuple[Figure, Axes, list[Axes]]:
     """Make a figure with axes for a curve, and for what stands beside it: a map first, then pictures without axes.
 
     The first of these is at the curve's right, the rest below, three in a row; in a narrow figure all are below, two in
-    a row.  `second` leaves room for a second y-axis, `rows_of_legend` tells the rows of a legend of so many inches.
+    a row.  `second` leaves room for a second y-axis, `rows_of_legend` tells the rows of a legend of so many inches,
+    `strip` is the height of what stands above all of them.
     """
     beside = map_beside + pictures
     at_side = 0 if width < NARROW else min(beside, 1)
     columns = 3 if width >= NARROW else max(1, min(beside, 2))
     rows = 1 + -(-(beside - at_side) // columns)
-    figure = make_figure(width, ROW * rows)
+    total = ROW * rows + strip
+    figure = make_figure(width, total)
 
     def place(x: float, row: int, across: float, bottom: float = BOTTOM, top: float = TOP) -> Axes:
         y, height = ROW * (rows - 1 - row) + bottom, ROW - bottom - top
-        ax = figure.add_axes((x / width, y / (ROW * rows), across / width, height / (ROW * rows)))
+        ax = figure.add_axes((x / width, y / total, across / width, height / total))
         strip_axes(ax)
         return ax
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -15,21 +16,24 @@ __all__ = ["Legend", "rows_of_names"]
 
 HANDLE, PAD, BETWEEN = 0.22, 0.07, 0.18  # inches: a line's sample, its distance to the text, the distance to the next
 CHARACTER = 0.57 * FONT / 72  # inches, of an ordinary one
-NAME, VALUE = 16, 7  # characters that a name has at most, and a value at least, so that the rows stand still
+NAME, VALUE = 32, 7  # characters that a name has at most, and a value at least, so that the rows stand still
 SO_FAR = " so far"
 
 
 class Legend:
-    """The names and values of lines, above axes; `artists` are to be drawn again if it `has_changed`."""
+    """The names and values of lines, in rows above axes; `artists` are to be drawn again if it `has_changed`.
 
-    def __init__(self, ax: Axes, lines: Mapping[str, Line2D]) -> None:
-        self.ax = ax
+    Rows have the axes' width if no `width` is given; that, and the distance `above` the axes, are in inches.
+    """
+
+    def __init__(self, ax: Axes, lines: Mapping[str, Line2D], width: float | None = None, above: float = 0.0) -> None:
+        self.ax, self._width, self._above = ax, width, above
         self.texts: dict[str, Text] = {}
         self.samples: dict[str, Line2D] = {}
         inches = ax.figure.dpi_scale_trans
         for name, line in lines.items():
-            (sample,) = ax.plot([], [], color=line.get_color(), lw=3, alpha=line.get_alpha(), solid_capstyle="butt")
-            sample.set(transform=inches, clip_on=False, animated=True)
+            (sample,) = ax.plot([], [], color=line.get_color(), lw=3, alpha=line.get_alpha(), ls=line.get_linestyle())
+            sample.set(solid_capstyle="butt", transform=inches, clip_on=False, animated=True)
             self.texts[name] = ax.text(0, 0, "", color=INK, va="center", fontsize=FONT, transform=inches, animated=True)
             self.samples[name] = sample
         self.has_changed = True
@@ -50,11 +54,10 @@ class Legend:
             self._place(values)
 
     def _place(self, names: Iterable[str]) -> None:
-        dpi = self.ax.figure.dpi
-        left, right, top = self.ax.bbox.x0 / dpi, self.ax.bbox.x1 / dpi, self.ax.bbox.y1 / dpi
-        rows = _rows([(name, self.texts[name].get_text()) for name in names], right - left)
+        left, _, right, top = np.divide(self.ax.bbox.extents, self.ax.figure.dpi)
+        rows = _rows([(name, self.texts[name].get_text()) for name in names], self._width or right - left)
         for i, row in enumerate(rows):
-            x, y = left, top + 0.17 + LEGEND_ROW * (len(rows) - 1 - i)
+            x, y = left, top + self._above + 0.17 + LEGEND_ROW * (len(rows) - 1 - i)
             for name, words in row:
                 self.samples[name].set_data([x, x + HANDLE], [y, y])
                 self.texts[name].set_position((x + HANDLE + PAD, y))
