@@ -18,19 +18,11 @@ __all__ = ["CapturedSteps"]
 
 
 class CapturedSteps:
-    """Take the steps of a loss.
-
-    Attributes
-    ----------
-    wanted : bool
-        Steps are to be replayed; otherwise all are ordinary ones.
-    verified : Snapshot or None
-        The state after the last step that was verified, on the present line of the run.
-    """
+    """Take the steps of a loss."""
 
     def __init__(self, wanted: bool) -> None:
-        self.wanted = wanted
-        self.verified: Snapshot | None = None
+        self.wanted = wanted  # steps are to be replayed; otherwise all are ordinary ones
+        self.verified: Snapshot | None = None  # after the last step that was verified, on the present line of the run
         self._step: CapturedStep | None = None
         self._replays = False
         self._last: int | None = None

@@ -35,26 +35,15 @@ class Request:
 class Control:
     """What threads ask of a run, and which of them has it.
 
-    Parameters
-    ----------
-    apply : callable
-        Of a kind and its values: makes a change of the run.  "pause" and "stop" are kept in `halt`.
-
-    Attributes
-    ----------
-    attention : list
-        Not empty while a request or a thread waits.
-    halt : str
-        "pause" or "stop", if that was asked for; `halts` counts how often.
-    in_batch : bool
-        A batch is being worked on.
+    `apply`, of a kind and its values, makes a change of the run; "pause" and "stop" are kept in `halt`.
     """
 
     def __init__(self, apply: Callable[[str, Mapping[str, Any]], None]) -> None:
-        self.attention: list[object] = []
-        self.halt = ""
-        self.halts = 0
-        self.in_batch = self.driven = self.recomputing = False
+        self.attention: list[object] = []  # not empty while a request or a thread waits
+        self.halt = ""  # "pause" or "stop", if that was asked for
+        self.halts = 0  # how often
+        self.in_batch = False  # a batch is being worked on
+        self.driven = self.recomputing = False
         self._apply = apply
         self._applying = False
         self._requests: deque[Request] = deque()

@@ -39,31 +39,17 @@ def restore_generators(states: GeneratorStates) -> None:
 class DataCursor:
     """Give batches in order.
 
-    Parameters
-    ----------
-    data : iterable, or function without arguments, or None
-        It is iterated afresh every epoch; a function is called first.  None gives empty batches without end.
-
-    Attributes
-    ----------
-    position : int
-        Batches of this epoch that the run has finished.
-    last : object
-        The latest batch; None before the first.
-    length : int or None
-        Batches in an epoch, where the data has a `len`.
-    generators : list of Generator
-        The order of the data may be drawn from them.
+    Data is iterated afresh every epoch; a function is called first.  None gives empty batches without end.
     """
 
     def __init__(self, data: Data) -> None:
         if data is not None and not callable(data) and not _is_iterable(data):
             raise TypeError(f"data gives batches when iterated over, and a {type(data).__name__} does not")
         self.data = data
-        self.generators: list[np.random.Generator] = []
-        self.position = 0
-        self.length: int | None = None
-        self.last: Any = None
+        self.generators: list[np.random.Generator] = []  # the order of the data may be drawn from them
+        self.position = 0  # batches of this epoch that the run has finished
+        self.length: int | None = None  # batches in an epoch, where the data has a `len`
+        self.last: Batch = None  # the latest batch
         self._epoch_start: GeneratorStates = []
         self._batches: Iterator[Any] | None = None
         self._pushed_back: tuple[Any] | None = None
@@ -122,13 +108,7 @@ class DataCursor:
         self._batches, self._pushed_back, self._raised, self.position = None, None, False, 0
 
     def seek(self, position: int, epoch_start: GeneratorStates) -> None:
-        """Go to a position that `tell` gave.
-
-        Raises
-        ------
-        ValueError
-            If the data ends before that position.
-        """
+        """Go to a position that `tell` gave; ValueError if the data ends before it."""
         self.end_epoch()
         self._epoch_start = epoch_start
         if position < 0:

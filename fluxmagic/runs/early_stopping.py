@@ -54,23 +54,14 @@ def out_of_patience(record: Record, patience: int | None) -> bool:
 
 
 class EarlyStopping:
-    """When a run ends before its epochs are done, and the values of its best epoch.
-
-    Attributes
-    ----------
-    until : callable or None
-        Of the run.
-    patience : int or None
-    best : (step, Values) or None
-        The values of the best epoch so far, and after which step they were copied.
-    """
+    """When a run ends before its epochs are done, and the values of its best epoch."""
 
     def __init__(self, until: Callable[[Any], Any] | None, patience: int | None) -> None:
         if until is not None and not callable(until):
             raise TypeError(f"until is a function, not a {type(until).__name__}")
-        self.until = until
+        self.until = until  # of the run
         self.patience = None if patience is None else positive("patience", patience)
-        self.best: tuple[int, Values] | None = None
+        self.best: tuple[int, Values] | None = None  # the best epoch's so far, and after which step they were copied
         self._previous: tuple[int, Values] | None = None
 
     @property

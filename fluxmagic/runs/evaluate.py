@@ -24,34 +24,9 @@ def evaluate(
 ) -> dict[str, float]:
     """Evaluate functions on the whole of the validation data, in test mode; change nothing and keep no graph.
 
-    Parameters
-    ----------
-    functions : dict
-        From name to a function of a batch, to a number.  "valid" is the loss.
-    valid : array, tuple of arrays, iterable of batches, or function that returns such, or None
-        Arrays are passed whole, in one call.  Of batches the mean is taken, weighted by their rows.
-    last : tuple or array
-        What to take where `valid` is None.
-    generators : list of Generator
-        That are to be left as they are; so are those of `valid`.
-
-    Returns
-    -------
-    dict
-        From name to the value.
-
-    Raises
-    ------
-    TypeError
-        If a function gives no number.
-    ValueError
-        If arrays of `valid` differ in length, or it has no batch.
-    MemoryError
-        If arrays are too large for one call: give `batches(...)`.
-
-    Notes
-    -----
-    What a function raises gets a note, and an attribute `option`, that say for which option it was called.
+    The function "valid" is the loss.  Arrays are passed whole, in one call; of batches the mean is taken, weighted by
+    their rows; without validation data the last batch is.  Generators stay as they are, those of `valid` too.  An error
+    has a note, and an attribute `option`, that say for which option of the run it was raised.
     """
     own = [] if isinstance(valid, (list, tuple, np.ndarray)) else state(valid)
     before = generator_states([*generators, *(x for x in own if isinstance(x, np.random.Generator))])

@@ -14,46 +14,23 @@ __all__ = ["Abandoned", "Line", "Stretch"]
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a run: its record, and the state at its end.
-
-    Attributes
-    ----------
-    record : Record
-    start, now : Snapshot
-        The state before its first step, and after its last one.
-    shown : Values, optional
-        The best epoch's, if they are shown in place of the last step's.
-    best : (step, Values), optional
-        The best epoch's so far.
-    state : str
-        "paused", "done", …
-    """
+    """A line of a run: its record, and the state at its end."""
 
     record: Record
-    start: Snapshot
-    now: Snapshot
-    shown: Values | None
-    best: tuple[int, Values] | None
-    state: str
+    start: Snapshot  # before its first step
+    now: Snapshot  # after its last one
+    shown: Values | None  # the best epoch's, if they are shown in place of the last step's
+    best: tuple[int, Values] | None  # the best epoch's so far, and after which step
+    state: str  # "paused", "done", …
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Steps that a run has left, for drawing.
+    """Steps that a run has left, for drawing."""
 
-    Attributes
-    ----------
-    start : int
-        The step after which the lines part.
-    loss : ndarray
-        Of the steps start + 1, start + 2, …
-    path : ndarray of shape (len(loss) + 1, 2), optional
-        Where two numbers are trained, these from `start` on.
-    """
-
-    start: int
-    loss: np.ndarray
-    path: np.ndarray | None = None
+    start: int  # the step after which the lines part
+    loss: np.ndarray  # of the steps start + 1, start + 2, …
+    path: np.ndarray | None = None  # of shape (len(loss) + 1, 2): the two numbers that are trained, from `start` on
 
     @property
     def nbytes(self) -> int:
@@ -62,13 +39,7 @@ class Stretch:
 
 
 class Abandoned:
-    """The last line left, with its state, and the losses of earlier ones.
-
-    Parameters
-    ----------
-    budget : int
-        Bytes that the losses may take.
-    """
+    """The last line left, with its state, and the losses of earlier ones, which may take `budget` bytes."""
 
     most = 8
 
@@ -80,18 +51,16 @@ class Abandoned:
     @property
     def stretches(self) -> list[Stretch]:
         """What can be drawn, oldest first."""
-        return self._within(self._older if self.last is None else [*self._older, _stretch(*self.last)])
+        found = self._older if self.last is None else [*self._older, _stretch(*self.last)]
+        found = [s for s in found if len(s.loss)][-self.most :]
+        while sum(s.nbytes for s in found) > self.budget:
+            del found[0]
+        return found
 
     def leave(self, line: Line, step: int) -> None:
         """Keep a line that was left after a step."""
         self._older = self.stretches
         self.last = line, step
-
-    def _within(self, stretches: list[Stretch]) -> list[Stretch]:
-        stretches = [s for s in stretches if len(s.loss)][-self.most :]
-        while sum(s.nbytes for s in stretches) > self.budget:
-            del stretches[0]
-        return stretches
 
 
 def _stretch(line: Line, step: int) -> Stretch:

@@ -49,23 +49,7 @@ _NO_HOOKS = Hooks(lambda params, values: None)
 
 
 class Loop:
-    """Steps, changes of hyper-parameters, and their record.
-
-    Attributes
-    ----------
-    problem, state, record, snapshots, log
-    guard : InterruptGuard
-        Shielded, but for the loss, the data, callbacks and validation.
-    draws : list of (Generator, state)
-        The generators that this step has drawn from, as they were before.
-    initial : (Values, generator states) or None
-        Just before the first step.
-    environment : dict
-        Where the steps were computed.
-    params_final : bool
-        A parameter that turns up later is an error.
-    captured : CapturedSteps
-    """
+    """Steps, changes of hyper-parameters, and their record."""
 
     def __init__(
         self,
@@ -80,11 +64,11 @@ class Loop:
         opts = state.optimisers
         plan.check(opts.cls)
         self.record = Record(opts.name, opts.settings, opts.updates, plan=plan, stepwise=problem.data is None)
-        self.guard = InterruptGuard()
-        self.draws: GeneratorStates = []
-        self.initial: tuple[Values, GeneratorStates] | None = None
-        self.environment: dict[str, Any] = {}
-        self.params_final = False
+        self.guard = InterruptGuard()  # shielded, but for the loss, the data, callbacks and validation
+        self.draws: GeneratorStates = []  # the generators that this step has drawn from, as they were before
+        self.initial: tuple[Values, GeneratorStates] | None = None  # just before the first step
+        self.environment: dict[str, Any] = {}  # where the steps were computed
+        self.params_final = False  # a parameter that turns up later is an error
         self.captured = CapturedSteps(capture)
 
     @property

@@ -51,10 +51,7 @@ def check_values(
 ) -> dict[str, Any]:
     """Check hyper-parameters, also in the dtype of `params`, and give them under their own names.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If the optimiser lacks one, or a number or a schedule's value at n is out of bounds.
+    TypeError if the optimiser lacks one, ValueError if a number or a schedule's value at n is out of bounds.
     """
     given = cls.canonical(hypers)
     narrow = any(p.dtype == np.float32 for p in params)
@@ -74,22 +71,12 @@ class _Unwatched:
 
 @dataclass
 class OptimiserSet:
-    """The optimisers of a run.
+    """The optimisers of a run."""
 
-    Attributes
-    ----------
-    opt : Optimiser, callable, list or None
-        As given or activated; None while it is a specification.
-    opts : list
-        What makes an update.
-    watched : object
-        The optimiser whose direct changes are noticed; `version` is its number of assignments at the last look.
-    """
-
-    opt: Any = None
-    opts: list[Any] = field(default_factory=list)
-    watched: Any = field(default_factory=_Unwatched)
-    version: int = 0
+    opt: Any = None  # as given or activated; None while it is a specification
+    opts: list[Any] = field(default_factory=list)  # what makes an update
+    watched: Any = field(default_factory=_Unwatched)  # its direct changes are noticed
+    version: int = 0  # its number of assignments at the last look
     _by_key: dict[str, Optimiser] = field(default_factory=dict)
     _specs: dict[str, Spec] = field(default_factory=dict)
     _active_spec: str = ""

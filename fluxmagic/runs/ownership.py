@@ -44,16 +44,11 @@ def owners(params: Iterable[Param]) -> list[Owner]:
 def acquire(owner: Owner, params: Iterable[Param], before: tuple[Values, GeneratorStates] | None = None) -> None:
     """Park the other owners of the parameters, and assign the owner's own values.
 
-    `before` has buffers and generators as they were before the owner changed them.
-
-    Raises
-    ------
-    RuntimeError
-        If another owner is in use.
+    `before` has buffers and generators as they were before the owner changed them.  RuntimeError if another owner is in
+    use.
     """
-    ref = weakref.ref(owner)
+    ref, params = weakref.ref(owner), list(params)
     with deciding:
-        params = list(params)
         if owner.training.parked is None and all(p.run_ref is ref for p in params):
             return
         others = [o for o in owners(params) if o is not owner]

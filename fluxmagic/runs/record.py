@@ -40,23 +40,12 @@ class Event(_Event):
 
 
 class Best(NamedTuple):
-    """The best epoch so far.
+    """The best epoch so far."""
 
-    Attributes
-    ----------
-    name : str
-        What was compared: "valid", the validation loss, where there is one; otherwise "loss", the epoch's mean.
-    value : float
-    epoch : int
-        From 1.
-    step : int
-        The number of steps at its end.
-    """
-
-    name: str
+    name: str  # what was compared: "valid", the validation loss, where there is one; otherwise "loss", the mean
     value: float
-    epoch: int
-    step: int
+    epoch: int  # from 1
+    step: int  # steps at its end
 
 
 def count_rows(d: object) -> int:
@@ -88,13 +77,7 @@ def _rows(x: object) -> int | None:
 
 
 class Record:
-    """The growing record behind a history.  Appending costs a few list appends.
-
-    Attributes
-    ----------
-    stepwise : bool
-        Every step is an epoch: the loss takes no batch.  `epochs`, `means` and `checks` stay empty then.
-    """
+    """The growing record behind a history.  Appending costs a few list appends."""
 
     def __init__(
         self,
@@ -108,7 +91,7 @@ class Record:
         self.opt = opt
         self.values = values
         self.updates = updates  # that the optimiser had done before
-        self.stepwise = stepwise
+        self.stepwise = stepwise  # every step is an epoch: the loss takes no batch; the columns of epochs stay empty
         self.loss = array("d")
         self.rows = array("I")  # of each batch
         self.seconds = array("d")

@@ -51,12 +51,7 @@ class ReplayMismatch(RuntimeError):
 
 
 def recompute(loop: Loop, s: Snapshot, record: Record, until: int) -> None:
-    """Compute the steps of a record again from a snapshot, and compare them.
-
-    Raises
-    ------
-    ReplayMismatch
-    """
+    """Compute the steps of a record again from a snapshot; one that differs is a `ReplayMismatch`."""
     loop.state.restore(s)
     loop.record = record.copy(s.step, epoch_over=s.position < 0)
     for step in range(s.step, until):
@@ -85,8 +80,7 @@ def retake(loop: Loop, hooks: Hooks) -> None:
 
     Evaluations are made again too.  An error ends it at the step that raises it.
     """
-    s, old, n = loop.captured.verified, loop.record, loop.state.step
-    s = s or loop.snapshots.latest_at(0)
+    s, old, n = loop.captured.verified or loop.snapshots.latest_at(0), loop.record, loop.state.step
     loop.state.restore(s)
     loop.snapshots.drop_after(s.step)
     loop.record = record = old.copy(s.step, epoch_over=s.position < 0)
@@ -136,12 +130,7 @@ def has_other_numerics(loop: Loop) -> bool:
 
 
 def check_same_weights(loop: Loop, before: Snapshot) -> None:
-    """Compare the weights with those of a snapshot, bit for bit.
-
-    Raises
-    ------
-    ReplayMismatch
-    """
+    """Compare the weights with those of a snapshot, bit for bit; a difference is a `ReplayMismatch`."""
     for p, value in before.values.params:
         if p.value.tobytes() != value.tobytes():
             gap = float(np.max(np.abs(p.value - value), initial=0))

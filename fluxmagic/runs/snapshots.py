@@ -10,10 +10,7 @@ __all__ = ["SnapshotStore"]
 
 
 class SnapshotStore:
-    """Keep the start always, and of the other snapshots as many as fit.
-
-    When there are too many, every second one is dropped and the stride doubles.
-    """
+    """Keep the start always, and of the other snapshots as many as fit: the stride doubles when there are too many."""
 
     max_count = 32
 
@@ -33,8 +30,6 @@ class SnapshotStore:
         while self.others and (len(self.others) > self.max_count or len(self.others) * size > self.budget):
             self.stride *= 2
             self.others = [s for s in self.others if s.step % self.stride == 0]
-            if self.stride > 1 << 40:
-                break
 
     def latest_at(self, step: int) -> Snapshot:
         """Give the latest snapshot that is not after this step."""

@@ -5,7 +5,7 @@ Only the thread that holds the run's boundary (`control`) changes a state.  It k
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -36,31 +36,15 @@ class Values(NamedTuple):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of training after a number of steps, as copies.
-
-    Attributes
-    ----------
-    step : int
-    values : Values
-        Of parameters and buffers (running statistics).
-    generators : list of (Generator, state)
-    optimisers : dict of OptimiserState
-        By name, for each optimiser used so far.
-    active : str
-        The name of the active one.
-    position : int
-        Batches finished of the epoch; -1 where it has not begun.
-    epoch_start : list of (Generator, state)
-        At the start of the epoch: the order of its data follows from them.
-    """
+    """The state of training after a number of steps, as copies."""
 
     step: int
     values: Values
     generators: GeneratorStates
-    optimisers: dict[str, OptimiserState]
-    active: str
-    position: int
-    epoch_start: GeneratorStates
+    optimisers: dict[str, OptimiserState]  # by name, each that was used so far
+    active: str  # the name of the active one
+    position: int  # batches finished of the epoch; -1 where it has not begun
+    epoch_start: GeneratorStates  # from which the order of the epoch's data follows
 
     @property
     def nbytes(self) -> int:
@@ -72,34 +56,16 @@ class Snapshot:
 
 
 class TrainingState:
-    """What a step reads and writes.
-
-    Attributes
-    ----------
-    step : int
-        Steps taken.
-    params : list of Param
-        Empty before the first loss.
-    buffers : list of ndarray
-        Running statistics: the arrays of the layers themselves.
-    optimisers : OptimiserSet
-    cursor : DataCursor
-    rng : Generator or None
-        Replaces the default generator within `using_rng`.
-    parked : (Values, generator states) or None
-        The own values while another state is active over the same parameters.
-    last : Values or None
-        Those after the last step, while `show` has put others in their place.
-    """
+    """What a step reads and writes."""
 
     def __init__(self, optimisers: OptimiserSet, cursor: DataCursor, rng: np.random.Generator | None = None) -> None:
-        self.step = 0
-        self.params: list[Param] = []
-        self.buffers: list[np.ndarray] = []
+        self.step = 0  # steps taken
+        self.params: list[Param] = []  # empty before the first loss
+        self.buffers: list[np.ndarray] = []  # running statistics: the arrays of the layers themselves
         self.optimisers = optimisers
         self.cursor = cursor
-        self.parked: tuple[Values, GeneratorStates] | None = None
-        self.last: Values | None = None
+        self.parked: tuple[Values, GeneratorStates] | None = None  # the own ones, while another state is active
+        self.last: Values | None = None  # those after the last step, while `show` has put others in their place
         self.use_rng(rng)
 
     def use_rng(self, rng: np.random.Generator | None) -> None:
@@ -193,10 +159,15 @@ class TrainingState:
             restore_generators(states)
             self.parked = None
 
-    def __reduce__(self) -> tuple[Callable[..., TrainingState], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         shown = None if self.last is None else self.current[0]
-        parts = (self.params, self.buffers, self.generators, self.cursor.data, self.optimisers, self.rng)
-        return _rebuild, (*parts, self.capture(), shown)
+        made_of = self.optimisers, DataCursor(self.cursor.data), self.rng
+        return TrainingState, made_of, (self.params, self.buffers, self.generators, self.capture(), shown)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.params, self.buffers, self.cursor.generators, now, shown = state
+        self.restore(now)
+        self.show(shown)
 
 
 def set_numbers(params: Sequence[Param], numbers: np.ndarray) -> None:
@@ -204,20 +175,3 @@ def set_numbers(params: Sequence[Param], numbers: np.ndarray) -> None:
     ends = np.cumsum([p.size for p in params])
     for p, part in zip(params, np.split(numbers, ends[:-1]), strict=True):
         p.data = part.reshape(p.shape)
-
-
-def _rebuild(
-    params: list[Param],
-    buffers: list[np.ndarray],
-    own_generators: list[np.random.Generator],
-    data: object,
-    optimisers: OptimiserSet,
-    rng: np.random.Generator | None,
-    snapshot: Snapshot,
-    shown: Values | None,
-) -> TrainingState:
-    new = TrainingState(optimisers, DataCursor(data), rng)
-    new.params, new.buffers, new.cursor.generators = params, buffers, own_generators
-    new.restore(snapshot)
-    new.show(shown)
-    return new
