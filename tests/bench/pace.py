@@ -1,7 +1,7 @@
 """The pace of a panel under load: words, pictures, and how soon a turn shows.
 
 `python -m tests.bench.pace [SECONDS] [PROCESSES]` trains in a cell of a kernel of its own, beside so many busy
-processes, turns η every twelve seconds, and reports what a page would have seen.
+processes, half as long at rest, and then turns η every three seconds; it reports what a page would have seen.
 
 `python -m tests.bench.pace race [SECONDS] [PROCESSES]` takes 30 steps a second with four contestants over two numbers,
 `valley` with one run.
@@ -60,6 +60,7 @@ view.refresh_if_due, budget.boost = logged, boosted
 run_loop(view, get_ipython().kernel)
 """
 BOOST = 5.0
+TURNS = 20
 
 
 class Watching(Kernel):
@@ -110,32 +111,32 @@ def measure_limited(kernel: Watching, what: str, seconds: float) -> None:
 
 
 def measure(kernel: Watching, seconds: float) -> None:
-    """Train for some seconds, and print what was seen."""
+    """Train at rest for half of some seconds, turn η twenty times in as many more; print what was seen."""
     kernel.run(SETUP)
     cell = kernel.start(CELL.replace("SPEED", "float('inf')"))
     kernel.until(lambda: len(kernel.frames) > 3)
     begin = time.perf_counter()
+    kernel.listen(seconds / 2)
+    turned = time.perf_counter()
     answers = []
-    while time.perf_counter() < begin + seconds:
-        kernel.listen(11.5 + np.random.default_rng(len(answers)).random())
+    for pause in np.random.default_rng(0).uniform(0.8, 1.2, TURNS) * seconds / TURNS:
         kernel.turn("η", 0.01 + 0.001 * (len(answers) % 7))
         told = kernel.told
         kernel.until(lambda told=told: told in kernel.idle)
         heard, before = time.perf_counter(), len(kernel.frames)
         kernel.until(lambda before=before: len(kernel.frames) > before)
         answers.append(kernel.frames[before] - heard)
+        kernel.listen(pause)
     kernel.press("Stop")
     kernel.end(cell)
     log, boosts, steps = kernel.value("(log, boosts, run.steps)")
     rest, boosted = shares(np.array(log), boosts)
-    frames, words = ([b - a for a, b in pairwise(times) if a > begin] for times in (kernel.frames, kernel.words))
     print(f"steps a second: {steps / (log[-1][0] - log[0][0]):,.0f}")
-    print(f"pictures: {len(frames) / sum(frames):.1f} a second, at most {max(frames):.2f} s apart")
-    print(f"words: {len(words) / sum(words):.1f} a second, at most {max(words):.2f} s apart")
+    for what, times in (("pictures", kernel.frames), ("words", kernel.words)):
+        apart = [b - a for a, b in pairwise(times) if begin < a and b < turned]
+        print(f"{what} at rest: {len(apart) / sum(apart):.1f} a second, at most {max(apart):.2f} s apart")
     print(f"drawing: {rest:.1%} at rest, {boosted:.1%} for {BOOST:g} s after a turn")
-    print(
-        f"turns that show within 0.5 s: {sum(a <= 0.5 for a in answers)} of {len(answers)}; latest {max(answers):.2f} s"
-    )
+    print(f"turns that show within 0.5 s: {sum(a <= 0.5 for a in answers)} of {TURNS}; latest {max(answers):.2f} s")
 
 
 def main(what: str, seconds: float = 60.0, processes: int = 4) -> None:

@@ -14,6 +14,7 @@ Clock = Callable[[], float]  # gives seconds
 SHARE = 0.028  # of the processor's time of training and drawing
 BOOSTED_SHARE = 0.095  # for a while after a dial was turned
 BOOST_SECONDS = 5.0
+ANSWER_SECONDS = 0.4  # between two frames that answer a change whatever they cost
 IDLE_SHARE = 0.45  # of a core, training and drawing, where training leaves time
 MIN_SECONDS = 0.05  # between two frames, by the mean
 MAX_DEBT = 0.1  # a picture a second may cost more than is saved
@@ -35,16 +36,16 @@ class DrawBudget:
         self._start = self._used = processor()
         self._saved = 0.0
         self._cost = 0.01  # of a frame
-        self._boosted_until = self._not_before = -math.inf
+        self._boosted_until = self._not_before = self._answered = -math.inf
+        self._answer_at = math.inf
         self._last = clock()
         self._at_latest = self._last + MAX_SECONDS
 
     def boost(self) -> None:
-        """Draw more often for a while: the user waits for the answer to a change."""
+        """Draw at once, and more often for a while: the user waits for the answer to a change."""
         now = self._clock()
-        if now >= self._boosted_until:
-            self._saved = max(self._saved, self._cost)
         self._boosted_until = now + BOOST_SECONDS
+        self._answer_at = min(self._answer_at, max(now, self._answered + ANSWER_SECONDS))
 
     def due(self, idle: bool = False) -> bool:
         """Tell whether to draw now; `idle`: training leaves time, because its speed is limited."""
@@ -55,12 +56,15 @@ class DrawBudget:
             earned = max(earned, elapsed * IDLE_SHARE - trained)
         self._saved = min(self._saved + earned, 2 * self._cost)
         self._last, self._used = now, used
-        return now >= self._at_latest or (self._saved >= self._cost and now >= self._not_before)
+        return now >= min(self._at_latest, self._answer_at) or (self._saved >= self._cost and now >= self._not_before)
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
         """Account for a frame, which is drawn within it."""
         start = self._clock()
+        if start >= self._answer_at:
+            self._answered = start
+        self._answer_at = math.inf
         with self.writing():
             before = self._processor()
             yield
