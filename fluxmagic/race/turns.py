@@ -6,6 +6,7 @@ Each contestant is parked while another one trains.  One thread at a time does t
 from __future__ import annotations
 
 import math
+import pickle
 import random
 import time
 from collections.abc import Collection
@@ -14,6 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fluxmagic.capture.reach import places
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.runs import Run
 from fluxmagic.runs.optimisers import OptimiserState
@@ -49,16 +51,19 @@ class TurnTaking:
         self.slice = 1
         self._parking = self._step = math.inf  # seconds: the least that a turn took beside its steps, and for one
         self._displaced: list[Owner] = []  # who had the parameters before
-        self._noise = b""
+        self._generators: dict[str, object] = {}  # that contestants share
+        self._noise: dict[str, bytes] = {}
 
     def begin(self, *, first: bool) -> None:
-        """Note who has the parameters, if no turn was taken yet, and the generators of the process."""
+        """Note who has the parameters, if no turn was taken yet, and the generators that contestants share."""
         if first:
+            run = next(iter(self.runs))
+            self._generators = _find_generators(run.loss, run.data)
             others = [o for o in owners(self.params) if o is not self.race]
             self._displaced = [o for o in others if o.training.params and o.training.parked is None]
             if any(o not in self.runs for o in others):
                 self.race.training.parked = None  # others have trained the parameters since: the values are theirs
-        self._noise = _global_states()
+        self._noise = {name: _state(x) for name, x in self._generators.items()}
 
     def end(self, *, last: bool) -> None:
         """Assign the user's values; if no turn follows, those have the parameters again that had them before."""
@@ -105,12 +110,13 @@ class TurnTaking:
 
     def check_noise(self) -> None:
         """Raise a RuntimeError if something has drawn from a generator that contestants share since `begin`."""
-        if _global_states() != self._noise:
-            raise RuntimeError(
-                "the loss or the data draws from NumPy's global generator (np.random.…) or Python's (random.…): the "
-                "contestants would not see the same noise. Draw from a generator of your own, "
-                "rng = np.random.default_rng(0), which each contestant then finds as it was at the start"
-            )
+        own = {id(g) for run in self.runs for g in run.training.generators}
+        for name, x in self._generators.items():
+            if id(x) not in own and _state(x) != self._noise[name]:
+                raise RuntimeError(
+                    f"the loss or the data draws from {name}: the contestants would not see the same noise. Draw from "
+                    "a variable of your own, rng = np.random.default_rng(0), which each finds as it was at the start"
+                )
 
 
 def _without_memory(opt: OptimiserState) -> OptimiserState:
@@ -120,7 +126,20 @@ def _without_memory(opt: OptimiserState) -> OptimiserState:
     return opt._replace(state={**opt.state, "arrays": arrays})
 
 
-def _global_states() -> bytes:
-    """Give the states of the generators that all of a process share; it takes 0.2 ms."""
-    state = np.random.get_state(legacy=False)["state"]
-    return bytes(state["key"]) + repr((state["pos"], random.getstate())).encode()
+def _find_generators(*users: object) -> dict[str, object]:
+    """Find the generators of the process, and those that a loss or data can reach, by what they are called."""
+    found: dict[str, object] = {
+        "NumPy's global generator (np.random.…)": np.random,
+        "Python's global generator (random.…)": random,
+    }
+    for place in (p for user in users for p in places(user)):
+        if isinstance(place.value, (random.Random, np.random.RandomState, np.random.Generator)):
+            found[f"{place.path.lstrip('.')}, a {type(place.value).__name__}"] = place.value
+    return found
+
+
+def _state(generator: object) -> bytes:
+    if isinstance(generator, np.random.Generator):
+        return pickle.dumps(generator.bit_generator.state)
+    read = getattr(generator, "getstate", None) or getattr(generator, "get_state", None)
+    return pickle.dumps(read and read())

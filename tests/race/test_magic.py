@@ -171,11 +171,19 @@ def test_epochs_without_data_are_refused(rosenbrock):
     assert "%%race NAMES in EXPR" in rosenbrock.refuses("%%race --opt SGD --opt ADAM\nlandscapes.rosenbrock(w)")
 
 
-def test_noise_of_the_process_is_found_and_nothing_is_left(shell):
+@pytest.mark.parametrize(
+    ("draw", "name"),
+    [
+        ("np.random.normal()", "NumPy's global generator"),
+        ("rng.normal()", "rng, a RandomState"),
+        ("noise()", "rng, a RandomState"),
+    ],
+)
+def test_noise_that_contestants_share_is_found_and_nothing_is_left(shell, draw, name):
     before = weights(shell)
-    shell("race = 3")
-    error = shell.fails(f"%%race {DATA} --opt SGD --opt ADAM\n{LOSS} + np.random.normal()")
-    assert "draws from NumPy's global generator" in str(error)
+    shell("race = 3\nrng = np.random.RandomState(0)\ndef noise(): return rng.normal()")
+    error = shell.fails(f"%%race {DATA} --opt SGD --opt ADAM\n{LOSS} + {draw}")
+    assert f"draws from {name}" in str(error)
     assert same_arrays(before, weights(shell))
 
 

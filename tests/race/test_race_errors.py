@@ -191,7 +191,35 @@ def test_an_optimiser_of_one_s_own_races_by_class_or_name(half):
 def test_noise_from_a_generator_of_the_process_is_found(draw, later):
     W = param(1.0)
     race = Race(lambda x: (W - x - (draw() if x >= later else 0)) ** 2, [0.0, 1.0], [W], THREE, epochs=2)
-    with pytest.raises(RuntimeError, match=r"draws from NumPy's global generator .*rng = np.random.default_rng"):
+    with pytest.raises(
+        RuntimeError, match=r"draws from (NumPy|Python)'s global generator .*rng = np.random.default_rng"
+    ):
+        race.train()
+    assert race.state == "failed"
+    assert W.data == 1
+
+
+class Noise:
+    """Draws from a generator of its class, which a run does not find."""
+
+    rng = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("rng", "draw", "name"),
+    [
+        (np.random.RandomState(0), lambda rng: rng.normal(), "rng, a RandomState"),
+        (random.Random(0), lambda rng: rng.gauss(0, 1), "rng, a Random"),
+        ({"a": [random.Random(0)]}, lambda rng: rng["a"][0].gauss(0, 1), r"rng\['a'\]\[0\], a Random"),
+        (Noise, lambda rng: Noise.rng.normal(), r"Noise\.rng, a Generator"),
+    ],
+)
+@pytest.mark.parametrize("by", ["loss", "data"])
+def test_noise_from_a_generator_that_contestants_share_is_found_and_named(rng, draw, name, by):
+    W, drawn = param(1.0), by == "data"
+    loss = lambda x: (W - (x if drawn else draw(rng))) ** 2
+    race = Race(loss, lambda: [draw(rng) if drawn else 0.0], [W], THREE, epochs=2)
+    with pytest.raises(RuntimeError, match=f"draws from {name}: the contestants would not see the same noise"):
         race.train()
     assert race.state == "failed"
     assert W.data == 1
