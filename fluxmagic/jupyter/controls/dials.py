@@ -2,76 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from html import escape
 
 from fluxmagic.jupyter.controls import widgets as w
-from fluxmagic.jupyter.controls.layout import grid, row, set_visible
-from fluxmagic.jupyter.controls.page_requests import PageRequests
+from fluxmagic.jupyter.controls.layout import grid, make_choice, row, set_visible
 from fluxmagic.jupyter.controls.sliders import HyperparameterSlider, set_options
+from fluxmagic.jupyter.controls.transport import TransportControls
 from fluxmagic.jupyter.formatting import format_number
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run
 
-__all__ = ["Dials", "overridden_schedules"]
-
-MORE = "what is off by default, and ϵ"
+__all__ = ["Dials", "make_sliders", "overridden_schedules"]
 
 
 class Dials:
-    """The dials of a run.  What is turned is a request.
+    """The dials of the run of controls.  What is turned is a request.
 
-    Parameters
-    ----------
-    run : Run
-    requests : PageRequests
-    hear : callable
-        Gets the widgets that are made for another optimiser.
-    show_message : callable
-
-    Attributes
-    ----------
-    run : Run
-        May be replaced, by a branch.
-    box : Widget
+    `more` is the button that unfolds what is off by default.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        requests: PageRequests,
-        hear: Callable[[w.Widget], object] = lambda top: None,
-        show_message: Callable[[str], object] = lambda words: None,
-    ) -> None:
-        self.run = run
-        self._requests = requests
-        self._hear, self._show_message = hear, show_message
+    def __init__(self, controls: TransportControls, more: Sequence[w.Widget]) -> None:
+        self._controls = controls
         self._made: dict[type[Optimiser], tuple[dict[str, HyperparameterSlider], w.Widget]] = {}
-        self._unfolded = False
-        self._chosen = run.opt_name
-        self.optimiser = w.Dropdown(
-            description="optimiser",
-            tooltip="which optimiser updates the parameters",
-            options=self._names(),
-            value=run.opt_name,
-            disabled=run.opt_class is None,
-            style={"description_width": "6.5em"},
-            layout=w.Layout(width="16em"),
-        )
+        self._chosen: str = self._run.opt_name
+        tooltip = "which optimiser updates the parameters"
+        self.optimiser = make_choice("optimiser", self._names(), self._chosen, tooltip, "16em")
+        self.optimiser.disabled = self._run.opt_class is None
+        self.optimiser.style.description_width, self.optimiser.layout.margin = "6.5em", "2px"
         self.optimiser.observe(self._on_optimiser, "value")
         self._effective_rate = w.HTML(layout=w.Layout(margin="5px 8px"))
-        self._more = w.Button(description="more", icon="caret-right", tooltip=MORE, layout=w.Layout(width="6em"))
-        self._more.layout.margin = "2px 2px 2px auto"
-        self._more.on_click(lambda _: requests.add(self._fold))
         self._room = w.Box(layout=w.Layout(width="100%"))
-        self.box = w.VBox([row([self.optimiser, self._more]), self._room])
-        self.box.layout.width = "100%"
-        hear(self._effective_rate)
+        self.box = w.VBox([row([self.optimiser, *more]), self._room], layout=w.Layout(width="100%"))
+        controls.hear(self._effective_rate)
+
+    @property
+    def _run(self) -> Run:
+        run: Run = self._controls.run
+        return run
 
     def _names(self) -> list[str]:
         names = list(OPTIMISERS)
-        return names if self.run.opt_name in names else [self.run.opt_name, *names]
+        return names if self._run.opt_name in names else [self._run.opt_name, *names]
 
     # -- what the user does --------------------------------------------------------------------------------
 
@@ -79,28 +52,18 @@ class Dials:
         new = change["new"]
         if new != self._chosen:
             self._chosen = new
-            self._requests.add(partial(self._swap, new))
+            self._controls.requests.add(partial(self._swap, new))
 
     def _swap(self, name: str) -> bool:
-        self.run.swap(name)
-        self._show_message("")
+        self._run.swap(name)
+        self._controls.show_message("")
         return True
-
-    def _turn(self, name: str, value: float, drag: bool) -> bool:
-        (self.run.drag if drag else self.run.set)(**{name: value})
-        self._show_message("")
-        return True
-
-    def _fold(self) -> bool:
-        self._unfolded = not self._unfolded
-        return False
 
     # -- showing -------------------------------------------------------------------------------------------
 
     def show(self) -> None:
         """Show the optimiser and the values in force."""
-        run, cls = self.run, self.run.opt_class
-        set_visible(self._more, cls is not None)
+        run, cls = self._run, self._run.opt_class
         if cls is None:
             return
         if run.opt_name != self.optimiser.value:
@@ -115,22 +78,18 @@ class Dials:
         for k, slider in sliders.items():
             slider.show(values[k])
             used = not slider.foldable or values[k] != slider.hyper.default
-            set_visible(slider.box, used or self._unfolded)
-        self._more.description, self._more.icon = ("less", "caret-down") if self._unfolded else ("more", "caret-right")
+            set_visible(slider.box, used or self._controls.unfolded)
         rate = values["η"] / (1 - values["ρ"]) if {"η", "ρ"} <= values.keys() else None
         self._effective_rate.value = "" if rate is None else f"η/(1−ρ) = {escape(format_number(rate))}"
 
     def _make(self, cls: type[Optimiser], values: dict[str, float]) -> tuple[dict[str, HyperparameterSlider], w.Widget]:
-        sliders = {
-            k: HyperparameterSlider(h, values[k], self._turn, self._requests.add, factors=k == "η")
-            for k, h in cls.hypers.items()
-        }
+        sliders = make_sliders(self._controls, lambda: self._run, cls, values)
         ordered = sorted(sliders.items(), key=lambda item: (item[0] != "η", item[1].foldable))
         boxes = [s.box for _, s in ordered]
         if "ρ" in sliders:
             boxes.insert(boxes.index(sliders["ρ"].box) + 1, self._effective_rate)
         box = grid(boxes, first_is_wide=ordered[0][0] == "η")
-        self._hear(box)
+        self._controls.hear(box)
         return sliders, box
 
     def tops(self) -> Iterator[w.Widget]:
@@ -138,6 +97,19 @@ class Dials:
         yield self.box
         yield self._effective_rate
         yield from (box for _, box in self._made.values())
+
+
+def make_sliders(
+    controls: TransportControls, run: Callable[[], Run], cls: type[Optimiser], values: dict[str, float]
+) -> dict[str, HyperparameterSlider]:
+    """Make the sliders of an optimiser; they turn the run that is controlled then."""
+
+    def turn(name: str, value: float, drag: bool) -> bool:
+        (run().drag if drag else run().set)(**{name: value})
+        controls.show_message("")
+        return True
+
+    return {k: HyperparameterSlider(h, values[k], turn, controls.requests.add) for k, h in cls.hypers.items()}
 
 
 def overridden_schedules(run: Run) -> dict[str, Callable[[int], float]]:

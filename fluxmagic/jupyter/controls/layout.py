@@ -95,7 +95,7 @@ def make_choice(
     label: str, options: Sequence[object], value: object, tooltip: str = "", width: str = "auto"
 ) -> w.Widget:
     """Make a menu, its label beside it."""
-    style, layout = {"description_width": "auto"}, w.Layout(width=width, margin="2px 6px")
+    style, layout = {"description_width": "auto"}, w.Layout(width=width, margin="2px 4px")
     return w.Dropdown(description=label, options=options, value=value, tooltip=tooltip, style=style, layout=layout)
 
 

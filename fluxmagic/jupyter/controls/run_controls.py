@@ -22,7 +22,7 @@ from fluxmagic.jupyter.controls.dials import Dials, overridden_schedules
 from fluxmagic.jupyter.controls.layout import TimeLine, make_choice, row, set_visible
 from fluxmagic.jupyter.controls.sliders import PositionSlider, exact
 from fluxmagic.jupyter.controls.start_fields import StartFields
-from fluxmagic.jupyter.controls.transport import Button, TransportControls, always, has_steps
+from fluxmagic.jupyter.controls.transport import Button, TransportControls, always, has_steps, more
 from fluxmagic.jupyter.formatting import progress
 from fluxmagic.jupyter.pictures.limits import Axis
 from fluxmagic.runs import Run
@@ -43,8 +43,8 @@ class RunControls(TransportControls):
         self.view = {v.name: v.options[v.chosen] for v in VIEWS}  # how the curve is to be drawn
         self.axis = Axis(0.08, 0.98, 0.0, 1.0)  # the picture's axis of steps, above the time line
         self.position = PositionSlider("step", STEP_TIP, self.clock)
-        self.dials = Dials(self.run, self.requests, self.hear, self.show_message)
-        self._start = StartFields(self.run, self.requests)
+        self.dials = Dials(self, self.group("more"))
+        self._start = StartFields(lambda: self.run, self.requests)
         self._time_line = TimeLine(self.position.slider, self.name)
         self.code = w.HTML(layout=w.Layout(display="none", width="100%"))
         self._overridden = w.HTML(layout=w.Layout(margin="2px 6px"))  # the schedules that are off
@@ -74,7 +74,7 @@ class RunControls(TransportControls):
 
     def go_on_from(self, run: Run, message: str = "") -> bool:
         """Control a run that was brought to another state, or a branch: it can go on."""
-        self.run = self.dials.run = self._start.run = run
+        self.run = run
         self.stopped = False
         self.position.follow()
         self.show_message(message)
@@ -159,6 +159,7 @@ BUTTONS = (
     Button("Branch", "random", BRANCH_TIP, "history", branch, lambda c: bool(c.run.steps) and not c.run.finished),
     Button("Recover", "medkit", RECOVER_TIP, "history", recover, can_recover, "7em", visible=can_recover),
     Button("Code", "code", "a script that does the same again", "history", toggle_code, always),
+    more("what is off by default, and ϵ", "dials that are in use", lambda c: c.run.opt_class is not None),
     Button("Give back", "undo", RESTORE_TIP, "schedule", restore_schedules, always, "7em"),
 )
 RunControls.buttons = BUTTONS

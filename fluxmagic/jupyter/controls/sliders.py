@@ -32,25 +32,8 @@ class HyperparameterSlider:
     """A slider and a number field for a hyper-parameter.
 
     The slider is heard while it is dragged: what it sets within a second of its last value goes on with that change.
-    The field takes any value, and shows the value in force to the last digit.
-
-    Parameters
-    ----------
-    hyper : Hyper
-    value : float
-    turn : callable
-        Of the name, the new value, and whether that goes on with the change before: a request.
-    enqueue : callable, optional
-        Of a request; default: do it at once.
-    factors : bool
-        Whether there are buttons that halve and double it.
-
-    Attributes
-    ----------
-    slider, field, box : ipywidgets.Widget
-        The slider, the number field, and the row of all.
-    foldable : bool
-        Whether the dial may be out of sight while its value is the default.
+    The field takes any value, and shows the value in force to the last digit.  `turn` is a request, of the name, the
+    new value, and whether that goes on with the change before; `enqueue` takes requests.
     """
 
     def __init__(
@@ -60,13 +43,13 @@ class HyperparameterSlider:
         turn: Callable[[str, float, bool], bool],
         enqueue: Callable[[Request], object] = lambda request: request(),
         *,
-        factors: bool = False,
         clock: Clock = time.monotonic,
     ) -> None:
         self.hyper = hyper
         self._clock = clock
         self._moved_at = -math.inf  # when a hand has moved the slider
         self.off = hyper.off if hyper.off is not None else (0.0 if hyper.default == 0 == hyper.low else None)
+        # whether the dial may be out of sight while its value is the default
         self.foldable = self.off is not None or hyper.ascii == "epsilon"
         self._turn = turn
         self._enqueue = enqueue
@@ -90,7 +73,7 @@ class HyperparameterSlider:
         )
         self.slider.observe(self._on_slider, "value")
         self.field.observe(self._on_field, "value")
-        buttons = [self._factor(k, f) for k, f in (("÷2", 0.5), ("×2", 2.0)) if factors]
+        buttons = [self._factor(k, f) for k, f in (("÷2", 0.5), ("×2", 2.0)) if hyper.name == "η"]
         self.box = w.HBox([self.slider, self.field, *buttons], layout=w.Layout(width="100%", align_items="center"))
 
     def _factor(self, label: str, factor: float) -> w.Widget:
@@ -172,13 +155,7 @@ class HyperparameterSlider:
 
 
 class PositionSlider:
-    """A slider over the steps of a run: it follows the run until the user moves it, and again from its right end.
-
-    Attributes
-    ----------
-    slider, field : Widget
-        The slider, and a number field for the step that it is at.
-    """
+    """A slider over the steps of a run: it follows the run until the user moves it, and again from its right end."""
 
     def __init__(self, label: str, tooltip: str, clock: Clock = time.monotonic) -> None:
         self.slider = w.IntSlider(description=label, tooltip=tooltip, min=0, max=1, disabled=True, readout=False)

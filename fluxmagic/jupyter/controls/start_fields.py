@@ -24,9 +24,12 @@ class StartFields:
     """
 
     def __init__(
-        self, run: Run, requests: PageRequests, restart: Callable[[list[float] | None], object] | None = None
+        self,
+        run: Callable[[], Run],
+        requests: PageRequests,
+        restart: Callable[[list[float] | None], object] | None = None,
     ) -> None:
-        self.run = run  # may be replaced, by a branch
+        self._run = run
         self._restart = restart
         self.chosen: list[float] | None = None  # what was typed and is not yet the run's start
         self._requests = requests
@@ -54,24 +57,26 @@ class StartFields:
         if not math.isfinite(start[i]):
             raise ValueError(f"{self._fields[i].description} is a finite number, not {text!r}")
         self.chosen = start
-        if not self.run.steps:
+        if not self._run().steps:
             self.restart()
         return True
 
     def restart(self) -> None:
         """Restart the run, at the start that was chosen."""
-        (self._restart or self.run.restart)(self.chosen)
+        (self._restart or self._run().restart)(self.chosen)
         self.chosen = None
 
     def _start(self) -> list[float]:
-        path = self.run.record.path
-        return list(path[:2]) if path else [float(x) for p in self.run.params for x in p.value.flat]
+        run = self._run()
+        path = run.record.path
+        return list(path[:2]) if path else [float(x) for p in run.params for x in p.value.flat]
 
     def show(self) -> None:
         """Show the start."""
-        known = trains_two_numbers(self.run)
+        run = self._run()
+        known = trains_two_numbers(run)
         set_visible(self.box, known)
         if known:
             self._shown = self.chosen or self._start()
-            for field, name, x in zip(self._fields, names_of_two(self.run), self._shown, strict=True):
+            for field, name, x in zip(self._fields, names_of_two(run), self._shown, strict=True):
                 field.description, field.value = f"start {name}", exact(x)

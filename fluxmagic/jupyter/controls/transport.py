@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
+from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple
 
 from fluxmagic.jupyter.controls import widgets as w
@@ -23,7 +24,8 @@ from fluxmagic.jupyter.driving.trainable import Trainable
 from fluxmagic.jupyter.formatting import format_number
 
 __all__ = [
-    "PAUSE", "TRANSPORT", "Button", "TransportControls", "always", "close", "has_steps", "play", "restart", "stop",
+    "PAUSE", "TRANSPORT", "Button", "TransportControls", "always", "close", "has_steps", "more", "play", "restart",
+    "stop",
 ]  # fmt: skip
 
 TICK_MILLISECONDS = 500
@@ -60,6 +62,7 @@ class TransportControls:
     buttons: ClassVar[tuple[Button, ...]] = ()
     transport: ClassVar[tuple[Button, ...]] = ()  # in place of `TRANSPORT`
     unit: ClassVar[str] = "step"  # what the trainable counts
+    unfolded = False  # whether all dials are in sight
     run: Any  # a `Trainable`; its driver looks here after requests were processed: Branch puts another one in its place
     image: w.Widget  # the picture
     box: w.Widget  # all of it
@@ -88,7 +91,7 @@ class TransportControls:
         self._buttons = {r.label: make_button(*r[:3], r.width) for r in self._rows}
         for r in self._rows:
             self._buttons[r.label].on_click(lambda _, label=r.label: self.press(label))
-        for button in self.group("close"):
+        for button in (*self.group("close"), *self.group("more")):
             button.layout.margin = "2px 2px 2px auto"
         self.image = w.Image(format="png", layout=w.Layout(width="100%", margin="0", display="none"))
         self._words = w.HTML(layout=w.Layout(width="auto", margin="0 2px"))
@@ -183,9 +186,10 @@ class TransportControls:
         set_visible(self._message, bool(words))
 
     def show_failure(self, words: str) -> None:
-        """Show why the training has failed, in place of a message, until it has gone on or is recovered."""
-        self._failure.value = _with_role("alert", words)
-        self.show_message("")
+        """Show what ended the training; where it has failed, until it has gone on or is recovered."""
+        has_failed = self.run.state == "failed"
+        self._failure.value = _with_role("alert", words) if has_failed else ""
+        self.show_message("" if has_failed else words, error=True)
 
     def show(self, share: float | None = None) -> None:
         """Show where the training is, and the values in force; `share` of the processor's time was spent drawing."""
@@ -290,6 +294,18 @@ def restart(controls: TransportControls) -> bool:
 def close(controls: TransportControls) -> bool:
     controls.closed = True
     controls.run.pause()
+    return False
+
+
+def more(what: str, less: str, visible: Callable[[Any], bool] | None = None) -> Button:
+    """Make the button that unfolds dials; the arguments are tooltips."""
+    other = "less", "caret-down", less
+    unfolded = attrgetter("unfolded")
+    return Button("more", "caret-right", what, "more", toggle, always, "6em", visible, other, unfolded)
+
+
+def toggle(controls: TransportControls) -> bool:
+    controls.unfolded = not controls.unfolded
     return False
 
 

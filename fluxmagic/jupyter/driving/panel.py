@@ -283,11 +283,7 @@ class Panel:
             if self.controls is not None:
                 self.controls.playing = False
                 self.controls.pending_steps = 0
-                words = error_with_place(error, get_ipython())
-                if self.run.state == "failed":
-                    self.controls.show_failure(words)
-                else:
-                    self.controls.show_message(words, error=True)
+                self.controls.show_failure(error_with_place(error, get_ipython()))
 
     # -- joining -------------------------------------------------------------------------------------------
 

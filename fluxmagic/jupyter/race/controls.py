@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from html import escape
 
 from fluxmagic.jupyter.controls import widgets as w
+from fluxmagic.jupyter.controls.dials import make_sliders
 from fluxmagic.jupyter.controls.layout import row, set_visible
 from fluxmagic.jupyter.controls.sliders import HyperparameterSlider
 from fluxmagic.jupyter.controls.start_fields import StartFields
-from fluxmagic.jupyter.controls.transport import Button, TransportControls, always
+from fluxmagic.jupyter.controls.transport import TransportControls, more
 from fluxmagic.jupyter.race.colours import colour_of
 from fluxmagic.jupyter.race.words import loss_of, progress
 from fluxmagic.optimise import Optimiser
@@ -49,17 +50,9 @@ class _Row:
             self._controls.show_message(f"the weights are those of {self.key}; race.take() gives back the earlier ones")
         return True
 
-    def _turn(self, name: str, value: float, drag: bool) -> bool:
-        (self.run.drag if drag else self.run.set)(**{name: value})
-        self._controls.show_message("")
-        return True
-
     def _make_dials(self, cls: type[Optimiser], values: dict[str, float]) -> None:
         self._class = cls
-        self._dials = {
-            k: HyperparameterSlider(h, values[k], self._turn, self._controls.requests.add, factors=k == "η")
-            for k, h in cls.hypers.items()
-        }
+        self._dials = make_sliders(self._controls, lambda: self.run, cls, values)
         for k, dial in self._dials.items():
             dial.field.placeholder = f"{self.key} {k}"
             dial.slider.style.description_width = "auto"
@@ -87,26 +80,16 @@ class _Row:
 
 
 class RaceControls(TransportControls):
-    """Controls of a race; see `TransportControls` for the parameters.
-
-    Attributes
-    ----------
-    run : Race
-    unfolded : bool
-        Whether all dials are in sight.
-    """
+    """Controls of a race."""
 
     run: Race
     progress = staticmethod(progress)
 
     def body(self) -> Sequence[w.Widget]:
-        self.unfolded = False
         self._contestants = [_Row(self, key, i) for i, key in enumerate(self.run.runs)]
-        self._start = StartFields(self.run[0], self.requests, self.run.restart)
+        self._start = StartFields(lambda: self.run[0], self.requests, self.run.restart)
         self._start.box.layout.width = "auto"
-        (more,) = self.group("more")
-        more.layout.margin = "2px 2px 2px auto"
-        return [*(r.box for r in self._contestants), row([self._start.box, more]), self.image]
+        return [*(r.box for r in self._contestants), row([self._start.box, *self.group("more")]), self.image]
 
     def restart(self) -> None:
         self._start.restart()
@@ -117,15 +100,4 @@ class RaceControls(TransportControls):
         self._start.show()
 
 
-def toggle(controls: RaceControls) -> bool:
-    controls.unfolded = not controls.unfolded
-    return False
-
-
-LESS = ("less", "caret-down", "the first two dials of each, and those that were turned")
-RaceControls.buttons = (
-    Button(
-        "more", "caret-right", "all dials", "more", toggle, always, other=LESS,
-        is_other=lambda c: c.unfolded,
-    ),
-)  # fmt: skip
+RaceControls.buttons = (more("all dials", "the first two dials of each, and those that were turned"),)

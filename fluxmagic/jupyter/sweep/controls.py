@@ -29,14 +29,7 @@ __all__ = ["SweepControls"]
 
 
 class SweepControls(TransportControls):
-    """Controls of a sweep; see `TransportControls` for the parameters.
-
-    Attributes
-    ----------
-    run : Sweep
-    chosen : int or None
-        The number of the point that was chosen.
-    """
+    """Controls of a sweep; `chosen` is the number of the point that was chosen."""
 
     run: Sweep
     unit = "trial"
