@@ -311,12 +311,17 @@ def reset(*ms: object, rng: np.random.Generator | int) -> list[Param]:
     False
     """
     rng = np.random.default_rng(rng)
-    found, drawn = [x for _, x in traverse(*ms)], set()
+    found: list[Any] = [x for _, x in traverse(*ms)]
+    drawn: set[Param] = set()
     for x in found:
-        own = [v for v in getattr(x, "__dict__", {}).values() if isinstance(v, Param)]
+        own = {k: v for k, v in getattr(x, "__dict__", {}).items() if isinstance(v, Param)}
         if callable(getattr(type(x), "reset", None)) and (own or buffer_names(x)):
             x.reset(rng)
-            drawn.update(own)
+            if replaced := [k for k, v in own.items() if getattr(x, k, None) is not v]:
+                vars(x).update(own)
+                name = f"{type(x).__name__}.reset puts another object in the place of {replaced[0]}"
+                raise TypeError(f"{name}, which is what is trained: assign values, self.{replaced[0]}.data = …")
+            drawn.update(own.values())
     return [x for x in found if isinstance(x, Param) and x not in drawn]
 
 

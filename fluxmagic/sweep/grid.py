@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,22 +110,21 @@ class Grid:
     ) -> None:
         self._params = list(params)
         entries = {canonical(k): v for k, v in given.items()}
-        opts = _entries("opt", entries.pop("opt", "SGD"))
+        entries = entries if "opt" in entries else {"opt": "SGD", **entries}
+        opts = _entries("opt", entries["opt"])
         if isinstance(opts, uniform):
             raise TypeError("opt: give a list of optimisers, not a distribution")
         self.classes = [optimiser_class(o) for o in opts]
-        named: dict[str, Any] = {"opt": self.classes}
-        swept = {"opt"} if _is_list(given.get("opt")) else set()
+        self.values: dict[str, Any] = {}
+        self.axes: dict[str, Any] = {}
         for typed, value in entries.items():
-            name = typed if typed in LENGTHS else self._dial(typed)
-            if name in named:
+            name = typed if typed in ("opt", *LENGTHS) else self._dial(typed)
+            if name in self.values:
                 raise TypeError(f"{name} is given twice")
-            if _is_list(value) or isinstance(value, uniform):
-                swept.add(name)
-            named[name] = self._checked(name, _entries(name, value))
-        order = [self._dial(k) if k not in ("opt", *LENGTHS) else k for k in map(canonical, given)]
-        self.values = {k: named[k] for k in (*(["opt"] if "opt" not in order else []), *order)}
-        self.axes = {k: v for k, v in self.values.items() if k in swept}
+            self.values[name] = self.classes if name == "opt" else self._checked(name, _entries(name, value))
+            if isinstance(value, uniform) or _is_list(value):
+                self.axes[name] = self.values[name]
+                _refuse_equal(name, self.values[name])
         drawn = [k for k, v in self.values.items() if isinstance(v, uniform)]
         if drawn and samples is None:
             raise ValueError(f"{drawn[0]} is a distribution: say how many points to draw, samples=N")
@@ -209,3 +208,13 @@ def _entries(name: str, value: Any) -> Sequence[Any] | uniform:  # noqa: ANN401 
     if not entries:
         raise ValueError(f"{name}: an empty list; give at least one value")
     return entries
+
+
+def _refuse_equal(name: str, values: Sequence[Any] | uniform) -> None:
+    """Refuse entries that would be trained twice."""
+    first: dict[object, int] = {}
+    for i, v in enumerate([] if isinstance(values, uniform) else values):
+        j = first.setdefault(v if isinstance(v, Hashable) else id(v), i)
+        if j != i:
+            word = v.__name__ if isinstance(v, type) else v
+            raise ValueError(f"{name}: entries {j} and {i} are equal, {word}; give each once (seeds=N repeats points)")

@@ -131,16 +131,18 @@ class Sweep(SweepViews, Joinable):
         self.halving = halving
         if halving is not None and positive("halving", halving) < 2:
             raise ValueError("halving is 2 or more: each time one point in so many is kept")
-        if timeout is not None and not timeout > 0:
+        if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
             raise ValueError(f"timeout is a positive number of seconds, not {timeout!r}")
+        if seed is not None and not (isinstance(seed, (int, np.integer)) and seed >= 0):
+            raise ValueError(f"seed is one integer, 0 or more, not {seed!r}; seeds=N takes the N seeds from it on")
         check_place(on)
         self.seeds = None if seeds is None else positive("seeds", seeds)
         if seed is None:
             seed = 0 if seeds is not None else _next_seed()
-        lengths = {k: v for k, v in (("epochs", epochs), ("steps", steps)) if v is not None}
-        grid = {**(grid or {}), **lengths}
-        if len(grid.keys() & set(LENGTHS)) == 2:
-            raise ValueError("a trial ends after its epochs or after its steps: give one of the two")
+        grid, lengths = dict(grid or {}), {k: v for k, v in (("epochs", epochs), ("steps", steps)) if v is not None}
+        if len(lengths) + len(grid.keys() & set(LENGTHS)) > 1:
+            raise ValueError("the length of a trial is given twice: give epochs or steps, once")
+        grid.update(lengths)
         n = self.seeds or 1
         self.grid = Grid(grid, self.setup.params, samples, np.random.default_rng(seed), MAX_TRIALS // n)
         self.trials = [Trial(s) for s in _specs(self.grid, range(seed, seed + n), data is None)]

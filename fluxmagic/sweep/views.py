@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, overload
 from weakref import WeakValueDictionary
 
 from fluxmagic.lazy import LazyMethod
@@ -41,8 +41,14 @@ class SweepViews:
     def __len__(self) -> int:
         return len(self.trials)
 
-    def __getitem__(self, i: int) -> Run:
-        """Give the run of a trial, parked: history, events, final weights; `take` activates it."""
+    @overload
+    def __getitem__(self, i: int) -> Run: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Run]: ...
+    def __getitem__(self, i: int | slice) -> Run | list[Run]:
+        """Give the run of a trial, parked: history, events, final weights; `take` activates it; a list for a slice."""
+        if isinstance(i, slice):
+            return [self[j] for j in range(len(self))[i]]
         trial = self.trials[i]
         run = self._runs.get(trial.spec.index)
         if run is None or run.steps != trial.step:

@@ -79,3 +79,19 @@ def test_a_layer_of_the_user_may_define_it():
     m = Scale()
     assert reset(m, rng=2) == []
     assert m.k.data == np.random.default_rng(2).normal()
+
+
+def test_a_reset_that_replaces_a_parameter_is_refused_and_leaves_the_parameter():
+    class Scale:
+        def __init__(self):
+            self.k = param(3.0)
+
+        def reset(self, rng):
+            self.k = param(rng.normal())
+
+    m = Scale()
+    k = m.k
+    with pytest.raises(TypeError, match=r"Scale.reset puts another object in the place of k.*self.k.data = "):
+        reset(m, rng=2)
+    assert m.k is k
+    assert k.data == 3

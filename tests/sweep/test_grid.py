@@ -46,6 +46,11 @@ def test_a_number_and_a_schedule_are_fixed_and_entries_may_be_schedules_or_none(
     [
         ({"ζ": [1]}, TypeError, "SGD has no ζ; it has η"),
         ({"opt": ["SGD", "ADAM"], "momentum": [1]}, TypeError, "momentum.*Momentum and Nesterov"),
+        ({"η": [0.1, 0.2, 0.1]}, ValueError, "η: entries 0 and 2 are equal, 0.1"),
+        ({"opt": ["SGD", SGD]}, ValueError, "opt: entries 0 and 1 are equal, SGD"),
+        ({"steps": [3, 3.0]}, ValueError, "steps is a positive integer"),
+        ({"steps": [3, 3]}, ValueError, "steps: entries 0 and 1 are equal, 3"),
+        ({"clip": [None, np.inf]}, ValueError, "clip: entries 0 and 1 are equal, inf"),
         ({"η": []}, ValueError, "η: an empty list"),
         ({"opt": []}, ValueError, "opt: an empty list"),
         ({"η": [0.1, -1]}, ValueError, r"η = -1 is out of range.*entry 1 of 2"),

@@ -78,7 +78,7 @@ def test_seeds_halving_max_and_a_name(shell):
         ("--η [0.1, -1]", "η = -1 is out of range: 0 ≤ η (entry 1 of 2)"),
         ("--η loguniform(1e-3, 1)", "η is a distribution: say how many points to draw, samples=N"),
         ("--η [1] --samples 3", "samples counts draws from loguniform(a, b) or uniform(a, b), and no dial has one"),
-        ("--η np.ones(400) --decay np.ones(400)", "the grid has 160,000 points"),
+        ("--η np.linspace(1, 2, 400) --decay np.arange(400)", "the grid has 160,000 points"),
         ("--seed [1, 2]", "--seed [1, 2]: give a whole number, 0 or more, not [1, 2]"),
         ("--max acc", "acc ranks the points, and is none of loss"),
         ("--epochs 2 --steps 3", "--epochs and --steps say when the run ends: give one of them"),

@@ -181,7 +181,7 @@ def test_max_takes_a_metric():
 
 
 def test_points_are_ranked_by_the_median_over_their_seeds_and_ties_go_to_the_lower_index():
-    sweep, _ = net_sweep({"η": [0.1, 1e9, 0.1]}, seeds=3)
+    sweep, _ = net_sweep({"η": [0.1, 1e9, lambda n: 0.1]}, seeds=3)
     sweep.train()
     scores = np.array([t.objective for t in sweep.trials]).reshape(3, 3)
     assert [p for _, p in sweep.ranking] == [0, 2, 1]
@@ -293,7 +293,11 @@ def test_an_error_in_a_reset_leaves_the_model_as_it_was():
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"epochs": 2, "steps": 3}, ValueError, "give one of the two"),
+        ({"epochs": 2, "steps": 3}, ValueError, "given twice: give epochs or steps"),
+        ({"grid": {"epochs": [1, 2]}, "epochs": 3}, ValueError, "given twice: give epochs or steps"),
+        ({"seed": [1, 2]}, ValueError, r"seed is one integer, 0 or more, not \[1, 2\]; seeds=N"),
+        ({"seed": -1}, ValueError, "seed is one integer, 0 or more, not -1"),
+        ({"timeout": "3"}, ValueError, "timeout is a positive number of seconds, not '3'"),
         ({"halving": 1}, ValueError, "halving is 2 or more"),
         ({"seeds": 0}, ValueError, "seeds is a positive integer"),
         ({"timeout": 0}, ValueError, "timeout is a positive number"),
@@ -305,7 +309,7 @@ def test_an_error_in_a_reset_leaves_the_model_as_it_was():
 def test_wrong_options_are_refused(options, error, words):
     W = param(1.0)
     with pytest.raises(error, match=words):
-        Sweep(lambda x: (W - x) ** 2, options.pop("data", [1.0]), [W], {"η": [0.1]}, **options)
+        Sweep(lambda x: (W - x) ** 2, options.pop("data", [1.0]), [W], options.pop("grid", {"η": [0.1]}), **options)
 
 
 def test_what_is_no_place_is_refused_and_the_sweep_can_go_elsewhere():
