@@ -13,6 +13,7 @@ from fluxmagic.capture import inner_loops, machine_code
 from fluxmagic.capture.calls import Call, Program, Ref, outs
 from fluxmagic.capture.elementwise import COMPARISONS, FUSED, INTEGER
 from fluxmagic.capture.inner_loops import Invocation, Operand
+from fluxmagic.capture.lowering import CLIP
 from fluxmagic.capture.pieces import FusedCall, Piece
 from fluxmagic.capture.plan import carry_out
 from fluxmagic.capture.text import Writer
@@ -202,7 +203,7 @@ class _Translator:
 
     def _ufunc(self, c: Call) -> None:
         ufunc = c.function
-        if c.options or not isinstance(ufunc, np.ufunc) or getattr(np, ufunc.__name__, None) is not ufunc:
+        if c.options or not isinstance(ufunc, np.ufunc) or ufunc not in (getattr(np, ufunc.__name__, None), CLIP):
             raise KeyError("options, or a ufunc of another library")
         _, out = self._out(c)
         dtypes = {self._operand(x).array.dtype for x in c.args if type(x) not in (int, float)}
