@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -13,18 +14,20 @@ from fluxmagic.capture.calls import Call, Program, Ref
 from fluxmagic.capture.plan import plan
 from fluxmagic.capture.reach import Place
 from fluxmagic.capture.recording import Recorder
-from fluxmagic.capture.text import Writer
+from fluxmagic.capture.text import Writer, indent
+from fluxmagic.capture.update import write_update
+from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.tracker import Param
 
-__all__ = ["CannotReplay", "LossProgram", "Recording", "build"]
+__all__ = ["CannotReplay", "LossProgram", "Recording", "Replay", "build"]
 
 
 class CannotReplay(Exception):
     """Why a step cannot be replayed."""
 
 
-@dataclass
+@dataclasses.dataclass
 class Recording:
     """What the recording of a step gave.
 
@@ -45,43 +48,41 @@ class Recording:
     places: list[Place]
 
 
-@dataclass
+Replay = Callable[..., float | None]
+"""A whole step of the batch's parts: the loss; None, with nothing changed, if this step is another one."""
+
+
 class LossProgram:
-    """A program, and its functions.
+    """A program, and the function that replays steps.
 
     Attributes
     ----------
     program : Program
-    compute : callable
-        Of the batch's parts: the loss, and the gradients in their places; None, with nothing changed, if this step is
-        another one.
-    finish : callable or None
-        Makes the effects, after `compute`.
     places : list of Place
-        What `compute` looks at.
-    is_machine_code : bool
-        No line of `compute` calls NumPy.
+        What the function looks at.
+    step : callable or None
+        The function; None until it is finished for the optimisers at hand.
+    source : str
+        Its text.
     compiled : bool
         As far as possible it is machine code.
     verified : bool
         A replayed step has been an ordinary one to the bit.
     """
 
-    program: Program
-    places: list[Place]
-    compute: Callable[..., float | None] = field(init=False)
-    finish: Callable[[], None] | None = None
-    is_machine_code: bool = False
-    compiled: bool = False
-    verified: bool = False
+    def __init__(self, program: Program, places: list[Place]) -> None:
+        self.program, self.places = program, places
+        self.step: Replay | None = None
+        self.source = ""
+        self.compiled = self.verified = False
 
     def write(self, batch: Sequence[object], opts: Sequence[Optimiser], compiled: bool) -> None:
-        """Write the functions, for batches of this kind and parameters as they are now: Python, or machine code."""
+        """Write all but the update, for batches of this kind and parameters as they are now."""
         params = list(dict.fromkeys(p for opt in opts for p in opt.params))
         # what is compiled adds places of its own, which hold nothing where NumPy is called
-        program = replace(self.program, buffers=dict(self.program.buffers))
-        writer = Writer(program)
-        arguments, lines, layouts = guards.of_batch(writer, batch, compiled)
+        program = dataclasses.replace(self.program, buffers=dict(self.program.buffers))
+        self._writer = writer = Writer(program)
+        self._arguments, lines, layouts = guards.of_batch(writer, batch, compiled)
         lines += [*guards.of_places(writer, self.places), *guards.of_parameters(writer, params)]
         states = []
         default = generators.as_generator() if self.program.generators else None
@@ -96,22 +97,44 @@ class LossProgram:
         flats = [opt.memory.flat for opt in opts]
         limits = [(δ, flat.limit / len(flat.segments)) for flat in flats for _, δ in flat.segments]
         body = native.write(writer, program.calls, layouts, limits, compiled)
-        self.compiled, self.is_machine_code, self.verified = compiled, not writer.lines, False
         if states:  # what is drawn for a step that turns out to be another one is put back
             lines += [f"{before} = {now}" for now, before in states]
-            lines += ["done = False", "try:", *(f"    {line}" for line in body), "    done = True", "    return value"]
-            lines += ["finally:", "    if not done:", *(f"        {now} = {before}" for now, before in states)]
+            restore = [f"    {now} = {before}" for now, before in states]
+            lines += [
+                "done = False",
+                "try:",
+                *indent(body),
+                "    done = True",
+                "finally:",
+                "    if not done:",
+                *indent(restore),
+            ]
         else:
-            lines += [*body, "return value"]
-        self.compute = writer.function("compute", arguments, lines)
-        if self.program.effects:
-            self.finish = writer.function("finish", (), writer.write(self.program.effects))
+            lines += body
+        self._lines, self._effects = lines, writer.write(program.effects)
+        self.compiled, self.verified, self.step = compiled, False, None
 
-    @property
-    def source(self) -> str:
-        """Its text."""
-        functions = (self.compute, self.finish)
-        return "\n\n".join(getattr(f, "source", "") for f in functions if f is not None)
+    def finish(
+        self,
+        opts: Sequence[Optimiser],
+        compiled: bool,
+        quiet: Callable[..., float | None],
+        bind: Callable[..., object] | None,
+    ) -> None:
+        """Write the update behind it, and make the function; `quiet` calls it where NumPy does not warn."""
+        is_numpys = bool(self._writer.lines)
+        writer, update = write_update(self._writer, opts, compiled)
+        not_finite = writer.name(NotFinite, "NotFinite")
+        body = [
+            *("try:", *indent(self._lines), "except Exception: return None"),  # the ordinary step raises it
+            *("try:", *indent([*self._effects, *update]), f"except {not_finite} as error:"),
+            *("    error.loss = value", "    raise"),
+            *([] if bind is None else [f"{writer.name(bind, 'bind')}({', '.join(self._arguments)})"]),
+            "return value",
+        ]
+        step = writer.function("step", self._arguments, body)
+        self.source = step.source  # type: ignore[attr-defined]
+        self.step = partial(quiet, step) if is_numpys or writer.lines else step
 
 
 def build(recording: Recording, batch: Sequence[object], opts: Sequence[Optimiser], compiled: bool) -> LossProgram:

@@ -16,9 +16,8 @@ from typing import Any
 from fluxmagic.capture import guards, machine_code, native
 from fluxmagic.capture.attempt import Attempt, LossView, NotRecorded, check_optimisers, record
 from fluxmagic.capture.compare import difference, way
-from fluxmagic.capture.loss_program import CannotReplay, LossProgram, Recording, build
+from fluxmagic.capture.loss_program import CannotReplay, LossProgram, Recording, Replay, build
 from fluxmagic.capture.report import Report, StepsDiffer
-from fluxmagic.capture.update import write_update
 from fluxmagic.capture.verify import StepState
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.inputs import Batch, Loss
@@ -36,38 +35,6 @@ MOST_RECORDINGS = 16  # of one kind of batch, and one more for so many replayed 
 REPLAYED_PER_RECORDING = 100
 COMPILE_AFTER = 100  # replayed steps: compiling takes 0.1 to 1 s, which a run of a few steps does not gain
 MOST_FAILURES = 3  # recordings in a row that cannot be replayed
-
-
-_quiet = SilentContext()  # apart from the tracker's, which rules within a program may enter
-
-
-Replay = Callable[..., float | None]
-
-
-def replaying(program: LossProgram, update: Callable[[], None], bind: Callable[..., object] | None) -> Replay:
-    """Make a function of the batch that replays a step; it returns None, with nothing changed, for another step."""
-    compute, finish = program.compute, program.finish
-
-    def replay(*batch: object) -> float | None:
-        try:
-            value = compute(*batch)
-        except Exception:  # the ordinary step raises it at the user's line
-            return None
-        if value is not None:
-            try:
-                if finish is not None:
-                    finish()
-                update()
-            except NotFinite as error:
-                error.loss = value
-                raise
-            if bind is not None:
-                bind(*batch)
-        return value
-
-    if program.is_machine_code and finish is None and getattr(update, "is_machine_code", False):
-        return replay  # NumPy does nothing in it that could warn
-    return lambda *batch: _quiet.run(replay, *batch)
 
 
 @dataclass
@@ -99,30 +66,43 @@ class CapturedStep:
         self._longest = verify  # steps from one verification to the next, at most
         self._kinds: dict[object, _Kind] = {}
         self._n_failures = 0
-        self._n = 0
         self._lock = threading.Lock()
         self._guard = InterruptGuard()  # of steps that no loop takes
+        self._quiet = SilentContext()  # apart from the tracker's, which rules within a program may enter
         self._opts: list[Any] = []
-        self._update: Callable[[], None] | None = None
-        self._replay: Replay | None = None  # of the program that stood for the last step
-        self._gap, self._left = 1, 0  # steps from the last verification to the next; those left of them
+        self._replay: Replay  # of the program that stood for the last step
+        self._gap, self._until = 1, 0  # steps from one verification to the next; replayed ones when that is due
         self._follow(opts)
 
     def __call__(self, *batch: object) -> float:
         """Take one step; return the loss.  Errors are those of `train`, and nothing is updated then."""
-        with self._lock:
-            self._n += 1
-            if self._left > 0 and self._replay is not None:  # as in `take`, which takes 0.2 µs more
-                value = self._replayed(self._replay, batch, self._n)
+        report = self.report
+        self._lock.acquire()  # 0.1 µs faster than `with`
+        try:
+            if report.replayed < self._until:  # as in `_replayed`, whose call would take 0.1 µs
+                try:
+                    value = self._replay(*batch)
+                except NotFinite as error:
+                    self._clean_up(error, report.steps + 1)
+                    raise
                 if value is not None:
+                    report.replayed += 1
                     return value
-            return self.take(batch, self._opts, self._n, self._guard)
+            attempt = Attempt(batch, batch, self._opts, report.steps + 1, self._guard)
+            with without_fp_warnings():  # as in `train`; it takes 7 µs
+                zero_grads(self._opts)
+                return self._other(attempt)
+        finally:
+            self._lock.release()
 
     @property
     def source(self) -> str:
-        """The programs as Python: one for each kind of batch and way through the loss, and the update."""
-        programs = [program.source for kind in self._kinds.values() for program in kind.programs]
-        return "\n\n".join([*programs, getattr(self._update, "source", "")]) if programs else ""
+        """The programs as Python: one for each kind of batch and way through the loss."""
+        return "\n\n".join(program.source for program in self._programs)
+
+    @property
+    def _programs(self) -> list[LossProgram]:
+        return [program for kind in self._kinds.values() for program in kind.programs]
 
     def __repr__(self) -> str:
         return f"CapturedStep({self.report})"
@@ -132,7 +112,7 @@ class CapturedStep:
 
     def verify_next(self) -> None:
         """Take the next step both ways."""
-        self._gap, self._left = 1, 0
+        self._gap, self._until = 1, 0
 
     # -- one step --------------------------------------------------------------------------------------
 
@@ -147,30 +127,28 @@ class CapturedStep:
     ) -> float:
         """Take one step, as `train_step` does."""
         batch = d if isinstance(d, (tuple, list)) else (d,)
-        if self._left > 0 and self._replay is not None and on_loss is None and opts == self._opts:
+        if self.report.replayed < self._until and on_loss is None and opts == self._opts:
             guard.shielded = True
             value = self._replayed(self._replay, batch, step)
             if value is not None:
                 return value
-        attempt = Attempt(d, batch, opts, step, guard, strict, on_loss)
-        if guard is not self._guard:
-            return self._other(attempt)
-        with without_fp_warnings():  # as in `train`; it takes 7 µs
-            zero_grads(opts)
-            return self._other(attempt)
+        return self._other(Attempt(d, batch, opts, step, guard, strict, on_loss))
 
     def _replayed(self, replay: Replay, batch: Sequence[object], step: int) -> float | None:
         """Replay a step; None, with nothing changed, if it is another one."""
         try:
             value = replay(*batch)
         except NotFinite as error:
-            error.step = step
-            zero_grads(self._opts)
+            self._clean_up(error, step)
             raise
         if value is not None:
-            self._left -= 1
             self.report.replayed += 1
         return value
+
+    def _clean_up(self, error: NotFinite, step: int) -> None:
+        """Leave a step whose update was refused."""
+        error.step = step
+        zero_grads(self._opts)
 
     def _other(self, attempt: Attempt) -> float:
         """Take a step for which the program at hand does not stand."""
@@ -190,9 +168,6 @@ class CapturedStep:
         if attempt.on_loss is None and kind.programs:
             if not all(opt.n for opt in attempt.opts):  # a new optimiser, whose first update makes its constants
                 return self._ordinary(attempt)
-            if self._update is None:
-                with self._timed_compiler():
-                    self._update = write_update(attempt.opts, self._compiles)
             value = self._by_program(kind, attempt)
             if value is not None:
                 return value
@@ -217,21 +192,21 @@ class CapturedStep:
     def _by_program(self, kind: _Kind, attempt: Attempt) -> float | None:
         """Replay a step by a program that fits, or take it both ways where that is due; None if none fits."""
         for program in kind.programs:
-            if not program.verified or self._left <= 0:
-                value = self._verified(program, attempt)
+            if program.step is None:
+                with self._timed_compiler():
+                    program.finish(self._opts, self._compiles, self._quiet.run, self._view.bind)
+            assert program.step is not None
+            if not program.verified or self.report.replayed >= self._until:
+                value = self._verified(program, program.step, attempt)
             else:
-                value = self._replayed(self._replaying(program), attempt.batch, attempt.step)
+                value = self._replayed(program.step, attempt.batch, attempt.step)
             if value is not None:
-                self._replay = self._replaying(program) if program.verified else None
+                self._replay = program.step
                 return value
         if len(kind.programs) >= MOST_WAYS:  # what was changed may come back, as test mode does
             kind.programs = [p for p in kind.programs if not guards.changed_place(p.places)]
             self._count_ways()
         return None
-
-    def _replaying(self, program: LossProgram) -> Replay:
-        assert self._update is not None
-        return replaying(program, self._update, self._view.bind)
 
     def _ordinary(self, attempt: Attempt) -> float:
         value = attempt.take(self.loss)
@@ -246,14 +221,14 @@ class CapturedStep:
         if list(map(id, before)) != list(map(id, now)):
             self._kinds.clear()
         self._opts = list(opts)
-        self._update = self._replay = None
-        self._gap, self._left = 1, 0
+        for program in self._programs:
+            program.step = None
+        self._gap, self._until = 1, 0
 
     def _refuse(self, reason: str) -> None:
         """Go the ordinary way from now on."""
         self.report.reason = reason
-        self._n_failures = MOST_FAILURES
-        self._replay = None
+        self._n_failures, self._until = MOST_FAILURES, 0
 
     def _count_ways(self) -> None:
         self.report.ways = sum(len(kind.programs) for kind in self._kinds.values())
@@ -308,10 +283,10 @@ class CapturedStep:
 
     # -- verification ----------------------------------------------------------------------------------
 
-    def _verified(self, program: LossProgram, attempt: Attempt) -> float | None:
+    def _verified(self, program: LossProgram, replay: Replay, attempt: Attempt) -> float | None:
         """Take a step both ways, and keep the ordinary one; None if the program does not stand for it."""
         before = StepState(program.program, self._opts)
-        value = self._replayed(self._replaying(program), attempt.batch, attempt.step)
+        value = self._replayed(replay, attempt.batch, attempt.step)
         if value is None:
             return None
         self.report.replayed -= 1
@@ -321,7 +296,7 @@ class CapturedStep:
         differs = after.difference(StepState(program.program, self._opts))
         if repr(value) != repr(ordinary) or differs is not None:
             if program.compiled and not program.verified:  # NumPy's calls go on in the place of machine code
-                self.report.is_compilable, self._update, self._left = False, None, 0
+                self.report.is_compilable, self._until = False, 0
                 program.write(attempt.batch, self._opts, compiled=False)
                 self.report.ordinary += 1
                 return ordinary
@@ -329,11 +304,11 @@ class CapturedStep:
             return ordinary
         self.report.verified += 1
         self._gap = min(2 * self._gap, self._longest) if program.verified else 2
-        self._left, program.verified = self._gap - 1, True
+        self._until, program.verified = self.report.replayed + self._gap - 1, True
         if self._compiles and not program.compiled:
             with self._timed_compiler():
                 program.write(attempt.batch, self._opts, compiled=True)
-            self._left, self._update = 0, None  # the next step is verified again
+            self._until = 0  # the next step is verified again
         return ordinary
 
     @property

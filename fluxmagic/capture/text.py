@@ -12,7 +12,7 @@ from fluxmagic import generators
 from fluxmagic.capture.calls import Call, Program, Ref, Value, outs, refs
 from fluxmagic.capture.plan import aligned, as_value, dtype_of, is_dense
 
-__all__ = ["Writer"]
+__all__ = ["Writer", "indent"]
 
 INFIX: dict[object, str] = {
     np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/", operator.pow: "**", operator.eq: "==",
@@ -27,7 +27,7 @@ copyto = getattr(np.copyto, "__wrapped__", np.copyto)
 
 
 class Writer:
-    """Writes the calls of a program, line by line; with the names of another writer, into the same function.
+    """Writes the calls of a program, line by line; after another writer, whose names it knows, into the same function.
 
     Attributes
     ----------
@@ -40,18 +40,18 @@ class Writer:
         self.program = program
         self.values, self.buffers = program.values, program.buffers
         self.lines: list[str] = []
-        self.names: dict[str, Any] = before.names if before else {}
-        self.known: dict[object, str] = before.known if before else {}
-        self.constants: dict[object, np.ndarray] = before.constants if before else {}
+        self.names: dict[str, Any] = dict(before.names) if before else {}
+        self.known: dict[object, str] = dict(before.known) if before else {}
+        self.constants: dict[object, np.ndarray] = dict(before.constants) if before else {}
         self._spreads: dict[object, np.ndarray] = {}
         self._current: dict[int, int] = {}  # from a spread array to the root whose elements it holds
         self._inputs = {n: f"x{k}" for k, n in enumerate(program.inputs)}
 
     def function(self, name: str, arguments: Iterable[str], body: Iterable[str]) -> Callable[..., Any]:
         """Compile a function; what it names are local constants.  Its text is the attribute `source`."""
-        text = "\n".join(f"        {line}" for line in body) or "        pass"
         head = f"def {name}({', '.join(arguments)}):"
-        source = f"def make({', '.join(self.names)}):\n    {head}\n{text}\n    return {name}"
+        lines = [head, *indent(body), f"return {name}"]
+        source = "\n".join([f"def make({', '.join(self.names)}):", *indent(lines)])
         scope: dict[str, Any] = {}
         exec(compile(source, f"<captured {name}>", "exec"), scope)
         f: Callable[..., Any] = scope["make"](**self.names)
@@ -244,6 +244,11 @@ class Writer:
         if c.function in INFIX:
             test = f"({test} {INFIX[c.function]} {self.text(c.args[1])})"
         self.line(f"if {'not ' * c.wants}{test}: return None  # {c.line}")
+
+
+def indent(lines: Iterable[str]) -> list[str]:
+    """Move lines to the right."""
+    return [f"    {line}" for line in lines]
 
 
 def _names(out: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -12,9 +12,10 @@ from fluxmagic.capture.calls import Program
 from fluxmagic.capture.compiled_update import compiled_calls
 from fluxmagic.capture.plan import plan
 from fluxmagic.capture.recording import Leak, Recorder
-from fluxmagic.capture.text import Writer
+from fluxmagic.capture.text import Writer, indent
 from fluxmagic.optimise.memory import Block
 from fluxmagic.optimise.optimiser import Optimiser
+from fluxmagic.tracker.node import ids
 
 __all__ = ["rule_program", "write_update"]
 
@@ -42,16 +43,15 @@ def rule_program(opt: Optimiser) -> Program | None:
     return None
 
 
-def write_update(opts: Sequence[Optimiser], compiled: bool) -> Callable[[], None]:
-    """Make a function that updates the parameters of optimisers with gradients that are checked.
+def write_update(writer: Writer, opts: Sequence[Optimiser], compiled: bool) -> tuple[Writer, list[str]]:
+    """Write the update of parameters, with gradients that are checked, after what a writer has written.
 
-    Its attribute `is_machine_code` tells that it does not call NumPy, but where an optimiser's own `update` is called.
+    Returns the writer that goes on; it has no lines where NumPy is not called but by an optimiser's own `update`.
     """
     body: list[str] = []
-    writer, is_machine_code = Writer(Program([], [], [], None)), True
+    writer = Writer(Program([], [], [], None), writer)
     for opt in opts:
         calls = compiled_calls(opt) if compiled else []
-        is_machine_code = is_machine_code and bool(calls)
         program = None if calls else rule_program(opt)
         update = writer.name(opt.update, "update", (id(opt), "update"))
         if calls:
@@ -64,7 +64,13 @@ def write_update(opts: Sequence[Optimiser], compiled: bool) -> Callable[[], None
             continue
         begin = writer.name(opt.begin_outside, "begin", (id(opt), "begin"))
         end = writer.name(opt.end_outside, "end", (id(opt), "end"))
-        body += [f"if {begin}():", *(f"    {line}" for line in lines), f"    {end}()", f"else: {update}()"]
-    function = writer.function("update", (), body)
-    function.is_machine_code = is_machine_code  # type: ignore[attr-defined]
-    return function
+        body += [f"if {begin}():", *indent([*lines, *_mark_updated(writer, opt), f"{end}()"]), f"else: {update}()"]
+    return writer, body
+
+
+def _mark_updated(writer: Writer, opt: Optimiser) -> list[str]:
+    """Write what `mark_updated` does; of gradients that are not shown nothing is left, 8 % of the smallest step."""
+    if any(p.grad_exposed for p in opt.params):
+        return [f"{writer.name(opt.memory.flat.mark_updated, 'mark', (id(opt), 'mark'))}()"]
+    stale = " = ".join(f"{writer.name(p, 'p')}.updated" for p in opt.params)
+    return [f"{stale} = {writer.name(next)}({writer.name(ids, 'ids')})"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -67,7 +68,7 @@ class Memory:
         self.size = sum(p.size for p, _ in flat.segments) * (1 + len(state))
         self.blocks: list[Block] = []
         self.constants: dict[np.dtype[np.floating], list[np.ndarray]] = {p.dtype: [] for p, _ in flat.segments}
-        self._buffers = [np.zeros(0)]
+        self._buffers: list[ctypes.Array[Any]] = [(ctypes.c_float * 0)()]
         for i, (p, grad) in enumerate(flat.segments):
             tmp = np.empty(min(p.size, BLOCK), p.dtype)
             for start in range(0, p.size, BLOCK):
@@ -78,13 +79,14 @@ class Memory:
     def set_constants(self, values: tuple[float, ...]) -> None:
         """Put a rule's constants into read-only 0-d arrays: NumPy takes them 0.2 to 0.3 µs faster than scalars."""
         if len(values) != len(self._buffers[0]):
-            self._buffers = [np.zeros(len(values), dtype) for dtype in self.constants]
-            for buffer, views in zip(self._buffers, self.constants.values(), strict=True):
-                read_only = buffer.view()
-                read_only.flags.writeable = False
-                views[:] = [read_only[i, ...] for i in range(len(values))]
-        for buffer in self._buffers:
-            buffer[:] = values
+            self._buffers = []  # as ctypes has them: an assignment to one takes 0.12 µs, where NumPy takes 0.26
+            for dtype, views in self.constants.items():
+                buffer = np.zeros(len(values), dtype)
+                self._buffers.append(np.ctypeslib.as_ctypes(buffer))
+                buffer.flags.writeable = False
+                views[:] = [buffer[i, ...] for i in range(len(values))]
+        for numbers in self._buffers:
+            numbers[:] = values  # type: ignore[call-overload]
 
     def _arrays(self) -> list[np.ndarray]:
         return [p for p, _ in self.flat.segments] + [a for arrays in self.state.values() for a in arrays]

@@ -224,10 +224,10 @@ class Optimiser(Stateful):
         return True
 
     def end_outside(self) -> None:
-        """Count an update that `begin_outside` began."""
-        self.__dict__["n"] += 1
-        self._flat.mark_updated()
-        if self.n % CHECK_EVERY == 0:
+        """Count an update that `begin_outside` began; `memory.flat.mark_updated` is left to the caller."""
+        fields = self.__dict__
+        fields["n"] = n = fields["n"] + 1
+        if n % CHECK_EVERY == 0:
             self._check_range()
 
     def _set_constants(self) -> None:
