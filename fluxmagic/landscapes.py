@@ -35,17 +35,11 @@ class Landscape:
     formula : callable
         Of x and y, arrays of one shape.
     start : pair of float
+        The customary start of a run; as an attribute an ndarray of shape (2,).
     minima : sequence of pairs of float
-        The global minima; empty for a function without one.
+        The global minima, if there are any; as an attribute an ndarray of shape (n, 2).
     view : ((float, float), (float, float))
         The range of x and the range of y.
-
-    Attributes
-    ----------
-    start : ndarray of shape (2,)
-        The customary start of a run.
-    minima : ndarray of shape (n, 2)
-    view : tuple
     """
 
     def __init__(
@@ -113,8 +107,6 @@ def quadratic(κ: float, /) -> Landscape:
     ValueError
         If κ is less than 1 or not finite.
 
-    References
-    ----------
     G. Goh, "Why Momentum Really Works", Distill, 2017.
     """
     if not 1 <= κ < np.inf:
@@ -133,8 +125,6 @@ def quadratic(κ: float, /) -> Landscape:
 def rosenbrock(x: Array, y: Array) -> Array:
     """(1 − x)² + 100 (y − x²)², a curved valley with a flat floor.  Minimum: 0 at (1, 1).
 
-    References
-    ----------
     H. H. Rosenbrock, "An automatic method for finding the greatest or least value of a function",
     The Computer Journal 3 (1960), 175-184.
     """
@@ -145,8 +135,6 @@ def rosenbrock(x: Array, y: Array) -> Array:
 def beale(x: Array, y: Array) -> Array:
     """(1.5 − x + xy)² + (2.25 − x + xy²)² + (2.625 − x + xy³)², plains with steep corners.  Minimum: 0 at (3, 0.5).
 
-    References
-    ----------
     E. M. L. Beale, "On an iterative method for finding a local minimum of a function of more than one variable",
     Technical Report 25, Statistical Techniques Research Group, Princeton University, 1958.
     """
@@ -166,8 +154,6 @@ def beale(x: Array, y: Array) -> Array:
 def himmelblau(x: Array, y: Array) -> Array:
     """(x² + y − 11)² + (x + y² − 7)², four minima of value 0.
 
-    References
-    ----------
     D. M. Himmelblau, Applied Nonlinear Programming, McGraw-Hill, 1972.
     """
     return (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2
@@ -177,8 +163,6 @@ def himmelblau(x: Array, y: Array) -> Array:
 def saddle(x: Array, y: Array) -> Array:
     """x² − y², which falls without bound along y.  It has no minimum; its saddle point is (0, 0).
 
-    References
-    ----------
     Y. N. Dauphin and others, "Identifying and attacking the saddle point problem in high-dimensional non-convex
     optimization", Advances in Neural Information Processing Systems 27 (2014).
     """
@@ -189,8 +173,6 @@ def saddle(x: Array, y: Array) -> Array:
 def rastrigin(x: Array, y: Array) -> Array:
     """20 + x² − 10 cos 2πx + y² − 10 cos 2πy, a local minimum near each grid point.  Minimum: 0 at (0, 0).
 
-    References
-    ----------
     L. A. Rastrigin, Systems of Extremal Control, Nauka, Moscow, 1974.
     """
     waves: Array = np.cos(2 * np.pi * x) + np.cos(2 * np.pi * y)
@@ -201,8 +183,6 @@ def rastrigin(x: Array, y: Array) -> Array:
 def styblinski_tang(x: Array, y: Array) -> Array:
     """(x⁴ − 16x² + 5x + y⁴ − 16y² + 5y) / 2, four unequal basins.  Minimum: −78.33233 at x = y = −2.903534.
 
-    References
-    ----------
     M. A. Styblinski and T.-S. Tang, "Experiments in nonconvex optimization: stochastic approximation with function
     smoothing and simulated annealing", Neural Networks 3 (1990), 467-483.
     """

@@ -28,13 +28,7 @@ class Contestant(NamedTuple):
 
 
 def read_contestants(given: Iterable[object]) -> list[Contestant]:
-    """Check what contestants were asked for.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there are fewer than two, two are alike, or one has no such optimiser, dial or value.
-    """
+    """Check what contestants were asked for: two or more, each another one, with dials that it has."""
     if isinstance(given, (str, Mapping, type)):
         raise TypeError(f"a race takes a list of contestants, not a {type(given).__name__}: {FORM}")
     found: list[Contestant] = []
@@ -90,13 +84,7 @@ def _text(value: Setting, rivals: list[Setting], off: float | None) -> str:
 
 
 def find_key(key: str, keys: Iterable[str]) -> str:
-    """Give the key that was meant: the same, or the only one that has all its words, Greek or ASCII.
-
-    Raises
-    ------
-    KeyError
-        If none fits, or several do; it lists them.
-    """
+    """Give the key that was meant: the same, or the only one that has all its words, Greek or ASCII."""
     known = list(keys)
     if canonical(key) in known:
         return canonical(key)

@@ -252,7 +252,7 @@ class Race(Joinable):
         state = self.state
         with self._driven():
             if start is not None and self.steps == 0:
-                self._round(list(self), 1)  # they cannot go back before they have begun
+                self._advance(goal=1)  # they cannot go back before they have begun
             for run in self:
                 if run.steps:
                     run.restart(start)
@@ -313,17 +313,14 @@ class Race(Joinable):
             least = min(run.steps for run in active)
             if least >= goal:
                 return
-            self._round(active, int(min(least + self._turns.slice, goal)))
-            if self._guard.presses:
-                self._guard.check()
+            end = int(min(least + self._turns.slice, goal))
+            for run in active:
+                if end > run.steps and not self._guard.presses:
+                    self._turns.take(run, end)
+            pressed = self._guard.presses
+            self._guard.check()
+            if pressed or time.perf_counter() >= until:
                 return
-            if time.perf_counter() >= until:
-                return
-
-    def _round(self, active: list[Run], goal: int) -> None:
-        for run in active:
-            if goal > run.steps and not self._guard.presses:
-                self._turns.take(run, goal)
 
     def _finish(self) -> None:
         """Set the state when a driver ends; put the best values back if the race has ended."""

@@ -29,21 +29,9 @@ MAX_SLICE = 200  # steps
 
 
 class TurnTaking:
-    """Give the parameters to one contestant after the other.
+    """Give the parameters to one contestant after the other; the race's state of training has the user's values.
 
-    Parameters
-    ----------
-    race : Owner
-        Its state of training has the user's values.
-    runs : collection of Run
-        The contestants.
-    params : list of Param
-        What is trained, as far as it is known.
-
-    Attributes
-    ----------
-    slice : int
-        Steps of a turn for which parking takes a small share of the time.
+    A turn has `slice` steps, for which parking takes a small share of the time.
     """
 
     def __init__(self, race: Owner, runs: Collection[Run], params: list[Param]) -> None:

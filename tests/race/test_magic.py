@@ -144,6 +144,7 @@ REFUSED = [
     ("--epochs 2 --opt SGD --epochs 2 --opt ADAM", "--epochs is given twice"),
     ("--opt SGD --η --opt ADAM", "--η needs a value"),
     ("--opt SGD --opt ADAM --resume", "--resume: a race begins anew; race.extend() and Panel(race) go on"),
+    ("--opt SGD --opt ADAM --show X", "--show: a race shows losses, and its weights change hands between steps"),
     ("--opt SGD --opt ADAM --steps 3 --epochs 3", "--epochs and --steps say when the run ends"),
     ("--opt SGD --opt ADAM --valid x", "reads x"),
     ("--opt SGD --opt SGD --η 0.1", "contestants 0 and 1 are alike, SGD with the same dials"),

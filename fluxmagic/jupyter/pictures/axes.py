@@ -7,9 +7,9 @@ text on top of the data has a halo.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol, TypeVar, cast
+from typing import Literal, Protocol, TypeVar, cast
 
 import matplotlib
 from matplotlib.artist import Artist
@@ -23,8 +23,8 @@ from matplotlib.transforms import BboxBase
 
 __all__ = [
     "BAD", "BOTTOM", "DISPLAY_SIZE", "DPI", "EVENT", "FONT", "HALO", "INK", "LEFT", "LEGEND_ROW", "LOSS", "METRICS",
-    "NARROW", "PIXELS_AN_INCH", "RIGHT", "ROW", "SMALL", "TOP", "VALID", "WIDTH", "Canvas", "add_halo", "canvas_of",
-    "default_style", "draw_artists", "make_curve_figure", "make_figure", "scale_losses", "set_plain_text",
+    "NARROW", "PIXELS_AN_INCH", "RIGHT", "ROW", "SMALL", "TOP", "VALID", "WIDTH", "Canvas", "add_halo", "add_legend",
+    "canvas_of", "default_style", "draw_artists", "make_curve_figure", "make_figure", "scale_losses", "set_plain_text",
     "sharp_png", "shorten", "strip_axes", "style_steps", "width_on",
 ]  # fmt: skip
 
@@ -43,6 +43,7 @@ EVENT = "#b03a86"
 BAD = "#c62f28"
 HALO = "#ffffff"
 
+Corner = Literal["upper left", "lower left"]
 AnyText = TypeVar("AnyText", bound=Text)
 
 LEFT, RIGHT, BOTTOM, TOP, GAP = 0.85, 0.28, 0.62, 0.42, 0.95  # inches around and between axes
@@ -178,6 +179,31 @@ def sharp_png(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=FINAL_DPI)
     return file.getvalue()
+
+
+def add_legend(
+    figure: Figure,
+    lines: Sequence[Artist],
+    names: Sequence[str],
+    corner: Corner,
+    at: tuple[float, float],
+    columns: int = 1,
+) -> None:
+    """Name lines in a legend, a corner of which is at a point of the figure."""
+    legend = figure.legend(
+        lines,
+        ["x"] * len(lines),
+        loc=corner,
+        bbox_to_anchor=at,
+        ncols=columns,
+        frameon=False,
+        labelcolor=INK,
+        fontsize=SMALL,
+        borderpad=0.2,
+        handlelength=1.8,
+    )
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        set_plain_text(text, name)
 
 
 def add_halo(text: AnyText) -> AnyText:

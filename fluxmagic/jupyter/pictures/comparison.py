@@ -94,20 +94,7 @@ def compare(
         axes.scale_losses(ax, *with_margin(*loss_range(losses, log), log), log)
         end = max([2, *(r.steps for r in runs)])
         ax.set_xlim(-0.01 * end, end)
-        legend = figure.legend(
-            lines,
-            ["x"] * len(lines),
-            loc="lower left",
-            bbox_to_anchor=((axes.LEFT - 0.1) / width, 0.0),
-            ncols=columns,
-            frameon=False,
-            labelcolor=axes.INK,
-            fontsize=axes.SMALL,
-            borderpad=0.2,
-            handlelength=1.8,
-        )
-        for text, label in zip(legend.get_texts(), labels, strict=True):
-            axes.set_plain_text(text, label)
+        axes.add_legend(figure, lines, labels, "lower left", ((axes.LEFT - 0.1) / width, 0.0), columns)
     return Comparison(figure, labels)
 
 

@@ -40,6 +40,12 @@ that the weights are afterwards as before.
 """
 
 
+NOT_HERE = {
+    "resume": "a race begins anew; race.extend() and Panel(race) go on with the last one",
+    "show": "a race shows losses, and its weights change hands between steps; race[0].take(), and show it then",
+}
+
+
 @dataclass(frozen=True)
 class RaceSettings(Settings):
     """The options of a line with their values; `contestants` are optimisers with their dials."""
@@ -67,8 +73,9 @@ def read_race(cell: Cell) -> RaceSettings:
     """Evaluate and check the options of a cell; an error is a UsageError in one line."""
     typed = cell.line.options
     names = [name for name, _ in typed]
-    if "resume" in names:
-        raise UsageError("--resume: a race begins anew; race.extend() and Panel(race) go on with the last one")
+    for name in names:
+        if name in NOT_HERE:
+            raise UsageError(f"--{name}: {NOT_HERE[name]}")
     before, groups = split_groups(typed, "opt")
     RACE.check_values([(name, text) for name, text in typed if name in RACE.rows])
     for part in (before, *groups):

@@ -45,17 +45,9 @@ def draw_plane(plane: Plane) -> tuple[bytes, dict[str, int]]:
         axes.strip_axes(ax)
         contours = Contours(ax, PlaneMap(plane), ("first principal component", "second"))
         contours.show(trails, 0.0)
-        legend = figure.legend(
-            [Line2D([], [], color=trail.colour, lw=3) for trail in trails],
-            ["x"] * len(trails),
-            loc="upper left",
-            bbox_to_anchor=(0.69, 0.925),
-            frameon=False,
-            labelcolor=axes.INK,
-            handlelength=1.3,
-        )
-        for text, trail in zip(legend.get_texts(), trails, strict=True):
-            axes.set_plain_text(text, axes.shorten(trail.label, 24))
+        lines = [Line2D([], [], color=trail.colour, lw=3) for trail in trails]
+        names = [axes.shorten(trail.label, 24) for trail in trails]
+        axes.add_legend(figure, lines, names, "upper left", (0.69, 0.925))
         words = [
             f"{100 * plane.explained:.1f} % of the variance of the",
             "run's path lies in the plane;",
