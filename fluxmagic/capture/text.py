@@ -81,7 +81,8 @@ class Writer:
         kind = type(x)
         if isinstance(x, Ref):
             if x.number in self.buffers:
-                return self.name(self.buffers[x.number], "a")
+                name = self.name(self.buffers[x.number], "a")
+                return f"{name}[()]" if self.values[x.number].scalar else name  # whose powers have other bits
             return self._inputs.get(x.number, f"v{x.number}")
         if x is None or x is Ellipsis or kind in (bool, int, str) or (kind is float and np.isfinite(x)):  # type: ignore[call-overload]
             return "..." if x is Ellipsis else repr(x)

@@ -29,7 +29,9 @@ def test_numpy_alone_has_the_same_bits(name):
 @pytest.mark.parametrize("name", ["linear", "operators", "sigmoids", "attention", "two_classes"])
 def test_a_step_of_a_small_model_is_one_piece(name):
     _, step = trained(name, 12, True)
-    for program in step.source.split("def compute")[1:]:
+    programs = step.source.split("def step")[1:]
+    assert programs
+    for program in programs:
         assert program.count("piece") == 1
         assert ".dot" not in program
     assert step.report.compile_seconds > 0
@@ -43,6 +45,19 @@ def test_gradients_that_are_no_products_are_written(f):
         step(np.full((2, 3), 1 + k / 10))
     assert step.report.reason is None
     assert "piece" in step.source
+
+
+@pytest.mark.parametrize("power", [2, 3, 4, 0.5, 1.5, -1, -2.5])
+@pytest.mark.parametrize("shape", [(), (3, 2), (37,)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_powers_keep_numpys_bits(power, shape, dtype):
+    rng = np.random.default_rng(0)
+    p = param(rng.uniform(0.5, 2, shape).astype(dtype))
+    step = capture(lambda x: ((p * x) ** power).sum() + np.power(p * x, power).sum(), SGD([p], 1e-6))
+    for _ in range(12):
+        step(np.asarray(rng.uniform(0.9, 1.1, shape), dtype))
+    assert (step.report.reason, step.report.is_compilable) == (None, True)
+    assert step.report.verified > 1
 
 
 def test_where_tables_are_not_as_expected_all_is_left_to_numpy():
