@@ -132,10 +132,10 @@ def scale_losses(ax: Axes, low: float, high: float, log: bool) -> None:
     ax.set_ylim(low, high)
     if log:
         subs = (1.0, 2.0, 5.0) if high < 30 * low else (1.0,)
-        ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=8))
+        ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=6))
         ax.yaxis.set_minor_formatter(NullFormatter())
     else:
-        ax.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
+        ax.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.5g}"))
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "data_range",
     "is_wide",
     "loss_range",
+    "losses_fit",
     "still_fit",
     "with_margin",
     "within",
@@ -143,10 +144,15 @@ def loss_range(lines: Iterable[np.ndarray], log: bool) -> tuple[float, float]:
 def still_fit(limits: Limits, data: Limits) -> bool:
     """Tell whether limits hold the data, and the data fills enough of them."""
     inside = limits.left <= data.left and data.right <= limits.right
-    inside = inside and limits.low <= data.low and data.high <= limits.high
-    inside = inside and limits.bottom <= data.bottom and data.top <= limits.top
     full = limits.right - data.right <= EMPTY * (limits.right - limits.left)
-    return inside and full and limits.log == data.log and _extent(data) > 0.4 * _extent(limits)
+    return inside and full and losses_fit(limits, data)
+
+
+def losses_fit(limits: Limits, data: Limits) -> bool:
+    """Tell so of the axes of losses and metrics alone."""
+    inside = limits.low <= data.low and data.high <= limits.high
+    inside = inside and limits.bottom <= data.bottom and data.top <= limits.top
+    return inside and limits.log == data.log and _extent(data) > 0.4 * _extent(limits)
 
 
 def _extent(limits: Limits) -> float:

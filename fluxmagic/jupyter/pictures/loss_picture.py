@@ -21,7 +21,15 @@ from fluxmagic.jupyter.pictures import axes
 from fluxmagic.jupyter.pictures.contours import Contours, Trail
 from fluxmagic.jupyter.pictures.downsample import MinMaxSeries
 from fluxmagic.jupyter.pictures.legend import Legend
-from fluxmagic.jupyter.pictures.limits import EMPTY, Limits, before_divergence, is_wide, still_fit, with_margin
+from fluxmagic.jupyter.pictures.limits import (
+    EMPTY,
+    Limits,
+    before_divergence,
+    is_wide,
+    losses_fit,
+    still_fit,
+    with_margin,
+)
 from fluxmagic.jupyter.pictures.overlay import Overlay
 from fluxmagic.jupyter.pictures.png import png
 from fluxmagic.runs import Run
@@ -85,7 +93,9 @@ class LossPicture:
         self._left_of: object = None  # the records whose lines they are, and their smoothing
         self._limits: Limits | None = None
         self._limits_of: object = None
-        # pixels of what is beside; these with the curve's axes; with contours and marks; with the legend
+        # pixels of what is beside; these with the curve's axes, but for that of steps, which moves more often, or None;
+        # with all axes; with contours and marks; with the legend
+        self._losses_drawn: object = None
         self._beside_drawn = self._axes_drawn = self._background = self._named = object()
 
     # -- what a class adds ---------------------------------------------------------------------------------
@@ -175,21 +185,26 @@ class LossPicture:
         """Let the axes hold the data, moving them seldom; tell whether they were moved."""
         data = self._data_limits()
         limits_of = self.log, self.window, self.smoothing
-        if self._limits and not final and limits_of == self._limits_of and still_fit(self._limits, data):
+        was = None if final or limits_of != self._limits_of else self._limits
+        if was and still_fit(was, data):
             return False
         right = max(data.right, 2.0)
         if not final:
             ends = [right / (1 - 0.9 * EMPTY)] + [float(total) for total in [self._trained.total_steps] if total]
             right = max(right, min(ends))
         left = right - (self.window or 0) / (1 - EMPTY) if data.left else 0.0
+        self._ax.set_xlim(left - 0.01 * (right - left), right)
+        if was and losses_fit(was, data):
+            self._limits = was._replace(left=left, right=right)
+            return True
         low, high = with_margin(data.low, data.high, data.log)
         bottom, top = with_margin(data.bottom, data.top, False)
         axes.scale_losses(self._ax, low, high, data.log)
-        self._ax.set_xlim(left - 0.01 * (right - left), right)
         if self._metric_ax is not None:
             self._metric_ax.set_ylim(bottom, top)
         self._limits_of = limits_of
         self._limits = Limits(left, right, low, high, bottom, top, data.log)
+        self._losses_drawn = None
         return True
 
     def _set_contours(self, seconds: float) -> tuple[bool, bool]:
@@ -218,10 +233,16 @@ class LossPicture:
         if new or full or map_moved:
             canvas.draw()  # without the curve's axes, which move more often
             self._beside_drawn = canvas.copy_from_bbox(self.figure.bbox)
-        if moved:
+        if self._losses_drawn is None or full or map_moved or left or (moved and self._left):
             canvas.restore_region(self._beside_drawn)
+            self._ax.xaxis.set_visible(False)
             for ax in self._curve_axes:
                 ax.draw(canvas.get_renderer())
+            self._ax.xaxis.set_visible(True)
+            self._losses_drawn = canvas.copy_from_bbox(self.figure.bbox)
+        if moved:
+            canvas.restore_region(self._losses_drawn)
+            self._ax.xaxis.draw(canvas.get_renderer())
             self._axes_drawn = canvas.copy_from_bbox(self.figure.bbox)
         if self._set_marks(moved):
             self._overlay = Overlay(canvas, self._labels)
