@@ -1,7 +1,7 @@
 """What all pictures share: sizes, colours, axes, and text that is shown as it is.
 
 A picture is read on white and on black.  Its background is transparent, INK has the same contrast on both (4.3), and
-text on top of the data has a halo.
+text on top of the data has a ground of its own.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import BboxBase
 
 __all__ = [
-    "BAD", "BOTTOM", "DISPLAY_SIZE", "DPI", "EVENT", "FONT", "HALO", "INK", "LEFT", "LEGEND_ROW", "LOSS", "METRICS",
-    "NARROW", "PIXELS_AN_INCH", "RIGHT", "ROW", "SMALL", "TOP", "VALID", "WIDTH", "Canvas", "add_halo", "add_legend",
-    "canvas_of", "default_style", "draw_artists", "make_curve_figure", "make_figure", "scale_losses", "set_plain_text",
+    "BAD", "BOTTOM", "DISPLAY_SIZE", "DPI", "EVENT", "FONT", "INK", "LEFT", "LEGEND_ROW", "LOSS", "METRICS", "NARROW",
+    "PAPER", "PIXELS_AN_INCH", "RIGHT", "ROW", "SMALL", "TOP", "VALID", "WIDTH", "Canvas", "add_legend", "canvas_of",
+    "default_style", "draw_artists", "make_curve_figure", "make_figure", "scale_losses", "set_plain_text",
     "sharp_png", "shorten", "strip_axes", "style_steps", "width_on",
 ]  # fmt: skip
 
@@ -41,7 +40,7 @@ VALID = "#cf6a12"
 METRICS = ("#2f9e62", "#a45fd0", "#a38020", "#d6568a")
 EVENT = "#b03a86"
 BAD = "#c62f28"
-HALO = "#ffffff"
+PAPER = "#ffffff"  # of text on a ground of its own
 
 Corner = Literal["upper left", "lower left"]
 AnyText = TypeVar("AnyText", bound=Text)
@@ -204,12 +203,6 @@ def add_legend(
     )
     for text, name in zip(legend.get_texts(), names, strict=True):
         set_plain_text(text, name)
-
-
-def add_halo(text: AnyText) -> AnyText:
-    """Let a text be read on any line and page: its contrast is that with its halo."""
-    text.set_path_effects([withStroke(linewidth=5, foreground=HALO)])
-    return text
 
 
 def set_plain_text(text: AnyText, words: str) -> AnyText:

@@ -16,7 +16,7 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from fluxmagic.jupyter.formatting import change, gestures
-from fluxmagic.jupyter.pictures.axes import BAD, EVENT, INK, SMALL, add_halo, canvas_of, set_plain_text
+from fluxmagic.jupyter.pictures.axes import BAD, EVENT, INK, PAPER, SMALL, canvas_of, set_plain_text
 from fluxmagic.runs import Run
 
 __all__ = ["Mark", "draw_marks", "find_marks"]
@@ -98,8 +98,8 @@ def _place_labels(ax: Axes, marks: Sequence[Mark]) -> list[Annotation]:
             zorder=6,
         )
         set_plain_text(label, m.label)
-        if m.kind is not EPOCH_END:
-            add_halo(label)
+        if m.kind is not EPOCH_END:  # read on any line and page
+            label.set(color=PAPER, bbox={"boxstyle": "round,pad=0.15", "fc": m.kind.colour, "ec": "none"})
         for lane in range(LANES if m.kind.from_top else 1):
             _move(label, ax, renderer, (lane + 0.25) * LANE * (-1 if m.kind.from_top else 1))
             box = label.get_window_extent(renderer).padded(2)

@@ -1,4 +1,4 @@
-"""Artists that are drawn once and laid over every frame: a text with a halo costs a millisecond, its pixels 0.1."""
+"""Artists that are drawn once and laid over every frame: a text on a ground costs a millisecond, its pixels 0.1."""
 
 from __future__ import annotations
 
