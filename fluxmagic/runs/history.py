@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import repeat
-from typing import Any, BinaryIO
+from functools import cached_property
+from itertools import islice, takewhile
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -18,7 +20,17 @@ from fluxmagic.runs.record import Event, Record, Setting
 
 __all__ = ["Event", "History", "Record"]
 
-CHUNK = 10_000  # rows that are in memory at a time as a file is written
+CHUNK = 2000  # rows that are in memory at a time as a file is written
+
+
+class _Stretch(NamedTuple):
+    """Rows start … end between two events: optimiser and settings, and its updates less those of the whole run."""
+
+    start: int
+    end: int
+    opt: str
+    values: dict[str, Setting]
+    offset: int
 
 
 class History(Columns):
@@ -47,87 +59,74 @@ class History(Columns):
         self._length = len(record.seconds)  # which grow last; columns have one length while the run trains
 
     def __getitem__(self, key: str) -> np.ndarray:
-        r = self._record
-        n = self._length
-        if key == "step":
-            return np.arange(1, n + 1)
-        if key in ("loss", "seconds"):
-            # a slice first: an array that NumPy is looking at cannot grow meanwhile
-            return np.array(getattr(r, key)[:n], np.float64)
-        if key == "epoch" and r.stepwise:
-            return np.arange(1, n + 1)
-        if key == "epoch":
-            return np.searchsorted(np.array(r.epochs), np.arange(n), side="right")
-        if key == "opt":
-            stretches = [(end - start, opt) for start, end, opt, _, _ in self._stretches(n)]
-            return np.repeat([opt for _, opt in stretches], [rows for rows, _ in stretches])
-        if key in self._checked():
-            column = np.full(n, np.nan)
-            for step, values in list(r.evaluations):
-                if 0 < step <= n:
-                    column[step - 1] = values.get(key, np.nan)
-            return column
-        return self._in_force(key, n)
-
-    def _checked(self) -> dict[str, None]:
-        found = (k for _, values in list(self._record.evaluations) for k in values)
-        return dict.fromkeys(("valid", *found))
-
-    def _in_force(self, key: str, n: int) -> np.ndarray:
-        column = np.full(n, np.nan)
-        known = False
-        for start, end, _, values, updates in self._stretches(n):
-            value = values.get(key)
-            if value is None:
-                continue
-            known = True
-            if callable(value):
-                column[start:end] = [value(n) for n in updates.tolist()]
-            else:
-                column[start:end] = value
-        if not known:
+        if key not in tuple(self):
             raise KeyError(key)
-        return column
-
-    def _stretches(self, n: int) -> Iterator[tuple[int, int, str, dict[str, Any], np.ndarray]]:
-        """Rows start … end between two events, optimiser and values there, and the updates done before each row."""
-        r = self._record
-        opt, start = r.opt, 0
-        shelf = {opt: dict(r.values)}
-        done = {opt: r.updates}
-        updated = np.ones(n, int)
-        updated[[s - 1 for s in r.rejected if s <= n]] = 0
-        before = np.concatenate([[0], np.cumsum(updated)])
-
-        def updates(start: int, end: int) -> np.ndarray:
-            return done[opt] + before[start:end] - before[start]  # type: ignore[no-any-return]
-
-        for event in list(r.events):
-            end = min(event.step, n)
-            if end > start:
-                yield start, end, opt, shelf[opt], updates(start, end)
-                done[opt] += int(before[end] - before[start])
-                start = end
-            if event.name == "opt":
-                opt = event.new
-                if opt not in shelf or event.old == event.new:  # or its class was defined again
-                    cls = event.cls or OPTIMISERS.get(opt)
-                    shelf[opt] = {k: h.default for k, h in cls.hypers.items()} if cls else {}
-                    done[opt] = 0
-            else:
-                shelf[opt][event.name] = event.new
-        # also without a row, so that the hyper-parameters are known
-        yield start, max(n, start), opt, shelf[opt], updates(start, n)
+        return self._rows(key, 0, self._length)
 
     def __iter__(self) -> Iterator[str]:
-        yield from ("step", "epoch", "seconds", "loss")
-        yield from self._checked()
-        n = self._length
-        yield "opt"
-        yield from dict.fromkeys(k for _, _, _, values, _ in self._stretches(n) for k in values)
+        yield from ("step", "epoch", "seconds", "loss", *self._evaluated, "opt")
+        yield from dict.fromkeys(k for s in self._stretches for k in s.values)
 
     def __repr__(self) -> str:
         return f"History({self._length} steps: {', '.join(self)})"
+
+    def _rows(self, key: str, a: int, b: int) -> np.ndarray:
+        """Make rows a … b of a column."""
+        r = self._record
+        if key == "step" or (key == "epoch" and r.stepwise):
+            return np.arange(a + 1, b + 1)
+        if key == "epoch":
+            return np.searchsorted(np.array(r.epochs), np.arange(a, b), side="right")
+        if key in ("loss", "seconds"):
+            # a slice first: an array that NumPy is looking at cannot grow meanwhile
+            return np.array(getattr(r, key)[a:b], np.float64)
+        column: np.ndarray = np.full(b - a, np.nan, object if key == "opt" else float)
+        if key in self._evaluated:
+            first = bisect_right(r.evaluations, a, key=lambda evaluation: evaluation[0])
+            for step, values in takewhile(lambda evaluation: evaluation[0] <= b, islice(r.evaluations, first, None)):
+                column[step - 1 - a] = values.get(key, np.nan)
+            return column
+        for s in self._stretches:
+            start, end, value = max(s.start, a), min(s.end, b), s.opt if key == "opt" else s.values.get(key)
+            if start < end and callable(value):
+                updates = s.offset + self._updates(np.arange(start, end))
+                value = [value(n) for n in updates.tolist()]
+            if start < end and value is not None:
+                column[start - a : end - a] = value
+        return column.astype(str) if key == "opt" else column
+
+    @cached_property
+    def _evaluated(self) -> dict[str, None]:
+        found = (k for _, values in list(self._record.evaluations) for k in values)
+        return dict.fromkeys(("valid", *found))
+
+    def _updates(self, rows: np.ndarray) -> np.ndarray:
+        """Count the steps before each row that were updates: they were not rejected."""
+        return rows - np.searchsorted(np.array(self._record.rejected, int), rows, side="right")
+
+    @cached_property
+    def _stretches(self) -> list[_Stretch]:
+        """List what is between two events; the last one also without a row, so that hyper-parameters are known."""
+        r, n, found = self._record, self._length, []
+        opt, start, settings, done = r.opt, 0, {r.opt: dict(r.values)}, {r.opt: r.updates}
+        events = list(r.events)
+        for end, event in zip([*(min(e.step, n) for e in events), n], [*events, None], strict=True):
+            if end > start or event is None:
+                before, after = self._updates(np.array([start, end])).tolist()
+                found.append(_Stretch(start, end, opt, dict(settings[opt]), done[opt] - before))
+                done[opt] += after - before
+                start = end
+            if event is None:
+                break
+            if event.name == "opt":
+                opt = event.new
+                if opt not in settings or event.old == event.new:  # or its class was defined again
+                    cls = event.cls or OPTIMISERS.get(opt)
+                    settings[opt] = {k: h.default for k, h in cls.hypers.items()} if cls else {}
+                    done[opt] = 0
+            else:
+                settings[opt][event.name] = event.new
+        return found
 
     # -- a file --------------------------------------------------------------------------------------------
 
@@ -148,36 +147,10 @@ class History(Columns):
 
     def _write(self, file: BinaryIO) -> None:
         text = io.TextIOWrapper(file, "utf-8", newline="")
-        columns = list(self)
         out = csv.writer(text, lineterminator="\n")
-        out.writerow(columns)
-        checked = list(self._checked())
-        dials = columns[columns.index("opt") + 1 :]
-        checks = dict(self._record.evaluations)
-        for start, end, opt, values, updates in self._stretches(self._length):
-            for a in range(start, end, CHUNK):
-                b = min(a + CHUNK, end)
-                settings = [_cells(values.get(k), updates[a - start : b - start]) for k in dials]
-                for i, row in enumerate(self._rows(a, b), a + 1):
-                    found = checks.get(i)
-                    evaluated = [_cell(found.get(k)) for k in checked] if found else [""] * len(checked)
-                    out.writerow([*row, *evaluated, opt, *(next(s) for s in settings)])
+        out.writerow(self)
+        for a in range(0, self._length, CHUNK):
+            columns = [self._rows(k, a, min(a + CHUNK, self._length)).tolist() for k in self]
+            out.writerows(["" if x != x else x for x in row] for row in zip(*columns, strict=True))
         text.flush()
         text.detach()
-
-    def _rows(self, a: int, b: int) -> Iterator[tuple[Any, ...]]:
-        r = self._record
-        steps = np.arange(a, b)
-        epochs = steps + 1 if r.stepwise else np.searchsorted(np.array(r.epochs), steps, side="right")
-        return zip((steps + 1).tolist(), epochs.tolist(), r.seconds[a:b], map(_cell, r.loss[a:b]), strict=True)
-
-
-def _cell(x: Setting) -> Setting:
-    return "" if x is None or x != x else x
-
-
-def _cells(value: Setting, updates: np.ndarray) -> Iterator[Any]:
-    """Give the cells of a hyper-parameter: one number, or a schedule's values."""
-    if callable(value):
-        return (_cell(value(n)) for n in updates.tolist())
-    return repeat(_cell(value))

@@ -61,17 +61,6 @@ class LossMap:
     clock : callable, optional
         Gives seconds.
 
-    Attributes
-    ----------
-    landscape : Landscape or None
-        That the loss names.
-    rows : int or None
-        The rows of the batch, once it is known; None where the loss takes no batch.
-    view : ((float, float), (float, float))
-        The range of the first number and that of the second.
-    grid : Grid or None
-        What is known of this view: the finest whole level.
-
     Examples
     --------
     >>> from fluxmagic import SGD, Run, landscapes, param
@@ -89,10 +78,10 @@ class LossMap:
     def __init__(self, run: Run, clock: Callable[[], float] = time.perf_counter) -> None:
         self.run = run
         self.clock = clock
-        self.landscape = find_landscape(run)
-        self.rows: int | None = None
-        self.view: View = ((math.inf, -math.inf), (math.inf, -math.inf))  # holds nothing
-        self.grid: Grid | None = None
+        self.landscape = find_landscape(run)  # that the loss names
+        self.rows: int | None = None  # of the batch, once it is known; None where the loss takes no batch
+        self.view: View = ((math.inf, -math.inf), (math.inf, -math.inf))  # ranges of the two numbers: none yet
+        self.grid: Grid | None = None  # what is known of this view: the finest whole level
         self._is_whole = True
         self._waits = False  # for a batch
         self._batch: Batch = None
