@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from fluxmagic import Run, params
+from fluxmagic.layers import state
 from fluxmagic.optimise import exponential
 from fluxmagic.runs import ArchiveError, archive
+from fluxmagic.tracker import Param
 from tests.runs.problems import network
 
 
@@ -34,18 +36,19 @@ def load(path, run, m, **options):
 
 
 def spoil(m):
-    """Change the parameters; return the bits of parameters and statistics."""
-    for p in params(m):
-        p.data = p.data * 0.5 + 1
-    return [p.data.tobytes() for p in params(m)] + [a.tobytes() for layer in m for a in statistics(layer)]
+    """Change parameters and statistics; return their bits."""
+    for x in changing(m):
+        x[...] = x * 0.5 + 1
+    return [x.tobytes() for x in changing(m)]
 
 
-def statistics(layer):
-    return [getattr(layer, k) for k in getattr(type(layer), "statistics", ())]
+def changing(m):
+    """The arrays of parameters and running statistics."""
+    return [x.data if isinstance(x, Param) else x for x in state(m) if not isinstance(x, np.random.Generator)]
 
 
 def untouched(m, before):
-    return before == [p.data.tobytes() for p in params(m)] + [a.tobytes() for layer in m for a in statistics(layer)]
+    return before == [x.tobytes() for x in changing(m)]
 
 
 def refused(path, run, m, words=None):

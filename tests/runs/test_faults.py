@@ -13,13 +13,12 @@ import sys
 import threading
 import time
 
-import numpy as np
 import pytest
 
 import fluxmagic
-from fluxmagic import Run, batches, mse, params
+from fluxmagic import Run, params
 from fluxmagic.optimise.interrupts import InterruptGuard
-from tests.runs.problems import line
+from tests.runs.problems import line, network
 
 TRIES = int(os.environ.get("FLUXMAGIC_TRIES", "10"))
 ROOT = os.path.dirname(os.path.dirname(fluxmagic.__file__))
@@ -60,16 +59,10 @@ for line in sys.stdin:
 """
 
 
-def child(code, cwd=None):
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": ROOT},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        bufsize=1,
-    )
+def child(code, *arguments, cwd=None):
+    env, pipe = {**os.environ, "PYTHONPATH": ROOT}, subprocess.PIPE
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.Popen(command, cwd=cwd, env=env, stdin=pipe, stdout=pipe, text=True, bufsize=1)
 
 
 @pytest.mark.parametrize("opt", ["ADAM", "Momentum"])
@@ -148,14 +141,9 @@ print(run.steps, run.state, W.data.tolist())
     ],
 )
 def test_a_second_interrupt_stops_at_once_but_for_an_update(where, shown):
-    done = subprocess.run(
-        [sys.executable, "-c", TWICE, where],
-        env={**os.environ, "PYTHONPATH": ROOT},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.splitlines() == [*shown, "5 done [-5.0, -5.0, -5.0, -5.0]"]
+    with child(TWICE, where) as done:
+        assert done.stdout.read().splitlines() == [*shown, "5 done [-5.0, -5.0, -5.0, -5.0]"]
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize("leave", ["end", "error", "stop", "pause", "interrupt"])
@@ -187,15 +175,12 @@ def test_the_handler_is_back_on_every_way_out(leave):
     assert run.state == {"end": "done", "error": "failed", "stop": "stopped"}.get(leave, "paused")
 
 
-def test_the_guard_is_installed_once_for_a_loop():
+def test_the_guard_is_installed_once_for_a_loop(monkeypatch):
     calls = []
     run, _ = line(epochs=5)
     enter = InterruptGuard.__enter__
-    try:
-        InterruptGuard.__enter__ = lambda self: calls.append(1) or enter(self)
-        run.train()
-    finally:
-        InterruptGuard.__enter__ = enter
+    monkeypatch.setattr(InterruptGuard, "__enter__", lambda self: calls.append(1) or enter(self))
+    run.train()
     assert (len(calls), run.steps) == (1, 20)
 
 
@@ -224,21 +209,14 @@ while True:
 def test_a_kill_at_any_moment_while_saving_leaves_a_whole_file_and_loses_no_save_that_was_acknowledged(tmp_path):
     rng = random.Random(1)
     for _ in range(TRIES):
-        with child(SAVES, tmp_path) as saver:
+        with child(SAVES, cwd=tmp_path) as saver:
             acknowledged = int(saver.stdout.readline())
             time.sleep(rng.uniform(0.0, 0.02))
             saver.kill()
             more = [l for l in saver.stdout.read().splitlines(keepends=True) if l.endswith("\n")]
             acknowledged = int(more[-1]) if more else acknowledged
-        m = fluxmagic.Chain(
-            fluxmagic.Dense(4, 6, fluxmagic.tanh),
-            fluxmagic.BatchNorm(6),
-            fluxmagic.Dropout(0.3),
-            fluxmagic.Dense(6, 1),
-        )
-        X = np.random.default_rng(0).normal(size=(22, 4)).astype(np.float32)
-        data = batches(X, np.sin(X[:, :1]), 5)
-        run = Run.load(tmp_path / "run.npz", lambda x, y, m=m: mse(m(x), y), data, params(m))
+        like, m = network()
+        run = Run.load(tmp_path / "run.npz", like.loss, like.data, params(m))
         assert run.steps in (acknowledged, acknowledged + 1)
     run.step()
     run.save(tmp_path / "run.npz")

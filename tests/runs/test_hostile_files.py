@@ -46,7 +46,7 @@ LIES = {
     "no first epoch": lambda meta, content: past(meta).update(epochs=[]),
     "no list": lambda meta, content: past(meta).update(rejected=3),
     "refused at 0": lambda meta, content: past(meta).update(rejected=[0]),
-    "true is no step": lambda meta, content: past(meta).update(rejected=[True]),
+    "true in place of a step": lambda meta, content: past(meta).update(rejected=[True]),
     "columns": lambda meta, content: content.update(seconds=np.zeros(3)),
     "columns of other kinds": lambda meta, content: content.update(seconds=np.zeros(12, bool)),
     "columns of columns": lambda meta, content: content.update(loss=np.zeros((12, 1))),
@@ -59,7 +59,7 @@ LIES = {
     "no state": lambda meta, content: meta["now"]["optimisers"].pop("ADAM"),
     "state of another": lambda meta, content: now(meta).update(name="SGD"),
     "updates": lambda meta, content: now(meta).update(n=-1),
-    "state is no number": lambda meta, content: now(meta)["numbers"].update(b1="1"),
+    "a text in place of a number of the state": lambda meta, content: now(meta)["numbers"].update(b1="1"),
     "number kept": lambda meta, content: now(meta)["numbers"].update(Πβ1=1.25),
     "number kept that cannot be divided by": lambda meta, content: now(meta)["numbers"].update(unit2=-0.5),
     "dial that is infinite in float32": lambda meta, content: past(meta)["events"].append([12, "η", 0.1, 1e300]),
@@ -124,7 +124,7 @@ LIES = {
     "own schedule's number": lambda meta, content: past(meta)["values"].update(η={"own": -1}),
     "own schedule of a large number": lambda meta, content: past(meta)["values"].update(η={"own": 10**15}),
     "version": lambda meta, content: meta.update(version=0),
-    "version is no number": lambda meta, content: meta.update(version="1"),
+    "a text in place of the version": lambda meta, content: meta.update(version="1"),
 }
 
 
