@@ -21,18 +21,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-__all__ = [
-    "HEADER",
-    "VERSION",
-    "AnyPath",
-    "ArchiveError",
-    "digest",
-    "fitting",
-    "read",
-    "regular",
-    "write",
-    "write_atomically",
-]
+__all__ = ["HEADER", "VERSION", "AnyPath", "ArchiveError", "digest", "fitting", "read", "regular", "write"]
+__all__ += ["write_atomically"]
 
 AnyPath = str | os.PathLike[str]
 VERSION = 2
@@ -77,15 +67,7 @@ def digest(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def regular(path: AnyPath) -> os.stat_result | None:
-    """Return the status of a regular file, None if there is nothing; anything else is refused before it is opened.
-
-    Raises
-    ------
-    IsADirectoryError
-        If the path is a folder.
-    OSError
-        If it is a device, a pipe or a socket.
-    """
+    """Return the status of a regular file, None if there is nothing; anything else is an `OSError`, before it is opened."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
@@ -100,13 +82,8 @@ def regular(path: AnyPath) -> os.stat_result | None:
 def write_atomically(path: AnyPath, fill: Callable[[BinaryIO], object]) -> None:
     """Write a file under another name, flush it to the disk, and rename it.
 
-    A file that is replaced keeps its mode and owner; a symbolic link stays one.
-
-    Raises
-    ------
-    OSError
-        If the path is not a regular file, the file or its folder is read-only, the disk is full, or the like; what was
-        there is untouched.
+    A file that is replaced keeps its mode and owner; a symbolic link stays one.  After an `OSError` (a folder, a file
+    that is read-only, a full disk) what was there is untouched.
     """
     old = regular(path)
     if old is not None and not os.access(path, os.W_OK):
@@ -181,12 +158,7 @@ def write(path: AnyPath, kind: str, meta: Mapping[str, object], arrays: Mapping[
 def read(path: AnyPath, kind: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read `meta`, with the keys of `HEADER`, and arrays.  Sizes are checked before memory is taken.
 
-    Raises
-    ------
-    ArchiveError
-        If the file is not a whole archive of this kind; the message says why.
-    OSError
-        If there is no such file, or it is not a regular one.
+    `ArchiveError` says why a file is not a whole archive of this kind; `OSError` that no regular file is there.
     """
     regular(path)
     size = os.path.getsize(path)

@@ -173,7 +173,7 @@ class SteppedRun(RunViews, Joinable):
 
     @contextmanager
     def _driving(self, ends_loop: bool = True) -> Iterator[None]:
-        """Take steps within it.  The weights are this run's; `ends_loop` is that of `InterruptGuard`."""
+        """Take steps within it: the weights are this run's.  `ends_loop` is that of `InterruptGuard`."""
         loop, control, guard = self._loop, self.control, self._loop.guard
         if isinstance(loop.problem.loss, MissingLoss):
             loop.problem.loss()
@@ -264,7 +264,7 @@ class SteppedRun(RunViews, Joinable):
 
     def _finish(self, gone: bool = True) -> None:
         """Set the state when a driver ends; put the best values back if the run has ended."""
-        if self.finished:
+        if self._loop.is_finished:
             self.state = "done"
         elif self.control.halt == "stop":
             self.state = "stopped"

@@ -184,25 +184,14 @@ def to_file(name: str, value: Any, own: OwnSchedules) -> Any:  # noqa: ANN401
 class Settings:
     """Converts names to optimisers, and saved settings to numbers and schedules within their bounds.
 
-    Parameters
-    ----------
-    given : mapping
-        Own schedules by hyper-parameter: one or a list.
-    narrow : bool
-        A parameter is float32.
-    updates : int
-        Schedules are checked at 0 and at this number of updates.
-
-    Attributes
-    ----------
-    missing : dict of str to int
-        Hyper-parameters with own schedules that are not given, and how many each has; a schedule of NaN replaces them.
+    `given` has own schedules by hyper-parameter, one or a list; they are checked at 0 and at a number of updates.
+    `narrow` says that a parameter is float32.
     """
 
     def __init__(self, given: Mapping[str, Any], *, narrow: bool, updates: int) -> None:
         self._own = {ascii_name(k): list(v) if isinstance(v, (list, tuple)) else [v] for k, v in given.items()}
         self._narrow, self._updates = narrow, updates
-        self.missing: dict[str, int] = {}
+        self.missing: dict[str, int] = {}  # by hyper-parameter, how many own schedules are not given: they are NaN
 
     def optimiser(self, name: object) -> type[Optimiser]:
         """Give the registered class of a name."""

@@ -41,21 +41,11 @@ run.rewind(0)
 
 @dataclass(frozen=True)
 class CellSource:
-    """The text of a `%%train` cell.
+    """The text of a `%%train` cell."""
 
-    Attributes
-    ----------
-    names : str
-        What a batch is bound to: "x, y".
-    data : str
-        The expression that gives the batches.
-    body : str
-        The loss: Python statements, the last of them an expression; `%` and `!` as IPython transforms them.
-    """
-
-    names: str
-    data: str
-    body: str
+    names: str  # what a batch is bound to: "x, y"
+    data: str  # the expression that gives the batches
+    body: str  # the loss: statements, the last of them an expression; `%` and `!` as IPython transforms them
 
 
 class SaveableRun(Protocol):
@@ -82,19 +72,8 @@ def write_script(
 ) -> str:
     """Write a script that ends in the same bits.
 
-    Parameters
-    ----------
-    path : path
-        Where the run is saved.
-    module : str
-        The module of loss, data and model; with `cell`, of what it names.
-    part : list of str
-        Names of the parameters that are trained; empty for all.
-
-    Raises
-    ------
-    ValueError
-        If the module is not a name, or the cell cannot be written as a function.
+    The run is saved in `path`; `module` has loss, data and model, or what the cell names; `part` names the parameters
+    that are trained, if not all.  ValueError if the module is not a name, or the cell cannot be written as a function.
     """
     if not all(k.isidentifier() and not iskeyword(k) for k in module.split(".")):
         raise ValueError(f"module is the name of a module, as import takes it, not {module!r}")

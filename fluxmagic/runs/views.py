@@ -185,7 +185,7 @@ class RunViews:
     @property
     def params(self) -> list[Param]:
         """What is trained; empty before the first batch if the optimiser was given by name."""
-        return self.training.params or self.training.optimisers.params
+        return self._loop.state.params or self._loop.state.optimisers.params
 
     _ipython_display_ = LazyMethod("fluxmagic.jupyter.driving.run_presentation", "display_run")
 
