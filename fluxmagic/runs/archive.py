@@ -67,7 +67,7 @@ def digest(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def regular(path: AnyPath) -> os.stat_result | None:
-    """Return the status of a regular file, None if there is nothing; anything else is an `OSError`, before it is opened."""
+    """Return the status of a regular file, None if there is nothing; anything else is an `OSError`, and not opened."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
