@@ -19,10 +19,10 @@ class Settings:
     steps: int | None = option("N", "how many steps", kinds.integer(1), decides="when it ends")
     valid: object = option("EXPR", "what to validate on", kinds.validation, per_epoch=True)
     again_: bool = option("", "once more", kinds.flag, unset=False)
-    tag: list[str] | None = option("WORD", "a word", kinds.word, many=True)
+    tag: list[str] | None = option("WORD", "a word", kinds.word, many=list)
 
 
-TABLE = OptionTable("%%lap", Settings)
+TABLE = OptionTable("%%lap", Settings, "")
 
 
 def test_fields_are_options_and_their_values_are_read(shell):

@@ -13,16 +13,10 @@ __all__ = ["Cells", "live_panels", "replace_others", "take_cell"]
 
 
 class Cells:
-    """The cells that show a panel.
-
-    Attributes
-    ----------
-    parent : dict
-        The request of the last of them: what is printed goes there.
-    """
+    """The cells that show a panel."""
 
     def __init__(self) -> None:
-        self.parent: dict[str, Any] = {}
+        self.parent: dict[str, Any] = {}  # the request of the last of them: what is printed goes there
         self._executions: dict[str, str] = {}  # by cell: which of its executions
 
     def enter(self, cell: str, execution: str, parent: dict[str, Any]) -> None:

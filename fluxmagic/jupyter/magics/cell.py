@@ -39,13 +39,13 @@ class Cell:
                 "gives each a name."
             )
 
-    def check_epochs(self, epochs: int) -> None:
-        """Check that the data can be gone through as often as asked for."""
+    def check_repeatable(self, why: str) -> None:
+        """Check that the data can be gone through more than once."""
         given = self.compiler.ns.get(self.line.expr)
-        if epochs > 1 and isinstance(given, Iterator):
+        if isinstance(given, Iterator):
             raise UsageError(
-                f"the data {self.line.expr}: a {type(given).__name__} can be gone through once, and there are "
-                f"{epochs} epochs: write here what makes it, or a list, or batches(...)"
+                f"the data {self.line.expr}: a {type(given).__name__} can be gone through once, and {why}: "
+                "write here what makes it, or a list, or batches(...)"
             )
 
 

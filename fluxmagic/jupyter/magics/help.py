@@ -10,29 +10,15 @@ from fluxmagic.jupyter.magics.option_table import OptionTable
 from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
 from fluxmagic.table import Table
 
-__all__ = ["HEAD", "help_cell", "help_line", "optimiser_table"]
+__all__ = ["help_cell", "help_line", "optimiser_table"]
 
-HEAD = """\
-Train what a cell's loss depends on.
-
-    %%train NAMES in EXPR [--option value …]
-    LOSS
-
-EXPR gives the batches, and is evaluated afresh for every epoch; NAMES are bound to each of them, as by `for`.
-LOSS is any Python, its last line an expression: the loss.  Values are Python too, evaluated in your namespace.
-
-    %%train x, y in batches(X, Y, 32) --opt ADAM --η 0.001 --epochs 20 --valid Xtest, Ytest
-    logitcrossentropy(model(x), y)
-
-The run is put in the variable `run`: run.history, run.events.  ■ ends it after the batch.
-"""
 COMMON = {h.name: h for h in vars(Optimiser).values() if isinstance(h, Hyper)}
 """The hyper-parameters that all optimisers have."""
 
 
-def help_cell(head: str, table: OptionTable, configured: dict[str, str]) -> str:
+def help_cell(table: OptionTable, configured: dict[str, str]) -> str:
     """Make what `%%train?` prints; `configured` are defaults that `%config` has set."""
-    lines = [head, "Options, and what holds without them"]
+    lines = [table.head, "Options, and what holds without them"]
     for name, row in table.rows.items():
         default = configured.get(name, row.default)
         lines += [f"    {f'--{name} {row.value}'.rstrip():<20}{row.help}{f' [{default}]' if default else ''}"]

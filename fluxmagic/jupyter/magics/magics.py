@@ -21,13 +21,11 @@ from fluxmagic.jupyter.magics.cell_runs import new_run, resume_run
 from fluxmagic.jupyter.magics.commands import carry_out
 from fluxmagic.jupyter.magics.completion import Offer, complete
 from fluxmagic.jupyter.magics.errors import refusals_as_usage_errors, train_here
-from fluxmagic.jupyter.magics.help import HEAD, help_cell, help_line, optimiser_table
+from fluxmagic.jupyter.magics.help import help_cell, help_line, optimiser_table
 from fluxmagic.jupyter.magics.options import TRAIN, Settings, read_settings
 from fluxmagic.jupyter.magics.tracebacks import users_frames_only
 from fluxmagic.jupyter.magics.values import as_optimiser
-from fluxmagic.jupyter.race.magic import HEAD as RACE_HEAD
 from fluxmagic.jupyter.race.magic import RACE, new_race, read_race
-from fluxmagic.jupyter.sweep.magic import HEAD as SWEEP_HEAD
 from fluxmagic.jupyter.sweep.magic import SWEEP, new_sweep, read_sweep
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run
@@ -82,13 +80,14 @@ class FluxMagics(Magics):
         with users_frames_only(self.shell, above=False):
             self._train(line, cell)
 
-    train_cell.getdoc = lambda: help_cell(HEAD, TRAIN, _configured())  # type: ignore[assignment]
+    train_cell.getdoc = lambda: help_cell(TRAIN, _configured())  # type: ignore[assignment]
 
     def _train(self, line: str, cell: str) -> None:
         ns = self.shell.user_ns
         typed = read_cell(self.shell, line, cell)
         settings = read_settings(typed, self._default)
-        typed.check_epochs(1 if settings.steps else settings.epochs or self.epochs)
+        if not settings.steps and (epochs := settings.epochs or self.epochs) > 1:
+            typed.check_repeatable(f"there are {epochs} epochs")
         # all has been checked that can be; from here on things change
         if settings.resume:
             started = resume_run(settings, self.epochs, typed, ns)
@@ -110,7 +109,7 @@ class FluxMagics(Magics):
             settings = read_race(typed)
             self._put_and_train(typed, settings, *new_race(settings, self.epochs, typed, self.shell.user_ns))
 
-    race_cell.getdoc = lambda: help_cell(RACE_HEAD, RACE, {"epochs": _configured()["epochs"]})  # type: ignore[assignment]
+    race_cell.getdoc = lambda: help_cell(RACE, {"epochs": _configured()["epochs"]})  # type: ignore[assignment]
 
     @no_var_expand
     @cell_magic("sweep")  # type: ignore[arg-type]
@@ -121,7 +120,7 @@ class FluxMagics(Magics):
             settings = read_sweep(typed, lambda: self._default("", False))
             self._put_and_train(typed, settings, *new_sweep(settings, self.epochs, typed, self.shell.user_ns))
 
-    sweep_cell.getdoc = lambda: help_cell(SWEEP_HEAD, SWEEP, _configured())  # type: ignore[assignment]
+    sweep_cell.getdoc = lambda: help_cell(SWEEP, _configured())  # type: ignore[assignment]
 
     def _put_and_train(self, typed: Cell, settings: Settings, trainable: Trainable, displaced: Run | None) -> None:
         """Put what is trained into its variable; if it fails before its first step, restore what was there.

@@ -38,7 +38,7 @@ class Option:
     words: str = ""  # its names in other libraries
     decides: str = ""  # what it says: a line may have one of the options that say the same
     per_epoch: bool = False  # it is evaluated after epochs, which a loss without batches does not have
-    many: bool = False  # it may be given several times
+    many: Callable[[list[Any]], object] | None = None  # it may be given several times, and this collects the values
     suggest: Callable[[Namespace], Iterable[str]] | None = None  # what Tab offers for the value
 
 
@@ -61,6 +61,7 @@ class OptionTable:
 
     magic: str
     settings: type
+    head: str  # of its help
 
     @cached_property
     def fields(self) -> dict[str, str]:
@@ -90,7 +91,7 @@ class OptionTable:
         for name, row in self.rows.items():
             found = [row.read(cell, f"--{k} {text}", text) for k, text in typed if k == name]
             if found:
-                values[self.fields[name]] = found if row.many else found[0]
+                values[self.fields[name]] = row.many(found) if row.many else found[0]
         return values
 
     def check_values(self, typed: Typed) -> None:

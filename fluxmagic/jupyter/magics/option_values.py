@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keyword
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType
 from typing import Any
@@ -160,12 +159,7 @@ def check_data(cell: Cell, who: str) -> None:
     if cell.data is None:
         return
     check_reads(cell.data.expr, cell.loss, f"the data {cell.line.expr}")
-    given = cell.compiler.ns.get(cell.line.expr)
-    if isinstance(given, Iterator):
-        raise UsageError(
-            f"the data {cell.line.expr}: a {type(given).__name__} can be gone through once, and {who}: "
-            "write here what makes it, or a list, or batches(...)"
-        )
+    cell.check_repeatable(who)
 
 
 def dials(cell: Cell, typed: Typed, cls: type[Optimiser]) -> dict[str, Any]:
@@ -174,10 +168,11 @@ def dials(cell: Cell, typed: Typed, cls: type[Optimiser]) -> dict[str, Any]:
     return check_hyperparameters(cls, values)
 
 
-def by_name(option_name: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Collect the pairs of an option that may be given several times; a name given twice is a UsageError."""
-    pairs = list(pairs)
-    for name, n in Counter(name for name, _ in pairs).items():
-        if n > 1:
-            raise UsageError(f"--{option_name} {name} is given twice")
-    return dict(pairs)
+def by_name(metrics: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Collect metrics; a name given twice is a UsageError."""
+    found: dict[str, Any] = {}
+    for name, value in metrics:
+        if name in found:
+            raise UsageError(f"--metric {name} is given twice")
+        found[name] = value
+    return found

@@ -21,6 +21,20 @@ from fluxmagic.tracker import Param
 
 __all__ = ["ENDS", "TRAIN", "Settings", "read_settings"]
 
+HEAD = """\
+Train what a cell's loss depends on.
+
+    %%train NAMES in EXPR [--option value …]
+    LOSS
+
+EXPR gives the batches, and is evaluated afresh for every epoch; NAMES are bound to each of them, as by `for`.
+LOSS is any Python, its last line an expression: the loss.  Values are Python too, evaluated in your namespace.
+
+    %%train x, y in batches(X, Y, 32) --opt ADAM --η 0.001 --epochs 20 --valid Xtest, Ytest
+    logitcrossentropy(model(x), y)
+
+The run is put in the variable `run`: run.history, run.events.  ■ ends it after the batch.
+"""
 ENDS, STARTS = "when the run ends", "where the run starts"
 
 
@@ -66,7 +80,7 @@ class Settings:
         "nothing",
         words="metrics",
         per_epoch=True,
-        many=True,
+        many=kinds.by_name,
     )
     until: Condition | None = option(
         "EXPR",
@@ -117,7 +131,7 @@ class Settings:
         "what to show beside the curve: anything with a rich display; may be given several times",
         kinds.shown,
         "nothing",
-        many=True,
+        many=list,
     )
     speed: float = option("N", "steps a second at most, where there are dials", kinds.speed, "max", unset=math.inf)
     capture: bool = option(
@@ -132,7 +146,7 @@ class Settings:
     hypers: dict[str, Any] = field(default_factory=dict)
 
 
-TRAIN = OptionTable("%%train", Settings)
+TRAIN = OptionTable("%%train", Settings, HEAD)
 
 
 def read_settings(cell: Cell, default: Callable[[str, bool], type[Optimiser]]) -> Settings:
@@ -150,7 +164,4 @@ def read_settings(cell: Cell, default: Callable[[str, bool], type[Optimiser]]) -
     if cell.data is not None:
         kinds.check_reads(cell.data.expr, cell.loss, f"the data {cell.line.expr}")
     hypers = kinds.dials(cell, TRAIN.dials(typed), cls)
-    values = TRAIN.read(cell, typed)
-    if "metric" in values:
-        values["metric"] = kinds.by_name("metric", values["metric"])
-    return Settings(**{**values, "name": name, "hypers": hypers})
+    return Settings(**{**TRAIN.read(cell, typed), "name": name, "hypers": hypers})

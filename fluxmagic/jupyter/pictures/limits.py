@@ -9,18 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 __all__ = [
-    "EMPTY",
-    "Axis",
-    "Limits",
-    "before_divergence",
-    "data_range",
-    "is_wide",
-    "loss_range",
-    "losses_fit",
-    "still_fit",
-    "with_margin",
-    "within",
-]
+    "EMPTY", "Axis", "Limits", "before_divergence", "data_range", "is_wide", "loss_range", "losses_fit", "still_fit",
+    "with_margin", "within",
+]  # fmt: skip
 
 # Limits of an axis, and below at the negative or inverse: matplotlib turns what is beyond into values not finite.
 LARGEST = 1e290
@@ -57,10 +48,16 @@ class Limits(NamedTuple):
     log: bool
 
 
+def _finite(lines: Iterable[np.ndarray]) -> np.ndarray:
+    values = np.concatenate([*lines, np.empty(0)])
+    finite: np.ndarray = values[np.isfinite(values)]
+    return finite
+
+
 def data_range(lines: Iterable[np.ndarray], log: bool) -> tuple[float, float]:
     """Give the smallest and largest of what an axis can show."""
-    values = np.concatenate([*lines, np.empty(0)])
-    values = values[np.isfinite(values) & (values > 0)] if log else values[np.isfinite(values)]
+    values = _finite(lines)
+    values = values[values > 0] if log else values
     if not len(values):
         return (0.1, 1.0) if log else (0.0, 1.0)
     least, most = (1 / LARGEST_LOG, LARGEST_LOG) if log else (-LARGEST, LARGEST)
@@ -70,8 +67,7 @@ def data_range(lines: Iterable[np.ndarray], log: bool) -> tuple[float, float]:
 
 def is_wide(lines: Iterable[np.ndarray], was: bool) -> bool:
     """Tell whether values, none below 0, extend over more than two decades; what `was` wide turns back later."""
-    values = np.concatenate([*lines, np.empty(0)])
-    values = values[np.isfinite(values)]
+    values = _finite(lines)
     if not len(values) or values.min() < 0 or not values.max() > 0:
         return False
     low, high = values[values > 0].min(), values.max()
@@ -103,8 +99,7 @@ def before_divergence(y: np.ndarray) -> tuple[np.ndarray, bool]:
 def within(others: Iterable[np.ndarray], lines: Iterable[np.ndarray]) -> list[np.ndarray]:
     """Give what of others an axis has to show beside lines: no divergence that a run was brought back from."""
     others = list(others)
-    present = np.abs(np.concatenate([*lines, np.empty(0)]))
-    present = present[np.isfinite(present)]
+    present = np.abs(_finite(lines))
     if len(present):
         most = BESIDE * present.max()
     else:

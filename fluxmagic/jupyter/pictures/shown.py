@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -156,8 +157,6 @@ def _is_rich(value: object) -> bool:
 
 def _decoded(picture: bytes | str) -> np.ndarray:
     if isinstance(picture, str):
-        from base64 import b64decode
-
         picture = b64decode(picture)
     return np.asarray(Image.open(io.BytesIO(picture)).convert("RGBA"))
 

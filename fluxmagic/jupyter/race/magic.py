@@ -21,7 +21,7 @@ from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.race import Race
 from fluxmagic.runs import Run
 
-__all__ = ["HEAD", "RACE", "RaceSettings", "new_race", "read_race"]
+__all__ = ["RACE", "RaceSettings", "new_race", "read_race"]
 
 HEAD = """\
 Let optimisers race: side by side on the same weights and the same batches.
@@ -55,7 +55,7 @@ class RaceSettings(Settings):
         "a contestant: a registered optimiser, or a class in the namespace; the dials after it are its own",
         kinds.optimiser,
         words="optimizer optimiser optim",
-        many=True,
+        many=list,
         suggest=lambda ns: OPTIMISERS,
     )
     name: str = option(
@@ -66,7 +66,7 @@ class RaceSettings(Settings):
     contestants: list[tuple[type[Optimiser], dict[str, Any]]] = field(default_factory=list)
 
 
-RACE = OptionTable("%%race", RaceSettings)
+RACE = OptionTable("%%race", RaceSettings, HEAD)
 
 
 def read_race(cell: Cell) -> RaceSettings:
@@ -90,8 +90,6 @@ def read_race(cell: Cell) -> RaceSettings:
     kinds.check_data(cell, "every contestant does")
     contestants = [(cls, _dials(cell, cls, before, group)) for cls, group in zip(classes, groups)]
     values = RACE.read(cell, typed)
-    if "metric" in values:
-        values["metric"] = kinds.by_name("metric", values["metric"])
     return RaceSettings(**{"name": kinds.variable(cell, "--name", "race"), **values, "contestants": contestants})
 
 

@@ -24,7 +24,7 @@ from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run
 from fluxmagic.sweep import Sweep, loguniform, uniform
 
-__all__ = ["HEAD", "SWEEP", "SweepSettings", "new_sweep", "read_sweep"]
+__all__ = ["SWEEP", "SweepSettings", "new_sweep", "read_sweep"]
 
 HEAD = """\
 Train what a cell's loss depends on many times: with each combination of dials, optimisers and lengths.
@@ -104,7 +104,7 @@ class SweepSettings(Settings):
     grid: dict[str, Any] = field(default_factory=dict)
 
 
-SWEEP = OptionTable("%%sweep", SweepSettings)
+SWEEP = OptionTable("%%sweep", SweepSettings, HEAD)
 
 
 def read_sweep(cell: Cell, default: Callable[[], type[Optimiser]]) -> SweepSettings:
@@ -128,8 +128,6 @@ def read_sweep(cell: Cell, default: Callable[[], type[Optimiser]]) -> SweepSetti
         grid[name] = _dial(cell, name, text)
     values = SWEEP.read(cell, typed)
     values.pop("opt", None)
-    if "metric" in values:
-        values["metric"] = kinds.by_name("metric", values["metric"])
     lengths = {k: values.pop(k) for k in ("epochs", "steps") if k in values}
     values = {"name": kinds.variable(cell, "--name", "sweep"), **values, "grid": {**grid, **lengths}}
     return SweepSettings(**values)
