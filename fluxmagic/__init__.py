@@ -30,6 +30,8 @@ Comparing: `compare(run1, run2)` and `%train compare run1 run2` lay curves over 
 
 Gradients: `param`, `back`, `gradient`; more in `fluxmagic.tracker`.  Test functions: `landscapes`.
 Pictures of models: `fluxmagic.plots.boundary`.
+
+Examples in docstrings assume `import numpy as np` and `from fluxmagic import *`.
 """
 
 from __future__ import annotations

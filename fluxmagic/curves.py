@@ -52,7 +52,6 @@ def compare(
 
     Examples
     --------
-    >>> from fluxmagic import SGD, Run, compare, param
     >>> W = param(2.0)
     >>> a = Run(lambda x: (W * x) ** 2, [1.0] * 5, SGD([W], 0.1), name="a")
     >>> a.train()

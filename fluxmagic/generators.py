@@ -64,13 +64,7 @@ def current(rng: np.random.Generator) -> np.random.Generator:
 
 
 class using:  # noqa: N801 - a context, called like a function
-    """Replace the default generator in this thread.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator, optional
-        None changes nothing.
-    """
+    """Replace the default generator in this thread; None changes nothing."""
 
     def __init__(self, rng: np.random.Generator | None) -> None:
         self._rng = rng

@@ -67,13 +67,7 @@ class LazyClass(type):
 
 
 class LazyMethod:
-    """Make a method of a function in another module, which is imported when the method is looked up.
-
-    Parameters
-    ----------
-    module, name : str
-        Of the function; its first argument is the instance.
-    """
+    """Make a method of a function `name` in another module, which is imported when the method is looked up."""
 
     def __init__(self, module: str, name: str) -> None:
         self.module, self.name = module, name

@@ -10,15 +10,7 @@ Row = Sequence[str]
 
 
 class Table:
-    """Rows of text under a head.
-
-    Parameters
-    ----------
-    head : sequence of str
-    rows : sequence of sequences of str
-    foot : sequence of str, optional
-        The last line.
-    """
+    """Rows of text under a head, and over a foot if there is one."""
 
     def __init__(self, head: Row, rows: Sequence[Row], foot: Row | None = None) -> None:
         self.head = head

@@ -24,6 +24,8 @@ PUBLIC |= {f"fluxmagic.{name}": getattr(fluxmagic, name) for name in ("seed", "s
 # one entry for each thing, by its longest name; what is no function or class has no docstring of its own
 ENTRIES = {id(x): (k, x) for k, x in PUBLIC.items() if callable(x)}.values()
 EACH = pytest.mark.parametrize("x", [x for _, x in ENTRIES], ids=[k for k, _ in ENTRIES])
+# as the package's docstring says
+ASSUMED = {"np": np} | {name: getattr(fluxmagic, name) for name in fluxmagic.__all__}
 HANDED_OUT = ("Tracked", "Param", "Event", "History")  # users get them, and make none
 # what the user types: here an example is due.  Of an optimiser the class `Optimiser` and the formula are it.
 TYPED = [x for x in map(PUBLIC.get, (f"fluxmagic.{n}" for n in fluxmagic.__all__)) if callable(x)]
@@ -80,7 +82,7 @@ def test_names_of_the_contract_have_an_example(x):
 @EACH
 def test_examples_run(x):
     name = getattr(x, "__name__", repr(x))
-    test = doctest.DocTestParser().get_doctest(inspect.cleandoc(x.__doc__), {}, name, None, None)
+    test = doctest.DocTestParser().get_doctest(inspect.cleandoc(x.__doc__), {**ASSUMED}, name, None, None)
     said = []
     doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test, out=said.append)
     assert not said, "".join(said)

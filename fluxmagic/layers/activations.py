@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from fluxmagic.layers.docstrings import merge_docstrings, with_sections
+from fluxmagic.docstrings import merge_docstrings, with_sections
 from fluxmagic.tracker import rules as rules  # defines tanh
 from fluxmagic.tracker.aliases import Array
 from fluxmagic.tracker.constants import BLAS_FLOATS, scalar
@@ -67,8 +67,6 @@ def σ(x: Array, out: Array = None) -> Array:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from fluxmagic import σ
     >>> σ(np.array([-1e4, 0, 1e4]))
     array([0. , 0.5, 1. ])
     """
@@ -86,8 +84,6 @@ def relu(x: Array, out: Array = None) -> Array:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from fluxmagic import relu
     >>> relu(np.array([-2.0, 0.0, 3.0]))
     array([0., 0., 3.])
     """
@@ -108,8 +104,6 @@ def leakyrelu(x: Array, a: float = 0.01) -> Array:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from fluxmagic import leakyrelu
     >>> leakyrelu(np.array([-2.0, 3.0]))
     array([-0.02,  3.  ])
     """
@@ -133,8 +127,6 @@ def elu(x: Array, α: float = 1.0) -> Array:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from fluxmagic import elu
     >>> elu(np.array([-1e4, 3.0]))
     array([-1.,  3.])
     """
@@ -149,8 +141,6 @@ def softplus(x: Array) -> Array:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from fluxmagic import softplus
     >>> softplus(np.array([-1e4, 0, 1e4])).round(2).tolist()
     [0.0, 0.69, 10000.0]
     """
@@ -165,8 +155,6 @@ def logσ(x: Array) -> Array:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from fluxmagic import logσ
     >>> logσ(np.array([-1e4, 0])).round(2).tolist()
     [-10000.0, -0.69]
     """
@@ -185,8 +173,6 @@ def softmax(x: Array, axis: int = -1) -> Array:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from fluxmagic import softmax
     >>> softmax(np.array([[1.0, 1.0], [1e4, 0.0]]))
     array([[0.5, 0.5],
            [1. , 0. ]])
@@ -210,8 +196,6 @@ def logsoftmax(x: Array, axis: int = -1) -> Array:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from fluxmagic import logsoftmax
     >>> logsoftmax(np.array([0.0, 1e4]))
     array([-10000.,      0.])
     """
@@ -229,8 +213,6 @@ tanh.document(
 
         Examples
         --------
-        >>> import numpy as np
-        >>> from fluxmagic import tanh
         >>> tanh(np.array([-1e4, 0, 1e4]))
         array([-1.,  0.,  1.])
         """,
@@ -259,7 +241,6 @@ def identity(x: T) -> T:
 
     Examples
     --------
-    >>> from fluxmagic import identity
     >>> identity(3)
     3
     """
@@ -276,8 +257,6 @@ def gelu(x: Array) -> Array:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from fluxmagic import gelu
     >>> gelu(np.array([-1e4, 0, 1, 1e4])).round(4).tolist()
     [-0.0, 0.0, 0.8412, 10000.0]
     """
@@ -294,8 +273,6 @@ def swish(x: Array) -> Array:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from fluxmagic import swish
     >>> swish(np.array([-1e4, 0, 1, 1e4])).round(4).tolist()
     [-0.0, 0.0, 0.7311, 10000.0]
     """

@@ -76,8 +76,6 @@ class batches:  # noqa: N801 - called like a function, and read like one
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from fluxmagic import batches
     >>> data = batches(np.arange(5), np.arange(5) * 10, 2, shuffle=False)
     >>> len(data)
     3

@@ -24,7 +24,6 @@ class Chain:
 
     Examples
     --------
-    >>> from fluxmagic import Chain, Dense, σ, softmax
     >>> m = Chain(Dense(10, 5, σ), Dense(5, 2), softmax)
     >>> m
     Chain(Dense(10, 5, σ), Dense(5, 2), softmax)

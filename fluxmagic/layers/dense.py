@@ -74,8 +74,6 @@ class Dense:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from fluxmagic import Dense, relu
     >>> layer = Dense(3, 2, relu)
     >>> layer
     Dense(3, 2, relu)

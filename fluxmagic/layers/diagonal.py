@@ -42,7 +42,6 @@ class Diagonal:
 
     Examples
     --------
-    >>> from fluxmagic import Diagonal
     >>> layer = Diagonal(3)
     >>> layer([1, 2, 3]).data
     array([1., 2., 3.], dtype=float32)

@@ -40,8 +40,6 @@ class Dropout(HasTestMode):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from fluxmagic import Dropout
     >>> layer = Dropout(0.5, rng=0)
     >>> layer(np.ones(6))
     array([2., 2., 2., 0., 0., 0.])

@@ -22,24 +22,10 @@ Moments = tuple[Array, Array, Array, Array]
 def normalize(
     x: Array, γ: Array, β: Array, ϵ: float, axis: int, activation: Op | None = None
 ) -> tuple[Array, Array, Array]:
-    """Compute activation(γ (x - mean) / √(variance + ϵ) + β).
+    """Compute activation(γ (x - mean) / √(variance + ϵ) + β), the mean and the variance.
 
-    Parameters
-    ----------
-    x : array of shape (..., n)
-    γ, β : array of shape (n,)
-    ϵ : float
-    axis : int
-        1 for the mean and the variance of each row, 0 for those of each feature over all rows.
-    activation : Op, optional
-        One whose gradient needs its output only.
-
-    Returns
-    -------
-    y : array
-        Of x's shape; tracked if an argument is.
-    mean, variance : ndarray
-        Of shape (rows, 1) or (n,).
+    γ and β have the shape (n,), x (..., n).  Mean and variance are those of each row, of shape (rows, 1), with axis 1;
+    those of each feature over all rows, of shape (n,), with axis 0.
     """
     standard, scale, mean, variance = ignoring_fp_errors(_standardize, _as_rows(data(x)), ϵ, axis)
     options = dict(ϵ=ϵ, axis=axis, moments=(standard, scale), activation=activation)  # noqa: C408 - ϵ is folded

@@ -62,7 +62,6 @@ def onehot(labels: ArrayLike, n: int) -> np.ndarray:
 
     Examples
     --------
-    >>> from fluxmagic import onehot
     >>> onehot([0, 2], 3)
     array([[1., 0., 0.],
            [0., 0., 1.]], dtype=float32)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fluxmagic.docstrings import with_sections
 from fluxmagic.layers.activations import logsoftmax, softplus
-from fluxmagic.layers.docstrings import with_sections
 from fluxmagic.layers.fused import mean_square, softmax_crossentropy
 from fluxmagic.layers.input_checks import as_array, extremes
 from fluxmagic.layers.labels import check_labels, from_text, is_onehot
@@ -91,7 +91,6 @@ def mse(prediction: Array, target: Array) -> Array:
 
     Examples
     --------
-    >>> from fluxmagic import mse
     >>> print(mse([1.0, 2.0], [1.0, 4.0]))
     2.0
     """
@@ -105,7 +104,6 @@ def mae(prediction: Array, target: Array) -> Array:
 
     Examples
     --------
-    >>> from fluxmagic import mae
     >>> print(mae([1.0, 2.0], [1.0, 4.0]))
     1.0
     """
@@ -119,7 +117,6 @@ def logitcrossentropy(prediction: Array, target: Array) -> Array:
 
     Examples
     --------
-    >>> from fluxmagic import logitcrossentropy
     >>> print(logitcrossentropy([[0.0, 0.0], [1e4, 0.0]], [1, 0]).round(4))
     0.3466
     """
@@ -143,7 +140,6 @@ def crossentropy(prediction: Array, target: Array) -> Array:
 
     Examples
     --------
-    >>> from fluxmagic import crossentropy
     >>> print(crossentropy([[0.5, 0.5], [1.0, 0.0]], [1, 0]).round(4))
     0.3466
     """
@@ -166,7 +162,6 @@ def binarycrossentropy(prediction: Array, target: Array) -> Array:
 
     Examples
     --------
-    >>> from fluxmagic import binarycrossentropy
     >>> print(binarycrossentropy([0.5, 1.0], [1, 1]).round(4))
     0.3466
     """
@@ -182,7 +177,6 @@ def logitbinarycrossentropy(prediction: Array, target: Array) -> Array:
 
     Examples
     --------
-    >>> from fluxmagic import logitbinarycrossentropy
     >>> print(logitbinarycrossentropy([0.0, 1e4], [1, 1]).round(4))
     0.3466
     """

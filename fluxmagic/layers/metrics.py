@@ -6,7 +6,7 @@ import numbers
 
 import numpy as np
 
-from fluxmagic.layers.docstrings import with_sections
+from fluxmagic.docstrings import with_sections
 from fluxmagic.layers.input_checks import as_array
 from fluxmagic.layers.labels import check_labels, is_onehot
 from fluxmagic.tracker import data
@@ -48,7 +48,6 @@ def accuracy(prediction: Array, labels: Array) -> float:
 
     Examples
     --------
-    >>> from fluxmagic import accuracy
     >>> accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1])
     0.5
     """
@@ -124,7 +123,6 @@ def binaryaccuracy(prediction: Array, labels: Array, threshold: float = 0.5) -> 
 
     Examples
     --------
-    >>> from fluxmagic import binaryaccuracy
     >>> binaryaccuracy([0.9, 0.2, 0.7], [1, 0, 0]).__round__(3)
     0.667
     >>> binaryaccuracy([2.0, -1.0, 3.0], [True, False, True], threshold=0)

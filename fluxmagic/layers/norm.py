@@ -79,7 +79,6 @@ class LayerNorm(_Norm):
 
     Examples
     --------
-    >>> from fluxmagic import LayerNorm
     >>> LayerNorm(2)([[1, 3], [10, 30]]).data.round(3)
     array([[-1.,  1.],
            [-1.,  1.]], dtype=float32)
@@ -139,7 +138,6 @@ class BatchNorm(_Norm, HasTestMode):
 
     Examples
     --------
-    >>> from fluxmagic import BatchNorm
     >>> layer = BatchNorm(2)
     >>> layer([[1, 10], [3, 30]]).data.round(3)
     array([[-1., -1.],

@@ -54,8 +54,6 @@ def predict(m: Callable[[Array], Array], X: ArrayLike, *, size: int = 1024) -> n
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from fluxmagic import Chain, Dense, Dropout, predict, relu, softmax
     >>> m = Chain(Dense(3, 8, relu), Dropout(0.5), Dense(8, 2), softmax)
     >>> predict(m, np.ones((5, 3))).shape
     (5, 2)

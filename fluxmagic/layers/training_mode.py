@@ -69,7 +69,6 @@ class testmode:  # noqa: N801 - called like a function, and read like one
 
     Examples
     --------
-    >>> from fluxmagic import Dropout, testmode
     >>> m = Dropout(0.5)
     >>> with testmode(m):
     ...     m([1.0, 2.0])

@@ -209,7 +209,6 @@ def named_params(*ms: object) -> Iterator[tuple[str, Param]]:
 
     Examples
     --------
-    >>> from fluxmagic import Chain, Dense
     >>> from fluxmagic.layers import named_params
     >>> [place for place, p in named_params(Chain(Dense(3, 2)))]
     ['[0].W', '[0].b']
@@ -245,7 +244,6 @@ def params(*ms: object) -> list[Param]:
 
     Examples
     --------
-    >>> from fluxmagic import Chain, Dense, params
     >>> [p.shape for p in params(Chain(Dense(3, 2), Dense(2, 1)))]
     [(2, 3), (2,), (1, 2), (1,)]
     """
@@ -301,7 +299,6 @@ def reset(*ms: object, rng: np.random.Generator | int) -> list[Param]:
 
     Examples
     --------
-    >>> from fluxmagic import Dense
     >>> from fluxmagic.layers import reset
     >>> m = Dense(3, 2, rng=0)
     >>> before = m.W.data.copy()
@@ -344,8 +341,6 @@ def loadparams(m: object, xs: Iterable[ArrayLike]) -> None:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from fluxmagic import Dense, loadparams
     >>> layer = Dense(2, 1)
     >>> loadparams(layer, [np.ones((1, 2)), np.zeros(1)])
     >>> layer([1.0, 2.0]).data

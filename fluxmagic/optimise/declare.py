@@ -89,13 +89,7 @@ class Declared:
 
     @classmethod
     def canonical(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what was given by Greek or ASCII names under the hyper-parameters' own names.
-
-        Raises
-        ------
-        TypeError
-            If the optimiser lacks one, or one is given twice.
-        """
+        """Return what was given by Greek or ASCII names under the hyper-parameters' own names, each once."""
         by_name = {typed: h.name for h in cls.hypers.values() for typed in (h.name, h.ascii)}
         result: dict[str, Any] = {}
         for typed, value in given.items():
@@ -156,13 +150,7 @@ class Declared:
 
 
 def _declared(cls: type, reserved: Collection[str]) -> dict[str, Hyper]:
-    """Collect the hyper-parameters of a class and its bases by name, those of every optimiser last.
-
-    Raises
-    ------
-    TypeError
-        If a name is reserved, or two have the same one.
-    """
+    """Collect the hyper-parameters of a class and its bases by name, those of every optimiser last."""
     hypers: dict[str, Hyper] = {}
     for base in reversed(cls.__mro__):
         hypers.update({h.name: h for h in vars(base).values() if isinstance(h, Hyper)})

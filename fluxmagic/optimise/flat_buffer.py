@@ -42,10 +42,6 @@ class Segment(NamedTuple):
 class FlatBuffer:
     """The parameters of an optimiser, and the segments of memory that they fill.
 
-    Parameters
-    ----------
-    params : list of Param
-
     Attributes
     ----------
     params : list of Param
@@ -107,9 +103,7 @@ class FlatBuffer:
     def zero_grad(self) -> None:
         """Zero all gradients."""
         for p in self.params:
-            p.grad_is_zero = True
-            if p.grad_exposed:
-                p.gradient.fill(0)
+            p.zero_grad()
 
     def mark_updated(self) -> None:
         """Zero all gradients after an update, and make the graphs of the values before it stale."""

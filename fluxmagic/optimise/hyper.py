@@ -85,22 +85,10 @@ class Hyper:
         return f"{low}{self.name}{high}"
 
     def check(self, value: object, narrow: bool = False, *, may_vanish: bool = False) -> float:
-        """Return the value as a float.
+        """Return the value as a float; refuse what is not a real number, or is out of bounds.
 
-        Parameters
-        ----------
-        value : object
-        narrow : bool
-            Check it in float32 too: in bounds, and neither 0 nor infinite by rounding.
-        may_vanish : bool
-            It may round to 0 in float32, where 0 is in bounds: a schedule that goes down to 0.
-
-        Raises
-        ------
-        TypeError
-            If it is not a real number.
-        ValueError
-            If it is out of bounds, also in float32; the error names them.
+        With `narrow` it is checked in float32 too.  There it may round to 0 only with `may_vanish`, where 0 is in
+        bounds: a schedule that goes down to 0.
         """
         if value is None and self.off is not None:
             return self.off

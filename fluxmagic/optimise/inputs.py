@@ -38,13 +38,7 @@ def as_list(x: object) -> list[Any]:
 
 
 def as_optimisers(opt: object) -> list[Any]:
-    """Return one or several optimisers, or functions in their place, as a list.
-
-    Raises
-    ------
-    TypeError
-        If there is none, or something else among them.
-    """
+    """Return one or several optimisers, or functions in their place, as a list; refuse anything else."""
     opts = as_list(opt)
     if not opts:
         raise TypeError(f"opt is an optimiser or a function, or a list with at least one of them, not {opt!r}")
@@ -62,19 +56,17 @@ def as_optimisers(opt: object) -> list[Any]:
 
 
 def as_callbacks(cb: object) -> list[Callable[[float], object]]:
-    """Return one or several callbacks as functions of the loss, whether or not they take it.
-
-    Raises
-    ------
-    TypeError
-        If one cannot be called.
-    """
+    """Return one or several callbacks as functions of the loss, whether or not they take it."""
     callbacks: list[Callable[[float], object]] = []
     for f in as_list(cb):
         if not callable(f):
             raise TypeError(f"cb is a function or a list of functions, and {f!r} is a {type(f).__name__}")
         callbacks.append(f if _takes(f, 0.0) else _without_argument(f))
     return callbacks
+
+
+def _without_argument(f: Callable[[], object]) -> Callable[[float], object]:
+    return lambda loss: f()
 
 
 def _takes(f: Callable[..., object], *args: object) -> bool:
@@ -86,10 +78,6 @@ def _takes(f: Callable[..., object], *args: object) -> bool:
     except ValueError:
         return not args
     return True
-
-
-def _without_argument(f: Callable[[], object]) -> Callable[[float], object]:
-    return lambda loss: f()
 
 
 def wrong_loss(l: object) -> str:

@@ -42,13 +42,7 @@ class Block:
 
 
 class Memory:
-    """Parameters, gradients and state of an optimiser.
-
-    Parameters
-    ----------
-    flat : FlatBuffer
-    state : tuple of str
-        Names of the state's arrays.
+    """Parameters, gradients and state of an optimiser, whose arrays have the names `state`.
 
     Attributes
     ----------
@@ -128,13 +122,7 @@ class Memory:
                 a *= np.abs(a, out=s.tmp) >= tiny
 
     def near_overflow(self, step: int) -> bool:
-        """Tell whether the next update may overflow.
-
-        Raises
-        ------
-        NotFinite
-            If a parameter or a state is not finite.
-        """
+        """Tell whether the next update may overflow; raise NotFinite if a parameter or a state has done so."""
         near = False
         for what, arrays in {"": [p for p, _ in self.flat.segments], **self.state}.items():
             for k, a in enumerate(arrays):

@@ -273,15 +273,10 @@ class Optimiser(Stateful):
         return step
 
     def compile_update(self) -> bool:
-        """Make an update one pass over memory from now on, with the same bits.
+        """Make an update one pass over memory from now on, with the same bits; tell whether the extra `fast` is there.
 
         Updates of 50,000 parameters or more are compiled by themselves, after the time that this takes has been spent
         in them.
-
-        Returns
-        -------
-        bool
-            Whether it was done: it takes the extra `fast`.
         """
         if self.subtract_steps is subtract_steps:  # imported by name: that package is built on this one
             made = import_module("fluxmagic.capture.compiled_update").compile_update(self)
@@ -340,13 +335,7 @@ def _refuse_no_arguments(rule: Callable[..., np.ndarray]) -> Callable[..., np.nd
 
 
 def as_params(params: Iterable[Param], name: str) -> list[Param]:
-    """Return each parameter once.
-
-    Raises
-    ------
-    TypeError
-        If there is none, or something else among them.
-    """
+    """Return each parameter once; refuse an empty list, and anything else in it."""
     if isinstance(params, Tracked):
         raise TypeError(f"{name} takes a list of parameters: [W], or params(m)")
     try:

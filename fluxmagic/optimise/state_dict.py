@@ -89,13 +89,7 @@ def _check_numbers(opt: Declared, numbers: Mapping[str, Any]) -> None:
 
 
 def _check_state(opt: Declared, d: Mapping[str, Any]) -> dict[str, float]:
-    """Check all of a state dictionary, and return its hyper-parameters.
-
-    Raises
-    ------
-    ValueError
-        With everything that does not fit.
-    """
+    """Return the hyper-parameters of a state dictionary; an error names everything that does not fit."""
     missing = KEYS - set(d)
     if missing:
         raise ValueError(f"{opt.name}: the state lacks {', '.join(sorted(missing))}")

@@ -147,8 +147,7 @@ def train_step(
 
     Parameters
     ----------
-    loss : callable
-    d : tuple, list or array
+    d
         The batch; a tuple or list has the loss's arguments.
     opts : list
         Optimisers, and plain functions that stand for one.
@@ -162,11 +161,6 @@ def train_step(
         Called with a scalar loss before it is checked to be finite; may fill `opts`.
     backward : callable
         The reverse pass, which counts the parameters that it reaches; `fluxmagic.capture` records it.
-
-    Returns
-    -------
-    float
-        The loss.
     """
     l = None
     try:

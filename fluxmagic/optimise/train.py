@@ -30,7 +30,6 @@ def stop() -> None:
     Examples
     --------
     >>> import fluxmagic
-    >>> from fluxmagic import param, SGD, train
     >>> W = param(1.0)
     >>> train(lambda x: (W - x) ** 2, [0.0] * 100, SGD([W], 0.1), cb=lambda l: l < 0.1 and fluxmagic.stop())
     >>> f"{W:.2f}"
@@ -106,7 +105,6 @@ def train(
 
     Examples
     --------
-    >>> from fluxmagic import param, SGD, train
     >>> W = param(1.0)
     >>> train(lambda x: (W - x) ** 2, [0.0] * 10, SGD([W], 0.1))
     >>> f"{W:.3f}"

@@ -17,7 +17,7 @@ from fluxmagic.tracker.callers import float_caller, refusal, variable_name
 from fluxmagic.tracker.node import Node, data, ids
 from fluxmagic.tracker.numpy_protocols import ArrayInterface
 
-__all__ = ["Param", "Tracked", "data", "grad", "istracked", "param"]
+__all__ = ["Param", "Tracked", "as_arrays", "data", "grad", "istracked", "param"]
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -275,7 +275,6 @@ def param(x: ArrayLike) -> Param:
 
     Examples
     --------
-    >>> from fluxmagic import param, back
     >>> W = param([1.0, 2.0])
     >>> back((W * W).sum())
     >>> W.grad
@@ -292,6 +291,11 @@ def param(x: ArrayLike) -> Param:
     return Param(value.astype(dtype, copy=False))
 
 
+def as_arrays(*xs: ArrayLike) -> tuple[Array, ...]:
+    """Convert what is not tracked to arrays."""
+    return tuple(x if isinstance(x, Tracked) else np.asarray(x) for x in xs)
+
+
 def istracked(x: ArrayLike) -> bool:
     """Say whether x is a tracked array.
 
@@ -305,7 +309,6 @@ def istracked(x: ArrayLike) -> bool:
 
     Examples
     --------
-    >>> from fluxmagic import param
     >>> from fluxmagic.tracker import istracked
     >>> istracked(param(1.0) * 2), istracked(2.0)
     (True, False)
@@ -332,7 +335,6 @@ def grad(p: Tracked) -> np.ndarray:
 
     Examples
     --------
-    >>> from fluxmagic import back, param
     >>> from fluxmagic.tracker import grad
     >>> W = param([1.0, 2.0])
     >>> back((W * 3).sum())

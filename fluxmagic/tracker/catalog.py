@@ -10,12 +10,9 @@ __all__ = ["call_forms"]
 
 
 def call_forms() -> dict[str, list[str]]:
-    """Give for each operation and composite, by name, the NumPy functions, operators and methods that call it.
+    """Give for each operation and composite, by name, what calls it: "np.add", "x.__add__", "x.sum()".
 
-    Returns
-    -------
-    dict
-        From a name to such forms as "np.add", "x.__add__" and "x.sum()"; to none where only the package calls it.
+    There is nothing for one that only the package calls.
     """
     forms: dict[str, list[str]] = {}
     names = {f: op.name for f, op in OPS.items()}

@@ -109,7 +109,6 @@ def gradcheck(f: Callable[..., Any], *xs: ArrayLike, rtol: float = 1e-5, atol: f
 
     Examples
     --------
-    >>> import numpy as np
     >>> from fluxmagic.tracker import gradcheck
     >>> gradcheck(lambda x: np.sum(np.sin(x)), [1.0, 2.0])
     True

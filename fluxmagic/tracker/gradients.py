@@ -134,7 +134,6 @@ def gradient(f: Callable[..., Any], *args: ArrayLike) -> tuple[Any, ...]:
 
     Examples
     --------
-    >>> from fluxmagic import back, gradient, param
     >>> gradient(lambda x: x ** 3, 2.0)
     (array(12.),)
     >>> gradient(lambda x: gradient(lambda x: x ** 3, x)[0], 2.0)
@@ -242,7 +241,6 @@ def hook(f: Callable[[Array], Array], x: ArrayLike) -> Array:
 
     Examples
     --------
-    >>> from fluxmagic import param, back
     >>> from fluxmagic.tracker import hook
     >>> W = param(3.0)
     >>> back(hook(lambda Δ: -Δ, W) * 2)
@@ -295,7 +293,6 @@ def checkpoint(f: Function, *args: ArrayLike) -> Array:
 
     Examples
     --------
-    >>> from fluxmagic import param, back
     >>> from fluxmagic.tracker import checkpoint
     >>> W = param(3.0)
     >>> back(checkpoint(lambda x: x * W, 2.0))
@@ -356,8 +353,6 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from fluxmagic import gradient
     >>> from fluxmagic.tracker import custom_gradient
     >>> @custom_gradient
     ... def log1pexp(x):

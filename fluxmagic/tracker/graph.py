@@ -46,7 +46,6 @@ def leaves(y: ArrayLike) -> Iterator[Param]:
 
     Examples
     --------
-    >>> from fluxmagic import param
     >>> from fluxmagic.tracker import leaves
     >>> a, b, c = param(1.0), param(2.0), param(3.0)
     >>> [p is a or p is b for p in leaves(b * a)]

@@ -118,7 +118,6 @@ def data(x: ArrayLike) -> Array:
 
     Examples
     --------
-    >>> from fluxmagic import param
     >>> from fluxmagic.tracker import data
     >>> data(param([1.0, 2.0]) * 2)
     array([2., 4.])

@@ -137,22 +137,18 @@ def define(
     *vjps: VJP | None,
     name: str | None = None,
     forward: Forward | None = None,
-    vjp: VJP | None = None,
-    normalize_call: Function | None = None,
-    needs_output_only: bool = False,
-    has_residual: bool = False,
     aliases: Iterable[Function] = (),
     as_reduce: np.ufunc | None = None,
     as_accumulate: np.ufunc | None = None,
-    doc: str | None = None,
+    **settings: Option,
 ) -> Op:
     """Enter an operation into the registry.
 
     Parameters
     ----------
     function : callable
-        NumPy's function or ufunc, or a user's function.
-    *vjps, vjp, normalize_call, needs_output_only, has_residual
+        NumPy's function or ufunc, or a function whose docstring the operation takes.
+    *vjps, **settings
         See `Op`.
     name : str, optional
         Default: the function's name.
@@ -162,27 +158,10 @@ def define(
         Other NumPy functions that mean the same (np.absolute, np.abs).
     as_reduce, as_accumulate : ufunc, optional
         This operation is that ufunc's `reduce` or `accumulate`.
-    doc : str, optional
-        The docstring of an operation that users call by its own name; default: that of the function.
-
-    Returns
-    -------
-    Op
-        Called with plain arrays it gives plain ones, with tracked ones tracked ones.
     """
-    op = Op(
-        name or function.__name__,
-        forward or function,
-        vjps,
-        vjp=vjp,
-        normalize_call=normalize_call,
-        needs_output_only=needs_output_only,
-        has_residual=has_residual,
-    )
-    if isinstance(function, FunctionType):
-        doc = doc or function.__doc__
-    if doc is not None:
-        op.document(doc)
+    op = Op(name or function.__name__, forward or function, vjps, **settings)
+    if isinstance(function, FunctionType) and function.__doc__:
+        op.document(function.__doc__)
     OPS_BY_NAME[op.name] = op
     OPS.update(dict.fromkeys((function, *aliases), op))
     if as_reduce is not None:

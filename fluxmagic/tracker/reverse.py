@@ -24,26 +24,9 @@ def backpropagate(y: Node, Δ: Array, until_id: int = -1) -> tuple[dict[Node, Ar
     """Carry Δ, the gradient of y, back through the graph at y's depth.
 
     Nodes are taken by falling id, so each has received all of its gradient before it passes it on.  Nothing is marked
-    on the nodes, and an error leaves nothing behind.
-
-    Parameters
-    ----------
-    y : Node
-    Δ : array of y's shape
-    until_id : int
-        Nodes with a smaller id are taken as leaves, parameters too.
-
-    Returns
-    -------
-    gradients : dict
-        Of the leaves that are no parameters; the parameters' gradients are added into them.
-    n_reached : int
-        How many parameters got their first gradient since they were cleared.
-
-    Raises
-    ------
-    RuntimeError
-        If a parameter was updated after a node was computed from it.
+    on the nodes, and an error leaves nothing behind.  Nodes with an id below `until_id` are leaves, parameters too.
+    It returns the gradients of the leaves that are no parameters, and the number of parameters that got their first
+    gradient since they were cleared; the parameters' gradients are added into them.
     """
     if y.op is None or y.id < until_id:
         return ({}, int(y.accumulate(Δ))) if type(y) is Param and y.id > until_id else ({y: Δ}, 0)
@@ -175,7 +158,6 @@ def back(y: Tracked, Δ: ArrayLike = None) -> None:
 
     Examples
     --------
-    >>> from fluxmagic import param, back
     >>> b = param([3.0, 4.0])
     >>> back(b * 2, [1, 10])
     >>> b.grad

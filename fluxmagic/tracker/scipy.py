@@ -12,18 +12,15 @@ from typing import Any
 import numpy as np
 from scipy import linalg, special
 
+from fluxmagic.docstrings import with_sections
 from fluxmagic.tracker.aliases import Array, ArrayLike, Axis, Gradients, GradOut
-from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.array import Tracked, as_arrays
 from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import Op, define
 from fluxmagic.tracker.rules.reductions import logsumexp as without_factors
 from fluxmagic.tracker.rules.special import POLYGAMMA
 
 __all__ = ["log_softmax", "logsumexp", "multigammaln", "polygamma", "softmax", "solve_triangular"]
-
-
-def _arrays(*xs: ArrayLike) -> tuple[Array, ...]:
-    return tuple(x if isinstance(x, Tracked) else np.asarray(x) for x in xs)
 
 
 def _top(x: Array, axis: Axis) -> Array:
@@ -68,7 +65,7 @@ def logsumexp(
     if b is None:
         y = without_factors(a, axis=axis, keepdims=keepdims)
         return (y, np.ones(y.shape, y.dtype)) if return_sign else y
-    a, b = np.broadcast_arrays(*_arrays(a, b))
+    a, b = np.broadcast_arrays(*as_arrays(a, b))
     a = np.where(np.equal(b, 0), -np.inf, a)
     top = _top(a, axis)
     total = np.sum(b * np.exp(a - top), axis=axis, keepdims=True)
@@ -80,20 +77,26 @@ def logsumexp(
     return (y, sign) if return_sign else y
 
 
-def softmax(x: ArrayLike, axis: Axis = None) -> Array:
-    """`scipy.special.softmax`: exp(x) / Σ exp(x).
-
+_softmax = with_sections(
+    """
     Parameters
     ----------
     x : array_like
         Of any shape.
     axis : int or tuple of int, optional
-        Default: all, unlike `fluxmagic.softmax`.
+        Default: all, unlike the activations `softmax` and `logsoftmax`.
 
     Returns
     -------
     array
         Of x's shape.
+    """
+)
+
+
+@_softmax
+def softmax(x: ArrayLike, axis: Axis = None) -> Array:
+    """`scipy.special.softmax`: exp(x) / Σ exp(x).
 
     Examples
     --------
@@ -104,25 +107,14 @@ def softmax(x: ArrayLike, axis: Axis = None) -> Array:
     """
     if not isinstance(x, Tracked) and np.size(x):  # of nothing SciPy knows no largest
         return special.softmax(x, axis=axis)
-    (x,) = _arrays(x)
+    (x,) = as_arrays(x)
     e = np.exp(x - _top(x, axis))
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
+@_softmax
 def log_softmax(x: ArrayLike, axis: Axis = None) -> Array:
     """`scipy.special.log_softmax`: x - log Σ exp(x).
-
-    Parameters
-    ----------
-    x : array_like
-        Of any shape.
-    axis : int or tuple of int, optional
-        Default: all, unlike `fluxmagic.logsoftmax`.
-
-    Returns
-    -------
-    array
-        Of x's shape.
 
     Examples
     --------
@@ -132,7 +124,7 @@ def log_softmax(x: ArrayLike, axis: Axis = None) -> Array:
     """
     if not isinstance(x, Tracked) and np.size(x):
         return special.log_softmax(x, axis=axis)
-    (x,) = _arrays(x)
+    (x,) = as_arrays(x)
     x = x - _top(x, axis)
     return x - without_factors(x, axis=axis, keepdims=True)
 
@@ -263,7 +255,7 @@ def solve_triangular(
     >>> solve_triangular([[2.0, 0.0], [1.0, 1.0]], [2.0, 3.0], lower=True)
     array([1., 2.])
     """
-    a, b = _arrays(a, b)
+    a, b = as_arrays(a, b)
     if trans not in (0, 1, 2, "N", "T", "C"):
         raise ValueError(f"solve_triangular: trans is 0, 1, 2, 'N', 'T' or 'C', not {trans!r}")
     if a.ndim != 2 or b.ndim not in (1, 2):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy import linalg
 
 from fluxmagic.tracker.aliases import Array, Gradients, GradOut
-from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.array import as_arrays
 from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import composed, define
 
@@ -96,7 +96,7 @@ LSTSQ = define(_lstsq, vjp=_d_lstsq, name="linalg.lstsq")
 
 @composed(linalg.lstsq)
 def _lstsq_result(a: Array, b: Array, rcond: float | None = None) -> Array:
-    a, b = (x if isinstance(x, Tracked) else np.asarray(x) for x in (a, b))
+    a, b = as_arrays(a, b)
     if a.ndim != 2 or b.ndim not in (1, 2) or a.shape[0] != b.shape[0]:
         raise linalg.LinAlgError(
             f"linalg.lstsq takes an (m, n) and an (m,) or (m, k), not arrays of shapes {a.shape} and {b.shape}"

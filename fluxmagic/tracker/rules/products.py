@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fluxmagic.tracker.aliases import Array, Call, Gradients, GradOut, Option
-from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.array import Tracked, as_arrays
 from fluxmagic.tracker.node import PLAIN_ARRAYS
 from fluxmagic.tracker.operation import Op, composed, define
 
@@ -96,12 +96,8 @@ def _grad_of_scale(Δ: Array, a: Array, b: Array, grad_out: GradOut) -> tuple[Ar
     return (None if grad_out[0] is False else Δ * b), (None if grad_out[1] is False else Δ * a)
 
 
-def _arrays(*xs: Array) -> tuple[Array, ...]:
-    return tuple(x if isinstance(x, Tracked) else np.asarray(x) for x in xs)
-
-
 def _normalize_tensordot(a: Array, b: Array, axes: Option = 2) -> Call:
-    a, b = _arrays(a, b)
+    a, b = as_arrays(a, b)
     if np.ndim(axes):
         over_a, over_b = (tuple(map(int, np.atleast_1d(i))) for i in axes)
     else:
@@ -145,7 +141,7 @@ def _d_vdot(Δ: Array, y: Array, a: Array, b: Array, grad_out: GradOut) -> Gradi
 
 
 def _normalize_pair(a: Array, b: Array, out: Option = None) -> Call:
-    return _arrays(a, b), {"out": out}
+    return as_arrays(a, b), {"out": out}
 
 
 define(np.dot, vjp=_d_dot, normalize_call=_normalize_pair)
@@ -164,7 +160,7 @@ VECDOT = define(
 
 @composed(np.vecdot, np.linalg.vecdot)
 def _vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
-    x1, x2 = _arrays(x1, x2)
+    x1, x2 = as_arrays(x1, x2)
     if axis != -1:
         x1, x2 = np.moveaxis(x1, axis, -1), np.moveaxis(x2, axis, -1)
     return VECDOT(x1, x2)
@@ -177,7 +173,7 @@ if hasattr(np, "matvec"):  # NumPy 2.2
 
 @composed(np.kron)
 def _kron(a: Array, b: Array) -> Array:
-    a, b = _arrays(a, b)
+    a, b = as_arrays(a, b)
     n = max(a.ndim, b.ndim)
     a, b = (np.reshape(x, (1,) * (n - x.ndim) + x.shape) for x in (a, b))
     product = np.expand_dims(a, tuple(range(1, 2 * n, 2))) * np.expand_dims(b, tuple(range(0, 2 * n, 2)))
@@ -193,7 +189,7 @@ CROSS: Op = define(
 def _cross(a: Array, b: Array, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Array:
     if axis is not None:
         axisa = axisb = axisc = axis
-    a, b = _arrays(a, b)
+    a, b = as_arrays(a, b)
     a, b = np.moveaxis(a, axisa, -1), np.moveaxis(b, axisb, -1)
     if a.shape[-1] != 3 or b.shape[-1] != 3:
         raise ValueError(f"vectors of length 3, not {a.shape[-1]} and {b.shape[-1]}")
@@ -202,12 +198,12 @@ def _cross(a: Array, b: Array, axisa: int = -1, axisb: int = -1, axisc: int = -1
 
 @composed(np.convolve)
 def _convolve(a: Array, v: Array, mode: str = "full") -> Array:
-    return CONVOLVE(*_arrays(a, v), mode=mode) if np.size(a) >= np.size(v) else CONVOLVE(*_arrays(v, a), mode=mode)
+    return CONVOLVE(*as_arrays(a, v), mode=mode) if np.size(a) >= np.size(v) else CONVOLVE(*as_arrays(v, a), mode=mode)
 
 
 @composed(np.correlate)
 def _correlate(a: Array, v: Array, mode: str = "valid") -> Array:
-    a, v = _arrays(a, v)
+    a, v = as_arrays(a, v)
     if a.size < v.size:
         return np.flip(_correlate(v, a, mode))
     return CONVOLVE(a, np.flip(v), mode=mode)
@@ -215,7 +211,7 @@ def _correlate(a: Array, v: Array, mode: str = "valid") -> Array:
 
 @composed(np.polyval)
 def _polyval(p: Array, x: Array) -> Array:
-    x, y = (x if isinstance(x, Tracked) else np.asarray(x)), np.zeros_like(x)
+    (x,), y = as_arrays(x), np.zeros_like(x)
     for coefficient in p:
         y = y * x + coefficient
     return y

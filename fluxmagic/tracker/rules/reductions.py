@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from fluxmagic.tracker.aliases import VJP, Array, Axis, DType, Function, Option, Where
-from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.array import as_arrays
 from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import Op, composed, define
 
@@ -244,7 +244,7 @@ def _average(
         y: Array = np.mean(a, axis=axis, keepdims=keepdims)
         total: Array = y.dtype.type(a.size / max(y.size, 1))
     else:
-        w = weights if isinstance(weights, Tracked) else np.asarray(weights)
+        (w,) = as_arrays(weights)
         if w.shape != a.shape:
             if axis is None:
                 raise TypeError(f"weights of shape {w.shape} for an array of shape {a.shape} need an axis")
@@ -261,32 +261,7 @@ def _average(
 
 
 def _logsumexp(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
-    x = np.asarray(x)
-    if x.dtype.kind in "iub":
-        x = x.astype(np.float64)
-    top = np.max(x, axis=axis, keepdims=True, initial=-math.inf)
-    top = np.where(np.isfinite(top), top, top.dtype.type(0))
-    with np.errstate(divide="ignore", over="ignore"):  # log 0 is -∞
-        y = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
-    return y if keepdims or not y.ndim else np.squeeze(y, axis=axis)  # NumPy reduces a scalar along 0 and -1 too
-
-
-def grad_of_logsumexp(Δ: Array, y: Array, x: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
-    Δ, y = expand_reduced(Δ, x, axis, keepdims), expand_reduced(y, x, axis, keepdims)
-    infinite = np.isinf(y)
-    at = np.isinf(y) & np.equal(x, y)  # infinite elements share the gradient of an infinite sum
-    share = (at / np.maximum(np.sum(at, axis=axis, keepdims=True), 1)).astype(x.dtype)
-    x = np.where(infinite, 0.0, x)
-    e = np.exp(x - np.max(data(x), axis=axis, keepdims=True, initial=-math.inf))  # x - y loses digits
-    return Δ * np.where(infinite, share, e / np.sum(e, axis=axis, keepdims=True))
-
-
-logsumexp = define(
-    _logsumexp,
-    grad_of_logsumexp,
-    name="logsumexp",
-    doc="""
-    Logarithm of the sum of exponentials, log Σ exp(x); right for ±1e4.
+    """Logarithm of the sum of exponentials, log Σ exp(x); right for ±1e4.
 
     Parameters
     ----------
@@ -307,5 +282,25 @@ logsumexp = define(
     >>> from fluxmagic.tracker import logsumexp
     >>> logsumexp([1000.0, 1000.0]).round(3)
     np.float64(1000.693)
-    """,
-)
+    """
+    x = np.asarray(x)
+    if x.dtype.kind in "iub":
+        x = x.astype(np.float64)
+    top = np.max(x, axis=axis, keepdims=True, initial=-math.inf)
+    top = np.where(np.isfinite(top), top, top.dtype.type(0))
+    with np.errstate(divide="ignore", over="ignore"):  # log 0 is -∞
+        y = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True)) + top
+    return y if keepdims or not y.ndim else np.squeeze(y, axis=axis)  # NumPy reduces a scalar along 0 and -1 too
+
+
+def grad_of_logsumexp(Δ: Array, y: Array, x: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
+    Δ, y = expand_reduced(Δ, x, axis, keepdims), expand_reduced(y, x, axis, keepdims)
+    infinite = np.isinf(y)
+    at = np.isinf(y) & np.equal(x, y)  # infinite elements share the gradient of an infinite sum
+    share = (at / np.maximum(np.sum(at, axis=axis, keepdims=True), 1)).astype(x.dtype)
+    x = np.where(infinite, 0.0, x)
+    e = np.exp(x - np.max(data(x), axis=axis, keepdims=True, initial=-math.inf))  # x - y loses digits
+    return Δ * np.where(infinite, share, e / np.sum(e, axis=axis, keepdims=True))
+
+
+logsumexp = define(_logsumexp, grad_of_logsumexp, name="logsumexp")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from fluxmagic.tracker.aliases import Array, DType, Function, Gradients, GradOut, Index, Option
-from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.array import Tracked, as_arrays
 from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import Op, composed, define
 
@@ -173,7 +173,7 @@ define(np.resize, grad_by_gather(np.resize))
 
 @composed(np.insert)
 def _insert(arr: Array, obj: Option, values: Array, axis: int | None = None) -> Array:
-    arr, values = (x if isinstance(x, Tracked) else np.asarray(x) for x in (arr, values))
+    arr, values = as_arrays(arr, values)
     if arr.dtype.kind != "f":
         raise TypeError(f"tracked numbers do not go into an array of dtype {arr.dtype}; pass arr.astype(float)")
     number = np.arange(arr.size + values.size)  # NumPy moves numbers, which say what goes where
@@ -229,7 +229,7 @@ define(np.partition, lambda Δ, y, x, kth, axis=-1, *_, **__: _grad_of_sort(Δ, 
 # -- joining -----------------------------------------------------------------------------------------
 
 
-def _normalize_concatenate(arrays: Array, axis: int | None = 0, **options: Option) -> Array:
+def _normalize_joined(arrays: Array, axis: int | None = 0, **options: Option) -> Array:
     return tuple(arrays), {"axis": axis, **options}
 
 
@@ -253,10 +253,6 @@ def _d_concatenate(Δ: Array, y: Array, *xs: Array, grad_out: GradOut, axis: int
     return result
 
 
-def _normalize_stack(arrays: Array, axis: int = 0, **options: Option) -> Array:
-    return tuple(arrays), {"axis": axis, **options}
-
-
 def _stack(*xs: Array, axis: int, **options: Option) -> Array:
     return np.stack(xs, axis=axis, **options)
 
@@ -266,8 +262,8 @@ def _d_stack(Δ: Array, y: Array, *xs: Array, grad_out: GradOut, axis: int, **_:
     return [None if want is False else Δ[(*before, i)] for i, want in enumerate(grad_out)]
 
 
-define(np.concatenate, forward=_concatenate, vjp=_d_concatenate, normalize_call=_normalize_concatenate)
-define(np.stack, forward=_stack, vjp=_d_stack, normalize_call=_normalize_stack)
+define(np.concatenate, forward=_concatenate, vjp=_d_concatenate, normalize_call=_normalize_joined)
+define(np.stack, forward=_stack, vjp=_d_stack, normalize_call=_normalize_joined)
 
 
 def _define_stack(function: Function, prepare: Function, axis: Function) -> None:

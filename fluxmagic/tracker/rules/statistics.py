@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fluxmagic.tracker.aliases import Array, DType, Option
-from fluxmagic.tracker.array import Tracked
+from fluxmagic.tracker.array import Tracked, as_arrays
 from fluxmagic.tracker.node import data
 from fluxmagic.tracker.operation import composed, define
 
@@ -68,7 +68,7 @@ def _cov(
 ) -> Array:
     if isinstance(fweights, Tracked):
         raise TypeError("fweights= are counts, and have no gradient; give them as a plain array (.data)")
-    both = [x if isinstance(x, Tracked) else np.asarray(x) for x in (m, y) if x is not None]
+    both = as_arrays(*(x for x in (m, y) if x is not None))
     x = np.concatenate([_variables(x, rowvar) for x in both]) if y is not None else _variables(both[0], rowvar)
     if isinstance(aweights, Tracked):
         x = x if dtype is None else x.astype(dtype)
