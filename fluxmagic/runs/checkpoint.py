@@ -96,13 +96,7 @@ def reading(
     params: Iterable[Param] | None,
     schedules: Mapping[str, Any] | None,
 ) -> Iterator[SavedFile]:
-    """Read a file for a run that is made within this context; what does not fit raises `ArchiveError` with the path.
-
-    Raises
-    ------
-    TypeError
-        If only some of loss, data and params are given, or a schedule is not a function.
-    """
+    """Read a file for a run that is made within this context; what does not fit raises `ArchiveError` with the path."""
     to_look_at = loss is None and data is None and params is None
     if not to_look_at and (loss is None or params is None):
         raise TypeError("Run.load takes all of loss, data and params, or none of them to look at the run")
@@ -152,18 +146,7 @@ class SavedFile:
         return {"seed": given, **{k: getattr(self.saved, k) for k in ("epochs", "steps", "name", "capture")}}
 
     def line(self, training: TrainingState, problem: Problem) -> Line:
-        """Check that all fits a new run, and give where the saved one stood.
-
-        Raises
-        ------
-        ArchiveError
-            Listing all that does not fit.
-
-        Warns
-        -----
-        UserWarning
-            If values are not finite.
-        """
+        """Check that all fits a new run, and give where the saved one stood; warn of values that are not finite."""
         if isinstance(self.loss, MissingLoss):
             training.buffers = [a.copy() for a in self._buffers()]
             training.cursor.generators = [make_generator(s["bit_generator"]) for s in self.saved.now.generators]

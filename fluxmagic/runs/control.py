@@ -67,11 +67,7 @@ class Control:
 
     def __enter__(self) -> None:
         """Hold the boundary, and apply what was asked for before; at the exit, what was asked for meanwhile."""
-        with self._mutex:
-            if self._holder is None and not self._waiting:
-                self._holder, self._depth = get_ident(), 1
-            else:
-                self._acquire()
+        self._acquire()
         if self._requests:
             try:
                 self._apply_requests()

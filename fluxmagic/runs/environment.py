@@ -15,13 +15,7 @@ NUMERICS = 3
 
 
 def environment() -> dict[str, Any]:
-    """The package's number, the machine, NumPy's build and its number of BLAS threads, as far as they show.
-
-    Returns
-    -------
-    dict
-        From what to its value; JSON can hold it.
-    """
+    """Give the package's number, the machine, NumPy's build and its BLAS threads, as far as they show, for JSON."""
     blas = np.__config__.CONFIG.get("Build Dependencies", {}).get("blas", {})
     threads = next(
         (os.environ[k] for k in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS") if os.environ.get(k)),

@@ -101,7 +101,7 @@ class Loop:
         mine, state = self.state, new.state
         state.use_rng(mine.rng)
         state.params, state.buffers, state.cursor.generators = mine.params, mine.buffers, mine.generators
-        new.initial, new.environment = self.initial, self.environment
+        new.environment = self.environment
         new.problem.strict, new.params_final = self.problem.strict, self.params_final
         new.snapshots, new.record = self.snapshots.copy(), self.record.copy(mine.step, here=True)
 

@@ -228,14 +228,4 @@ class Run(RewindableRun):
         `module` has `loss`, `data` and `model` (for a `%%train` run: what the cell names); `path` is that of `save`.
         """
         with self._between():
-            return script.write_script(
-                self.record,
-                path,
-                module,
-                name=self.name,
-                numerics=self.environment.get("numerics", 1),
-                cell=self.source,
-                has_data=self.data is not None,
-                has_model=self.model is not None,
-                part=script.trained_part(self.problem.names(), {id(p) for p in self.training.params}),
-            )
+            return script.write_script(self._loop, path, module, self.name, self.source)

@@ -18,10 +18,11 @@ from fluxmagic.greek import ascii_name
 from fluxmagic.optimise import schedules as ready_made
 from fluxmagic.runs import archive
 from fluxmagic.runs.archive import AnyPath, ArchiveError
+from fluxmagic.runs.loop import Loop
 from fluxmagic.runs.record import Event, Record
 from fluxmagic.version import __version__
 
-__all__ = ["CellSource", "own_schedules", "saved_script", "trained_part", "write_script"]
+__all__ = ["CellSource", "own_schedules", "saved_script", "write_script"]
 
 _TIME = re.compile(r"""get_ipython\(\)\.run_line_magic\('time', ('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\)""")
 """What IPython makes of `%time EXPRESSION`; parameters could not be found in its text."""
@@ -58,25 +59,18 @@ class SaveableRun(Protocol):
     def as_code(self, *, path: AnyPath) -> str: ...
 
 
-def write_script(
-    record: Record,
-    path: AnyPath,
-    module: str,
-    *,
-    name: object,
-    numerics: object,
-    cell: CellSource | None,
-    has_data: bool,
-    has_model: bool,
-    part: list[str],
-) -> str:
+def write_script(loop: Loop, path: AnyPath, module: str, name: object, cell: CellSource | None) -> str:
     """Write a script that ends in the same bits.
 
-    The run is saved in `path`; `module` has loss, data and model, or what the cell names; `part` names the parameters
-    that are trained, if not all.  ValueError if the module is not a name, or the cell cannot be written as a function.
+    The run is saved in `path`; `module` has loss, data and model, or what the cell names.  ValueError if the module is
+    not a name, or the cell cannot be written as a function.
     """
     if not all(k.isidentifier() and not iskeyword(k) for k in module.split(".")):
         raise ValueError(f"module is the name of a module, as import takes it, not {module!r}")
+    record, problem = loop.record, loop.problem
+    has_data, has_model = problem.data is not None, problem.model is not None
+    places, trained = problem.names(), {id(p) for p in loop.state.params}
+    part = sorted(places[i] for i in trained) if trained < places.keys() else []  # empty for all
     own = own_schedules(record)
     names = {(k, id(f)): _schedule_name(k, i) for k, found in own.items() for i, f in enumerate(found, 1)}
     loss, data, functions = ("loss", "data" if has_data else "None", [""]) if cell is None else _functions(cell)
@@ -102,7 +96,7 @@ def write_script(
         title=_in_docstring(f"{title}: {record.active}, {len(record.loss):,} steps, {n} turn" + "s" * (n != 1)),
         path=_in_docstring(repr(str(path))),
         version=__version__,
-        numerics=numerics,
+        numerics=loop.environment.get("numerics", 1),
         definitions="\n".join(imports + functions),
         arguments=", ".join(arguments),
         steps="\n".join(steps),
@@ -112,11 +106,6 @@ def write_script(
     except SyntaxError as error:
         raise ValueError(f"the cell cannot be written as a function of a script: {error.msg}") from None
     return script
-
-
-def trained_part(names: Mapping[int, str], trained: set[int]) -> list[str]:
-    """Give the names of the parameters that are trained; nothing if those are all."""
-    return sorted(names[i] for i in trained) if trained < names.keys() else []
 
 
 def saved_script(run: SaveableRun, name: str | None = None) -> str:

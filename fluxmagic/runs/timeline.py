@@ -238,13 +238,7 @@ class RewindableRun(SteppedRun):
         self.state = "paused"
 
     def _step_to_recover(self) -> int | None:
-        """Give the step to rewind to after a rejected one; None if only the batch was bad.
-
-        Raises
-        ------
-        ValueError
-            If the last step was not rejected.
-        """
+        """Give the step to rewind to after a rejected one; None if only the batch was bad."""
         steps, losses, rejected = self.steps, self.record.loss, set(self.record.rejected)
         if steps not in rejected:
             raise ValueError("there is nothing to recover from: the last step went well")

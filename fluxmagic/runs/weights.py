@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,19 +13,17 @@ import numpy as np
 from fluxmagic.layers import Chain, identity, params
 from fluxmagic.layers.traversal import buffer_names, traverse
 from fluxmagic.runs import archive
-from fluxmagic.runs.archive import ArchiveError
+from fluxmagic.runs.archive import AnyPath, ArchiveError
 from fluxmagic.tracker import Param
 
 __all__ = ["load_params", "save_params"]
-
-PathLike = str | os.PathLike[str]
 
 # torch.nn has one name for the scales W, γ and α, and one for b and β
 _TORCH = {"W": "weight", "γ": "weight", "α": "weight", "b": "bias", "β": "bias"}
 _TORCH |= {"mean": "running_mean", "var": "running_var"}
 
 
-def save_params(m: object, path: PathLike, names: str | None = None) -> None:
+def save_params(m: object, path: AnyPath, names: str | None = None) -> None:
     """Write a model's parameters, and the running statistics of its layers, to a file.
 
     Parameters
@@ -75,7 +72,7 @@ def save_params(m: object, path: PathLike, names: str | None = None) -> None:
         archive.write(path, "weights", {}, arrays)
 
 
-def load_params(m: object, path: PathLike) -> None:
+def load_params(m: object, path: AnyPath) -> None:
     """Load a file of `save_params`, with names of either kind, after all of it is checked.
 
     Parameters
