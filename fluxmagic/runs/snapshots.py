@@ -17,7 +17,7 @@ class SnapshotStore:
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self.start: Snapshot | None = None
-        self.stride = 1
+        self.stride = 8  # steps: a snapshot of a small model takes a third of its step's time
         self.others: list[Snapshot] = []
 
     def add(self, snapshot: Snapshot) -> None:
