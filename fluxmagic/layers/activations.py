@@ -247,6 +247,22 @@ def identity(x: T) -> T:
     return x
 
 
+def as_activation(name: str, σ: Activation, sigma: Activation | None) -> Activation:
+    """Require a function, given once: as `σ` or as `sigma`."""
+    if sigma is not None:
+        if σ is not identity:
+            raise TypeError(f"{name}: σ is given twice")
+        σ = sigma
+    if not callable(σ):
+        raise TypeError(f"{name}: σ is a function, not {σ!r}")
+    return σ
+
+
+def activation_text(σ: Activation) -> str:
+    """Give what the repr of a layer says of its activation: ", relu", or nothing."""
+    return "" if σ is identity else f", {getattr(σ, 'name', None) or getattr(σ, '__name__', σ)}"
+
+
 @_activation
 def gelu(x: Array) -> Array:
     """Gaussian error linear unit, in its tanh form: ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))).

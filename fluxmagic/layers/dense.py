@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fluxmagic import generators
-from fluxmagic.layers.activations import Activation, identity
+from fluxmagic.layers.activations import Activation, activation_text, as_activation, identity
 from fluxmagic.layers.fused import affine, fused_activation
 from fluxmagic.layers.input_checks import as_dtype, as_layer_input, as_width
 from fluxmagic.tracker import Param, param
@@ -97,12 +97,7 @@ class Dense:
         sigma: Activation | None = None,
     ) -> None:
         n_in, n_out = as_width("Dense", n_in), as_width("Dense", n_out)
-        if sigma is not None:
-            if σ is not identity:
-                raise TypeError("Dense: σ is given twice")
-            σ = sigma
-        if not callable(σ):
-            raise TypeError(f"Dense: σ is a function, not {σ!r}")
+        σ = as_activation("Dense", σ, sigma)
         dtype = as_dtype("Dense", dtype)
         self.init = init
         self.W = param(self._draw(n_out, n_in, generators.as_generator(rng)).astype(dtype))
@@ -133,5 +128,4 @@ class Dense:
 
     def __repr__(self) -> str:
         n_out, n_in = self.W.shape
-        name = "" if self.σ is identity else f", {getattr(self.σ, 'name', None) or getattr(self.σ, '__name__', self.σ)}"
-        return f"Dense({n_in}, {n_out}{name})"
+        return f"Dense({n_in}, {n_out}{activation_text(self.σ)})"

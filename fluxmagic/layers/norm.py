@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fluxmagic import generators
-from fluxmagic.layers.activations import Activation, identity
+from fluxmagic.layers.activations import Activation, activation_text, as_activation, identity
 from fluxmagic.layers.fused import fused_activation
 from fluxmagic.layers.fused_norm import normalize
 from fluxmagic.layers.input_checks import as_dtype, as_layer_input, as_width
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchNorm", "LayerNorm"]
 
+DEFAULT_EPSILON = 1e-5
+
 
 class _Norm:
     """Parameters of both layers, which compute γ * (x - mean) / √(variance + ϵ) + β."""
@@ -30,9 +32,13 @@ class _Norm:
     beta = property(lambda self: self.β, doc="The same as β.")
     epsilon = property(lambda self: self.ϵ, doc="The same as ϵ.")
 
-    def __init__(self, n: int, ϵ: float, dtype: DTypeLike) -> None:
+    def __init__(self, n: int, ϵ: float, epsilon: float | None, dtype: DTypeLike) -> None:
         name = type(self).__name__
         n, dtype = as_width(name, n), as_dtype(name, dtype)
+        if epsilon is not None:
+            if ϵ != DEFAULT_EPSILON:
+                raise TypeError(f"{name}: ϵ is given twice")
+            ϵ = epsilon
         if not 0 < ϵ < np.inf:
             raise ValueError(f"{name}: ϵ = {ϵ!r} is out of range: 0 < ϵ")
         self.γ: Param = param(np.ones(n, dtype))
@@ -84,8 +90,10 @@ class LayerNorm(_Norm):
            [-1.,  1.]], dtype=float32)
     """
 
-    def __init__(self, n: int, *, ϵ: float = 1e-5, dtype: DTypeLike = np.float32, epsilon: float | None = None) -> None:
-        super().__init__(n, ϵ if epsilon is None else epsilon, dtype)
+    def __init__(
+        self, n: int, *, ϵ: float = DEFAULT_EPSILON, dtype: DTypeLike = np.float32, epsilon: float | None = None
+    ) -> None:
+        super().__init__(n, ϵ, epsilon, dtype)
 
     def __call__(self, x: Array) -> Array:
         x = as_layer_input(self, x, self.γ.shape[0], self.γ.dtype)
@@ -153,19 +161,16 @@ class BatchNorm(_Norm, HasTestMode):
         n: int,
         σ: Activation = identity,
         *,
-        ϵ: float = 1e-5,
+        ϵ: float = DEFAULT_EPSILON,
         momentum: float = 0.1,
         dtype: DTypeLike = np.float32,
         sigma: Activation | None = None,
         epsilon: float | None = None,
     ) -> None:
-        super().__init__(n, ϵ if epsilon is None else epsilon, dtype)
-        σ = σ if sigma is None else sigma
-        if not callable(σ):
-            raise TypeError(f"BatchNorm: σ is a function, not {σ!r}")
+        super().__init__(n, ϵ, epsilon, dtype)
+        self.σ = as_activation("BatchNorm", σ, sigma)
         if not 0 <= momentum <= 1:
             raise ValueError(f"BatchNorm: momentum = {momentum!r} is out of range: 0 ≤ momentum ≤ 1")
-        self.σ = σ
         self.momentum = float(momentum)
         self.mean = np.zeros_like(self.γ.data)
         self.var = np.ones_like(self.γ.data)
@@ -199,5 +204,4 @@ class BatchNorm(_Norm, HasTestMode):
             self.var += share * (variance - self.var)
 
     def __repr__(self) -> str:
-        name = "" if self.σ is identity else f", {getattr(self.σ, 'name', None) or getattr(self.σ, '__name__', self.σ)}"
-        return f"BatchNorm({self.γ.shape[0]}{name})"
+        return f"BatchNorm({self.γ.shape[0]}{activation_text(self.σ)})"

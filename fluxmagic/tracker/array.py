@@ -14,12 +14,11 @@ import numpy as np
 from fluxmagic.absent import add_absent, present
 from fluxmagic.tracker.aliases import Array, ArrayLike, DType, Index
 from fluxmagic.tracker.callers import float_caller, refusal, variable_name
+from fluxmagic.tracker.constants import BLAS_FLOATS
 from fluxmagic.tracker.node import Node, data, ids
 from fluxmagic.tracker.numpy_protocols import ArrayInterface
 
 __all__ = ["Param", "Tracked", "as_arrays", "data", "grad", "istracked", "param"]
-
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 WORDS = {
     "backward": "back(loss) is the reverse pass",
@@ -79,9 +78,12 @@ class Tracked(ArrayInterface):
         return format(self._as_float(f"format {spec!r}"), spec)
 
     def _as_float(self, what: str) -> float:
-        if self.size != 1:
-            raise TypeError(f"{what} needs a scalar, not an array of shape {self.shape}: use .data for the plain array")
+        self._require_scalar(self.size == 1, what)
         return float(self.data.item())
+
+    def _require_scalar(self, is_scalar: bool, what: str) -> None:
+        if not is_scalar:
+            raise TypeError(f"{what} needs a scalar, not an array of shape {self.shape}: use .data for the plain array")
 
     def item(self, *index: Index) -> float:
         """One element as a Python float; without an index, that of an array of size 1."""
@@ -92,10 +94,7 @@ class Tracked(ArrayInterface):
         return self.data.tolist()
 
     def __float__(self) -> float:
-        if self.shape != ():
-            raise TypeError(
-                f"float() needs a scalar, not an array of shape {self.shape}: use .data for the plain array"
-            )
+        self._require_scalar(self.shape == (), "float()")
         if function := float_caller():
             raise TypeError(
                 f"{function} takes a tracked array as a plain number (initial=, left=, …), so that "
@@ -104,8 +103,7 @@ class Tracked(ArrayInterface):
         return float(self.data)
 
     def __int__(self) -> int:
-        if self.shape != ():
-            raise TypeError(f"int() needs a scalar, not an array of shape {self.shape}: use .data for the plain array")
+        self._require_scalar(self.shape == (), "int()")
         return int(self.data)
 
     def __bool__(self) -> bool:
@@ -284,7 +282,7 @@ def param(x: ArrayLike) -> Param:
         raise TypeError("param() makes a leaf of plain numbers, and this array is tracked already: pass x.data")
     value = np.array(x, order="C")
     dtype = value.dtype.newbyteorder("=")
-    if dtype not in _FLOATS:
+    if dtype not in BLAS_FLOATS:
         if dtype.kind not in "iub":
             raise TypeError(f"param() takes float32, float64, integers and bools, not {dtype}")
         dtype = np.dtype(np.float64)

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 import fluxmagic
 from fluxmagic import (
+    BatchNorm,
     Chain,
     Dense,
+    LayerNorm,
     back,
     elu,
     gelu,
@@ -165,13 +167,16 @@ def test_dense_refuses_other_values_than_real_numbers(x):
         (lambda: Dense(True, 2), ValueError, "positive integers, not True"),
         (lambda: Dense(2, 2, "relu"), TypeError, "σ is a function, not 'relu'"),
         (lambda: Dense(2, 2, relu, sigma=tanh), TypeError, "σ is given twice"),
+        (lambda: BatchNorm(2, relu, sigma=tanh), TypeError, "BatchNorm: σ is given twice"),
+        (lambda: BatchNorm(2, ϵ=1e-3, epsilon=1e-4), TypeError, "BatchNorm: ϵ is given twice"),
+        (lambda: LayerNorm(2, ϵ=1e-3, epsilon=1e-4), TypeError, "LayerNorm: ϵ is given twice"),
         (lambda: Dense(2, 2, dtype=int), TypeError, "dtype is float32 or float64, not int64"),
         (lambda: Dense(2, 2, dtype=np.float16), TypeError, "dtype is float32 or float64, not float16"),
         (lambda: Dense(2, 3, init=lambda *n, rng: np.zeros((2, 3))), ValueError, r"shape \(2, 3\), not \(3, 2\)"),
         (lambda: Dense(2, 3, rng="0"), TypeError, "rng is a numpy.random.Generator, an integer seed or None"),
     ],
 )
-def test_wrong_arguments_of_dense_are_refused(call, error, message):
+def test_wrong_arguments_of_layers_are_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
 

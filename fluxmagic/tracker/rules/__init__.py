@@ -4,39 +4,20 @@ To add an operation, write one `define(...)` in the family it belongs to.
 """
 
 from fluxmagic.tracker.operation import LATE_RULES
-from fluxmagic.tracker.rules import (
-    choices,
-    elementwise,
-    factors,
-    grids,
-    histograms,
-    linalg,
-    plain,
-    products,
-    quantiles,
-    reductions,
-    scans,
-    shapes,
-    statistics,
-    windows,
-)
-
-__all__ = [
-    "choices",
-    "elementwise",
-    "factors",
-    "grids",
-    "histograms",
-    "linalg",
-    "plain",
-    "products",
-    "quantiles",
-    "reductions",
-    "scans",
-    "shapes",
-    "statistics",
-    "windows",
-]
+from fluxmagic.tracker.rules import choices as choices
+from fluxmagic.tracker.rules import elementwise as elementwise
+from fluxmagic.tracker.rules import factors as factors
+from fluxmagic.tracker.rules import grids as grids
+from fluxmagic.tracker.rules import histograms as histograms
+from fluxmagic.tracker.rules import linalg as linalg
+from fluxmagic.tracker.rules import plain as plain
+from fluxmagic.tracker.rules import products as products
+from fluxmagic.tracker.rules import quantiles as quantiles
+from fluxmagic.tracker.rules import reductions as reductions
+from fluxmagic.tracker.rules import scans as scans
+from fluxmagic.tracker.rules import shapes as shapes
+from fluxmagic.tracker.rules import statistics as statistics
+from fluxmagic.tracker.rules import windows as windows
 
 
 def _enter_special() -> None:
