@@ -124,8 +124,14 @@ def test_a_page_loaded_anew_in_the_middle_finds_the_panel_and_its_dials(notebook
     nb.page.reload()
     nb.ready()
     nb.page.locator(".widget-label", has_text="η").first.wait_for()
+    nb.until(lambda: "loaded anew" in nb.message)
     turn_twice(nb)
     stop_with_both_turns(nb)
+    left = nb.page.locator(".fluxmagic-panel pre")  # no output of the cell reaches this page
+    left.wait_for()
+    assert f"{nb.value('run.steps'):,} steps" in left.inner_text()
+    assert nb.page.locator(".fluxmagic-panel img[src^=blob]").is_visible()
+    assert nb.page.locator(".widget-slider, .widget-button").count() == 0
 
 
 def test_a_kernel_restarted_in_the_middle_trains_again(notebook):

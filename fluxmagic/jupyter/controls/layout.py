@@ -46,7 +46,8 @@ body:not(:has(.NAME)) .jp-OutputArea-child:has(+ .jp-OutputArea-child .NAME-left
 """
 
 
-# Types the width of the block into a hidden field, so that the picture's text can be read at any width.
+# Types the width of the block into a hidden field, so that the picture's text can be read at any width; and when the
+# page was loaded.
 MEASURE = """
 const image = this, start = () => {
   const box = image.closest('.PANEL'), field = box && box.querySelector('.PANEL-width input');
@@ -55,7 +56,8 @@ const image = this, start = () => {
   const tell = () => {
     const width = Math.round(box.clientWidth);
     if (!width || Math.abs(width - told) < 20) return;
-    field.value = told = width;
+    told = width;
+    field.value = `${width} ${Math.round(performance.timeOrigin)}`;
     field.dispatchEvent(new Event('change', {bubbles: true}));
   };
   new ResizeObserver(() => { clearTimeout(timer); timer = setTimeout(tell, 200) }).observe(box);

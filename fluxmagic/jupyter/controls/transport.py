@@ -30,6 +30,10 @@ __all__ = [
 
 TICK_MILLISECONDS = 500
 FIRST_STEP = "step 1 is being computed"
+LOADED_ANEW = (
+    "this page was loaded anew: outputs of the cell do not reach it any more. The panel goes on, and at its end keeps "
+    "picture and summary; the run, as the last line of another cell, shows them too."
+)
 
 
 class Button(NamedTuple):
@@ -83,6 +87,8 @@ class TransportControls:
         self.stopped = self.closed = False  # whether that button was pressed
         self.pace = Pace(speed)
         self.width = WIDTH  # of the box in a page, in px
+        self.was_loaded_anew = False  # the page: outputs do not reach it
+        self._page = ""
         self._share = 0.0  # of the processor's time, that was spent drawing
         self.name = f"fluxmagic-{os.urandom(6).hex()}"  # the class of the box in a page, of these controls alone
         self.requests = PageRequests(wake)
@@ -172,7 +178,13 @@ class TransportControls:
         return True
 
     def _set_width(self, text: str) -> bool:
-        self.width = int(text)
+        """Take the width of the box, and when its page was loaded."""
+        width, page = text.split()
+        self.width = int(width)
+        if self._page not in ("", page):
+            self.was_loaded_anew = True
+            self.show_message(LOADED_ANEW)
+        self._page = page
         return True
 
     def _speeds(self) -> list[tuple[str, float]]:
@@ -234,11 +246,15 @@ class TransportControls:
         """Tell whether a comm is that of one of the widgets, a layout or a style."""
         return comm in self._ids
 
-    def close(self) -> None:
-        """Take the widgets off the page."""
-        for top in self.tops():
-            for model in list(w.models(top)):
-                model.close()
+    def close(self, words: str = "") -> None:
+        """Take the widgets off the page; one that was loaded anew keeps the picture, and words."""
+        closed = {model for top in self.tops() for model in w.models(top)}
+        if self.was_loaded_anew:
+            style, field, *_ = self.box.children
+            self.box.children = style, field, self.image, w.HTML(f"<pre>{escape(words)}</pre>")
+            closed -= {*w.models(self.box)}
+        for model in closed:
+            model.close()
 
 
 def _with_role(role: str, words: str) -> str:

@@ -279,8 +279,9 @@ class WidgetView(ImageView):
     def close(self) -> None:
         try:
             super().close()
+            self.controls.image.value = self._png or b""
         finally:
-            self.controls.close()
+            self.controls.close(self.presentation.summary(self.run))
 
 
 def _show(bundle: Bundle) -> Output:
