@@ -24,6 +24,7 @@ from fluxmagic import params
 from fluxmagic.runs import ArchiveError, archive
 from tests.runs.archives import load, refused, rewrite, spoil, untouched
 from tests.runs.problems import arrays
+from tests.runs.processes import printed
 
 ROOT = os.path.dirname(os.path.dirname(fluxmagic.__file__))
 MODEST = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -180,15 +181,7 @@ except OSError as error:
     print(type(error).__name__, error.errno, open("a", "rb").read() == old, os.listdir("."))
 run.step()
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": ROOT},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "OSError 27 True ['a']\n"
+    assert printed(code, cwd=tmp_path) == "OSError 27 True ['a']\n"
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
 

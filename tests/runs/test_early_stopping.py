@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import signal
-import subprocess
-import sys
 import threading
 
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 
 from fluxmagic import NotFinite, Run, batches, param
 from tests.runs.problems import X, Y, arrays, everything, line, network
+from tests.runs.processes import printed
 
 nan = math.nan
 
@@ -179,16 +179,10 @@ def test_a_script_ends_in_the_best_weights(tmp_path, monkeypatch):
     run.save("run.npz")
     code = run.as_code("experiment") + "\nimport hashlib\n"
     end = "print(hashlib.sha256(b''.join(p.data.tobytes() for p in run.params)).hexdigest())"
-    done = subprocess.run(
-        [sys.executable, "-c", code + end],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+    assert (
+        printed(code + end, cwd=tmp_path).strip()
+        == hashlib.sha256(b"".join(p.data.tobytes() for p in run.params)).hexdigest()
     )
-    import hashlib
-
-    assert done.stdout.strip() == hashlib.sha256(b"".join(p.data.tobytes() for p in run.params)).hexdigest()
 
 
 def test_patience_without_validation_judges_by_means_over_rows():

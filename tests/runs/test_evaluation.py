@@ -74,7 +74,7 @@ def test_validation_is_one_call_and_batches_are_weighted_by_rows(kind):
     assert sizes == calls * 2  # once before the first step
 
 
-def test_a_metric_that_is_no_mean_is_right_for_more_rows_than_one_chunk():
+def test_a_metric_other_than_a_mean_is_right_for_more_rows_than_a_chunk():
     x = np.linspace(0, 1, 1025)
     W = param(1.0)
     r2 = lambda x, y: 1 - float(((W.data * x - y) ** 2).sum() / ((y - y.mean()) ** 2).sum())

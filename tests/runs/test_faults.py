@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -19,9 +17,9 @@ import fluxmagic
 from fluxmagic import Run, params
 from fluxmagic.optimise.interrupts import InterruptGuard
 from tests.runs.problems import line, network
+from tests.runs.processes import child, printed
 
 TRIES = int(os.environ.get("FLUXMAGIC_TRIES", "10"))
-ROOT = os.path.dirname(os.path.dirname(fluxmagic.__file__))
 
 # One run, whose path is known, is interrupted again and again, each time at another moment.
 INTERRUPTED = """
@@ -57,12 +55,6 @@ for line in sys.stdin:
     run.step(int(line) - run.steps)
     print(hashlib.sha256(b"".join(p.data.tobytes() for p in run.params)).hexdigest(), flush=True)
 """
-
-
-def child(code, *arguments, cwd=None):
-    env, pipe = {**os.environ, "PYTHONPATH": ROOT}, subprocess.PIPE
-    command = [sys.executable, "-c", code, *arguments]
-    return subprocess.Popen(command, cwd=cwd, env=env, stdin=pipe, stdout=pipe, text=True, bufsize=1)
 
 
 @pytest.mark.parametrize("opt", ["ADAM", "Momentum"])
@@ -141,9 +133,7 @@ print(run.steps, run.state, W.data.tolist())
     ],
 )
 def test_a_second_interrupt_stops_at_once_but_for_an_update(where, shown):
-    with child(TWICE, where) as done:
-        assert done.stdout.read().splitlines() == [*shown, "5 done [-5.0, -5.0, -5.0, -5.0]"]
-    assert done.returncode == 0
+    assert printed(TWICE, where).splitlines() == [*shown, "5 done [-5.0, -5.0, -5.0, -5.0]"]
 
 
 @pytest.mark.parametrize("leave", ["end", "error", "stop", "pause", "interrupt"])

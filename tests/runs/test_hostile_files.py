@@ -53,7 +53,7 @@ LIES = {
     "time": lambda meta, content: content.update(seconds=np.full(12, np.nan)),
     "rows": lambda meta, content: content.update(rows=np.zeros(3, np.uint32)),
     "epochs": lambda meta, content: meta.update(epochs=-1),
-    "epochs are no number": lambda meta, content: meta.update(epochs="4"),
+    "a text in place of epochs": lambda meta, content: meta.update(epochs="4"),
     "active optimiser": lambda meta, content: past(meta).update(opt="SGD"),
     "active optimiser at the start": lambda meta, content: meta["start"].update(opt="Momentum"),
     "no state": lambda meta, content: meta["now"]["optimisers"].pop("ADAM"),

@@ -5,18 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
-import subprocess
-import sys
 
 import pytest
 
-import fluxmagic
 from fluxmagic import NotFinite
 from fluxmagic.optimise import exponential
 from tests.runs.problems import line
-
-ROOT = os.path.dirname(os.path.dirname(fluxmagic.__file__))
+from tests.runs.processes import child, printed
 
 
 def lines(path):
@@ -78,15 +73,7 @@ for _ in range(2):
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
 run.step(5)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": ROOT},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.splitlines() == ["27 21", "27 22"]
+    assert printed(code, cwd=tmp_path).splitlines() == ["27 21", "27 22"]
     assert [e["step"] for e in lines(tmp_path / "log") if "loss" in e] == list(range(1, 28))
 
 
@@ -111,12 +98,9 @@ def test_a_killed_process_has_logged_all_losses_it_showed(tmp_path):
 from tests.runs.problems import line
 line(epochs=10**9, log="log")[0].train(cb=lambda l: print(l, flush=True))
 """
-    environment = {**os.environ, "PYTHONPATH": ROOT}
-    child = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
-    )
-    shown = [float(child.stdout.readline()) for _ in range(200)]
-    child.send_signal(signal.SIGKILL)
-    shown += [float(l) for l in child.communicate()[0].splitlines(keepends=True) if l.endswith("\n")]
+    with child(code, cwd=tmp_path) as trains:
+        shown = [float(trains.stdout.readline()) for _ in range(200)]
+        trains.kill()
+        shown += [float(l) for l in trains.stdout.read().splitlines(keepends=True) if l.endswith("\n")]
     logged = [e["loss"] for e in lines(tmp_path / "log") if "loss" in e]
     assert logged[: len(shown)] == shown

@@ -5,10 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import math
-import os
 import re
-import subprocess
-import sys
 import textwrap
 from contextlib import suppress
 
@@ -19,9 +16,9 @@ import fluxmagic
 from fluxmagic import NotFinite, params
 from fluxmagic.optimise import cosine, exponential
 from fluxmagic.runs.script import CellSource
+from tests.runs.processes import printed
 
 TRANSFORM = pytest.importorskip("IPython").core.inputtransformer2.TransformerManager().transform_cell
-ROOT = os.path.dirname(os.path.dirname(fluxmagic.__file__))
 
 EXPERIMENT = """
 import numpy as np
@@ -59,15 +56,7 @@ import hashlib
 from experiment import model
 print(hashlib.sha256(b"".join(p.data.tobytes() for p in params(model))).hexdigest(), run.steps)
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script + ending],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr + script
-    return done.stdout.splitlines()[-1].split()
+    return printed(script + ending, cwd=tmp_path).splitlines()[-1].split()
 
 
 @pytest.mark.parametrize("with_model", [True, False])

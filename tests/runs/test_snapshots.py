@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import subprocess
 import sys
 import threading
 import weakref
@@ -16,6 +15,7 @@ import fluxmagic
 from fluxmagic import SGD, Run, batches, param
 from fluxmagic.runs.snapshots import SnapshotStore
 from tests.runs.problems import X, Y, arrays, everything, line, network
+from tests.runs.processes import printed
 
 
 def test_a_snapshot_is_never_torn():
@@ -91,8 +91,7 @@ print(memory() - before, sum(s.nbytes for s in run.snapshots.others))
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads memory from /proc")
 def test_twenty_thousand_steps_take_less_than_five_megabytes_beside_the_snapshots():
-    done = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True)
-    grown, kept = map(int, done.stdout.split())
+    grown, kept = map(int, printed(GROWTH).split())
     assert grown < 5_000_000 + 200_000
     assert kept <= 200_000
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,6 +12,7 @@ from fluxmagic.runs import ArchiveError
 from fluxmagic.runs.early_stopping import Condition
 from fluxmagic.runs.turns import Turns
 from tests.runs.problems import arrays, everything, line, network
+from tests.runs.processes import printed
 
 
 def bowl(steps=400, opt="SGD", **options):
@@ -24,7 +22,7 @@ def bowl(steps=400, opt="SGD", **options):
 
 
 @pytest.mark.parametrize("n", [1, 4, 6, 8])
-def test_a_run_ends_after_so_many_steps_in_the_middle_of_an_epoch_too(n):
+def test_a_run_ends_after_its_steps_in_the_middle_of_an_epoch_too(n):
     run, _ = line(steps=n)
     run.train()
     assert (run.steps, run.state, run.finished, run.total_steps) == (n, "done", True, n)
@@ -41,7 +39,7 @@ def test_steps_are_counted_over_epochs_whose_length_is_not_known():
     assert run.history["epoch"].tolist() == [1, 1, 1, 2, 2, 2, 3]
 
 
-def test_a_loss_without_a_batch_is_computed_so_many_times_and_every_step_is_an_epoch():
+def test_without_data_every_step_is_an_epoch():
     run, W = bowl(10)
     run.step(3)
     assert repr(run) == "Run(SGD, paused, 3/10 steps)"
@@ -132,15 +130,8 @@ def test_a_script_of_a_run_without_data_ends_in_the_same_bits(tmp_path):
     run.set(η=0.1)
     run.train()
     run.save(tmp_path / "run.npz")
-    done = subprocess.run(
-        [sys.executable, "-c", run.as_code() + "print(model.data.tolist())"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
-    )
-    assert done.stdout.strip() == str(space["model"].data.tolist())
+    script = run.as_code() + "print(model.data.tolist())"
+    assert printed(script, cwd=tmp_path).strip() == str(space["model"].data.tolist())
 
 
 # -- turns -------------------------------------------------------------------------------------------------------------
