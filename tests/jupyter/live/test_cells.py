@@ -6,12 +6,20 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.jupyter.live.training import SETUP, events, frames, left_behind
+from tests.jupyter.live.training import (
+    SETUP,
+    close_panel,
+    events,
+    frames,
+    left_behind,
+    start_training,
+    stop,
+    turn_twice,
+)
 
 
 def test_dials_turn_while_the_cell_trains(page):
-    cell = page.start("run = make(pause=0.01); train_in_cell(run, ip)")
-    page.find("η")
+    cell = start_training(page, "run = make(pause=0.01)")
     page.onward()
     page.turn("η", 0.01)
     page.onward()
@@ -19,8 +27,7 @@ def test_dials_turn_while_the_cell_trains(page):
     page.onward()
     page.turn("decay", 0.01)
     page.onward()
-    page.press("Stop")
-    assert page.end(cell)["status"] == "ok"
+    stop(page, cell)
     turned = events(page)
     assert [e[1:] for e in turned] == [("η", 0.1, 0.01), ("η", 0.01, 0.002), ("decay", 0.0, 0.01)]
     assert 0 < turned[0][0] < turned[1][0] < turned[2][0] < page.value("run.steps")
@@ -32,8 +39,7 @@ def test_dials_turn_while_the_cell_trains(page):
 
 
 def test_another_optimiser_takes_over_while_the_cell_trains(page):
-    cell = page.start("run = make(); train_in_cell(run, ip)")
-    page.find("η")
+    cell = start_training(page)
     page.choose("ADAM")
     page.until(lambda: any(s.get("description") == "β1" for s in page.widgets.values()))
     page.onward()
@@ -43,8 +49,7 @@ def test_another_optimiser_takes_over_while_the_cell_trains(page):
     page.onward()
     page.choose("SGD")
     page.onward()
-    page.press("Stop")
-    page.end(cell)
+    stop(page, cell)
     assert [e[1:] for e in events(page)] == [
         ("opt", "SGD", "ADAM"),
         ("β1", 0.9, 0.8),
@@ -71,35 +76,28 @@ def test_pause_step_play_and_stop(page):
     page.listen(0.1)
     page.press("Play")
     page.onward()
-    page.press("Stop")
-    assert page.end(cell)["status"] == "ok"
+    stop(page, cell)
     assert page.value("run.state") == "stopped"
     assert page.value("run.steps") > steps + 10
     assert [e[0] for e in events(page)] == [steps + 2, steps + 2]
 
 
 def test_rewind_goes_back_while_the_cell_trains(kernel):
-    cell = kernel.start("run = make(); train_in_cell(run, ip)")
-    kernel.find("η")
+    cell = start_training(kernel)
     kernel.onward(40)
-    kernel.turn("η", 0.01)
-    kernel.onward()
-    kernel.turn("η", 0.02)
-    kernel.onward()
+    turn_twice(kernel)
     kernel.turn("step", 10)
     kernel.press("Rewind")
     kernel.until(lambda: any(s.get("placeholder") == "η" and s["value"] == "0.1" for s in kernel.widgets.values()))
     kernel.turn("η", 0.05)
     kernel.onward()
-    kernel.press("Stop")
-    assert kernel.end(cell)["status"] == "ok"
+    stop(kernel, cell)
     assert [e[1:] for e in events(kernel)] == [("η", 0.1, 0.05)]
 
 
 def test_a_branch_goes_on_in_the_place_of_the_run_and_the_run_can_go_on_later(page):
     page.run("globals().pop('run_b', None)")
-    cell = page.start("run = make(); train_in_cell(run, ip)")
-    page.find("η")
+    cell = start_training(page)
     page.onward()
     page.turn("η", 0.01)
     page.onward()
@@ -108,8 +106,7 @@ def test_a_branch_goes_on_in_the_place_of_the_run_and_the_run_can_go_on_later(pa
     page.onward()
     page.turn("η", 0.02)
     page.onward()
-    page.press("Stop")
-    assert page.end(cell)["status"] == "ok"
+    stop(page, cell)
     parted = page.value("run.steps")
     assert page.value("run_b.parent is run, run.state, run_b.state") == (True, "paused", "stopped")
     assert page.value("run_b.steps") > parted + 30
@@ -127,10 +124,7 @@ def test_the_next_cells_and_other_widgets_wait_and_keep_their_order(page):
     after = [page.start(f"seen.append({i})") for i in range(3)]
     if page.subshell is None:  # a subshell is the front end's way not to wait
         page.turn("mine", 5)
-    page.turn("η", 0.01)
-    page.onward()
-    page.turn("η", 0.02)
-    page.onward()
+    turn_twice(page)
     assert not set(after) & set(page.order)
     page.press("Stop")
     for c in (cell, *after):
@@ -149,10 +143,7 @@ def test_an_interrupt_keeps_the_history_and_later_cells_do_not_run(kernel):
     cell = kernel.start("run = make(); late = []; train_in_cell(run, ip)")
     kernel.find("η")
     late = kernel.start("late.append(1)")
-    kernel.turn("η", 0.01)
-    kernel.onward()
-    kernel.turn("η", 0.02)
-    kernel.onward()
+    turn_twice(kernel)
     kernel.interrupt()
     reply = kernel.end(cell)
     assert (reply["status"], reply["ename"]) == ("error", "KeyboardInterrupt")
@@ -210,12 +201,8 @@ def test_an_optimiser_that_raises_ends_the_cell_with_its_error(kernel):
         "        raise RuntimeError('broken rule')\n"
     )
     try:
-        cell = kernel.start("run = make(); train_in_cell(run, ip)")
-        kernel.find("η")
-        kernel.turn("η", 0.01)
-        kernel.onward()
-        kernel.turn("η", 0.02)
-        kernel.onward()
+        cell = start_training(kernel)
+        turn_twice(kernel)
         kernel.choose("Broken")
         reply = kernel.end(cell)
         assert (reply["ename"], reply["evalue"]) == ("RuntimeError", "broken rule")
@@ -233,22 +220,14 @@ def test_values_that_are_none_do_not_end_the_training(kernel):
     kernel.tell(slider, {"method": "update", "state": {"value": "much"}, "buffer_paths": []})
     kernel.onward()
     kernel.tell(slider, {"nonsense": True})
-    kernel.turn("η", 0.01)
-    kernel.onward()
-    kernel.turn("η", 0.02)
-    kernel.onward()
-    kernel.press("Stop")
-    assert kernel.end(cell)["status"] == "ok"
+    turn_twice(kernel)
+    stop(kernel, cell)
     assert [e[3] for e in events(kernel)][-2:] == [0.01, 0.02]
 
 
 def test_a_page_that_closes_the_panel_does_not_end_the_training(kernel):
-    cell = kernel.start("run = make(4000); train_in_cell(run, ip)")
-    kernel.find("η")
-    kernel.turn("η", 0.01)
-    kernel.onward()
-    kernel.turn("η", 0.02)
-    kernel.onward()
+    cell = start_training(kernel, "run = make(4000)")
+    turn_twice(kernel)
     for comm in [k for k in kernel.widgets if k not in kernel.closed]:
         kernel.client.shell_channel.send(kernel.client.session.msg("comm_close", {"comm_id": comm, "data": {}}))
     assert kernel.end(cell)["status"] == "ok"
@@ -257,8 +236,7 @@ def test_a_page_that_closes_the_panel_does_not_end_the_training(kernel):
 
 
 def test_a_page_that_is_loaded_anew_is_answered_while_the_cell_trains(kernel):
-    cell = kernel.start("run = make(); train_in_cell(run, ip)")
-    kernel.find("η")
+    cell = start_training(kernel)
     asked = kernel.client.kernel_info()
     comms = kernel.client.comm_info("jupyter.widget")
     kernel.until(lambda: asked in kernel.replies and comms in kernel.replies)
@@ -271,13 +249,9 @@ def test_a_page_that_is_loaded_anew_is_answered_while_the_cell_trains(kernel):
     )
     kernel.client.shell_channel.send(control)
     kernel.tell("anew", {"method": "request_states"})
-    kernel.turn("η", 0.01)
-    kernel.onward()
-    kernel.turn("η", 0.02)
-    kernel.onward()
+    turn_twice(kernel)
     assert cell not in kernel.replies
-    kernel.press("Stop")
-    kernel.end(cell)
+    stop(kernel, cell)
     assert len(events(kernel)) == 2
 
 
@@ -285,8 +259,7 @@ def test_a_kernel_whose_internals_are_not_as_known_trains_and_says_so(kernel):
     kernel.run("from fluxmagic.jupyter.driving import message_pump as m; find = m.find_shell_channel")
     kernel.run("m.find_shell_channel = lambda kernel: None")
     try:
-        cell = kernel.start("run = make(5000); train_in_cell(run, ip)")
-        kernel.find("η")
+        cell = start_training(kernel, "run = make(5000)")
         kernel.turn("η", 0.01)
         kernel.turn("η", 0.02)
         assert kernel.until(lambda: kernel.shows("these dials act when it ends"))
@@ -297,15 +270,13 @@ def test_a_kernel_whose_internals_are_not_as_known_trains_and_says_so(kernel):
 
 
 def test_a_turn_is_answered_by_a_new_frame(kernel):
-    cell = kernel.start("run = make(); train_in_cell(run, ip)")
-    kernel.find("η")
+    cell = start_training(kernel)
     kernel.onward()
     for η in (0.01, 0.02):
         kernel.turn("η", η)
         before = frames(kernel, cell)
         kernel.until(lambda n=before: frames(kernel, cell) > n)
-    kernel.press("Stop")
-    kernel.end(cell)
+    stop(kernel, cell)
 
 
 MAGIC = """%%train x in [np.zeros(3)] * 100_000 --opt SGD --η 0.1 --name steered
@@ -319,12 +290,8 @@ def test_a_train_cell_has_dials(kernel):
     cell = kernel.start(MAGIC)
     kernel.find("η")
     kernel.onward()
-    kernel.turn("η", 0.01)
-    kernel.onward()
-    kernel.turn("η", 0.02)
-    kernel.onward()
-    kernel.press("Stop")
-    assert kernel.end(cell)["status"] == "ok"
+    turn_twice(kernel)
+    stop(kernel, cell)
     assert [e[1:] for e in events(kernel, "steered")] == [("η", 0.1, 0.01), ("η", 0.01, 0.02)]
     assert left_behind(kernel, cell)
 
@@ -335,12 +302,8 @@ def test_a_panel_outlives_the_extension_that_is_unloaded_in_the_middle(kernel):
     kernel.press("Play")
     kernel.onward()
     kernel.run("%unload_ext fluxmagic")
-    kernel.turn("η", 0.01)
-    kernel.onward()
-    kernel.turn("η", 0.02)
-    kernel.onward()
-    kernel.press("Close")
-    kernel.until(lambda: set(kernel.widgets) <= kernel.closed)
+    turn_twice(kernel)
+    close_panel(kernel)
     assert kernel.value("run.state, len(run.events)") == ("paused", 2)
 
 
@@ -368,8 +331,7 @@ def test_the_speed_of_the_line_is_that_of_the_panel_and_nothing_without_dials(ke
     speed = kernel.widgets[kernel.find("speed")]
     assert speed["_options_labels"][speed["index"]] == "20"
     kernel.until(lambda: kernel.steps >= 3)
-    kernel.press("Stop")
-    kernel.end(cell)
+    stop(kernel, cell)
     assert kernel.value("run.steps") < 1000
     cell = kernel.start("%%train --steps 100000 --speed 20 --no-panel\n(w ** 2).sum()")
     assert kernel.end(cell)["status"] == "ok"
@@ -381,5 +343,4 @@ def test_a_page_that_sends_nothing_is_told_so_until_it_does(kernel):
     kernel.until(lambda: "this page sends nothing while a cell runs" in kernel.message, 10)
     kernel.turn("η", 0.01)
     kernel.until(lambda: kernel.message == "")
-    kernel.press("Stop")
-    kernel.end(cell)
+    stop(kernel, cell)

@@ -6,12 +6,11 @@ import re
 
 import pytest
 
-from tests.jupyter.live.training import events, left_behind
+from tests.jupyter.live.training import close_panel, events, left_behind, show_panel, turn_twice
 
 
 def test_a_panel_trains_beside_other_cells(page):
-    cell = page.start("p = Panel(make()); run = p.run; p")
-    assert page.end(cell)["status"] == "ok"
+    cell = show_panel(page)
     assert page.value("run.steps") == 0
     page.press("Play")
     page.until(lambda: page.value("run.steps") > 20)
@@ -42,24 +41,19 @@ def test_a_panel_trains_beside_other_cells(page):
     ]
     rates = page.value("(run.history['loss'][1:] / run.history['loss'][:-1]).tolist()")
     assert rates[turned[0][0] + 5] == pytest.approx(0.98**2)
-    page.press("Close")
-    page.until(lambda: set(page.widgets) <= page.closed)
+    close_panel(page)
     page.listen(0.2)
     assert left_behind(page, cell)
 
 
 @pytest.mark.parametrize("join", ["run.wait()", "await run"])
 def test_joining_a_panel_lets_its_dials_act_and_leaves_the_curve_in_both_cells(page, join):
-    cell = page.start("p = Panel(make()); run = p.run; p")
-    page.end(cell)
+    cell = show_panel(page)
     page.press("Play")
     page.onward()
     joined = page.start(f"{join}; print(run.state)")
     page.onward()
-    page.turn("η", 0.01)
-    page.onward()
-    page.turn("η", 0.02)
-    page.onward()
+    turn_twice(page)
     page.press("Stop")
     assert page.end(joined)["status"] == "ok"
     assert page.text(joined) == "stopped\n"
@@ -88,8 +82,7 @@ def test_a_panel_tells_what_goes_wrong_and_the_kernel_lives(kernel):
     kernel.press("Play")
     kernel.onward()
     assert kernel.value("run.opt.η, run.state") == (0.002, "running")
-    kernel.press("Close")
-    kernel.until(lambda: set(kernel.widgets) <= kernel.closed)
+    close_panel(kernel)
 
 
 def test_an_error_of_an_awaited_panel_leaves_through_the_cell(kernel):
@@ -110,20 +103,18 @@ def test_a_second_training_of_the_same_weights_beside_a_panel_is_an_error(kernel
     assert "are being trained by Run('p'" in reply["evalue"]
     steps = kernel.value("p.run.steps")
     kernel.until(lambda: kernel.value("p.run.steps") > steps)
-    kernel.press("Close")
-    kernel.until(lambda: set(kernel.widgets) <= kernel.closed)
+    close_panel(kernel)
     assert kernel.value("p.run.state") == "paused"
 
 
 def test_pausing_a_panels_run_from_another_cell_counts(kernel):
-    kernel.run("p = Panel(make()); run = p.run; p")
+    show_panel(kernel)
     kernel.press("Play")
     kernel.until(lambda: kernel.value("run.steps") > 5)
     kernel.run("run.pause()")
     kernel.until(lambda: kernel.value("run.state") == "paused")
     kernel.until(lambda: kernel.is_enabled("Play"))
-    kernel.press("Close")
-    kernel.until(lambda: set(kernel.widgets) <= kernel.closed)
+    close_panel(kernel)
 
 
 def test_an_interrupt_while_a_panel_plays_belongs_to_the_cell_that_awaits(kernel):
@@ -137,8 +128,7 @@ def test_an_interrupt_while_a_panel_plays_belongs_to_the_cell_that_awaits(kernel
         assert kernel.end(cell)["ename"] == "CancelledError"
         steps = kernel.value("run.steps")
         kernel.until(lambda steps=steps: kernel.value("run.steps") > steps)
-    kernel.press("Close")
-    kernel.until(lambda: set(kernel.widgets) <= kernel.closed)
+    close_panel(kernel)
 
 
 @pytest.mark.parametrize(
@@ -173,8 +163,7 @@ def test_whatever_a_loss_raises_in_a_panel_is_a_message_and_play_goes_on(kernel,
     kernel.run("bad = False")
     kernel.press("Play")
     kernel.until(lambda: kernel.value("run.steps") > 20)
-    kernel.press("Close")
-    kernel.until(lambda: set(kernel.widgets) <= kernel.closed)
+    close_panel(kernel)
 
 
 @pytest.mark.parametrize(("raises", "comes"), [("SystemExit", "SystemExit"), ("GeneratorExit", "RuntimeError")])
@@ -186,7 +175,7 @@ def test_what_an_awaited_loss_raises_leaves_through_the_cell(kernel, raises, com
 
 
 def test_cancelling_all_tasks_pauses_a_panel_and_play_goes_on(kernel):
-    kernel.end(kernel.start("p = Panel(make()); run = p.run; p"))
+    show_panel(kernel)
     kernel.press("Play")
     kernel.onward()
     kernel.run("import asyncio; from fluxmagic.jupyter.driving.panel import TASK_NAME")
@@ -195,14 +184,12 @@ def test_cancelling_all_tasks_pauses_a_panel_and_play_goes_on(kernel):
     steps = kernel.value("run.steps")
     kernel.press("Play")
     kernel.until(lambda: kernel.value("run.steps") > steps + 20)
-    kernel.press("Close")
-    kernel.until(lambda: set(kernel.widgets) <= kernel.closed)
+    close_panel(kernel)
 
 
 @pytest.mark.parametrize("playing", [True, False])
 def test_a_page_that_floods_a_panel_leaves_the_kernel_to_other_cells(page, playing):
-    cell = page.start("p = Panel(make(10**7)); run = p.run; p")
-    page.end(cell)
+    show_panel(page, "make(10**7)")
     page.press("Play")
     page.onward()
     if not playing:
@@ -216,8 +203,7 @@ def test_a_page_that_floods_a_panel_leaves_the_kernel_to_other_cells(page, playi
     page.until(lambda: page.value("run.opt.η") == 0.5)
     assert after - before < 20 * 1000 * playing + 1  # in a turn there are 20 steps: much less than a turn a message
     assert page.value("len(run.events)") < 1000
-    page.press("Close")
-    page.until(lambda: set(page.widgets) <= page.closed)
+    close_panel(page)
 
 
 def test_a_panel_cell_that_is_run_again_frees_the_panel_that_it_showed_before(kernel):
@@ -245,8 +231,7 @@ def test_the_line_magic_finds_a_panel_that_is_shown_and_in_no_variable(kernel):
     kernel.onward()
     assert kernel.run("%train pause --name shown").startswith("shown ")
     kernel.until(lambda: "paused" in kernel.run("%train status --name shown"))
-    kernel.press("Close")
-    kernel.until(lambda: set(kernel.widgets) <= kernel.closed)
+    close_panel(kernel)
     assert kernel.run("%unload_ext fluxmagic") == ""
 
 

@@ -36,3 +36,36 @@ def left_behind(kernel, cell):
     assert "steps" in shown[1]["data"]["text/plain"]
     assert set(kernel.widgets) <= kernel.closed
     return True
+
+
+def start_training(kernel, make="run = make()"):
+    """Train a run in a cell; give the cell when its dials are there."""
+    cell = kernel.start(f"{make}; train_in_cell(run, ip)")
+    kernel.find("η")
+    return cell
+
+
+def turn_twice(kernel):
+    """Turn η to 0.01 and 0.02, with steps after each: a single move does not show that later ones are heard."""
+    for η in (0.01, 0.02):
+        kernel.turn("η", η)
+        kernel.onward()
+
+
+def stop(kernel, cell):
+    """Stop a training, which ends its cell."""
+    kernel.press("Stop")
+    assert kernel.end(cell)["status"] == "ok"
+
+
+def show_panel(kernel, run="make()"):
+    """Show a Panel; give its cell."""
+    cell = kernel.start(f"p = Panel({run}); run = p.run; p")
+    assert kernel.end(cell)["status"] == "ok"
+    return cell
+
+
+def close_panel(kernel):
+    """Close a Panel, which takes its widgets off the page."""
+    kernel.press("Close")
+    kernel.until(lambda: set(kernel.widgets) <= kernel.closed)
