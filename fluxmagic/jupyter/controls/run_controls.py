@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Container, Iterator, Sequence
-from functools import partial
 from html import escape
 from itertools import chain, count
 from string import ascii_lowercase
@@ -63,14 +62,8 @@ class RunControls(TransportControls):
 
     def _view_widget(self, v: View) -> w.Widget:
         widget = make_choice(v.label, list(v.options), v.chosen, v.tooltip)
-        widget.observe(
-            lambda change: self.requests.add(partial(self._set_view, v.name, v.options[change["new"]])), "value"
-        )
+        self.on_value(widget, lambda word: self.view.update({v.name: v.options[word]}))
         return widget
-
-    def _set_view(self, name: str, value: object) -> bool:
-        self.view[name] = value
-        return True
 
     def go_on_from(self, run: Run, message: str = "") -> bool:
         """Control a run that was brought to another state, or a branch: it can go on."""

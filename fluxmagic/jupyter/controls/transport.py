@@ -10,6 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from html import escape
 from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple
@@ -104,9 +105,9 @@ class TransportControls:
         self._message, self._failure = (w.HTML(layout=w.Layout(display="none")) for _ in range(2))
         self._tick = w.Play(interval=TICK_MILLISECONDS, max=10**6, layout=w.Layout(display="none"))
         self._speed = make_choice("speed", self._speeds(), speed, "steps a second", "9.5em")
-        self._speed.observe(self._on_speed, "value")
+        self._on_speed = self.on_value(self._speed, lambda speed: setattr(self.pace, "speed", speed))
         field = w.Text(continuous_update=False)
-        field.observe(lambda change: self.requests.add(lambda: self._set_width(change["new"])), "value")
+        self.on_value(field, self._set_width)
         transport = row([*self.group("transport"), self._speed, self._tick, *self.group("close")])
         children = [transport, self._words, self._message, self._failure, *self.body()]
         self.box = panel_box(children, self.name, field)
@@ -148,8 +149,18 @@ class TransportControls:
         act = next(r.act for r in self._rows if r.label == label)
         self.requests.add(lambda: act(self))
 
-    def _on_speed(self, change: w.Change) -> None:
-        self.requests.add(lambda: self._set_speed(change["new"]))
+    def on_value(self, widget: w.Widget, act: Callable[[Any], object]) -> Callable[[w.Change], None]:
+        """Let each new value of a widget be a request, which the picture answers; return the observer."""
+
+        def request(value: object) -> bool:
+            act(value)
+            return True
+
+        def observe(change: w.Change) -> None:
+            self.requests.add(partial(request, change["new"]))
+
+        widget.observe(observe, "value")
+        return observe
 
     # -- processing: between two batches -------------------------------------------------------------------
 
@@ -173,11 +184,7 @@ class TransportControls:
     def _show_error(self, error: Exception) -> None:
         self.show_message(f"{type(error).__name__}: {error}", error=True)
 
-    def _set_speed(self, speed: float) -> bool:
-        self.pace.speed = speed
-        return True
-
-    def _set_width(self, text: str) -> bool:
+    def _set_width(self, text: str) -> None:
         """Take the width of the box, and when its page was loaded."""
         width, page = text.split()
         self.width = int(width)
@@ -185,7 +192,6 @@ class TransportControls:
             self.was_loaded_anew = True
             self.show_message(LOADED_ANEW)
         self._page = page
-        return True
 
     def _speeds(self) -> list[tuple[str, float]]:
         return [(_written(v), v) for v in sorted({*SPEEDS, self.pace.speed})]
