@@ -9,7 +9,7 @@ from html import escape
 from fluxmagic.jupyter.controls import widgets as w
 from fluxmagic.jupyter.controls.layout import grid, make_choice, row, set_visible
 from fluxmagic.jupyter.controls.sliders import HyperparameterSlider, set_options
-from fluxmagic.jupyter.controls.transport import TransportControls
+from fluxmagic.jupyter.controls.transport import Controls
 from fluxmagic.jupyter.formatting import format_number
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run
@@ -23,7 +23,7 @@ class Dials:
     `more` is the button that unfolds what is off by default.
     """
 
-    def __init__(self, controls: TransportControls, more: Sequence[w.Widget]) -> None:
+    def __init__(self, controls: Controls, more: Sequence[w.Widget]) -> None:
         self._controls = controls
         self._made: dict[type[Optimiser], tuple[dict[str, HyperparameterSlider], w.Widget]] = {}
         self._chosen: str = self._run.opt_name
@@ -100,7 +100,7 @@ class Dials:
 
 
 def make_sliders(
-    controls: TransportControls, run: Callable[[], Run], cls: type[Optimiser], values: dict[str, float]
+    controls: Controls, run: Callable[[], Run], cls: type[Optimiser], values: dict[str, float]
 ) -> dict[str, HyperparameterSlider]:
     """Make the sliders of an optimiser; they turn the run that is controlled then."""
 

@@ -21,7 +21,7 @@ from fluxmagic.jupyter.controls.dials import Dials, overridden_schedules
 from fluxmagic.jupyter.controls.layout import TimeLine, make_choice, row, set_visible
 from fluxmagic.jupyter.controls.sliders import PositionSlider, exact
 from fluxmagic.jupyter.controls.start_fields import StartFields
-from fluxmagic.jupyter.controls.transport import Button, TransportControls, always, has_steps, more
+from fluxmagic.jupyter.controls.transport import Button, Controls, always, has_steps, more
 from fluxmagic.jupyter.formatting import progress
 from fluxmagic.jupyter.pictures.limits import Axis
 from fluxmagic.runs import Run
@@ -30,7 +30,7 @@ from fluxmagic.runs.script import saved_script
 __all__ = ["BUTTONS", "VIEWS", "RunControls"]
 
 
-class RunControls(TransportControls):
+class RunControls(Controls):
     """Controls of a run."""
 
     run: Run

@@ -25,7 +25,7 @@ from fluxmagic.jupyter.driving.trainable import Trainable
 from fluxmagic.jupyter.formatting import format_number
 
 __all__ = [
-    "PAUSE", "TRANSPORT", "Button", "TransportControls", "always", "close", "has_steps", "more", "play", "restart",
+    "PAUSE", "TRANSPORT", "Button", "Controls", "always", "close", "has_steps", "more", "play", "restart",
     "stop",
 ]  # fmt: skip
 
@@ -56,7 +56,7 @@ class Button(NamedTuple):
     is_other: Callable[[Any], bool] = bool
 
 
-class TransportControls:
+class Controls:
     """Controls of anything trainable: its driver and its view ask these.
 
     A class that is derived from it lays out `body`, and shows its own state in `show_body`.  `wake` is called after a
@@ -276,7 +276,7 @@ def _written(speed: float) -> str:
 # -- what buttons do: tell whether the picture is to answer --------------------------------------------------
 
 
-def play(controls: TransportControls) -> bool:
+def play(controls: Controls) -> bool:
     """Play, or pause what plays; what is finished goes on for as long again."""
     run = controls.run
     controls.show_message("")
@@ -290,7 +290,7 @@ def play(controls: TransportControls) -> bool:
     return False
 
 
-def step(controls: TransportControls) -> bool:
+def step(controls: Controls) -> bool:
     if controls.playing:
         return play(controls)
     if controls.run.finished:
@@ -300,20 +300,20 @@ def step(controls: TransportControls) -> bool:
     return False
 
 
-def stop(controls: TransportControls) -> bool:
+def stop(controls: Controls) -> bool:
     controls.playing, controls.stopped = False, True
     controls.run.stop()
     return False
 
 
-def restart(controls: TransportControls) -> bool:
+def restart(controls: Controls) -> bool:
     controls.restart()
     controls.show_message("")
     controls.stopped = False
     return True
 
 
-def close(controls: TransportControls) -> bool:
+def close(controls: Controls) -> bool:
     controls.closed = True
     controls.run.pause()
     return False
@@ -326,16 +326,16 @@ def more(what: str, less: str, visible: Callable[[Any], bool] | None = None) -> 
     return Button("more", "caret-right", what, "more", toggle, always, "6em", visible, other, unfolded)
 
 
-def toggle(controls: TransportControls) -> bool:
+def toggle(controls: Controls) -> bool:
     controls.unfolded = not controls.unfolded
     return False
 
 
-def always(controls: TransportControls) -> bool:
+def always(controls: Controls) -> bool:
     return True
 
 
-def has_steps(controls: TransportControls) -> bool:
+def has_steps(controls: Controls) -> bool:
     return bool(controls.run.steps)
 
 

@@ -22,13 +22,7 @@ MAX_SECONDS = 0.95  # beyond it a frame is due whatever it costs
 
 
 class DrawBudget:
-    """Save a share of the processor's time as it passes; a frame is due when the savings pay for one.
-
-    Parameters
-    ----------
-    clock, processor : callable, optional
-        The time, and the processor's time of this process.
-    """
+    """Save a share of the processor's time as it passes; a frame is due when the savings pay for one."""
 
     def __init__(self, clock: Clock = time.perf_counter, processor: Clock = time.process_time) -> None:
         self._clock, self._processor = clock, processor

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from time import monotonic
 
+from fluxmagic.jupyter.controls.transport import Controls
 from fluxmagic.jupyter.driving.message_pump import MessagePump
 from fluxmagic.jupyter.driving.pace import Pace
-from fluxmagic.jupyter.driving.presentation import Controls, presentation
+from fluxmagic.jupyter.driving.presentation import presentation
 from fluxmagic.jupyter.driving.trainable import Trainable
 from fluxmagic.jupyter.driving.views import View, make_view
 from fluxmagic.jupyter.ipykernel_compat import Kernel

@@ -9,14 +9,15 @@ widget's messages to a subshell, another thread passes them on, and the pump fin
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from fluxmagic.jupyter.ipykernel_compat import INFO_REQUESTS, Frames, Kernel, Receiver, find_shell_channel
-from fluxmagic.optimise.interrupts import InterruptGuard
 
 __all__ = ["CONTROL", "MessagePump", "deferred_interrupts"]
 
@@ -149,5 +150,15 @@ class _Router:
 @contextmanager
 def deferred_interrupts() -> Iterator[None]:
     """Deliver all interrupts of a block at its end, as one."""
-    with InterruptGuard(ends_loop=False) as guard, guard.shield():
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield
+        return
+    frames: list[FrameType | None] = []
+    signal.signal(signal.SIGINT, lambda number, frame: frames.append(frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if frames:
+            before(signal.SIGINT, frames[0])

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from IPython.core.getipython import get_ipython
 
+from fluxmagic.jupyter.controls.transport import Controls
 from fluxmagic.jupyter.driving.live_panels import Cells, live_panels, replace_others, take_cell
 from fluxmagic.jupyter.driving.loop import pause_now, run_loop, train_for_a_turn, train_in_cell
 from fluxmagic.jupyter.driving.message_pump import MessagePump
 from fluxmagic.jupyter.driving.pace import Pace, check_speed
-from fluxmagic.jupyter.driving.presentation import Controls, presentation
+from fluxmagic.jupyter.driving.presentation import presentation
 from fluxmagic.jupyter.driving.trainable import Trainable
 from fluxmagic.jupyter.driving.views import TextView, View, make_view
 from fluxmagic.jupyter.ipykernel_compat import Kernel, outputs_in

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
-from fluxmagic.jupyter.controls.transport import TransportControls as Controls
+from fluxmagic.jupyter.controls.transport import Controls
 from fluxmagic.jupyter.driving.trainable import Trainable
 
-__all__ = ["PRESENTATIONS", "Controls", "Picture", "Presentation", "presentation"]
+__all__ = ["PRESENTATIONS", "Picture", "Presentation", "presentation"]
 
 
 class Picture(Protocol):

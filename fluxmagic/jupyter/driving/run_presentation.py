@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from fluxmagic.jupyter import formatting
 from fluxmagic.jupyter.controls.layout import WIDTH
 from fluxmagic.jupyter.controls.run_controls import RunControls
-from fluxmagic.jupyter.driving.presentation import Controls, Presentation
+from fluxmagic.jupyter.controls.transport import Controls
+from fluxmagic.jupyter.driving.presentation import Presentation
 from fluxmagic.jupyter.driving.views import display_result
 from fluxmagic.jupyter.pictures.downsample import MinMaxSeries
 from fluxmagic.jupyter.pictures.plot import Curve

@@ -15,40 +15,23 @@ __all__ = ["Trainable"]
 
 
 class Trainable(Protocol):
-    """Training that can be stepped, paused and ended.
-
-    Attributes
-    ----------
-    name : str or None
-    driver : Driver or None
-        The panel that drives it.
-    state : str
-        "ready", "running", "paused", "stopped", "done" or "failed".
-    steps, total_steps : int, int or None
-        Taken so far, and of the whole; of a race, those of each contestant.
-    finished : bool
-        Whether all steps are taken.
-    rate : float
-        Steps a second of training; 0 before the first.
-    params : list of Param
-        What is trained: two panels do not train the same parameters at a time.
-    """
+    """Training that can be stepped, paused and ended."""
 
     name: str | None
-    driver: Driver | None
+    driver: Driver | None  # the panel that drives it
 
     @property
-    def state(self) -> str: ...
+    def state(self) -> str: ...  # "ready", "running", "paused", "stopped", "done" or "failed"
     @property
-    def steps(self) -> int: ...
+    def steps(self) -> int: ...  # taken so far; of a race, by each contestant
     @property
     def total_steps(self) -> int | None: ...
     @property
-    def finished(self) -> bool: ...
+    def finished(self) -> bool: ...  # whether all steps are taken
     @property
-    def rate(self) -> float: ...
+    def rate(self) -> float: ...  # steps a second of training; 0 before the first
     @property
-    def params(self) -> Sequence[Param]: ...
+    def params(self) -> Sequence[Param]: ...  # two panels do not train the same ones at a time
 
     def advance(self, seconds: float, steps: int | None = None) -> None:
         """Train for about so long, one step at least and `steps` at most; the state stays "running" unless it ends.

@@ -14,9 +14,9 @@ from IPython.core import display_functions
 from IPython.core.getipython import get_ipython
 
 from fluxmagic.jupyter.controls.layout import set_visible, what_is_left
-from fluxmagic.jupyter.controls.transport import FIRST_STEP
+from fluxmagic.jupyter.controls.transport import FIRST_STEP, Controls
 from fluxmagic.jupyter.driving.draw_budget import Clock, DrawBudget
-from fluxmagic.jupyter.driving.presentation import Controls, Picture, presentation
+from fluxmagic.jupyter.driving.presentation import Picture, presentation
 from fluxmagic.jupyter.driving.trainable import Trainable
 from fluxmagic.jupyter.ipykernel_compat import parent_message
 from fluxmagic.jupyter.ipython_compat import Shell

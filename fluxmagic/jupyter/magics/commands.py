@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -224,15 +225,9 @@ def _suggest_runs(ns: Namespace, words: list[str]) -> Iterable[str]:
     return [name for name in trainable_names(ns) if name not in words[1:-1]]
 
 
-def _progress(trainable: Trainable) -> str:
-    return formatting.progress(trainable) if isinstance(trainable, Run) else _shown(trainable).progress(trainable)
-
-
-def _summary(trainable: Trainable) -> str:
-    return formatting.summary(trainable) if isinstance(trainable, Run) else _shown(trainable).summary(trainable)
-
-
-def _shown(trainable: Trainable) -> Presentation:
+def _words(trainable: Trainable) -> ModuleType | Presentation:
+    if isinstance(trainable, Run):
+        return formatting
     from fluxmagic.jupyter.driving.presentation import presentation  # it needs widgets
 
     return presentation(trainable)
@@ -250,8 +245,8 @@ def _print_headline(run: Run) -> None:
 @command("", "what it is and where it stands")
 def status(target: Target, rest: str) -> None:
     if target.trainable.state == "running":
-        print(_progress(target.trainable))
-    print(_summary(target.trainable))
+        print(_words(target.trainable).progress(target.trainable))
+    print(_words(target.trainable).summary(target.trainable))
 
 
 @command("", "end it after the batch")
@@ -290,7 +285,7 @@ def _budget(training: Trainable) -> str:
 def step(target: Target, rest: str) -> None:
     n = _parse_int(target, rest or "1", 1, "%train step")
     target.trainable.step(n)
-    print(_progress(target.trainable))
+    print(_words(target.trainable).progress(target.trainable))
 
 
 @command("dial=value …", "turn dials", _suggest_dials)
@@ -315,7 +310,7 @@ def swap(target: Target, rest: str) -> None:
 @command("N", "go back to where it was after N steps")
 def rewind(target: Target, rest: str) -> None:
     target.run.rewind(_parse_int(target, rest, 0, "%train rewind"))
-    print(_progress(target.run))
+    print(_words(target.run).progress(target.run))
 
 
 @command("NEW [OPTIMISER] [dial=value …]", "a second run from here, in the variable NEW", _suggest_branch)

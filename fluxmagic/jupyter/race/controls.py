@@ -10,7 +10,7 @@ from fluxmagic.jupyter.controls.dials import make_sliders
 from fluxmagic.jupyter.controls.layout import row, set_visible
 from fluxmagic.jupyter.controls.sliders import HyperparameterSlider
 from fluxmagic.jupyter.controls.start_fields import StartFields
-from fluxmagic.jupyter.controls.transport import TransportControls, more
+from fluxmagic.jupyter.controls.transport import Controls, more
 from fluxmagic.jupyter.race.colours import colour_of
 from fluxmagic.jupyter.race.words import loss_of, progress
 from fluxmagic.optimise import Optimiser
@@ -79,7 +79,7 @@ class _Row:
         self._take.disabled = not (diverged or (can_take and run.steps))
 
 
-class RaceControls(TransportControls):
+class RaceControls(Controls):
     """Controls of a race."""
 
     run: Race

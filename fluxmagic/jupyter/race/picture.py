@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fluxmagic.jupyter.driving.presentation import Controls
+from fluxmagic.jupyter.controls.transport import Controls
 from fluxmagic.jupyter.formatting import format_number
 from fluxmagic.jupyter.pictures import axes
 from fluxmagic.jupyter.pictures.contours import PathSeries, Trail

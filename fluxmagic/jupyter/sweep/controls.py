@@ -12,7 +12,7 @@ from fluxmagic.jupyter.controls.sliders import set_options
 from fluxmagic.jupyter.controls.transport import (
     PAUSE,
     Button,
-    TransportControls,
+    Controls,
     always,
     close,
     play,
@@ -28,7 +28,7 @@ from fluxmagic.sweep import Sweep
 __all__ = ["SweepControls"]
 
 
-class SweepControls(TransportControls):
+class SweepControls(Controls):
     """Controls of a sweep; `chosen` is the number of the point that was chosen."""
 
     run: Sweep

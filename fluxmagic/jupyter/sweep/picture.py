@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
-from fluxmagic.jupyter.driving.presentation import Controls
+from fluxmagic.jupyter.controls.transport import Controls
 from fluxmagic.jupyter.pictures import axes
 from fluxmagic.jupyter.pictures.limits import (
     Limits,
