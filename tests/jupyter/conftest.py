@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from IPython.testing import globalipapp
 
+from fluxmagic.jupyter.controls import run_controls
 from fluxmagic.jupyter.driving import run_presentation, views
+from tests.jupyter.kernels import INTERPRETERS, Kernel
 from tests.jupyter.outputs import Output
 
 SETUP = """
@@ -116,3 +119,19 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     run_presentation.forget_curves()
     yield page
     run_presentation.forget_curves()
+
+
+@pytest.fixture
+def namespace(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The variables of a shell, where Branch puts its run."""
+    ns: dict[str, Any] = {}
+    monkeypatch.setattr(run_controls, "get_ipython", lambda: SimpleNamespace(user_ns=ns))
+    return ns
+
+
+@pytest.fixture(scope="module", params=INTERPRETERS)
+def process(request: pytest.FixtureRequest) -> Iterator[Kernel]:
+    """A kernel that was started where the tests are."""
+    kernel = Kernel(request.param, str(Path(__file__).parents[2]))
+    yield kernel
+    kernel.stop()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import ipywidgets as w
 import numpy as np
-import pytest
 
 from fluxmagic import SGD, Run, param
 from fluxmagic.jupyter.controls import run_controls as controls
@@ -14,13 +11,6 @@ from fluxmagic.jupyter.controls.run_controls import RunControls
 from fluxmagic.optimise import Momentum
 from tests.jupyter.panel_page import ControlsPage
 from tests.jupyter.problems import quadratic
-
-
-@pytest.fixture
-def namespace(monkeypatch):
-    ns = {}
-    monkeypatch.setattr(controls, "get_ipython", lambda: SimpleNamespace(user_ns=ns))
-    return ns
 
 
 def test_names_are_shown_as_text_not_markup():

@@ -6,7 +6,6 @@ import base64
 import os
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -15,7 +14,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from tests.jupyter.conftest import SETUP
-from tests.jupyter.kernels import INTERPRETERS, Kernel
+from tests.jupyter.kernels import Kernel
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:zmq", "ignore::DeprecationWarning:jupyter_client")
 
@@ -24,13 +23,6 @@ ROOT = str(Path(__file__).parents[2])
 LOSS = "logitcrossentropy(model(x), y)"
 TRAIN = "%%train x, y in batches(X, Y, 20) --epochs {epochs}\n" + LOSS
 SLOW = "%%train x, y in batches(X, Y, 20) --epochs 1000 --seed 1\ntime.sleep(0.02)\nlogitcrossentropy(model(x), y)"
-
-
-@pytest.fixture(scope="module", params=INTERPRETERS)
-def process(request: pytest.FixtureRequest) -> Iterator[Kernel]:
-    kernel = Kernel(request.param, ROOT)
-    yield kernel
-    kernel.stop()
 
 
 @pytest.fixture

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.jupyter.kernels import INTERPRETERS, Kernel
+from tests.jupyter.kernels import Kernel
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:zmq", "ignore::DeprecationWarning:jupyter_client")
 
-ROOT = str(Path(__file__).parents[2])
 BALL = "from fluxmagic import landscapes, param\nw = param(landscapes.rosenbrock.start)"
 TRAIN = "%%train --steps 100000 --opt Momentum --η 0.0003 --speed 30\nlandscapes.rosenbrock(w)"
-
-
-@pytest.fixture(scope="module", params=INTERPRETERS)
-def process(request: pytest.FixtureRequest) -> Iterator[Kernel]:
-    kernel = Kernel(request.param, ROOT)
-    yield kernel
-    kernel.stop()
 
 
 @pytest.fixture

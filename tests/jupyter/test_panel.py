@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import pytest
 from IPython.core.formatters import DisplayFormatter
 
 from fluxmagic import param
-from fluxmagic.jupyter.controls import run_controls as controls
 from fluxmagic.jupyter.driving import run_presentation, views
 from fluxmagic.jupyter.driving.panel import Panel
 from tests.jupyter.panel_page import ControlsPage
 from tests.jupyter.problems import quadratic
-
-
-@pytest.fixture
-def namespace(monkeypatch):
-    ns = {}
-    monkeypatch.setattr(controls, "get_ipython", lambda: SimpleNamespace(user_ns=ns))
-    return ns
 
 
 def test_in_a_panel_a_branch_takes_the_runs_place(page, namespace, monkeypatch):

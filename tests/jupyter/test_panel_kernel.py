@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.jupyter.kernels import INTERPRETERS, Kernel
+from tests.jupyter.kernels import Kernel
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:zmq", "ignore::DeprecationWarning:jupyter_client")
 
@@ -22,13 +21,6 @@ def loss(x):
 def make(loss=loss, n=10**5, **options):
     return Panel(loss, [np.zeros(3)] * n, [W], opt="SGD", η=0.01, name="p", **options)
 """
-
-
-@pytest.fixture(scope="module", params=INTERPRETERS)
-def process(request: pytest.FixtureRequest) -> Iterator[Kernel]:
-    kernel = Kernel(request.param, str(Path(__file__).parents[2]))
-    yield kernel
-    kernel.stop()
 
 
 @pytest.fixture

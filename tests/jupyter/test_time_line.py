@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import os
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from fluxmagic import SGD, NotFinite, Run, param
-from fluxmagic.jupyter.controls import run_controls as controls
 from fluxmagic.jupyter.controls.run_controls import RunControls
 from fluxmagic.optimise import ADADelta
 from tests.jupyter.panel_page import ControlsPage, plain
 from tests.jupyter.problems import quadratic
-
-
-@pytest.fixture
-def namespace(monkeypatch):
-    ns = {}
-    monkeypatch.setattr(controls, "get_ipython", lambda: SimpleNamespace(user_ns=ns))
-    return ns
 
 
 def test_rewind_restores_the_state_and_the_run_can_go_on():
