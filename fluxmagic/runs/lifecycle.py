@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fluxmagic import generators
-from fluxmagic.capture import StepsDiffer
+from fluxmagic.capture.report import StepsDiffer
 from fluxmagic.optimise.errors import Stop
 from fluxmagic.optimise.inputs import as_callbacks
 from fluxmagic.optimise.interrupts import is_interrupt

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.capture import Report
+from fluxmagic.capture.report import Report
 from fluxmagic.lazy import LazyMethod
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.runs.control import Control
