@@ -246,7 +246,7 @@ class OnDask(_Remote):
         return asyncio.run_coroutine_threadsafe(self._send(worker, self.order(job)), self._client.loop.asyncio_loop)
 
     async def _send(self, worker: str, order: Order) -> Reply:
-        client, task = self._client, None
+        client = self._client
         try:
             if worker not in await client.nthreads(asynchronous=True):  # the job would wait for it
                 raise Lost(f"{worker} is gone", idle=True)
@@ -254,11 +254,13 @@ class OnDask(_Remote):
                 (order,) = await client.scatter([order], workers=[worker], hash=False, asynchronous=True)
             where = {"workers": [worker], "allow_other_workers": False, "pure": False, "retries": 0}
             task = client.submit(self._worker.work, order, **where)
-            return await client.gather(task, asynchronous=True)  # type: ignore[no-any-return]
-        except asyncio.CancelledError:
-            if task is not None:
+            answer = asyncio.ensure_future(client.gather(task, asynchronous=True))
+            try:
+                return await asyncio.shield(answer)  # type: ignore[no-any-return]
+            except asyncio.CancelledError:
                 await client.cancel([task], asynchronous=True)
-            raise
+                await asyncio.gather(answer, return_exceptions=True)  # Dask logs one that is left alone
+                raise
         except Exception as error:
             if client.status != "running":
                 raise self.gone(error) from error

@@ -18,7 +18,7 @@ from typing import Any
 from tests.bench import measure
 
 
-def _digits() -> tuple[Any, Any, list[Any], Any]:
+def digits() -> tuple[Any, Any, list[Any], Any]:
     """Loss, data and parameters of the digits model, and its validation data."""
     import numpy as np
     from sklearn.datasets import load_digits
@@ -37,7 +37,7 @@ def _sweep(n: int, steps: int, **options: Any) -> Any:
 
     from fluxmagic import Sweep
 
-    loss, data, ps, valid = _digits()
+    loss, data, ps, valid = digits()
     return Sweep(loss, data, ps, {"opt": "ADAM", "η": np.logspace(-4, -2, n)}, steps=steps, valid=valid, **options)
 
 
@@ -48,7 +48,7 @@ def turns(quick: bool) -> str:
     n, steps = (8, 400) if quick else (64, 400)
     ratios = []
     for _ in range(3):
-        loss, data, _, valid = _digits()
+        loss, data, _, valid = digits()
         _sweep(1, 10).train()
         alone = []
         before = time.process_time()
@@ -78,6 +78,39 @@ def processes(quick: bool) -> str:
     return f"two processes: {rate:.2f} × one, of wall time, with the start of the processes (at least 1.8)"
 
 
+MAP = """
+import time
+import numpy as np
+from fluxmagic import Sweep
+from fluxmagic.jupyter.driving.loop import run_loop
+from fluxmagic.jupyter.driving.views import WidgetView
+from tests.bench.sweeps import digits
+loss, data, ps, valid = digits()
+grid = {"opt": "Momentum", "η": np.logspace(-3, -1, 8), "ρ": np.linspace(0.1, 0.9, 8)}
+view = WidgetView(Sweep(loss, data, ps, grid, steps=STEPS, valid=valid))
+before = time.process_time()
+run_loop(view, get_ipython().kernel)
+took = time.process_time() - before
+"""
+
+
+def views(quick: bool) -> str:
+    """A map of 64 cells that is filled beside its training, in a kernel: what words, cells and curves cost."""
+    import sys
+    import tempfile
+
+    from tests.jupyter.kernels import Kernel
+
+    with tempfile.TemporaryDirectory() as folder:
+        kernel = Kernel(sys.executable, folder)
+        try:
+            kernel.end(kernel.start(MAP.replace("STEPS", "400" if quick else "2_000")), 600.0)
+            drawn, took = kernel.value("(view.budget.drawn, took)")
+        finally:
+            kernel.stop()
+    return f"views of a map: {drawn / took:.1%} of {took:.0f} s of CPU time (at most 3 %)"
+
+
 @contextmanager
 def _cluster() -> Iterator[Any]:
     from distributed import Client, LocalCluster
@@ -101,7 +134,7 @@ def _no_op(on: Any, n: int) -> float:
     began: list[float] = []
 
     def note() -> None:
-        if sweep.steps >= 40 and not began:
+        if not began and sweep.steps >= 40:  # to count is not a part of it
             began.extend((time.perf_counter(), sweep.steps))
 
     sweep.train(cb=note)
@@ -160,10 +193,10 @@ def main() -> None:
     """Measure, and print as it goes."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.sweeps", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter trials")
-    parser.add_argument("--only", help="one of turns, processes, overhead, shipping, memory")
+    parser.add_argument("--only", help="one of turns, views, processes, overhead, shipping, memory")
     options = parser.parse_args()
     cores = os.sched_getaffinity(0)
-    sections: list[Callable[[bool], Any]] = [turns, memory, processes, overhead, shipping]
+    sections: list[Callable[[bool], Any]] = [turns, views, memory, processes, overhead, shipping]
     measure.pin()
     for section in sections:
         if section is processes:
