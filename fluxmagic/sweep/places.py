@@ -256,7 +256,7 @@ class OnDask(_Remote):
             task = client.submit(self._worker.work, order, **where)
             answer = asyncio.ensure_future(client.gather(task, asynchronous=True))
             try:
-                return await asyncio.shield(answer)  # type: ignore[no-any-return]
+                return await asyncio.shield(answer)
             except asyncio.CancelledError:
                 await client.cancel([task], asynchronous=True)
                 await asyncio.gather(answer, return_exceptions=True)  # Dask logs one that is left alone
