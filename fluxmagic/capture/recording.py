@@ -21,7 +21,7 @@ from fluxmagic.capture.lines import user_line
 from fluxmagic.capture.recorded import Recorded, RecordedNumber, WatchedGenerator, recorded_in
 from fluxmagic.capture.undo import Undo
 from fluxmagic.tracker.aliases import Array, ArrayLike, DType, Function, Index, Option
-from fluxmagic.tracker.gradients import HOOK
+from fluxmagic.tracker.custom import HOOK
 from fluxmagic.tracker.operation import Op, wrapped_rules
 
 __all__ = ["Leak", "Recorder", "followed_rules"]

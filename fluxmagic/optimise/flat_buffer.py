@@ -64,15 +64,13 @@ class FlatBuffer:
                 _move_into_buffer([p for p in params if p.dtype == dtype and p.storage is None], dtype)
         order = sorted(range(len(params)), key=lambda i: (id(params[i].storage.values), params[i].storage.start))
         stretches: list[list[int]] = []
-        end = -1
-        buffer = None
         for i in order:
             storage = params[i].storage
-            if storage.values is buffer and storage.start == end:
+            last = params[stretches[-1][-1]].storage if stretches else None
+            if last is not None and storage.values is last.values and storage.start == last.end:
                 stretches[-1].append(i)
             else:
                 stretches.append([i])
-            buffer, end = storage.values, storage.end
         stretches.sort(key=min)  # results must not depend on addresses
         self.segments: list[Segment] = []
         slots: dict[int, tuple[int, slice]] = {}
