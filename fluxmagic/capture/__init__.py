@@ -2,6 +2,7 @@
 
 `capture` makes such a step.  `recorded` and `recording` write down what NumPy is asked to do, `plan` makes a program of
 it (`calls`), `text` turns that into Python, `guards` say what has to hold, `verify` compares with the ordinary step.
+`reach` finds what a loss can read; `outside` refuses what may change with nothing to show it.
 `compiled_update` makes an optimiser's rule one pass over memory.
 """
 
@@ -37,8 +38,13 @@ def capture(loss: Loss, opt: object, *, verify: int = 256) -> CapturedStep:
 
     Notes
     -----
-    Two to three times as fast as an ordinary step of a small model.  Files, the clock and arrays that the loss reads
-    by ways that Python does not show are noticed by the next verification.
+    Two to three times as fast as an ordinary step of a small model.  A loss that can read what may change unseen (a
+    `bytearray`, a weak reference, a large list, an iterator, an array of a subclass), or that calls the system (files,
+    the clock, the environment, `print`), is refused with the reason: its steps are ordinary ones.
+
+    What the standard library, NumPy and compiled extensions keep in their own modules is not looked at, such as the
+    precision of `decimal` or a function of NumPy that is replaced.  Where a loss reads that, a change is noticed by the
+    next verification, which may be up to `verify` steps later; one that changes back before is not noticed.
 
     Examples
     --------

@@ -14,6 +14,7 @@ import numpy as np
 from fluxmagic.capture import reach
 from fluxmagic.capture.calls import replace
 from fluxmagic.capture.loss_program import CannotReplay, Recording
+from fluxmagic.capture.outside import CallsOutside, hidden_in, refusing_calls
 from fluxmagic.capture.recorded import Recorded
 from fluxmagic.capture.recording import Recorder, followed_rules
 from fluxmagic.capture.undo import Surroundings
@@ -22,13 +23,18 @@ from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.optimise.step import train_step
 from fluxmagic.tracker import Param, Tracked, leaves
+from fluxmagic.tracker.aliases import Option
 from fluxmagic.tracker.reverse import back_counting
 
 __all__ = ["Attempt", "LossView", "NotRecorded", "record"]
 
 
 class NotRecorded(Exception):
-    """The recording failed; the step was not taken, and all is as before."""
+    """The recording failed; the step was not taken, and all is as before; `started` tells if `on_loss` was called."""
+
+    def __init__(self, reason: str, started: bool = False) -> None:
+        super().__init__(reason)
+        self.started = started
 
 
 class Attempt(NamedTuple):
@@ -90,65 +96,133 @@ class LossView:
 def record(view: LossView, attempt: Attempt) -> tuple[float, Recording]:
     """Take an ordinary step, and record it; return its loss and the recording.
 
+    What can be replayed is computed once more, on plain arrays, and compared before anything is updated: a loss may
+    look at the type of its arrays.
+
     Raises
     ------
     NotRecorded
-        If the step failed while it was recorded.
+        If the step cannot be replayed, fails while it is recorded, or is another one then.
     """
-    recorder, result, unreached, done = Recorder(), None, list[Param](), False
-    params = list(dict.fromkeys(p for opt in attempt.opts for p in opt.params))
-    places, before = view.places(), reach.fingerprint(view.reads)
+    if reason := reach.iterator_in(view.reads) or hidden_in(view.reads):
+        raise NotRecorded(reason)
     users = {type(opt) for opt in attempt.opts if not reach.is_ours(type(opt))}
     rules = [(cls.__name__, f, reach.fingerprint(f)) for cls in users for _, _, f in reach.methods(cls)]
-    states, surroundings = _global_generators(), Surroundings(places)
+    taken = _RecordedStep(view, attempt)
+    value, recorder = taken.take(), taken.recorder
+    if kept := recorder.alive():
+        recorder.reason = f"the loss keeps {len(kept)} of its arrays for later"
+    recorder.reason = recorder.reason or _changes_of_rules(rules)
+    return value, Recording(recorder, taken.result, taken.unreached, taken.places)
+
+
+class _RecordedStep:
+    """A step on recorded arrays, and what it has to put back."""
+
+    def __init__(self, view: LossView, attempt: Attempt) -> None:
+        self.view, self.attempt, self.recorder = view, attempt, Recorder()
+        self.params = list(dict.fromkeys(p for opt in attempt.opts for p in opt.params))
+        self.unreached: list[Param] = []
+        self.result: int | None = None
+        self.places = view.places()
+        self.started = self.done = False
+        self.before: reach.Fingerprint = {}
+        self.surroundings, self.gradients = Surroundings(self.places), Gradients(self.params)
+        self.states = _global_generators()
+
+    def take(self) -> float:
+        """Take the step; where it is not recorded, put all back and raise NotRecorded."""
+        recorder = self.recorder
+        try:
+            try:
+                with followed_rules():
+                    self.before = reach.fingerprint(self.view.reads)
+                    on_loss = None if self.attempt.on_loss is None else self.on_loss
+                    return self.attempt._replace(on_loss=on_loss).take(self.loss, self.backward)
+            finally:
+                _put_plain(self.view)
+        except BaseException as error:
+            if self.done:
+                raise
+            recorder.undo.restore()
+            if not isinstance(error, (Exception, CallsOutside)):
+                raise
+            self.gradients.restore()
+            self.surroundings.restore()
+            reason = recorder.reason or str(error)
+            if not isinstance(error, (NotRecorded, CallsOutside)):
+                reason = f"{type(error).__name__} while the step was recorded: {error}"
+            raise NotRecorded(reason, self.started) from None
 
     @contextmanager
-    def live() -> Iterator[None]:
-        with recorder.recording(), _recorded_params(params, recorder), reach.swapped(places, recorder.external):
+    def recording(self) -> Iterator[None]:
+        """Within it, recorded arrays lie in the places of plain ones."""
+        recorder = self.recorder
+        swapped = reach.swapped(self.places, recorder.external)
+        with recorder.recording(), _recorded_params(self.params, recorder), swapped, refusing_calls(recorder):
             yield
 
-    def loss(*batch: object) -> Any:  # noqa: ANN401
-        nonlocal result
-        with live():
-            l = view.recorded(*replace(batch, lambda x: recorder.input(x) if type(x) is np.ndarray else x))
+    def loss(self, *batch: object) -> Option:
+        recorder = self.recorder
+        with self.recording():
+            l = self.view.recorded(*replace(batch, lambda x: recorder.input(x) if type(x) is np.ndarray else x))
             if isinstance(l, Tracked):
                 if any(type(p.value) is not Recorded for p in leaves(l)):
                     recorder.refuse_at_all("the loss depends on a parameter that the optimiser does not train")
-                result = l.value.number if type(l.value) is Recorded else None
+                self.result = l.value.number if type(l.value) is Recorded else None
         return l
 
-    def backward(l: Tracked) -> int:
-        nonlocal unreached, done
-        with live():
+    def on_loss(self, l: Tracked) -> None:
+        assert self.attempt.on_loss is not None
+        self.attempt.on_loss(l)
+        self.gradients, self.started = Gradients(self.params), True  # it clears what was there before
+
+    def backward(self, l: Tracked) -> int:
+        with self.recording():
             n = back_counting(l)
-        unreached, done = [p for p in params if p.grad_is_zero], True
+        self.unreached = [p for p in self.params if p.grad_is_zero]
+        recorder = self.recorder
+        reason = recorder.reason or _hidden_changes(self.view, self.before, recorder, self.states)
+        if reason is not None:
+            raise NotRecorded(reason)
+        found = self.bits(l)
+        recorder.undo.restore()
+        self.gradients.restore()
+        again = self.view.recorded(*self.attempt.batch)
+        back_counting(again)
+        if self.bits(again) != found:
+            raise NotRecorded("on plain arrays the loss does something else")
+        self.done = True
         return n
 
-    try:
-        try:
-            with followed_rules():
-                value = attempt.take(loss, backward)
-        finally:
-            _put_plain(view)
-    except BaseException as error:
-        if done:
-            raise
-        recorder.undo.restore()
-        if isinstance(error, Exception):
-            surroundings.restore()
-            raise NotRecorded(f"{type(error).__name__} while the step was recorded: {error}") from None
-        raise
-    if recorder.reason is None:
-        recorder.reason = _hidden_changes(view, before, recorder, states) or _changes_of_rules(rules)
-    return value, Recording(recorder, result, unreached, places)
+    def bits(self, l: Tracked) -> object:
+        """Return what is compared: the loss, gradients, arrays and generators."""
+        return repr(float(l.data)), self.gradients.bits(), self.recorder.undo.bits(self.places)
+
+
+class Gradients:
+    """The gradients of parameters, as they are now."""
+
+    def __init__(self, params: Sequence[Param]) -> None:
+        self._kept = [(p, p.grad_is_zero, p.gradient.copy()) for p in params]
+
+    def restore(self) -> None:
+        """Put them back."""
+        for p, is_zero, gradient in self._kept:
+            p.grad_is_zero = is_zero
+            p.gradient[...] = gradient
+
+    def bits(self) -> list[bytes | None]:
+        """Return what is compared of the present ones."""
+        return [None if p.grad_is_zero else p.gradient.tobytes() for p, _, _ in self._kept]
 
 
 def _put_plain(view: LossView) -> None:
     """Put plain arrays in the places where the loss has kept recorded ones."""
 
     def plain(x: object) -> object:
-        if type(x) is tuple and any(type(part) is Recorded for part in x):
-            return tuple(map(plain, x))
+        if isinstance(x, tuple) and any(type(part) is Recorded for part in x):
+            return reach.remake(x, map(plain, x))
         return x.array if type(x) is Recorded else x
 
     for place in list(reach.places(view.reads)):
@@ -161,12 +235,8 @@ def _hidden_changes(view: LossView, before: reach.Fingerprint, recorder: Recorde
     after = reach.fingerprint(view.reads)
     if changed := reach.difference(before, after, recorder.undo.generators, view.bound):
         return f"the loss changes {changed}"
-    if name := reach.iterator_in(view.reads):
-        return f"the loss can read the iterator {name}"
     if states != _global_generators():
         return "the loss draws from Python's or NumPy's global generator"
-    if kept := recorder.alive():
-        return f"the loss keeps {len(kept)} of its arrays for later"
     return None
 
 
@@ -175,8 +245,8 @@ def _changes_of_rules(rules: Sequence[tuple[str, object, reach.Fingerprint]]) ->
     for name, rule, before in rules:
         if changed := reach.difference(before, reach.fingerprint(rule), ()):
             return f"the rule of {name} changes {changed}"
-        if iterator := reach.iterator_in(rule):
-            return f"the rule of {name} can read the iterator {iterator}"
+        if hidden := reach.iterator_in(rule) or hidden_in(rule):
+            return hidden.replace("the loss", f"the rule of {name}")
     return None
 
 

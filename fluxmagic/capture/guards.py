@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 
-from fluxmagic.capture.reach import MOST_ITEMS, NUMBERS, Place
+from fluxmagic.capture.reach import ABSENT, NUMBERS, Place
 from fluxmagic.capture.text import Writer
 from fluxmagic.layers.training_mode import evaluating_threads
 from fluxmagic.tracker import Param
@@ -40,11 +40,16 @@ def of_batch(
     lines: list[str] = []
     layouts: dict[int, np.ndarray] = {}
     numbers = iter(range(len(writer.program.inputs)))
+    arrays = {writer.name(v.array, "a"): v.array for v in writer.program.values if v.source == "external"}
 
     def take_apart(x: object, name: str) -> str:
         if type(x) is np.ndarray:
             number = next(numbers)
             name = f"x{number}"
+            for other, a in arrays.items():  # a loss may ask whether they are one
+                if a is not None and (a.shape, a.dtype, a.strides) == (x.shape, x.dtype, x.strides):
+                    return_none.append(f"if ({name} is {other}) is not {x is a}: return None")
+            arrays[name] = x
             if compiled and x.dtype is np.dtype(x.dtype.type):  # one object, by which machine code knows it
                 layouts[number] = x
                 return name
@@ -86,9 +91,13 @@ def of_places(writer: Writer, places: Sequence[Place]) -> Iterator[str]:
     """Write what looks at everything that the loss can reach: each has to be the same object."""
     containers = {id(p.value): p.value for p in places if isinstance(p.value, (list, dict, set, deque))}
     for x in containers.values():
-        yield f"if len({writer.name(x, 'w')}) != {len(x)}: return None"
-        if isinstance(x, (set, deque)) and len(x) <= MOST_ITEMS and all(isinstance(item, NUMBERS) for item in x):
+        if isinstance(x, (list, deque)):
+            yield f"if len({writer.name(x, 'w')}) != {len(x)}: return None"
+        elif isinstance(x, set):
             yield f"if {writer.name(x, 'w')} != {writer.name(copy.copy(x))}: return None"
+        else:  # their order, too
+            yield f"if [*{writer.name(x, 'w')}] != {writer.name([*x])}: return None"
+    absent = writer.name(ABSENT)
     for place in places:
         owner = writer.name(place.owner, "w")
         if place.kind == "cell":
@@ -97,10 +106,11 @@ def of_places(writer: Writer, places: Sequence[Place]) -> Iterator[str]:
             read = f"{owner}.{place.key}"
         elif place.kind == "default":
             read = f"{owner}.__defaults__[{place.key}]"
-        elif isinstance(place.owner, list):
+        elif isinstance(place.owner, (list, deque)):
             read = f"{owner}[{place.key}]"
         else:
-            read = f"{writer.name(place.owner.get, 'get', (id(place.owner), 'get'))}({writer.text(place.key)})"
+            get = writer.name(place.owner.get, "get", (id(place.owner), "get"))
+            read = f"{get}({writer.text(place.key)}, {absent})"
         yield f"if {read} is not {writer.name(place.value, 'c')}: return None"
 
 

@@ -6,13 +6,19 @@ import inspect
 import sys
 from types import FrameType
 
-__all__ = ["is_called_by_package", "user_line"]
+__all__ = ["is_called_by_package", "is_users", "package", "user_line"]
 
 INTERNAL = (sys.stdlib_module_names - {"__main__"}) | {"fluxmagic", "numpy"}
 
 
-def _package(frame: FrameType) -> str:
+def package(frame: FrameType) -> str:
+    """Return the package whose code a frame runs."""
     return str(frame.f_globals.get("__name__")).partition(".")[0]
+
+
+def is_users(frame: FrameType) -> bool:
+    """Tell whether a frame runs code of the user."""
+    return package(frame) not in INTERNAL
 
 
 def is_called_by_package() -> bool:
@@ -20,13 +26,13 @@ def is_called_by_package() -> bool:
     frame = inspect.currentframe()
     for _ in range(2):
         frame = frame and frame.f_back
-    return frame is not None and _package(frame) == "fluxmagic"
+    return frame is not None and package(frame) == "fluxmagic"
 
 
 def user_line() -> str:
     """Say where in the user's code this is: `line 3`, of a cell, or `line 3 of model.py`."""
     frame = inspect.currentframe()
-    while frame is not None and frame.f_back is not None and _package(frame) in INTERNAL:
+    while frame is not None and frame.f_back is not None and not is_users(frame):
         frame = frame.f_back
     if frame is None:
         return "a line"

@@ -6,9 +6,13 @@ place is looked at before each step.
 
 from __future__ import annotations
 
+import builtins
+import dis
 import functools
 import random
+import sys
 import types
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
@@ -20,15 +24,19 @@ from fluxmagic.tracker import Tracked
 from fluxmagic.tracker.operation import Op
 
 __all__ = [
+    "ABSENT",
     "MOST_ITEMS",
     "NUMBERS",
+    "Fingerprint",
     "Place",
+    "arrays_in",
     "difference",
     "fingerprint",
     "is_ours",
     "iterator_in",
     "methods",
     "places",
+    "remake",
     "swapped",
 ]
 
@@ -37,7 +45,8 @@ MOST_ITEMS = 64
 """Items of a list or dict that are looked at; in a larger one the next verification notices a change."""
 
 
-_ABSENT = object()
+ABSENT = object()
+"""Lies where nothing does."""
 
 
 class Place(NamedTuple):
@@ -66,6 +75,10 @@ class Place(NamedTuple):
         """Assign, past properties and `__setattr__`."""
         if self.kind == "cell":
             self.owner.cell_contents = value
+        elif isinstance(self.owner, type):
+            type.__setattr__(self.owner, self.key, value)
+        elif self.kind == "attribute" and self.key not in getattr(self.owner, "__dict__", ()):
+            object.__setattr__(self.owner, self.key, value)  # a slot
         elif self.kind == "default":
             defaults = list(self.owner.__defaults__)
             defaults[self.key] = value
@@ -83,13 +96,16 @@ class Place(NamedTuple):
                 return getattr(self.owner, self.key)
             return (self.owner.__defaults__ if self.kind == "default" else self.owner)[self.key]
         except (ValueError, LookupError, AttributeError):
-            return _ABSENT
+            return ABSENT
 
     @property
     def is_writable(self) -> bool:
         """Whether `put` can assign here."""
         if self.kind == "attribute":
-            return self.key in getattr(self.owner, "__dict__", ()) and not isinstance(self.owner, type)
+            if self.key in getattr(self.owner, "__dict__", ()):
+                return True
+            slot = getattr(type(self.owner), str(self.key), None)
+            return isinstance(slot, types.MemberDescriptorType) and not isinstance(self.owner, type)
         return self.kind != "item" or not isinstance(self.owner, tuple)
 
 
@@ -119,11 +135,12 @@ def _reached(loss: object) -> Iterator[tuple[str, object]]:
 
 
 def _behind(x: object) -> Iterator[object]:
-    """Yield the methods of an object, and what a function takes from modules and classes."""
+    """Yield the methods and class attributes of an object, and what a function takes from modules and classes."""
     if isinstance(x, types.FunctionType):
         yield from (place.value for place in _of_namespaces(x) if not isinstance(place.value, NUMBERS))
     else:
         yield from (f for _, _, f in methods(type(x)))
+        yield from (v for _, _, v in _of_class(type(x)))
 
 
 def methods(cls: type) -> Iterator[tuple[type, str, types.FunctionType]]:
@@ -136,6 +153,15 @@ def methods(cls: type) -> Iterator[tuple[type, str, types.FunctionType]]:
                     yield base, k, f
 
 
+def _of_class(cls: type) -> Iterator[tuple[type, str, object]]:
+    """Yield the attributes of a user's class that are no methods."""
+    for base in cls.__mro__[:-1]:
+        if not is_foreign(base) and not is_ours(base):
+            own = ((k, v) for k, v in list(vars(base).items()) if not (k.startswith("__") and k.endswith("__")))
+            methods = (property, classmethod, staticmethod, types.FunctionType, types.MemberDescriptorType)
+            yield from ((base, k, v) for k, v in own if not isinstance(v, methods) and k != "_abc_impl")
+
+
 def _all_places(loss: object) -> Iterator[Place]:
     for path, x in _reached(loss):
         if isinstance(x, types.FunctionType):
@@ -143,14 +169,14 @@ def _all_places(loss: object) -> Iterator[Place]:
                 yield from _of_function(x, path)
         elif isinstance(x, functools.partial):
             yield from (*_items(x.args, f"{path}.args"), *_items(x.keywords, f"{path}.keywords"))
-        elif isinstance(x, (dict, list, tuple)):
+        elif isinstance(x, (dict, list, tuple, deque)) and (is_foreign(type(x)) or is_ours(type(x))):
             yield from _items(x, path)
         elif not isinstance(x, (Tracked, np.random.Generator, set, frozenset, Op, types.MethodType)):
             yield from _of_object(x, path)
 
 
 def _items(x: object, path: str) -> Iterator[Place]:
-    if isinstance(x, (dict, list, tuple)) and len(x) <= MOST_ITEMS:
+    if isinstance(x, (dict, list, tuple, deque)) and len(x) <= MOST_ITEMS:
         items = x.items() if isinstance(x, dict) else enumerate(x)
         yield from (Place(f"{path}[{k!r}]", "item", x, k, v) for k, v in list(items))
 
@@ -167,12 +193,15 @@ def _of_function(f: types.FunctionType, path: str) -> Iterator[Place]:
         with suppress(ValueError):  # not bound yet
             yield Place(name, "cell", cell, None, cell.cell_contents)
     for name in global_names(f.__code__):
-        if name in f.__globals__:
-            yield Place(name, "item", f.__globals__, name, f.__globals__[name])
+        yield Place(name, "item", f.__globals__, name, f.__globals__.get(name, ABSENT))
+        if name not in f.__globals__ and isinstance(value := vars(builtins).get(name), NUMBERS):
+            yield Place(name, "item", vars(builtins), name, value)
     yield from _of_namespaces(f)
     arguments = f.__code__.co_varnames[: f.__code__.co_argcount]
     defaults = f.__defaults__ or ()
     yield from (Place(arguments[k - len(defaults)], "default", f, k, v) for k, v in enumerate(defaults))
+    if f.__kwdefaults__:
+        yield Place(f"{path}.__kwdefaults__", "attribute", f, "__kwdefaults__", f.__kwdefaults__)
     yield from (Place(k, "item", f.__kwdefaults__, k, v) for k, v in (f.__kwdefaults__ or {}).items())
     for k, v in f.__dict__.items():
         yield Place(f"{path}.{k}", "attribute", f, k, v)
@@ -180,17 +209,24 @@ def _of_function(f: types.FunctionType, path: str) -> Iterator[Place]:
 
 def _of_namespaces(f: types.FunctionType) -> Iterator[Place]:
     """Yield the attributes of user's modules and classes that a function names."""
-    named = {k: f.__globals__[k] for k in global_names(f.__code__) if k in f.__globals__}
+    named = {k: sys.modules[k] for k in imported_names(f.__code__) if k in sys.modules}
+    named |= {k: f.__globals__[k] for k in global_names(f.__code__) if k in f.__globals__}
     for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
         with suppress(ValueError):
             named[name] = cell.cell_contents
     for name, x in named.items():
         if isinstance(x, (types.ModuleType, type)) and not is_foreign(x) and not is_ours(x):
             for k in _attribute_names(f.__code__):
-                if k in vars(x) and (value := getattr(x, k)) is getattr(
-                    x, k
-                ):  # a class method is another one each time
+                value = getattr(x, k, ABSENT)
+                if value is not ABSENT and value is getattr(x, k):  # a class method is another one each time
                     yield Place(f"{name}.{k}", "attribute", x, k, value)
+
+
+@functools.lru_cache(maxsize=1024)
+def imported_names(code: types.CodeType) -> tuple[str, ...]:
+    """Return the modules that a function imports when it is called."""
+    names = [i.argval for i in dis.get_instructions(code) if i.opname == "IMPORT_NAME"]
+    return (*names, *(n for c in code.co_consts if isinstance(c, types.CodeType) for n in imported_names(c)))
 
 
 def _attribute_names(code: types.CodeType) -> Iterator[str]:
@@ -201,7 +237,11 @@ def _attribute_names(code: types.CodeType) -> Iterator[str]:
 
 
 def _of_object(x: object, path: str) -> Iterator[Place]:
-    """Yield an object's attributes, also those that it has from its class: numbers, modes, and the class's methods."""
+    """Yield an object's attributes and items, also what it has from its class: numbers, modes, methods, bases."""
+    yield from _items(x, path)
+    if not is_foreign(type(x)) and not is_ours(type(x)):
+        yield Place(f"{path}.__class__", "attribute", x, "__class__", type(x))
+        yield Place(f"{path}.__class__.__mro__", "attribute", type(x), "__mro__", type(x).__mro__)
     own = getattr(x, "__dict__", {})
     yield from (Place(f"{path}.{k}", "attribute", x, k, v) for k, v in list(own.items()))
     for cls in type(x).__mro__[:-1]:
@@ -213,9 +253,25 @@ def _of_object(x: object, path: str) -> Iterator[Place]:
                     yield Place(f"{path}.{k}", "attribute", x, k, getattr(x, k))
             elif isinstance(v, (*NUMBERS, np.ndarray)):
                 yield Place(f"{path}.{k}", "attribute", x, k, v)
+    for cls, k, v in _of_class(type(x)):
+        yield Place(f"{cls.__name__}.{k}", "attribute", cls, k, v)
     for cls, k, _ in methods(type(x)):
         if (value := getattr(cls, k)) is getattr(cls, k):
             yield Place(f"{cls.__name__}.{k}", "attribute", cls, k, value)
+
+
+def remake(x: tuple[object, ...], parts: Iterable[object]) -> tuple[object, ...]:
+    """Make a tuple, or a named one, of the same kind."""
+    return type(x)._make(parts) if hasattr(x, "_fields") else tuple(parts)  # type: ignore[attr-defined]
+
+
+def arrays_in(x: object) -> Iterator[np.ndarray]:
+    """Yield an array, or those in a tuple."""
+    if isinstance(x, np.ndarray):
+        yield x
+    elif isinstance(x, tuple) and (type(x) is tuple or hasattr(x, "_fields")):
+        for part in x:
+            yield from arrays_in(part)
 
 
 @contextmanager
@@ -225,9 +281,9 @@ def swapped(found: Iterable[Place], other: Callable[[np.ndarray], object]) -> It
     def swap(x: object) -> object:
         if type(x) is np.ndarray and x.dtype.kind in "fiub":
             return other(x)
-        if type(x) is tuple:
-            parts = tuple(map(swap, x))
-            return x if all(a is b for a, b in zip(x, parts, strict=True)) else parts
+        if isinstance(x, tuple) and (type(x) is tuple or hasattr(x, "_fields")):
+            parts = list(map(swap, x))
+            return x if all(a is b for a, b in zip(x, parts, strict=True)) else remake(x, parts)
         return x
 
     done: list[tuple[Place, object]] = []
@@ -262,9 +318,9 @@ def fingerprint(loss: object) -> Fingerprint:
 
 
 def iterator_in(loss: object) -> str | None:
-    """Name an iterator that a loss can reach: what it gives next shows in no place."""
+    """Say which iterator a loss can reach: what it gives next shows in no place."""
     found = (p.path.lstrip(".") for p in places(loss) if hasattr(type(p.value), "__next__"))
-    return next(found, None)
+    return next((f"the loss can read the iterator {name}" for name in found), None)
 
 
 def _mark(x: object, depth: int = 4) -> object:

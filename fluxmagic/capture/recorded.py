@@ -63,10 +63,15 @@ class Recorded(NDArrayOperatorsMixin):
     itemsize = property(lambda self: self.array.itemsize)
     nbytes = property(lambda self: self.array.nbytes)
     strides = property(lambda self: self.array.strides)
-    flags = property(lambda self: self.array.flags)
     real = property(lambda self: self)
     T = property(lambda self: self.recorder.result("view", _T, (self,), {}, self.array.T))
     mT = property(lambda self: self.swapaxes(-1, -2))  # noqa: N815 - NumPy's name
+
+    @property
+    def flags(self) -> Array:
+        """As NumPy's; the layout is guarded, but not who owns the memory, or may write."""
+        found = self.array.flags
+        return found if is_called_by_package() else self.recorder.leak(".flags", found)
 
     # -- NumPy's protocols -----------------------------------------------------------------------------
 

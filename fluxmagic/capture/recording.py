@@ -81,6 +81,7 @@ class Recorder:
         self.calls: list[Call] = []
         self.values: list[Value] = []
         self.inputs: list[int] = []
+        self._batch: dict[int, np.ndarray] = {}
         self.reason: str | None = None
         self._externals: dict[int, tuple[np.ndarray, int]] = {}
         self.undo = Undo()
@@ -135,6 +136,7 @@ class Recorder:
         """Record an array of the batch."""
         recorded = self._new(a, "input")
         self.inputs.append(recorded.number)
+        self._batch[recorded.number] = a
         return recorded
 
     def external(self, a: np.ndarray) -> Recorded:
@@ -222,8 +224,9 @@ class Recorder:
         """Give an array that is about to be written; its contents are kept for `undo`."""
         target = x if type(x) is Recorded else self.external(x)
         root = self.values[self.values[target.number].root]
-        if self.listens and root.array is not None:
-            self.undo.keep(root.array)
+        kept = self._batch.get(root.number, root.array)
+        if self.listens and kept is not None:
+            self.undo.keep(kept)
         return target
 
     def ufunc(self, f: np.ufunc, method: str, inputs: Option, options: Option, out: Array) -> Array:

@@ -241,6 +241,8 @@ class CapturedStep:
         try:
             value, recording = record(self._view, attempt)
         except NotRecorded as reason:
+            if reason.started:
+                attempt = attempt._replace(on_loss=None)
             value = self._ordinary(attempt)  # where this raises, the recording was not to blame
             self._fail(str(reason))
             return value

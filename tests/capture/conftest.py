@@ -1,4 +1,7 @@
-"""Programs of these tests are machine code from the first on, where the extra is there."""
+"""Programs of these tests are machine code from the first on, where the extra is there; what is hidden is put back."""
+
+import decimal
+from collections.abc import Iterator
 
 import pytest
 
@@ -6,5 +9,7 @@ from fluxmagic.capture import step
 
 
 @pytest.fixture(autouse=True)
-def compiled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def compiled_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(step, "COMPILE_AFTER", 0)
+    with decimal.localcontext():
+        yield

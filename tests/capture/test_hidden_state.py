@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import enum
 import itertools
 import random
@@ -16,6 +15,7 @@ import pytest
 
 from fluxmagic import SGD, Run, capture, param, train
 from fluxmagic.optimise import Hyper, Optimiser
+from tests.capture.hidden import hidden, hide
 
 STEPS = 40
 CASES: list[Callable[[Any], tuple[Any, Any]]] = []
@@ -328,10 +328,9 @@ class Turning:
 def test_the_last_step_of_a_run_is_verified(length: dict[str, int]) -> None:
     ends = []
     for captured in (False, True):
-        scale = contextvars.ContextVar("scale", default=1.0)
         W = param(np.random.default_rng(1).standard_normal((6, 3)))
-        data = Turning(lambda k, scale=scale: scale.set(1.0 if k < 45 else 2.0))
-        run = Run(lambda x, y, W=W, s=scale: mse(W, x, y) * s.get(), data, SGD([W], 1e-3), capture=captured, **length)
+        data = Turning(lambda k: hide(1 if k < 45 else 2))
+        run = Run(lambda x, y, W=W: mse(W, x, y) * hidden(), data, SGD([W], 1e-3), capture=captured, **length)
         run.train()
         ends.append((list(run.history["loss"]), W.data.tobytes()))
     assert ends[1] == ends[0]

@@ -13,14 +13,12 @@ from fluxmagic import ADAM, BatchNorm, Dropout, Run, params, relu, train
 from fluxmagic.jupyter.formatting import summary
 from fluxmagic.layers import state
 from fluxmagic.tracker import Param
+from tests.capture.hidden import hidden, hide
 from tests.capture.problems import classifier
-
-HIDDEN = bytearray(b"\x01")
-"""What a loss may read, and Python does not show."""
 
 
 def a_run(capture: bool, wrap: Callable[[Any], Any] = lambda loss: loss, **options: Any) -> tuple[Run, Any]:
-    HIDDEN[0] = 1
+    hide(1)
     p = classifier(30, ADAM, BatchNorm(8, relu), Dropout(0.2))
     options = {"epochs": 4, "seed": 3, "valid": p.data[:4], **options}
     return Run(wrap(p.loss), list(p.data), "ADAM", capture=capture, **options), p.model
@@ -33,7 +31,7 @@ def everything(run: Run, model: Any) -> tuple[Any, ...]:
 
 
 def with_hidden(loss: Any) -> Any:
-    return lambda x, y: loss(x, y) * np.float32(HIDDEN[0])
+    return lambda x, y: loss(x, y) * np.float32(hidden())
 
 
 def steps(run: Run, model: Any) -> None:
@@ -109,7 +107,7 @@ def test_a_run_takes_replayed_steps_again_from_the_last_verified_one() -> None:
     run.step(40)
     run.set(η=0.01)
     run.step(2)
-    HIDDEN[0] = 2  # nothing sees it before the next verification
+    hide(2)  # nothing sees it before the next verification
     run.train()
     assert run.steps == 120
     (event,) = [e for e in run.events if e.name == "capture"]
@@ -118,7 +116,7 @@ def test_a_run_takes_replayed_steps_again_from_the_last_verified_one() -> None:
 
     other, copy = a_run(False, with_hidden)
     for k in range(120):
-        HIDDEN[0] = 1 if k + 1 < first else 2
+        hide(1 if k + 1 < first else 2)
         if k == 40:
             other.set(η=0.01)
         other.step()
@@ -129,7 +127,7 @@ def test_a_run_takes_replayed_steps_again_from_the_last_verified_one() -> None:
 def test_evaluations_and_early_stopping_follow_the_steps_that_were_taken_again() -> None:
     run, _ = a_run(True, with_hidden, patience=2)
     run.step(28)
-    HIDDEN[0] = 0  # a loss of 0 in every later step: no weight changes
+    hide(0)  # a loss of 0 in every later step: no weight changes
     run.step(60)
     assert run.events[0].name == "capture"
     first = int(run.events[0].old.split()[1])
@@ -140,18 +138,18 @@ def test_evaluations_and_early_stopping_follow_the_steps_that_were_taken_again()
 def test_a_retaken_step_is_kept_in_the_file(tmp_path: Path) -> None:
     run, _ = a_run(True, with_hidden)
     run.step(42)
-    HIDDEN[0] = 2
+    hide(2)
     run.train()
     run.save(tmp_path / "run")
     assert Run.load(tmp_path / "run").events == run.events
 
 
 def test_train_goes_on_with_ordinary_steps_where_a_replayed_one_was_wrong() -> None:
-    HIDDEN[0] = 1
+    hide(1)
     p = classifier(40)
 
     def change(l: float) -> None:
-        HIDDEN[0] = 2 if p.opt.n == 20 else HIDDEN[0]
+        hide(2 if p.opt.n == 20 else hidden())
 
     with pytest.warns(RuntimeWarning, match="a replayed step and an ordinary one differ.*Ordinary steps follow"):
         train(with_hidden(p.loss), p.data, p.opt, cb=change, capture=True)

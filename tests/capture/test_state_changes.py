@@ -12,6 +12,7 @@ import pytest
 
 from fluxmagic import Dropout, Run, param
 from fluxmagic.optimise import OPTIMISERS
+from tests.capture.hidden import hidden, hide
 
 STEPS = 120
 Term = Callable[[Any, Any, Any], Any]
@@ -107,13 +108,8 @@ def in_a_tuple(W: Any) -> tuple[Term, Setter]:
     return (lambda x, h, l: l + (h * xs[0]).mean()), lambda v: np.copyto(xs[0], v)
 
 
-def in_bytes(W: Any) -> tuple[Term, Setter]:
-    b = bytearray(b"1.0")
-
-    def turn(v: float) -> None:
-        b[:] = str(v).encode()
-
-    return (lambda x, h, l: l * float(b)), turn
+def kept_by_a_library(W: Any) -> tuple[Term, Setter]:
+    return (lambda x, h, l: l * (hidden() / 8)), lambda v: hide(int(8 * v))
 
 
 def function(W: Any) -> tuple[Term, Setter]:
@@ -158,7 +154,7 @@ TERMS: dict[str, Callable[[Any], tuple[Term, Setter]]] = {
             element,
             formula,
             in_a_tuple,
-            in_bytes,
+            kept_by_a_library,
             function,
             default,
             branch,
@@ -171,7 +167,7 @@ TERMS: dict[str, Callable[[Any], tuple[Term, Setter]]] = {
 TERMS |= {"own": attribute("own"), "inner": attribute("inner"), "replaced": array(True), "in place": array(False)}
 
 
-UNSEEN = {"in_bytes"}
+UNSEEN = {"kept_by_a_library"}
 UNSEEN_VALUES = [1.0 + k / 8 for k in range(64)]
 """What changes and changes back between two verifications is not found: here each value is another one."""
 
