@@ -54,6 +54,8 @@ class CapturedStep:
     report : Report
         How many steps were replayed, verified, ordinary and recorded, and why not more.
     loss : callable
+    last : int or None
+        The last step of a run, which is verified.
     """
 
     # raises: where a replayed step and an ordinary one differ the step is not taken, and StepsDiffer is raised
@@ -61,6 +63,7 @@ class CapturedStep:
     def __init__(self, loss: Loss, opts: list[Any], verify: int = 256, raises: bool = False) -> None:
         self.report = Report()
         self.loss = loss
+        self.last: int | None = None
         self._raises = raises
         self._view = LossView.of(loss)
         self._longest = verify  # steps from one verification to the next, at most
@@ -127,7 +130,7 @@ class CapturedStep:
     ) -> float:
         """Take one step, as `train_step` does."""
         batch = d if isinstance(d, (tuple, list)) else (d,)
-        if self.report.replayed < self._until and on_loss is None and opts == self._opts:
+        if self.report.replayed < self._until and step != self.last and on_loss is None and opts == self._opts:
             guard.shielded = True
             value = self._replayed(self._replay, batch, step)
             if value is not None:
@@ -196,7 +199,7 @@ class CapturedStep:
                 with self._timed_compiler():
                     program.finish(self._opts, self._compiles, self._quiet.run, self._view.bind)
             assert program.step is not None
-            if not program.verified or self.report.replayed >= self._until:
+            if not program.verified or self.report.replayed >= self._until or attempt.step == self.last:
                 value = self._verified(program, program.step, attempt)
             else:
                 value = self._replayed(program.step, attempt.batch, attempt.step)

@@ -233,7 +233,8 @@ class Loop:
         record, state, snapshots, guard, draws = self.record, self.state, self.snapshots, self.guard, self.draws
         cursor, optimisers, problem, clock = state.cursor, state.optimisers, self.problem, time.perf_counter
         on_step = hooks.on_epoch if record.stepwise else None
-        take = self.captured.begin(state, record, last=self.last_step, again=old is not None)
+        captured = self.captured
+        take = captured.begin(problem.loss, state, record, last=self.last_step, again=old is not None)
         first, seconds = state.step + 1, record.elapsed
         before = clock()
         for step in range(first, first + (1 if on_loss else min(n, MAX_STEPS_PER_LOCK))):
@@ -246,7 +247,7 @@ class Loop:
             draws.clear()  # those for the data are not repeated
             rejected = None
             try:
-                value = take(problem.loss, d, optimisers.opts, step, guard, self.params_final, on_loss)
+                value = take(d, optimisers.opts, step, guard, self.params_final, on_loss)
             except NotFinite as error:
                 Values([], buffers).restore()
                 record.rejected.append(step)
@@ -279,7 +280,7 @@ class Loop:
             if step % snapshots.stride == 0 and old is None:
                 snapshots.add(state.capture())
                 before = clock()
-            self.captured.end_step(state, record)
+            captured.end_step(state)
             if now >= until or attention or guard.presses:
                 return
 
