@@ -62,13 +62,15 @@ def _rename(program: Program, aliases: dict[int, int]) -> None:
 
 
 def drop_ones(program: Program) -> None:
-    """Leave out products with constants that are 1, where nothing is written into the result or its factor."""
-    values, aliases = program.values, dict[int, int]()
+    """Leave out products with ones, also spread over an array, where neither result nor factor is written into."""
+    values, aliases, ones = program.values, dict[int, int](), set[int]()
     written = {program.root(c.target.number) for c in program.calls if c.target is not None}
 
     def is_one(x: object) -> bool:
         if type(x) in (int, float):
             return x == 1
+        if type(x) is Ref and x.number in ones:
+            return True
         a = values[x.number].array if type(x) is Ref else x
         if not isinstance(a, np.ndarray) or a.flags.writeable or a.base is not None:
             return False
@@ -76,6 +78,8 @@ def drop_ones(program: Program) -> None:
 
     kept = []
     for c in program.calls:
+        if c.function is np.positive and c.target is None and is_one(c.args[0]) and c.out not in written:
+            ones.add(c.out)
         if c.function is np.multiply and c.kind == "ufunc" and c.target is None and not c.options:
             a, b = c.args
             x = b if is_one(a) else a if is_one(b) else None
