@@ -7,6 +7,7 @@ all kinds.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +137,7 @@ class CompiledUpdate:
 
         They hold as long as the arrays of `blocks` are the same.
         """
-        if self._constants is not None and all(map(_is, self._constants, blocks[0][1])):
+        if self._constants is not None and all(map(operator.is_, self._constants, blocks[0][1])):
             return self._calls
         self._calls, self._held = [], []
         for s, numbers in blocks if self._plain and self.works else ():
@@ -162,10 +163,6 @@ class CompiledUpdate:
                 self.works = False
             else:
                 code.bind(_table(arrays, trace.constants))()
-
-
-def _is(a: object, b: object) -> bool:
-    return a is b
 
 
 def _traced(rule: Rule, s: Block, numbers: Sequence[np.ndarray], arrays: list[np.ndarray]) -> Trace:

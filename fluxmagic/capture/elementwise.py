@@ -73,22 +73,12 @@ INTEGER: dict[np.ufunc, Emit] = {
 
 
 class Call(NamedTuple):
-    """One operation.
-
-    Attributes
-    ----------
-    ufunc : ufunc
-    operands : tuple of int
-        Numbers of arrays and of intermediate results, or of constants as -1, -2, …
-    out : int
-    dtype : dtype
-        In which it is computed.
-    """
+    """One operation."""
 
     ufunc: np.ufunc
-    operands: tuple[int, ...]
+    operands: tuple[int, ...]  # numbers of arrays and intermediate results, or of constants as -1, -2, …
     out: int
-    dtype: np.dtype[Any]
+    dtype: np.dtype[Any]  # in which it is computed
 
 
 def ir_type(dtype: np.dtype[Any]) -> Type:
@@ -101,28 +91,13 @@ def ir_type(dtype: np.dtype[Any]) -> Type:
 
 @dataclass
 class Loop:
-    """Calls over all elements of a shape.
+    """Calls over all elements of a shape."""
 
-    Attributes
-    ----------
-    calls : list of Call
-        Results that are no arrays have numbers behind those of the arrays.
-    dtypes : list of dtype
-        Of each array.
-    strides : list of tuple of int
-        Of each array in elements, as many as the shape has lengths; 0 where it is broadcast.
-    lengths : tuple of int
-        The shape; of an update () stands for one length that is an argument.
-    stored : list of int
-        The arrays that get a result.
-    constants : list of dtype
-    """
-
-    calls: Sequence[Call]
-    dtypes: Sequence[np.dtype[Any]]
-    strides: Sequence[tuple[int, ...]]
-    lengths: tuple[int, ...]
-    stored: Sequence[int]
+    calls: Sequence[Call]  # results that are no arrays have numbers behind those of the arrays
+    dtypes: Sequence[np.dtype[Any]]  # of each array
+    strides: Sequence[tuple[int, ...]]  # of each array in elements, for each axis; 0 where it is broadcast
+    lengths: tuple[int, ...]  # the shape; of an update () stands for one length that is an argument
+    stored: Sequence[int]  # the arrays that get a result
     constants: Sequence[np.dtype[Any]] = ()
 
     def function(self, module: Module) -> Function:

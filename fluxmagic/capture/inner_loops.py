@@ -35,19 +35,11 @@ class _UFunc(ctypes.Structure):
 
 
 class Operand(NamedTuple):
-    """An array of an invocation.
+    """An array of an invocation."""
 
-    Attributes
-    ----------
-    array : ndarray
-        For an array of the batch one of the same layout.
-    number, offset : int
-        Of the batch's array, and bytes from its start; number is -1 for an array that stays.
-    """
-
-    array: np.ndarray
-    number: int = -1
-    offset: int = 0
+    array: np.ndarray  # for an array of the batch one of the same layout
+    number: int = -1  # of the batch's array; -1 for an array that stays
+    offset: int = 0  # bytes from its start
 
     def row(self, out: np.ndarray) -> int | None:
         """Return the step from element to element where out lies in one row; None if they are in another order."""
@@ -68,16 +60,7 @@ def _is_dense(a: np.ndarray) -> bool:
 
 
 class Invocation:
-    """One inner loop, called `count` times.
-
-    Attributes
-    ----------
-    address, data : int
-    pointers : ndarray of intp, shape (count, number of arguments)
-    dimensions, steps : ndarray of intp
-    from_batch : list of (int, int, int)
-        Arguments that follow from the batch: place, number of the array, offset in bytes.
-    """
+    """One inner loop, called for each row of `pointers`; those that follow from the batch are in `from_batch`."""
 
     def __init__(
         self, ufunc: np.ufunc, operands: Sequence[Operand], dimensions: Sequence[int], steps: Sequence[int]

@@ -39,18 +39,10 @@ def write(
     limits: Limits,
     compiled: bool,
 ) -> list[str]:
-    """Write calls as `writer.write` does, then what sees to it that the loss is finite.
+    """Write calls as `writer.write` does, or in machine code, then that the loss is finite and gradients within limits.
 
-    Parameters
-    ----------
-    writer : Writer
-    program_calls : list of Call
-    layouts : dict of ndarray
-        Arrays of the batch, by their numbers, whose layout machine code is to look at.
-    limits : list of (ndarray, float)
-        Gradients, and what the sum of their squares has to be within.
-    compiled : bool
-        Runs of calls are to be in machine code.
+    A limit is a gradient and the largest sum of its squares.  The layouts of arrays of the batch, by their numbers, are
+    to be looked at in machine code.
     """
     result = writer.program.result
     assert result is not None

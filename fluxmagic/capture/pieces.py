@@ -214,18 +214,7 @@ def _emit_loop(b: IRBuilder, n: int, body: Callable[[IRBuilder, Value], None]) -
 
 
 class FusedCall:
-    """A ufunc of arrays, as one loop over the elements of its result.
-
-    Parameters
-    ----------
-    ufunc : ufunc
-    operands : list of Operand
-        The result is the last.
-    dtype : dtype
-        In which it is computed.
-    value : int
-        The number of the result.
-    """
+    """A ufunc of arrays, computed in a dtype, as one loop over its result: the last operand, of the number `value`."""
 
     def __init__(self, ufunc: np.ufunc, operands: Sequence[Operand], dtype: np.dtype[Any], value: int) -> None:
         self.ufunc, self.operands, self.dtype, self.value = ufunc, operands, dtype, value

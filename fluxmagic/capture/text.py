@@ -116,20 +116,16 @@ class Writer:
             self.forget_spreads(c)
         return self.lines[start:]
 
-    def line(self, text: str) -> None:
-        """Add a line."""
-        self.lines.append(text)
-
     def _assign(self, c: Call, call: str) -> None:
         """Write a call that makes a new result; one whose shape may follow from values has to be as recorded."""
         left = _names(c.out)
-        self.line(f"{left} = {call}" if left else call)
+        self.lines.append(f"{left} = {call}" if left else call)
         if c.kind == "call":
             for n in outs(c.out):
                 v = self.values[n]
                 if v.shape:
                     layout = [self.name(x, "g", (kind, x)) for kind, x in (("shape", v.shape), ("strides", v.strides))]
-                    self.line(f"if v{n}.shape != {layout[0]} or v{n}.strides != {layout[1]}: return None")
+                    self.lines.append(f"if v{n}.shape != {layout[0]} or v{n}.strides != {layout[1]}: return None")
 
     def _ufunc(self, c: Call) -> None:
         out = c.out if c.target is None else c.target.number
@@ -143,7 +139,9 @@ class Writer:
         args = [self._spread(x, self.values[out], c, k) or operand(x, dtype) for k, x in enumerate(c.args)]
         options = [f"{k}={self.text(x)}" for k, x in c.options.items()]
         by_name = "out=" if c.function in (np.maximum, np.minimum) else ""  # which NumPy 2.4 asks for
-        self.line(f"{self.name(c.function, 'f')}({', '.join([*args, by_name + self.text(Ref(out)), *options])})")
+        self.lines.append(
+            f"{self.name(c.function, 'f')}({', '.join([*args, by_name + self.text(Ref(out)), *options])})"
+        )
         return None
 
     def _is_scalar(self, x: object) -> bool:
@@ -164,7 +162,7 @@ class Writer:
         if a is None:
             a = self._spreads[key] = np.empty(v.shape, v.dtype) if not is_dense(v) else as_value(v, aligned(v.nbytes))
         if self._current.get(id(a)) != w.root or x.number not in self.buffers:
-            self.line(f"{self.name(copyto)}({self.name(a, 'a')}, {self.text(x)})")
+            self.lines.append(f"{self.name(copyto)}({self.name(a, 'a')}, {self.text(x)})")
             self._current[id(a)] = w.root
         return self.name(a, "a")
 
@@ -182,13 +180,13 @@ class Writer:
         placed = out in self.buffers
         call = self._arguments((x, axis, dtype, Ref(out) if placed else None, keepdims), c)
         call = f"{self.name(c.function, 'f', (id(getattr(c.function, '__self__', None)), c.name))}({call})"
-        self.line(call) if placed else self._assign(c, call)
+        self.lines.append(call) if placed else self._assign(c, call)
 
     def _dot(self, c: Call) -> None:
         a, b = c.args
         out = c.out if c.target is None else c.target.number
         if out in self.buffers:
-            self.line(f"{self.method(a, 'dot')}({self.text(b)}, {self.text(Ref(out))})")
+            self.lines.append(f"{self.method(a, 'dot')}({self.text(b)}, {self.text(Ref(out))})")
         else:
             self._assign(c, f"{self.method(a, 'dot')}({self.text(b)})")
 
@@ -201,9 +199,9 @@ class Writer:
     def _copy_to(self, out: int, x: object) -> None:
         v, w = self.values[out], self.values[x.number] if type(x) is Ref else None
         if w is not None and (v.shape, v.dtype) == (w.shape, w.dtype) and v.dtype.kind == "f":
-            self.line(f"{self.name(np.positive, 'f')}({self.text(x)}, {self.text(Ref(out))})")
+            self.lines.append(f"{self.name(np.positive, 'f')}({self.text(x)}, {self.text(Ref(out))})")
         else:
-            self.line(f"{self.name(copyto)}({self.text(Ref(out))}, {self.text(x)}, 'unsafe')")
+            self.lines.append(f"{self.name(copyto)}({self.text(Ref(out))}, {self.text(x)}, 'unsafe')")
 
     def _view(self, c: Call) -> None:
         if c.out not in self.buffers:
@@ -220,13 +218,13 @@ class Writer:
             self._assign(c, f"{self.name(c.function, 'f')}({self._arguments(c.args, c)})")
 
     def _item(self, c: Call) -> None:
-        self.line(f"v{c.out} = {self.method(c.args[0], 'item')}({self._arguments(c.args[1:], c)})")
+        self.lines.append(f"v{c.out} = {self.method(c.args[0], 'item')}({self._arguments(c.args[1:], c)})")
 
     def _draw(self, c: Call) -> None:
         rng, *args = c.args
         method = f"{self.name(generators.note_draw, 'note_draw')}({self.name(rng, 'rng')}).{c.function}"
         if c.out in self.buffers:
-            self.line(f"{method}(None, {self.name(self.values[c.out].dtype.type)}, {self.text(Ref(c.out))})")
+            self.lines.append(f"{method}(None, {self.name(self.values[c.out].dtype.type)}, {self.text(Ref(c.out))})")
         else:
             self._assign(c, f"{method}({self._arguments(args, c)})")
 
@@ -235,16 +233,16 @@ class Writer:
         if c.target is not None and index is Ellipsis and c.target.number in self.buffers:
             self._copy_to(c.target.number, x)
         else:
-            self.line(f"{self.text(c.target)}[{self.text(index)}] = {self.text(x)}")
+            self.lines.append(f"{self.text(c.target)}[{self.text(index)}] = {self.text(x)}")
 
     def _write(self, c: Call) -> None:
-        self.line(f"{self.name(c.function, 'f')}({self._arguments((c.target, *c.args), c)})")
+        self.lines.append(f"{self.name(c.function, 'f')}({self._arguments((c.target, *c.args), c)})")
 
     def _guard(self, c: Call) -> None:
         test = self.text(c.args[0])
         if c.function in INFIX:
             test = f"({test} {INFIX[c.function]} {self.text(c.args[1])})"
-        self.line(f"if {'not ' * c.wants}{test}: return None  # {c.line}")
+        self.lines.append(f"if {'not ' * c.wants}{test}: return None  # {c.line}")
 
 
 def indent(lines: Iterable[str]) -> list[str]:
