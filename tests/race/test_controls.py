@@ -3,6 +3,7 @@
 import ipywidgets
 import pytest
 
+from fluxmagic.jupyter.controls import widgets
 from fluxmagic.jupyter.race.colours import colour_of
 from fluxmagic.jupyter.race.controls import RaceControls
 from tests.jupyter.panel_page import ControlsPage, plain
@@ -153,6 +154,14 @@ def test_all_contestants_may_start_elsewhere_and_the_user_s_values_stay(race, pa
     race.train()
     assert [run.path[0].tolist() for run in race] == [[0.5, 1.0]] * 4
     assert race.params[0].data.tolist() == [-1.2, 1.0]
+
+
+def test_on_a_narrow_page_the_dials_are_below_the_picture(race, page):
+    order = lambda: [x.layout.order for x in page.controls.box.children if "ADAM" in str(list(widgets.models(x)))]
+    assert order() == [None]
+    page.controls.width = 380
+    page.controls.show()
+    assert order() == ["1"]
 
 
 def test_names_are_text_and_not_markup():

@@ -19,6 +19,7 @@ from fluxmagic.race import Race
 __all__ = ["RaceControls"]
 
 SWATCH = "display: inline-block; width: 1.1em; height: 0.8em; margin-right: 0.5em; border-radius: 2px; background: "
+NARROW = 600  # px of a page, where dials take so many rows that they stand below the picture
 MAX_DIALS = 2  # of a contestant, that are in sight while they have their defaults
 
 
@@ -89,7 +90,9 @@ class RaceControls(Controls):
         self._contestants = [_Row(self, key, i) for i, key in enumerate(self.run.runs)]
         self._start = StartFields(lambda: self.run[0], self.requests, self.run.restart)
         self._start.box.layout.width = "auto"
-        return [*(r.box for r in self._contestants), row([self._start.box, *self.group("more")]), self.image]
+        last = row([self._start.box, *self.group("more")])
+        self._dials = w.VBox([*(r.box for r in self._contestants), last], layout=w.Layout(width="100%"))
+        return [self._dials, self.image]
 
     def restart(self) -> None:
         self._start.restart()
@@ -97,6 +100,7 @@ class RaceControls(Controls):
     def show_body(self) -> None:
         for r in self._contestants:
             r.show(unfolded=self.unfolded, can_take=not self.playing and self.run.state != "running")
+        self._dials.layout.order = "1" if self.width < NARROW else None
         self._start.show()
 
 
