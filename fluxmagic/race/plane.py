@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fluxmagic.lazy import load
+from fluxmagic.lazy import LazyMethod
 from fluxmagic.runs import Run
 from fluxmagic.runs.aside import aside, first_batches
 from fluxmagic.runs.cursor import Batch
@@ -102,8 +102,7 @@ class Plane:
             return math.nan
         return float(np.average(found, weights=[count_rows(d) for d in batches]))
 
-    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        return load("fluxmagic.jupyter.race.plane_picture", "draw_plane")(self)  # type: ignore[no-any-return]
+    _repr_png_ = LazyMethod("fluxmagic.jupyter.race.plane_picture", "draw_plane")
 
     def __repr__(self) -> str:
         names = ", ".join(path.name for path in self.paths)

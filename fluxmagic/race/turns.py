@@ -44,9 +44,10 @@ class TurnTaking:
 
     def begin(self, *, first: bool) -> None:
         """Note who has the parameters, if no turn was taken yet, and the generators that contestants share."""
-        if first:
+        if not self._generators:
             run = next(iter(self.runs))
             self._generators = _find_generators(run.loss, run.data)
+        if first:
             others = [o for o in owners(self.params) if o is not self.race]
             self._displaced = [o for o in others if o.training.params and o.training.parked is None]
             if any(o not in self.runs for o in others):

@@ -6,7 +6,6 @@ import math
 
 from fluxmagic.jupyter.formatting import format_duration, format_number, format_value, gestures
 from fluxmagic.race import Race
-from fluxmagic.runs import Run
 
 __all__ = ["loss_of", "progress", "summary"]
 
@@ -26,12 +25,9 @@ def progress(race: Race, speed: float = math.inf) -> str:
 
 
 def _leader(race: Race) -> str:
-    key, run = min(race.runs.items(), key=lambda item: item[1].shown_loss if _is_finite(item[1]) else math.inf)
-    return f"lowest loss: {key} {format_number(run.shown_loss)}"
-
-
-def _is_finite(run: Run) -> bool:
-    return bool(run.steps) and math.isfinite(run.shown_loss)
+    losses = {key: run.shown_loss for key, run in race.runs.items()}
+    key = min(losses, key=lambda k: losses[k] if math.isfinite(losses[k]) else math.inf)
+    return f"lowest loss: {key} {format_number(losses[key])}"
 
 
 def loss_of(race: Race, key: str) -> str:
