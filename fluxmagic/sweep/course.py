@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fluxmagic.sweep.places import Place
 from fluxmagic.sweep.scheduler import Scheduler
@@ -14,35 +14,19 @@ __all__ = ["Course"]
 
 @dataclass
 class Course:
-    """Trains trials to their ends, and with `halving` to each rung first.
-
-    Attributes
-    ----------
-    trials : list of Trial
-    sign : float
-        -1 if a large objective is good, otherwise 1.
-    halving : int or None
-    steps_per_epoch : int or None
-    timeout : float or None
-    budget : int
-        Bytes for what is kept of trials that have ended.
-    level : int
-        Rungs that were passed.
-    shipped : int
-        Bytes that workers were sent of what the sweep needs.
-    """
+    """Trains trials to their ends, and with `halving` to each rung first."""
 
     trials: list[Trial]
-    sign: float
+    sign: float  # -1 if a large objective is good, otherwise 1
     halving: int | None
     steps_per_epoch: int | None
     timeout: float | None
-    budget: int
-    level: int = 0
-    shipped: int = 0
+    budget: int  # bytes for what is kept of trials that have ended
+    level: int = 0  # rungs that were passed
+    shipped: int = 0  # bytes that workers were sent of what the sweep needs
     _place: Place | None = None
     _scheduler: Scheduler | None = None
-    _held: int = field(default=0)  # bytes
+    _held: int = 0  # bytes
 
     def __post_init__(self) -> None:
         if self.halving and self.steps_per_epoch is None and any(t.spec.steps is None for t in self.trials):

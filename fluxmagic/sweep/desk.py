@@ -36,26 +36,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Report:
-    """What a slice came to.
-
-    Attributes
-    ----------
-    end : str
-        "" before the end, "done", "diverged" or "failed".
-    objective : float
-        At the end, and at step `until` of the job; NaN elsewhere.
-    values : dict
-        Validation loss and metrics of the same moment.
-    error : Exception or None
-        What the loss, the data or a metric raised; `trace` is its traceback.
-    """
+    """What a slice came to."""
 
     index: int
     progress: Progress | None
-    end: str
-    objective: float
-    values: Mapping[str, float]
-    error: Exception | None
+    end: str  # "" before the end, "done", "diverged" or "failed"
+    objective: float  # at the end, and at step `until` of the job; NaN elsewhere
+    values: Mapping[str, float]  # validation loss and metrics of the same moment
+    error: Exception | None  # that the loss, the data or a metric raised
     trace: str
     seconds: float
 
@@ -70,13 +58,7 @@ class Reply(NamedTuple):
 class Desk:
     """Works on one trial at a time, and keeps its run at hand for the next slice.
 
-    Parameters
-    ----------
-    make : callable
-        Gives the setup for a trial: in another process or thread a new copy.
-    starts : dict of Start
-        By seed.
-    specs : list of Spec
+    `make` gives the setup for a trial, in another process or thread a new copy; `starts` are by seed.
     """
 
     def __init__(self, make: Callable[[], Setup], starts: Mapping[int, Start], specs: list[Spec]) -> None:

@@ -74,30 +74,10 @@ def _is_list(x: object) -> bool:
 
 
 class Grid:
-    """The axes of a sweep, checked, and its points.
+    """The axes of a sweep, checked, and its points, in the order of the axes, the first one slowest.
 
-    Parameters
-    ----------
-    given : mapping
-        From "opt", "epochs", "steps" or a dial, by its Greek or ASCII name, to a list of values, a distribution, or
-        one value for all trials.
-    params : list of Param
-        What is trained: values are checked in its dtype too.
-    samples : int, optional
-        Draw that many points from the distributions, and evenly from lists.
-    rng : Generator
-        What points are drawn from.
-    most : int
-        Points at most.
-
-    Attributes
-    ----------
-    values : dict
-        Of every name: a list of values, or a distribution.
-    axes : dict
-        What is swept: from a name to the list of its values, or its distribution.
-    points : list of Point
-        In the order of the axes, the first one slowest.
+    `given` is the grid of `Sweep`, whose values are checked in the dtype of `params`, too.  `samples` points are drawn,
+    from lists evenly.  `values` has a list or a distribution for every name, `axes` those of what is swept.
     """
 
     def __init__(

@@ -45,44 +45,20 @@ class Lost(Exception):
 
 
 class Place(Protocol):
-    """What takes messages.
+    """What takes messages."""
 
-    Attributes
-    ----------
-    ours : bool
-        Its workers may be killed.
-    stocked_first : bool
-        A worker is sent what the sweep needs before its first job; otherwise once it says that it lacks it.
-    sent : int
-        Bytes of what the sweep needs that were sent.
-    """
-
-    ours: bool = False
-    stocked_first: bool = False
-    sent: int = 0
+    ours: bool = False  # its workers may be killed
+    stocked_first: bool = False  # a worker is sent what the sweep needs before its first job, and not when it lacks it
+    sent: int = 0  # bytes of what the sweep needs
 
     def workers(self) -> dict[str, int]:
         """Give the workers that live, with the number of jobs that each takes at a time."""
 
     def submit(self, worker: str, job: Job | None) -> Future[Any]:
-        """Send a job to a worker; None sends what the sweep needs.
-
-        Raises
-        ------
-        Lost, PlaceError
-            As for `result`.
-        """
+        """Send a job to a worker; None sends what the sweep needs.  It raises what `result` raises."""
 
     def result(self, future: Future[Any]) -> Report | Reply:
-        """Give what came back.
-
-        Raises
-        ------
-        Lost
-            If the worker died.
-        PlaceError
-            If the place is gone.
-        """
+        """Give what came back, or raise Lost where the worker died, PlaceError where the place is gone."""
 
     def cancel(self, future: Future[Any]) -> None:
         """Drop what is on its way."""

@@ -22,20 +22,8 @@ __all__ = ["find_params", "prepare"]
 def prepare(setup: Setup, specs: list[Spec], *, resets: bool) -> tuple[dict[int, Start], list[Param], int | None]:
     """Try the first trial's first step, and make the start for each seed.
 
-    Returns
-    -------
-    starts : dict of Start
-        By seed.
-    kept : list of Param
-        Those that `resets` leaves as they are.
-    steps_per_epoch : int or None
-
-    Raises
-    ------
-    ValueError
-        If nothing differs between several seeds.
-    Exception
-        What loss, data and metrics raise in the first step.
+    Beside the starts this gives the parameters that `resets` leaves as they are, and the steps of an epoch.  Where
+    nothing differs between several seeds, that is a ValueError.
     """
     seeds = list(dict.fromkeys(s.seed for s in specs))
     run = _try(setup, specs[0])

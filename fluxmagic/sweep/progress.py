@@ -22,24 +22,16 @@ COLUMNS = {"loss": (1, 0), "rows": (1, 0), "seconds": (1, 0), "path": (2, 2)}
 
 @dataclass(frozen=True)
 class Progress:
-    """The state of a run after a whole step.
-
-    Attributes
-    ----------
-    first : int
-        The columns of the record begin after that many steps.
-    optimisers : dict
-        Empty once the trial has ended: `values` are then its final weights alone.
-    """
+    """The state of a run after a whole step."""
 
     step: int
-    first: int
+    first: int  # the columns of the record begin after that many steps
     record: Record
     status: str
     environment: dict[str, Any]
     values: Arrays
     generators: list[Any]
-    optimisers: dict[str, OptimiserState]
+    optimisers: dict[str, OptimiserState]  # empty once the trial has ended: `values` are then its final weights
     active: str
     position: int
     epoch_start: list[Any]

@@ -40,21 +40,7 @@ class Running:
 
 
 class Scheduler:
-    """Trains trials, each to its target.
-
-    Parameters
-    ----------
-    place : Place
-    trials : iterable of (Trial, int or None)
-        With the step up to which each is to be trained.
-    timeout : float or None
-        Seconds for each trial.
-
-    Attributes
-    ----------
-    ended : list of Trial
-        For the caller, who empties it.
-    """
+    """Trains trials, each to the step that stands beside it, or to its end; `timeout` is in seconds for each."""
 
     def __init__(self, place: Place, trials: Iterable[tuple[Trial, int | None]], timeout: float | None) -> None:
         self.place = place
@@ -70,7 +56,7 @@ class Scheduler:
         self._workers: dict[str, int] = {}
         self._looked = -math.inf
         self._empty_since: float | None = None  # when a look first found no worker
-        self.ended: list[Trial] = []
+        self.ended: list[Trial] = []  # the caller empties it
 
     @property
     def finished(self) -> bool:

@@ -29,10 +29,7 @@ LARGE = 100_000  # bytes from which an array travels by itself
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Leaves out the default generator; large arrays, if `freight` takes them; optimisers, if their names suffice.
 
-    Parameters
-    ----------
-    by_value : set of int
-        The ids of arrays that a trial writes to: running statistics.
+    `by_value` has the ids of arrays that a trial writes to: running statistics.
     """
 
     def __init__(self, file: io.BytesIO, freight: Freight | None, by_value: Iterable[int] = ()) -> None:
@@ -112,16 +109,9 @@ def dump_report(report: Report) -> bytes:
 
 
 class Freight:
-    """All that workers need of a sweep, by name.
+    """All that workers need of a sweep: pickles of the setup, of starts and specs, and of the arrays, by their hashes.
 
-    Attributes
-    ----------
-    name : str
-        Of the sweep.
-    needs : list of str
-        The hashes of the setup, of starts and specs, and of the arrays.
-    blobs : dict of bytes
-        Pickles of the former, and of the arrays.
+    `needs` has the hashes in this order.
     """
 
     def __init__(self, setup: Setup, starts: Mapping[int, Start], specs: list[Spec]) -> None:
@@ -150,16 +140,6 @@ class Freight:
         return name
 
 
-class _Scales(Freight):
-    """Takes arrays, and keeps nothing."""
-
-    def __init__(self) -> None:
-        self.blobs = {}
-
-    def add(self, a: np.ndarray) -> str:
-        return ""
-
-
 def _explain(setup: Setup, specs: list[Spec], error: Exception) -> str:
     """Say which object cannot be shipped, and the way to it."""
     for name, x in (*vars(setup).items(), *((f"the {s.cls.__name__} of trial {s.index}", s) for s in specs)):
@@ -175,7 +155,7 @@ def _explain(setup: Setup, specs: list[Spec], error: Exception) -> str:
 def _culprit(path: str, x: object, depth: int = 6) -> tuple[str, object]:
     """Give the smallest part of an object that cannot be pickled, and the way to it; "" if all can."""
     try:
-        dump(x, _Scales())
+        dump(x)
     except Exception:
         for name, part in _parts(x) if depth else ():
             found, culprit = _culprit(f"{path} → {name}", part, depth - 1)

@@ -18,41 +18,19 @@ ENDS = ("done", "diverged", "failed", "stopped early", "cancelled")
 
 @dataclass(eq=False)
 class Trial:
-    """One run of a sweep.
-
-    Attributes
-    ----------
-    state : str
-        "waiting" or "running", and then one of `ENDS`.
-    step : int
-        Steps taken.
-    objective : float
-        At the end, or at the last rung; NaN before.
-    values : dict
-        Validation loss and metrics of the same moment.
-    error : Exception or None
-        Why it diverged or failed; `trace` is the traceback, if it was the user's.
-    seconds : float
-        Spent on it, also in slices that a worker's death undid.
-    progress : Progress or None
-        Where it stands; None before its first slice, and where its weights were dropped.
-    deaths : int
-        Of workers, while it was alone on them.
-    alone : bool
-        It has to be alone on the next worker.
-    """
+    """One run of a sweep."""
 
     spec: Spec
-    state: str = "waiting"
-    step: int = 0
-    objective: float = math.nan
-    values: Mapping[str, float] = field(default_factory=dict)
-    error: Exception | None = None
-    trace: str = field(default="", repr=False)
-    seconds: float = 0.0
-    progress: Progress | None = field(default=None, repr=False)
-    deaths: int = 0
-    alone: bool = False
+    state: str = "waiting"  # or "running", and then one of `ENDS`
+    step: int = 0  # taken
+    objective: float = math.nan  # at the end, or at the last rung
+    values: Mapping[str, float] = field(default_factory=dict)  # validation loss and metrics of the same moment
+    error: Exception | None = None  # why it diverged or failed
+    trace: str = field(default="", repr=False)  # of the user's error
+    seconds: float = 0.0  # spent on it
+    progress: Progress | None = field(default=None, repr=False)  # None before its first slice
+    deaths: int = 0  # of workers, while it was alone on them
+    alone: bool = False  # it has to be alone on the next worker
 
     @property
     def ended(self) -> bool:

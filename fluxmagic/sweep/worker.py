@@ -27,29 +27,14 @@ __all__ = ["Order", "forget", "sweeps_held", "versions", "work"]
 
 
 class Order(NamedTuple):
-    """A message to a worker: builtins alone, so that it can be read whatever is installed there.
-
-    Attributes
-    ----------
-    sweep : str
-    needs : list of str
-        Hashes: first the setup, then starts and specs, then arrays.
-    blobs : dict of bytes
-        Of the needs those that are sent along.
-    job : bytes
-        Empty to bring blobs alone.
-    threads : int
-        BLAS threads, limited around the slice.
-    versions : dict of str
-        Of the sender.
-    """
+    """A message to a worker: builtins alone, so that it can be read whatever is installed there."""
 
     sweep: str
-    needs: list[str]
-    blobs: dict[str, bytes]
-    job: bytes
-    threads: int
-    versions: dict[str, str]
+    needs: list[str]  # hashes: first the setup, then starts and specs, then arrays
+    blobs: dict[str, bytes]  # of the needs those that are sent along
+    job: bytes  # empty to bring blobs alone
+    threads: int  # of BLAS, limited around the slice
+    versions: dict[str, str]  # of the sender
 
 
 def versions() -> dict[str, str]:

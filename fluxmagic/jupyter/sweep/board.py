@@ -45,14 +45,7 @@ STYLE = """
 
 
 class Board:
-    """Buttons for the points of a sweep.
-
-    Parameters
-    ----------
-    points : Points
-    choose : callable
-        Of the number of a point, which a page sent.
-    """
+    """Buttons for the points of a sweep; `choose` is called with the number of a point, which a page sent."""
 
     def __init__(self, points: Points, choose: Callable[[int], None]) -> None:
         self.points = points

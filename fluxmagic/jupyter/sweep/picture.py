@@ -43,22 +43,13 @@ MAX_TICKS, MAX_LETTERS = 12, 30  # of an axis of dials; beyond, its labels are t
 
 
 class SweepPicture:
-    """The picture of a sweep.
-
-    Attributes
-    ----------
-    points : Points
-    chosen : int or None
-        The point that a user has chosen.
-    has_dials : bool
-        Whether the objective over dials is a part: a page may have buttons for that.
-    """
+    """The picture of a sweep."""
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep = sweep
         self.points = Points(sweep)
-        self.chosen: int | None = None
-        self.has_dials = self.points.kind != "table"
+        self.chosen: int | None = None  # the point that a user has chosen
+        self.has_dials = self.points.kind != "table"  # a page may have buttons for the objective over dials
         self._curves: dict[int, tuple[int, np.ndarray]] = {}
         self._png, self._asked = b"", False  # whether a user waits for a frame
         self._spent = self._at = 0.0

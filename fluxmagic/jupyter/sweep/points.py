@@ -30,13 +30,7 @@ def ink_on(colour: str) -> str:
 
 
 class Dial:
-    """An axis of a sweep: a list has its entries at 0, 1, …, a distribution has a scale.
-
-    Attributes
-    ----------
-    values : list or None
-        None for a distribution.
-    """
+    """An axis of a sweep: a list has its entries at 0, 1, …, a distribution has a scale, and no `values`."""
 
     def __init__(self, name: str, swept: Sequence[Any] | uniform) -> None:
         self.name = name
@@ -55,8 +49,7 @@ class Dial:
             return [point.get(self.name, math.nan)]
         if self.name not in point:
             return [float(i) for i in range(len(self.values))]
-        value = point[self.name]
-        return [float(i) for i, v in enumerate(self.values) if v is value or _equal(v, value)]
+        return [float(self.values.index(point[self.name]))]
 
 
 def _label(value: object, values: Sequence[object]) -> str:
@@ -77,24 +70,14 @@ def _equal(a: object, b: object) -> bool:
 
 
 class Points:
-    """The points of a sweep.
-
-    Attributes
-    ----------
-    dials : list of Dial
-    at : ndarray
-        Of shape (points, dials): where they stand, the first of the `places` of each.
-    value, low, high : ndarray
-        The median objective over the seeds, the smallest and largest one; NaN without one.
-    bad : ndarray of bool
-        All its trials that have ended diverged or failed.
-    """
+    """The points of a sweep: where they stand, `value`, `low` and `high` of the objective over the seeds, colours."""
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep = sweep
         self.dials = [Dial(k, v) for k, v in sweep.grid.axes.items()]
         points = sweep.grid.points
         self.places = [list(itertools.product(*(d.places(p) for d in self.dials))) for p in points]
+        # the first of the places of each, of shape (points, dials)
         self.at = np.array([places[0] for places in self.places]).reshape(len(points), -1)
         self._trials: object = None
         self.update()
@@ -113,7 +96,7 @@ class Points:
         if self._trials is not sweep.trials:  # it begins, again
             self._trials, self._open = sweep.trials, list(sweep.trials)
             self.value, self.low, self.high = np.full((3, len(sweep.grid.points)), np.nan)
-            self.bad = np.zeros(len(sweep.grid.points), bool)
+            self.bad = np.zeros(len(sweep.grid.points), bool)  # all trials that have ended diverged or failed
         news = {t.spec.point for t in self._open if t.step or t.state != "waiting"}
         self._open = [t for t in self._open if not t.ended]
         n = sweep.seeds or 1
