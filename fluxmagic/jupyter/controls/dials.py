@@ -54,10 +54,9 @@ class Dials:
             self._chosen = new
             self._controls.requests.add(partial(self._swap, new))
 
-    def _swap(self, name: str) -> bool:
+    def _swap(self, name: str) -> None:
         self._run.swap(name)
         self._controls.show_message("")
-        return True
 
     # -- showing -------------------------------------------------------------------------------------------
 
@@ -104,10 +103,9 @@ def make_sliders(
 ) -> dict[str, HyperparameterSlider]:
     """Make the sliders of an optimiser; they turn the run that is controlled then."""
 
-    def turn(name: str, value: float, drag: bool) -> bool:
+    def turn(name: str, value: float, drag: bool) -> None:
         (run().drag if drag else run().set)(**{name: value})
         controls.show_message("")
-        return True
 
     return {k: HyperparameterSlider(h, values[k], turn, controls.requests.add) for k, h in cls.hypers.items()}
 

@@ -14,7 +14,7 @@ from fluxmagic.jupyter.controls.widgets import FromPage, State
 
 __all__ = ["PageRequests", "Request"]
 
-Request = Callable[[], bool]  # tells whether the curve is to answer
+Request = Callable[[], object]  # False: the picture needs no answer
 
 
 class PageRequests:
@@ -63,16 +63,16 @@ class PageRequests:
         finally:
             self._applying = None
         raised, self._raised = self._raised, []
-        answers = [request() for request in raised]
+        answers = [request() is not False for request in raised]
         return any(answers)
 
     def process(self, on_error: Callable[[Exception], None]) -> bool:
-        """Process all requests; an error goes to `on_error`.  Tell whether the curve is to answer."""
+        """Process all requests; an error goes to `on_error`.  Tell whether the picture is to answer."""
         answer = False
         while self._queue:
             request = self._queue.popleft()
             try:
-                answer |= request()
+                answer |= request() is not False
             except Exception as error:  # a value that a run rejects does not end the training
                 on_error(error)
         return answer

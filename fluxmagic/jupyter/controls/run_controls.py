@@ -65,13 +65,12 @@ class RunControls(Controls):
         self.on_value(widget, lambda word: self.view.update({v.name: v.options[word]}))
         return widget
 
-    def go_on_from(self, run: Run, message: str = "") -> bool:
+    def go_on_from(self, run: Run, message: str = "") -> None:
         """Control a run that was brought to another state, or a branch: it can go on."""
         self.run = run
         self.stopped = False
         self.position.follow()
         self.show_message(message)
-        return True
 
     def show_body(self) -> None:
         axis = self.axis
@@ -92,20 +91,20 @@ class RunControls(Controls):
         yield from self.dials.tops()
 
 
-# -- what buttons do: tell whether the picture is to answer --------------------------------------------------
+# -- what buttons do; False: the picture needs no answer -----------------------------------------------------
 
 
-def rewind(controls: RunControls) -> bool:
+def rewind(controls: RunControls) -> None:
     controls.run.rewind(controls.position.slider.value)
-    return controls.go_on_from(controls.run)
+    controls.go_on_from(controls.run)
 
 
-def undo(controls: RunControls) -> bool:
+def undo(controls: RunControls) -> None:
     controls.run.undo()
-    return controls.go_on_from(controls.run, f"back on the steps that were left: step {controls.run.steps:,}")
+    controls.go_on_from(controls.run, f"back on the steps that were left: step {controls.run.steps:,}")
 
 
-def branch(controls: RunControls) -> bool:
+def branch(controls: RunControls) -> None:
     old = controls.run
     if old.finished:
         raise ValueError("the run has come to its end: rewind it first, and branch from there")
@@ -113,15 +112,15 @@ def branch(controls: RunControls) -> bool:
     name = unused_name(old, namespace)
     namespace[name] = new = old.branch(name)
     old.pause()
-    return controls.go_on_from(new, f"{name} goes on from step {new.steps:,}; {old.name or 'the run before'} rests")
+    controls.go_on_from(new, f"{name} goes on from step {new.steps:,}; {old.name or 'the run before'} rests")
 
 
-def recover(controls: RunControls) -> bool:
+def recover(controls: RunControls) -> None:
     run = controls.run
     run.recover()
     η = run.values.get("η")
     message = f"Play goes on from step {run.steps:,}" + ("" if η is None else f" with η {exact(η)}")
-    return controls.go_on_from(run, message)
+    controls.go_on_from(run, message)
 
 
 def toggle_code(controls: RunControls) -> bool:
@@ -130,9 +129,8 @@ def toggle_code(controls: RunControls) -> bool:
     return False
 
 
-def restore_schedules(controls: RunControls) -> bool:
+def restore_schedules(controls: RunControls) -> None:
     controls.run.set(**overridden_schedules(controls.run))
-    return True
 
 
 def can_recover(controls: RunControls) -> bool:

@@ -40,7 +40,7 @@ class HyperparameterSlider:
         self,
         hyper: Hyper,
         value: float,
-        turn: Callable[[str, float, bool], bool],
+        turn: Callable[[str, float, bool], object],
         enqueue: Callable[[Request], object] = lambda request: request(),
         *,
         clock: Clock = time.monotonic,
@@ -127,14 +127,14 @@ class HyperparameterSlider:
         if value != self._value:
             self._enqueue(partial(self._turn, self.hyper.name, value, drag))
 
-    def _refuse(self, text: str) -> bool:
+    def _refuse(self, text: str) -> None:
         allowed = self.hyper.range + ", or off" * (self.off is not None)
         raise ValueError(f"{self.hyper.name} is a number ({allowed}), not {text!r}")
 
-    def _multiply(self, factor: float) -> bool:
+    def _multiply(self, factor: float) -> None:
         value = self._value * factor
         self.show(value)  # a second click multiplies this value, though no request was processed yet
-        return self._turn(self.hyper.name, value, False)
+        self._turn(self.hyper.name, value, False)
 
     # -- showing -------------------------------------------------------------------------------------------
 

@@ -48,7 +48,7 @@ class StartFields:
         if text != exact(self._shown[i]):
             self._requests.add(partial(self._choose, i, text))
 
-    def _choose(self, i: int, text: str) -> bool:
+    def _choose(self, i: int, text: str) -> None:
         start = list(self.chosen or self._start())
         try:
             start[i] = float(text)
@@ -59,7 +59,6 @@ class StartFields:
         self.chosen = start
         if not self._run().steps:
             self.restart()
-        return True
 
     def restart(self) -> None:
         """Restart the run, at the start that was chosen."""

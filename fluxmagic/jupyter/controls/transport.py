@@ -41,14 +41,14 @@ class Button(NamedTuple):
     """A row of a table of buttons.
 
     `group` says where in the layout it stands; `other` is its face (label, icon, tooltip) while `is_other`.
-    `act` tells whether the picture is to answer.
+    `act` gives False where the picture needs no answer.
     """
 
     label: str
     icon: str
     tooltip: str
     group: str
-    act: Callable[[Any], bool]
+    act: Callable[[Any], object]
     enabled: Callable[[Any], bool]
     width: str = "6em"
     visible: Callable[[Any], bool] | None = None
@@ -150,14 +150,10 @@ class Controls:
         self.requests.add(lambda: act(self))
 
     def on_value(self, widget: w.Widget, act: Callable[[Any], object]) -> Callable[[w.Change], None]:
-        """Let each new value of a widget be a request, which the picture answers; return the observer."""
-
-        def request(value: object) -> bool:
-            act(value)
-            return True
+        """Let each new value of a widget be a request; return the observer."""
 
         def observe(change: w.Change) -> None:
-            self.requests.add(partial(request, change["new"]))
+            self.requests.add(partial(act, change["new"]))
 
         widget.observe(observe, "value")
         return observe
@@ -273,7 +269,7 @@ def _written(speed: float) -> str:
     return f"{speed / 1000:g}k" if speed >= 1000 else f"{speed:g}"
 
 
-# -- what buttons do: tell whether the picture is to answer --------------------------------------------------
+# -- what buttons do; False: the picture needs no answer -----------------------------------------------------
 
 
 def play(controls: Controls) -> bool:
@@ -306,11 +302,10 @@ def stop(controls: Controls) -> bool:
     return False
 
 
-def restart(controls: Controls) -> bool:
+def restart(controls: Controls) -> None:
     controls.restart()
     controls.show_message("")
     controls.stopped = False
-    return True
 
 
 def close(controls: Controls) -> bool:

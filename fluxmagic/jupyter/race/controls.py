@@ -40,7 +40,7 @@ class _Row:
         # on a narrow page the dials go below the other three
         self.box = row([w.HTML(name, layout=w.Layout(width="11.5em")), self._loss, self._take, self._room])
 
-    def _press(self) -> bool:
+    def _press(self) -> None:
         """Take the contestant's weights, or let it go on after it has diverged."""
         race: Race = self._controls.run
         if race.waiting.get(self.key) == "diverged":
@@ -49,7 +49,6 @@ class _Row:
         else:
             self.run.take()
             self._controls.show_message(f"the weights are those of {self.key}; race.take() gives back the earlier ones")
-        return True
 
     def _make_dials(self, cls: type[Optimiser], values: dict[str, float]) -> None:
         self._class = cls

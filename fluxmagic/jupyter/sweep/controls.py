@@ -90,13 +90,12 @@ class SweepControls(Controls):
                 set_options(selector, selector.options, i, self._on_select)
 
 
-def take(controls: SweepControls) -> bool:
+def take(controls: SweepControls) -> None:
     """Give the model the weights of the chosen trial."""
     assert controls.chosen is not None
     trial = best_of(controls.run, controls.chosen)
     controls.run[trial.spec.index].take()
     controls.show_message(f"the weights are those of trial {trial.spec.index}: {describe(controls.run, trial)}")
-    return True
 
 
 def can_take(controls: SweepControls) -> bool:
