@@ -23,6 +23,7 @@ STYLE = f"""
 .{PANEL} .widget-html {{ height: auto }}
 .{PANEL} .fluxmagic-words {{ display: flex; flex-wrap: wrap; gap: 0 8px; align-items: center; min-height: 2em;
   padding-right: 4px }}
+.{PANEL} .fluxmagic-words div {{ flex: 1 1 14em }}
 .{PANEL} .fluxmagic-words span {{ margin-left: auto }}
 .{PANEL} progress {{ width: 8em; height: 0.8em; accent-color: var(--jp-brand-color1, #1976d2) }}
 .{PANEL} img {{ display: block; width: 100%; height: auto }}

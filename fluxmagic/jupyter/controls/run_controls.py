@@ -42,8 +42,8 @@ class RunControls(Controls):
         self.view = {v.name: v.options[v.chosen] for v in VIEWS}  # how the curve is to be drawn
         self.axis = Axis(0.08, 0.98, 0.0, 1.0)  # the picture's axis of steps, above the time line
         self.position = PositionSlider("step", STEP_TIP, self.clock)
-        self.dials = Dials(self, self.group("more"))
         self._start = StartFields(lambda: self.run, self.requests)
+        self.dials = Dials(self, [*self.group("more"), self._start.box])
         self._time_line = TimeLine(self.position.slider, self.name)
         self.code = w.HTML(layout=w.Layout(display="none", width="100%"))
         self._overridden = w.HTML(layout=w.Layout(margin="2px 6px"))  # the schedules that are off
@@ -53,7 +53,6 @@ class RunControls(Controls):
         return [
             self.dials.box,
             self._schedule,
-            self._start.box,
             self.image,
             self._time_line.box,
             row([*self.group("rewind"), self.position.field, *self.group("history"), *views]),

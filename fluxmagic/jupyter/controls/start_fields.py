@@ -41,6 +41,7 @@ class StartFields:
             field.style.description_width = "auto"
             field.observe(partial(self._on_field, i), "value")
         self.box = row(self._fields)
+        self.box.layout.width = "auto"
         set_visible(self.box, False)
 
     def _on_field(self, i: int, change: w.Change) -> None:

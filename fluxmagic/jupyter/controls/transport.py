@@ -98,7 +98,7 @@ class Controls:
         self._buttons = {r.label: make_button(*r[:3], r.width) for r in self._rows}
         for r in self._rows:
             self._buttons[r.label].on_click(lambda _, label=r.label: self.press(label))
-        for button in (*self.group("close"), *self.group("more")):
+        for button in self.group("close"):
             button.layout.margin = "2px 2px 2px auto"
         self.image = w.Image(format="png", layout=w.Layout(width="100%", margin="0", display="none"))
         self._words = w.HTML(layout=w.Layout(width="auto", margin="0 2px"))
@@ -232,7 +232,7 @@ class Controls:
         if cost and self._share and not self.pace.is_limited:
             cost += f" · drawing {100 * self._share:.1f} %"
         self._words.value = (
-            f'<div class="fluxmagic-words"><progress value="{done:.3f}"></progress>{escape(words)}'
+            f'<div class="fluxmagic-words"><progress value="{done:.3f}"></progress><div>{escape(words)}</div>'
             f"<span>{escape(cost)}</span></div>"
         )
 

@@ -88,7 +88,6 @@ class RaceControls(Controls):
     def body(self) -> Sequence[w.Widget]:
         self._contestants = [_Row(self, key, i) for i, key in enumerate(self.run.runs)]
         self._start = StartFields(lambda: self.run[0], self.requests, self.run.restart)
-        self._start.box.layout.width = "auto"
         last = row([self._start.box, *self.group("more")])
         self._dials = w.VBox([*(r.box for r in self._contestants), last], layout=w.Layout(width="100%"))
         return [self._dials, self.image]

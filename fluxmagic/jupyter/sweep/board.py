@@ -25,10 +25,12 @@ CHOOSE = (
     "f.value = this.dataset.point; f.dispatchEvent(new Event('change', {bubbles: true}))"
 )
 STYLE = """
-.fluxmagic-map { display: grid; gap: 2px; margin: 4px 2px; font-size: 11px; align-items: center }
+.fluxmagic-map { display: grid; gap: 2px; margin: 4px 2px; font-size: 11px; align-items: center;
+  container-type: inline-size }
+.fluxmagic-map button::before { font-size: clamp(8px, 2.4cqw, 11px) }
 .fluxmagic-map span { color: var(--jp-ui-font-color1, inherit); text-align: center; overflow: hidden; line-height: 1.5 }
 .fluxmagic-map span.side { text-align: right; padding-right: 6px; white-space: nowrap }
-.fluxmagic-map span.down { writing-mode: vertical-rl; justify-self: center }
+.fluxmagic-map span.down { writing-mode: vertical-rl; justify-self: center; padding: 3px 0 }
 .fluxmagic-map button { position: relative; height: 26px; min-width: 0; padding: 0; font: inherit; cursor: pointer;
   color: inherit; background: none; border: 1px solid #8a8a8a; border-radius: 2px; white-space: nowrap }
 .fluxmagic-map button:hover::after, .fluxmagic-map button:focus-visible::after { position: absolute; z-index: 20;
