@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from llvmlite.ir import Constant, Function, IRBuilder, Module, Type, Value
 
-__all__ = ["COMPARISONS", "FUSED", "INTEGER", "Call", "Loop", "ir_type"]
+__all__ = ["COMPARISONS", "FUSED", "Call", "Loop", "ir_type"]
 
 Emit = Callable[..., "Value"]
 
@@ -64,12 +64,6 @@ FUSED: dict[np.ufunc, Emit] = {
     **COMPARISONS,
 }
 """What LLVM writes for each ufunc of float32 and float64; their results follow from IEEE's rules alone."""
-INTEGER: dict[np.ufunc, Emit] = {
-    np.add: lambda b, x, y: b.add(x, y),
-    np.subtract: lambda b, x, y: b.sub(x, y),
-    np.multiply: lambda b, x, y: b.mul(x, y),
-    np.positive: lambda b, x: x,
-}
 
 
 class Call(NamedTuple):
@@ -151,9 +145,7 @@ class Loop:
             return values[k]
 
         for ufunc, operands, out, dtype in self.calls:
-            emit = INTEGER[ufunc] if dtype.kind == "i" else FUSED[ufunc]
-            xs = [_cast(b, value(k), ir_type(dtype)) for k in operands]
-            values[out] = emit(b, *xs)
+            values[out] = FUSED[ufunc](b, *(_cast(b, value(k), ir_type(dtype)) for k in operands))
         for k in self.stored:
             b.store(_cast(b, values[k], ir_type(self.dtypes[k])), place(k))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from fluxmagic.capture import inner_loops, machine_code
 from fluxmagic.capture.calls import Call, Program, Ref, outs
-from fluxmagic.capture.elementwise import COMPARISONS, FUSED, INTEGER
+from fluxmagic.capture.elementwise import COMPARISONS, FUSED
 from fluxmagic.capture.inner_loops import Invocation, Operand
 from fluxmagic.capture.lowering import CLIP
 from fluxmagic.capture.pieces import FusedCall, Piece
@@ -211,7 +211,7 @@ class _Translator:
         if ufunc is np.matmul:
             _check_apart(operands, out)
             self._invoke(np.matmul, lambda xs: inner_loops.product(*xs), np.matmul, [*operands, out])
-        elif ufunc in (FUSED if dtype.kind == "f" else INTEGER):
+        elif dtype.kind == "f" and ufunc in FUSED:
             self._fuse(ufunc, operands, c, dtype)
         else:
             self._invoke(ufunc, lambda xs: inner_loops.elementwise(ufunc, xs[:-1], xs[-1]), ufunc, [*operands, out])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -235,19 +235,22 @@ class FusedCall:
             raise KeyError("an operand overlaps the result in another order")
 
 
-class _Key:
+class _Key(NamedTuple):
     """An array as a loop goes through it."""
 
-    def __init__(self, o: Operand, strides: tuple[int, ...]) -> None:
-        self.array = o.array if o.number < 0 else None
-        start = o.array.ctypes.data if o.number < 0 else (o.number, o.offset)
-        self.identity = start, strides, o.array.dtype
+    operand: Operand
+    strides: tuple[int, ...]
+
+    @property
+    def identity(self) -> object:
+        o = self.operand
+        return (o.array.ctypes.data if o.number < 0 else (o.number, o.offset)), self.strides, o.array.dtype
 
     def clashes(self, other: _Key) -> bool:
         """Tell whether two are different and overlap; nothing is written into the batch."""
-        if self.identity == other.identity or self.array is None or other.array is None:
-            return False
-        return np.may_share_memory(self.array, other.array)
+        a, b = self.operand, other.operand
+        stay = a.number < 0 and b.number < 0
+        return stay and self.identity != other.identity and np.may_share_memory(a.array, b.array)
 
 
 class FusedLoop:
@@ -255,9 +258,7 @@ class FusedLoop:
 
     def __init__(self, lengths: tuple[int, ...], order: tuple[int, ...]) -> None:
         self._nest = lengths, order
-        self._keys: dict[object, _Key] = {}
-        self._operands: list[Operand] = []
-        self._strides: list[tuple[int, ...]] = []
+        self._keys: dict[object, _Key] = {}  # by their identities
         self._calls: list[Call] = []
         self._written: dict[int, int] = {}  # from an array to the value that was written into it last
         self._is_needed: Callable[[int], bool] = bool
@@ -273,15 +274,12 @@ class FusedLoop:
 
     def add(self, call: FusedCall, is_needed: Callable[[int], bool]) -> None:
         """Add a call; `is_needed` tells whether a value is read after it."""
-        indices = []
-        for key, o, strides in zip(call.keys, call.operands, call.strides, strict=True):
-            if key.identity not in self._keys:
-                self._keys[key.identity] = key
-                self._operands.append(o)
-                self._strides.append(strides)
-            indices.append(list(self._keys).index(key.identity))
-        self._calls.append(Call(call.ufunc, tuple(indices[:-1]), indices[-1], call.dtype))
-        self._written[indices[-1]] = call.value
+        for key in call.keys:
+            self._keys.setdefault(key.identity, key)
+        known = list(self._keys)
+        *read, out = (known.index(key.identity) for key in call.keys)
+        self._calls.append(Call(call.ufunc, tuple(read), out, call.dtype))
+        self._written[out] = call.value
         self._is_needed = is_needed
 
     def emit(self, b: IRBuilder, pointer: Callable[[IRBuilder, Operand], Value]) -> None:
@@ -289,5 +287,7 @@ class FusedLoop:
         from llvmlite import ir
 
         stored = [k for k, value in self._written.items() if self._is_needed(value)]
-        loop = Loop(self._calls, [o.array.dtype for o in self._operands], self._strides, self._nest[0], stored)
-        b.call(loop.function(b.module), [ir.IntType(64)(0), *(pointer(b, o) for o in self._operands)])
+        keys = self._keys.values()
+        dtypes, strides = [key.operand.array.dtype for key in keys], [key.strides for key in keys]
+        loop = Loop(self._calls, dtypes, strides, self._nest[0], stored)
+        b.call(loop.function(b.module), [ir.IntType(64)(0), *(pointer(b, key.operand) for key in keys)])
