@@ -6,11 +6,14 @@ program, and the next step is taken both ways.  What a program does not stand fo
 
 from __future__ import annotations
 
+import _signal
+import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 from fluxmagic.capture import guards, machine_code, native
@@ -37,6 +40,42 @@ COMPILE_AFTER = 100  # replayed steps: compiling takes 0.1 to 1 s, which a run o
 MOST_FAILURES = 3  # recordings in a row that cannot be replayed
 
 
+# -- interrupts of steps that no loop takes ------------------------------------------------------------
+
+SIGINT = int(signal.SIGINT)
+_before: Callable[[int, FrameType | None], object] = signal.default_int_handler
+
+
+def _install() -> None:
+    """Hold interrupts back from now on, where no loop's guard does."""
+    global _before
+    now = signal.getsignal(signal.SIGINT)
+    is_a_guards = isinstance(getattr(now, "__self__", None), InterruptGuard)
+    if threading.current_thread() is threading.main_thread() and callable(now) and not is_a_guards:
+        _before = now
+        signal.signal(signal.SIGINT, _hold_back)
+
+
+def _hold_back(number: int, frame: FrameType | None) -> None:
+    """Handle SIGINT: within a step that is changing something the first waits for its end."""
+    f = frame
+    while f is not None and f.f_code is not CapturedStep.__call__.__code__:
+        f = f.f_back
+    guard = None if f is None else f.f_locals["self"].guard
+    if guard is not None and guard.shielded and not guard.presses:
+        guard.presses += 1
+    else:
+        _before(number, frame)
+
+
+def _deliver(guard: InterruptGuard) -> None:
+    """Give an interrupt that was held back to the handler that was there before."""
+    if threading.current_thread() is threading.main_thread():
+        guard.presses = 0
+        signal.signal(signal.SIGINT, _before)
+        _before(signal.SIGINT, None)
+
+
 @dataclass
 class _Kind:
     """Batches of the same layouts, and the ways through the loss that were met with them."""
@@ -56,6 +95,8 @@ class CapturedStep:
     loss : callable
     last : int or None
         The last step of a run, which is verified.
+    guard : InterruptGuard
+        Of steps that no loop takes; exposed for the loss and the reverse pass.
     """
 
     # raises: where a replayed step and an ordinary one differ the step is not taken, and StepsDiffer is raised
@@ -70,7 +111,8 @@ class CapturedStep:
         self._kinds: dict[object, _Kind] = {}
         self._n_failures = 0
         self._lock = threading.Lock()
-        self._guard = InterruptGuard()  # of steps that no loop takes
+        self.guard = InterruptGuard()
+        self.guard.shielded = True
         self._quiet = SilentContext()  # apart from the tracker's, which rules within a program may enter
         self._opts: list[Any] = []
         self._replay: Replay  # of the program that stood for the last step
@@ -79,6 +121,8 @@ class CapturedStep:
 
     def __call__(self, *batch: object) -> float:
         """Take one step; return the loss.  Errors are those of `train`, and nothing is updated then."""
+        if _signal.getsignal(SIGINT) is not _hold_back:  # 40 ns; `signal.getsignal` makes enums, 8 µs
+            _install()
         report = self.report
         self._lock.acquire()  # 0.1 µs faster than `with`
         try:
@@ -91,12 +135,14 @@ class CapturedStep:
                 if value is not None:
                     report.replayed += 1
                     return value
-            attempt = Attempt(batch, batch, self._opts, report.steps + 1, self._guard)
+            attempt = Attempt(batch, batch, self._opts, report.steps + 1, self.guard)
             with without_fp_warnings():  # as in `train`; it takes 7 µs
                 zero_grads(self._opts)
                 return self._other(attempt)
         finally:
             self._lock.release()
+            if self.guard.presses:
+                _deliver(self.guard)
 
     @property
     def source(self) -> str:

@@ -16,6 +16,7 @@ import pytest
 
 from fluxmagic import SGD, NotFinite, Run, back, capture, param, train
 from fluxmagic.layers import testmode
+from fluxmagic.optimise import Optimiser
 from tests.capture.programs import Trained, batches, make
 
 WARM = 24
@@ -231,8 +232,12 @@ def interrupt(times: int, seed: int = 0) -> int:
         timer = threading.Timer(rng.uniform(0.03, 0.08), os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
         with pytest.raises(KeyboardInterrupt):
-            if k % 2:
+            if k % 3 == 0:
                 train(made.net.loss, endless(), made.opt, capture=True)
+            elif k % 3 == 1:
+                step = capture(made.net.loss, made.opt)
+                for batch in endless():
+                    step(*batch)
             else:
                 Run(made.net.loss, endless, made.opt, capture=True).train()
         timer.join()
@@ -247,6 +252,31 @@ def interrupt(times: int, seed: int = 0) -> int:
 
 def test_an_interrupt_tears_no_step() -> None:
     assert interrupt(12) == 0
+
+
+def test_an_interrupt_within_the_update_of_a_step_without_a_loop_waits_for_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begin, interrupts = Optimiser.begin_outside, False
+
+    def interrupted(opt: Optimiser) -> bool:
+        if interrupts:
+            os.kill(os.getpid(), signal.SIGINT)
+        return begin(opt)
+
+    monkeypatch.setattr(Optimiser, "begin_outside", interrupted)
+    made, step = warm("relus")
+    other = make("relus")
+    data = list(batches(made.net, WARM + 3))
+    interrupts = True
+    with pytest.raises(KeyboardInterrupt):
+        step(*data[WARM])
+    interrupts = False
+    for batch in data[WARM + 1 :]:
+        step(*batch)
+    train(other.net.loss, data, other.opt)
+    assert step.report.replayed > WARM // 2
+    assert made.everything() == other.everything()
 
 
 def test_an_optimiser_over_the_same_parameters_made_later_is_seen() -> None:
