@@ -21,7 +21,7 @@ from fluxmagic.runs.problem import as_metrics, positive
 from fluxmagic.sweep import saving
 from fluxmagic.sweep.course import Course
 from fluxmagic.sweep.grid import LENGTHS, MAX_TRIALS, Grid
-from fluxmagic.sweep.places import On, Place, check_place, place_of
+from fluxmagic.sweep.places import On, check_place, place_of
 from fluxmagic.sweep.prepare import prepare
 from fluxmagic.sweep.scheduler import SLICE_SECONDS
 from fluxmagic.sweep.setup import Setup, Spec, Start
@@ -255,14 +255,11 @@ class Sweep(SweepViews, Joinable):
                     t.state = "waiting"
             self.state = "running"
         assert self._course is not None
-        self._course.enter(self._make_place)
+        self._course.enter(lambda: place_of(self.on, self.setup, self.starts, [t.spec for t in self.trials]))
         return self._course
 
     def _begin_course(self, steps_per_epoch: int | None, level: int = 0) -> None:
         self._course = Course(self.trials, self.sign, self.halving, steps_per_epoch, self.timeout, self.budget, level)
-
-    def _make_place(self) -> Place:
-        return place_of(self.on, self.setup, self.starts, [t.spec for t in self.trials])
 
     def _leave(self, state: str) -> None:
         if self._course is not None:

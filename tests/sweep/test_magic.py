@@ -85,7 +85,8 @@ def test_seeds_halving_max_and_a_name(shell):
         ("--lr [0.1]", "there is no --lr: here it is --η"),
         ("--resume", "there is no --resume"),
         ("--on 0", "on is a number of processes"),
-        ("--timeout -1", "--timeout -1: give a number above 0, not -1"),
+        ("--timeout -1", "timeout is a positive number of seconds, not -1"),
+        ("--timeout [3]", "timeout is a positive number of seconds, not [3]"),
         ("--halving 1", "--halving 1: give a whole number, 2 or more"),
     ],
 )

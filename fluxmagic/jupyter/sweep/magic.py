@@ -45,13 +45,6 @@ RANKS = "what ranks the points"
 CHOSEN = ("samples", "seeds", "seed", "valid", "max", "min", "halving", "on", "timeout", "name")
 
 
-def _positive(cell: Cell, what: str, text: str) -> float:
-    value = kinds.expression(cell, what, text)
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
-        raise UsageError(f"{what}: give a number above 0, not {value!r}")
-    return float(value)
-
-
 @dataclass(frozen=True)
 class SweepSettings(Settings):
     """The options of a line with their values; `grid` is what is swept, and what is fixed."""
@@ -92,7 +85,7 @@ class SweepSettings(Settings):
         kinds.expression,
         "this process, by turns",
     )
-    timeout: float | None = option("SECONDS", "a trial that takes longer has failed", _positive, "no limit")
+    timeout: float | None = option("SECONDS", "a trial that takes longer has failed", kinds.expression, "no limit")
     name: str = option(
         "NAME", "the variable that the sweep is put in", kinds.variable, "sweep", unset="sweep", suggest=trainable_names
     )
