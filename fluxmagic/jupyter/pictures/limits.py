@@ -15,7 +15,7 @@ __all__ = [
 
 # Limits of an axis, and below at the negative or inverse: matplotlib turns what is beyond into values not finite.
 LARGEST = 1e290
-LARGEST_LOG = 1e200
+LARGEST_LOG = 1e120  # a locator of few ticks tries some far beyond the end
 
 WIDE, STILL_WIDE = 100.0, 30.0  # the ratio of values from which an axis turns logarithmic, and linear again
 DIVERGENCE = 1e4  # times the first value
