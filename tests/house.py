@@ -17,12 +17,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FILE_LINES, CLASS_LINES, COMPLEXITY = 400, 300, 12
-ANY_ANNOTATIONS = 28  # a baseline: lower it when the number falls
+ANY_ANNOTATIONS = 25  # a baseline: lower it when the number falls
 # Lines in all and lines of code, for each group of packages and modules under fluxmagic/.  The first row is a baseline
 # too: lower it when the numbers fall.  Its aim is 11,000 and 6,200, set before 5,000 lines of operations, checks and
 # capabilities of runs came; 4,700 and 2,530 of it are for the growth of panel, pictures and words.
 PACKAGE_LIMITS = {
-    ("", "tracker", "layers", "optimise", "runs", "jupyter"): (25_200, 13_950),
+    ("", "tracker", "layers", "optimise", "runs", "jupyter"): (23_800, 13_650),
     ("race", "landscapes"): (1_470, 790),
     # Places, deaths, files and what stands around a run came to the 1,300 and 850 planned; 1,130 and 780 are the views.
     ("sweep",): (4_110, 2_620),
