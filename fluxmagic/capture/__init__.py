@@ -48,7 +48,6 @@ def capture(loss: Loss, opt: object, *, verify: int = 256) -> CapturedStep:
 
     Examples
     --------
-    >>> from fluxmagic import ADAM, capture, param
     >>> W = param([1.0, 2.0])
     >>> step = capture(lambda x: ((W - x) ** 2).sum(), ADAM([W], 0.1))
     >>> for _ in range(100):

@@ -78,14 +78,9 @@ class InterruptGuard:
             self.shielded = before
 
     def check(self) -> None:
-        """Deliver a deferred interrupt.
+        """Deliver a deferred interrupt: Python's own handler raises KeyboardInterrupt.
 
-        Raises
-        ------
-        KeyboardInterrupt
-            If the handler installed before raises it, as Python's own does.
-        asyncio.CancelledError
-            In a task of an event loop whose handler has taken the interrupt.
+        In a task of an event loop whose handler has taken the interrupt, raise asyncio.CancelledError.
         """
         if not self.presses:
             return

@@ -88,7 +88,6 @@ class Race(Joinable):
 
     Examples
     --------
-    >>> from fluxmagic import Race, landscapes, param
     >>> w = param([-1.2, 1.0])
     >>> contestants = [("SGD", dict(η=0.001)), ("Momentum", dict(η=0.0005)), ("ADAM", dict(η=0.1))]
     >>> race = Race(lambda: landscapes.rosenbrock(w), None, [w], contestants, steps=300)

@@ -42,7 +42,6 @@ class History(Columns):
 
     Examples
     --------
-    >>> from fluxmagic import Run, param
     >>> W = param(1.0)
     >>> run = Run(lambda x: (W - x) ** 2, [0.0] * 3, "SGD", η=0.25)
     >>> run.train()

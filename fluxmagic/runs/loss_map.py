@@ -63,7 +63,6 @@ class LossMap:
 
     Examples
     --------
-    >>> from fluxmagic import SGD, Run, landscapes, param
     >>> from fluxmagic.runs.loss_map import LossMap
     >>> w = param([-1.2, 1.0])
     >>> losses = LossMap(Run(lambda: landscapes.rosenbrock(w), None, SGD([w], 0.001), steps=10))

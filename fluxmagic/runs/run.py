@@ -84,7 +84,6 @@ class Run(RewindableRun):
 
     Examples
     --------
-    >>> from fluxmagic import SGD, Run, param
     >>> W = param(1.0)
     >>> run = Run(lambda x: (W - x) ** 2, [0.0] * 10, SGD([W], 0.1))
     >>> run.step()

@@ -51,7 +51,6 @@ def save_params(m: object, path: AnyPath, names: str | None = None) -> None:
     Examples
     --------
     >>> import os, tempfile
-    >>> from fluxmagic import Chain, Dense, load_params, relu, save_params
     >>> m = Chain(Dense(3, 2, relu), Dense(2, 1))
     >>> path = os.path.join(tempfile.mkdtemp(), "m.npz")
     >>> save_params(m, path, names="torch")
@@ -94,7 +93,6 @@ def load_params(m: object, path: AnyPath) -> None:
     Examples
     --------
     >>> import os, tempfile
-    >>> from fluxmagic import Dense, load_params, save_params
     >>> trained, m = Dense(3, 2), Dense(3, 2)
     >>> path = os.path.join(tempfile.mkdtemp(), "m.npz")
     >>> save_params(trained, path)

@@ -86,7 +86,6 @@ class Sweep(SweepViews, Joinable):
 
     Examples
     --------
-    >>> from fluxmagic import Sweep, param
     >>> W = param(1.0)
     >>> sweep = Sweep(lambda x: (W - x) ** 2, [0.0] * 5, [W], {"η": [0.01, 0.1, 0.4]})
     >>> sweep.train()

@@ -79,7 +79,6 @@ class Panel:
 
     Examples
     --------
-    >>> from fluxmagic import Panel, param
     >>> W = param(1.0)
     >>> panel = Panel(lambda x: (W - x) ** 2, [0.0] * 10, [W], opt="SGD", epochs=5)
     >>> panel.run

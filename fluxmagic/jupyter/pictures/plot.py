@@ -49,7 +49,6 @@ class Curve(LossPicture):
 
     Examples
     --------
-    >>> from fluxmagic import SGD, Curve, Run, param
     >>> W = param(2.0)
     >>> run = Run(lambda x: (W * x) ** 2, [1.0] * 5, SGD([W], 0.1))
     >>> run.train()

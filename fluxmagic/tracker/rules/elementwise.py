@@ -181,10 +181,6 @@ def _normalize_clip(
     return (a, a_min if min is None else min, a_max if max is None else max), {"out": out}
 
 
-def _clip(x: Array, low: Array = None, high: Array = None) -> Array:
-    return np.clip(x, low, high)
-
-
 def _clip_x(Δ: Array, y: Array, x: Array, low: Array = None, high: Array = None) -> Array:
     inside: Option = True  # the gradient passes at a bound, as in PyTorch
     if low is not None:
@@ -202,7 +198,7 @@ def _clip_high(Δ: Array, y: Array, x: Array, low: Array, high: Array) -> Array:
     return Δ * np.greater(x if low is None else np.maximum(x, low), high)
 
 
-define(np.clip, _clip_x, _clip_low, _clip_high, forward=_clip, normalize_call=_normalize_clip)
+define(np.clip, _clip_x, _clip_low, _clip_high, normalize_call=_normalize_clip)
 
 
 @composed(np.select)
