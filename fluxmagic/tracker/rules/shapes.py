@@ -215,16 +215,8 @@ def _grad_of_sort(Δ: Array, y: Array, x: Array, *args: Array, axis: int | None 
     return np.take_along_axis(Δ, back, axis)
 
 
-def _sort(x: Array, axis: int | None = -1, kind: Option = None, **options: Option) -> Array:
-    return np.sort(x, axis, kind, **options)
-
-
-def _partition(x: Array, kth: Option, axis: int | None = -1, kind: Option = "introselect", **options: Option) -> Array:
-    return np.partition(x, kth, axis, kind, **options)
-
-
-define(np.sort, _grad_of_sort, forward=_sort)
-define(np.partition, lambda Δ, y, x, kth, axis=-1, *_, **__: _grad_of_sort(Δ, y, x, axis=axis), forward=_partition)
+define(np.sort, _grad_of_sort)
+define(np.partition, lambda Δ, y, x, kth, axis=-1, *_, **__: _grad_of_sort(Δ, y, x, axis=axis))
 
 # -- joining -----------------------------------------------------------------------------------------
 
