@@ -17,7 +17,7 @@ from fluxmagic.tracker import rules as rules  # defines tanh
 from fluxmagic.tracker.aliases import Array
 from fluxmagic.tracker.constants import BLAS_FLOATS, scalar
 from fluxmagic.tracker.fp_errors import ignoring_fp_errors
-from fluxmagic.tracker.node import PLAIN_ARRAYS
+from fluxmagic.tracker.node import PLAIN_ARRAYS, as_floats
 from fluxmagic.tracker.operation import OPS, Op, differentiable
 
 __all__ = [
@@ -54,12 +54,6 @@ _SECTIONS = """
 _activation = with_sections(_SECTIONS)
 
 
-def _as_floats(x: Array) -> Array:
-    """Convert integers to float64: they would wrap around, or become half precision."""
-    x = x if type(x) in PLAIN_ARRAYS else np.asarray(x)
-    return x.astype(np.float64) if x.dtype.kind in "iub" else x
-
-
 @differentiable(lambda Δ, y, x: Δ * (y * (scalar(1, y.dtype) - y)), needs_output_only=True)
 @_activation
 def σ(x: Array, out: Array = None) -> Array:
@@ -70,7 +64,7 @@ def σ(x: Array, out: Array = None) -> Array:
     >>> σ(np.array([-1e4, 0, 1e4]))
     array([0. , 0.5, 1. ])
     """
-    x = _as_floats(x)
+    x = as_floats(x)
     one = scalar(1, x.dtype)
     e = ignoring_fp_errors(np.exp, np.negative(x, out), out)  # 1 / ∞ is the right answer
     return np.divide(one, np.add(one, e, out), out)
@@ -130,7 +124,7 @@ def elu(x: Array, α: float = 1.0) -> Array:
     >>> elu(np.array([-1e4, 3.0]))
     array([-1.,  3.])
     """
-    x = _as_floats(x)
+    x = as_floats(x)
     return np.where(np.greater(x, 0), x, α * np.expm1(np.minimum(x, 0)))
 
 
@@ -144,7 +138,7 @@ def softplus(x: Array) -> Array:
     >>> softplus(np.array([-1e4, 0, 1e4])).round(2).tolist()
     [0.0, 0.69, 10000.0]
     """
-    x = _as_floats(x)
+    x = as_floats(x)
     return np.logaddexp(x, np.zeros((), x.dtype))
 
 
@@ -158,7 +152,7 @@ def logσ(x: Array) -> Array:
     >>> logσ(np.array([-1e4, 0])).round(2).tolist()
     [-10000.0, -0.69]
     """
-    return -softplus(-_as_floats(x))
+    return -softplus(-as_floats(x))
 
 
 @differentiable(lambda Δ, y, x, axis=-1: y * (Δ - np.add.reduce(Δ * y, axis=axis, keepdims=True)))
@@ -177,7 +171,7 @@ def softmax(x: Array, axis: int = -1) -> Array:
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
-    x = _as_floats(x)
+    x = as_floats(x)
     if not x.size:  # an empty maximum is an error
         return x.copy()
     e = np.exp(x - np.maximum.reduce(x, axis, keepdims=True))
@@ -199,7 +193,7 @@ def logsoftmax(x: Array, axis: int = -1) -> Array:
     >>> logsoftmax(np.array([0.0, 1e4]))
     array([-10000.,      0.])
     """
-    x = _as_floats(x)
+    x = as_floats(x)
     if not x.size:
         return x.copy()
     x = x - np.max(x, axis=axis, keepdims=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from fluxmagic.tracker.aliases import Array, ArrayLike, Function
 from fluxmagic.tracker.array import Tracked
-from fluxmagic.tracker.node import PLAIN_ARRAYS, Node, data, ids
+from fluxmagic.tracker.node import Node, as_floats, data, ids
 from fluxmagic.tracker.reverse import backpropagate, refuse_stale, unbroadcast
 
 __all__ = ["forward", "gradient", "hessian", "jacobian"]
@@ -32,9 +32,7 @@ nesting = _Nesting()
 def _as_input(x: ArrayLike) -> Array:
     if isinstance(x, Tracked):
         return x
-    value = x if type(x) in PLAIN_ARRAYS else np.asarray(x)
-    if value.dtype.kind in "iub":
-        value = value.astype(np.float64)
+    value = as_floats(x)
     if value.dtype.kind != "f":
         raise TypeError(f"a gradient is taken with respect to real numbers, not {value.dtype}")
     if value.dtype.itemsize > 8:

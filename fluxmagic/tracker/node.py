@@ -13,7 +13,7 @@ import numpy as np
 
 from fluxmagic.tracker.aliases import VJP, Array, ArrayLike, Forward
 
-__all__ = ["PLAIN_ARRAYS", "Node", "Operation", "data", "ids", "make_node"]
+__all__ = ["PLAIN_ARRAYS", "Node", "Operation", "as_floats", "data", "ids", "make_node"]
 
 PLAIN_ARRAYS: set[type] = {np.ndarray}
 """Types of plain arrays.  `fluxmagic.capture` adds the one of arrays that record what is done with them."""
@@ -98,6 +98,12 @@ def make_node(
     made.depth = depth
     made.id = next(ids)
     return made
+
+
+def as_floats(x: ArrayLike) -> Array:
+    """Convert what is not tracked to an array, integers to float64: they would wrap around, or be half precision."""
+    x = x if type(x) in PLAIN_ARRAYS else np.asarray(x)
+    return x.astype(np.float64) if x.dtype.kind in "iub" else x
 
 
 @overload

@@ -9,7 +9,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from fluxmagic.tracker.aliases import Array, Axis, Call, DType, Gradients, GradOut, Option
 from fluxmagic.tracker.array import Tracked
-from fluxmagic.tracker.node import data
+from fluxmagic.tracker.node import as_floats, data
 from fluxmagic.tracker.operation import composed, define
 from fluxmagic.tracker.rules.shapes import SCATTER
 
@@ -50,19 +50,13 @@ INTERP = define(
 )
 
 
-def _as_float(x: Array) -> Array:
-    """Convert integers to float64: differences of small ones overflow."""
-    x = np.asarray(x)
-    return x.astype(np.float64) if x.dtype.kind in "iub" else x
-
-
 @composed(np.interp)
 def _interp(
     x: Array, xp: Array, fp: Array, left: Array = None, right: Array = None, period: float | None = None
 ) -> Array:
     if isinstance(period, Tracked):
         raise TypeError("no gradient passes through period=; give it as a plain number (.data)")
-    x, xp, fp = (a if isinstance(a, Tracked) else _as_float(a) for a in (x, xp, fp))
+    x, xp, fp = (a if isinstance(a, Tracked) else as_floats(a) for a in (x, xp, fp))
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
         raise ValueError(f"xp and fp are vectors of one length, at least 1; their shapes are {xp.shape}, {fp.shape}")
     if period is None:
@@ -197,9 +191,7 @@ def _slope(f: Array, h: Array, axis: int, edge_order: int) -> Array:
 
 @composed(np.gradient)
 def _gradient(f: Array, *varargs: Option, axis: Axis = None, edge_order: int = 1) -> Array:
-    f = f if isinstance(f, Tracked) else np.asarray(f)
-    if f.dtype.kind in "iub":
-        f = f.astype(np.float64)
+    f = f if isinstance(f, Tracked) else as_floats(f)
     axes = tuple(range(f.ndim)) if axis is None else normalize_axis_tuple(axis, f.ndim)
     if len(varargs) not in (0, 1, len(axes)) or (len(varargs) == 1 and len(axes) > 1 and np.ndim(varargs[0])):
         raise TypeError(f"one distance for all of the {len(axes)} axes, or one for each, not {len(varargs)}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from fluxmagic.tracker.aliases import VJP, Array, Axis, DType, Function, Option, Where
 from fluxmagic.tracker.array import as_arrays
-from fluxmagic.tracker.node import data
+from fluxmagic.tracker.node import as_floats, data
 from fluxmagic.tracker.operation import Op, composed, define
 
 
@@ -283,9 +283,7 @@ def _logsumexp(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Array:
     >>> logsumexp([1000.0, 1000.0]).round(3)
     np.float64(1000.693)
     """
-    x = np.asarray(x)
-    if x.dtype.kind in "iub":
-        x = x.astype(np.float64)
+    x = as_floats(x)
     top = np.max(x, axis=axis, keepdims=True, initial=-math.inf)
     top = np.where(np.isfinite(top), top, top.dtype.type(0))
     with np.errstate(divide="ignore", over="ignore"):  # log 0 is -∞
