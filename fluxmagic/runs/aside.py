@@ -36,21 +36,20 @@ def aside(run: Run) -> Iterator[None]:
         params = [(p.value, p.value.copy()) for p in run.params]
         buffers, generators = state.values().buffers, generator_states(state.generators)
         try:
-            with evaluating(), np.errstate(all="ignore"), _silence():
+            dropped = io.StringIO()
+            with (
+                evaluating(),
+                np.errstate(all="ignore"),
+                redirect_stdout(dropped),
+                redirect_stderr(dropped),
+                warnings.catch_warnings(action="ignore"),
+            ):
                 yield
         finally:
             for value, before in params:
                 value[...] = before
             Values([], buffers).restore()
             restore_generators(generators)
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    dropped = io.StringIO()
-    with redirect_stdout(dropped), redirect_stderr(dropped), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def first_batch(run: Run) -> Batch:

@@ -5,7 +5,7 @@ It draws the order of the data from generators, whose states it notes at the sta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import repeat
 from typing import Any, cast
 
@@ -43,7 +43,8 @@ class DataCursor:
     """
 
     def __init__(self, data: Data) -> None:
-        if data is not None and not callable(data) and not _is_iterable(data):
+        by_index = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+        if data is not None and not callable(data) and not isinstance(data, Iterable) and not by_index:
             raise TypeError(f"data gives batches when iterated over, and a {type(data).__name__} does not")
         self.data = data
         self.generators: list[np.random.Generator] = []  # the order of the data may be drawn from them
@@ -125,14 +126,8 @@ class DataCursor:
     def _open(self) -> None:
         source: Any = repeat(()) if self.data is None else self.data() if callable(self.data) else self.data
         self.length = len(source) if hasattr(source, "__len__") else None
-        self._batches = iter(source) if self.length is None or hasattr(source, "__iter__") else _by_index(source)
+        if self.length is None or hasattr(source, "__iter__"):
+            self._batches = iter(source)
+        else:  # data with items and a len need not raise IndexError at its end
+            self._batches = (source[i] for i in range(self.length))
         self.position = 0
-
-
-def _by_index(source: Sequence[Any]) -> Iterator[Any]:
-    """Iterate over data with items, a len and no `__iter__`, which need not raise IndexError at its end."""
-    return (source[i] for i in range(len(source)))
-
-
-def _is_iterable(data: Data) -> bool:
-    return isinstance(data, Iterable) or (hasattr(data, "__getitem__") and hasattr(data, "__len__"))

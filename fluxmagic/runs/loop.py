@@ -160,22 +160,22 @@ class Loop:
     def make_planned_changes(self) -> None:
         """Make the changes of another run that are due."""
         record, step, optimisers = self.record, self.state.step, self.state.optimisers
-        if record.planned < step:
-            record.planned = step
-            for event in record.plan.due(step):
-                cls = optimisers.cls
-                if event.name == "opt" or (cls is not None and event.name in cls.hypers):
-                    self.redo(event)
-                else:
-                    told = f"after step {step} {event.name} was to be turned, which {optimisers.name} does not have"
-                    warnings.warn(told, RuntimeWarning, stacklevel=2)
+        due = [e for e in record.plan if e.step == step and record.planned < step]
+        record.planned = max(record.planned, step)
+        for event in due:
+            cls = optimisers.cls
+            if event.name == "opt" or (cls is not None and event.name in cls.hypers):
+                self.redo(event)
+            else:
+                told = f"after step {step} {event.name} was to be turned, which {optimisers.name} does not have"
+                warnings.warn(told, RuntimeWarning, stacklevel=2)
 
     @property
     def steps_to_change(self) -> int:
         """Steps to the next planned change, or to the end."""
-        record = self.record
-        ends = (self.problem.step_limit, record.plan.next_after(self.state.step) if record.plan else None)
-        return min((end - self.state.step for end in ends if end is not None), default=FOREVER)
+        limit, step = self.problem.step_limit, self.state.step
+        ends = [e.step for e in self.record.plan if e.step > step] + ([] if limit is None else [limit])
+        return min(ends, default=FOREVER) - step
 
     # -- steps ---------------------------------------------------------------------------------------------
 
@@ -248,15 +248,14 @@ class Loop:
             rejected = None
             try:
                 value = take(d, optimisers.opts, step, guard, self.params_final, on_loss)
-            except NotFinite as error:
+            except BaseException as error:
                 Values([], buffers).restore()
+                if not isinstance(error, NotFinite):
+                    restore_generators(draws)
+                    cursor.push_back(d)
+                    raise
                 record.rejected.append(step)
                 value, rejected = error.loss, error
-            except BaseException:
-                Values([], buffers).restore()
-                restore_generators(draws)
-                cursor.push_back(d)
-                raise
             now = clock()
             seconds += now - before
             before = now

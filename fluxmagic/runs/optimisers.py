@@ -77,9 +77,9 @@ class OptimiserSet:
     opts: list[Any] = field(default_factory=list)  # what makes an update
     watched: Any = field(default_factory=_Unwatched)  # its direct changes are noticed
     version: int = 0  # its number of assignments at the last look
+    spec: Spec | None = None  # the active one, before the optimiser is built
     _by_key: dict[str, Optimiser] = field(default_factory=dict)
     _specs: dict[str, Spec] = field(default_factory=dict)
-    _active_spec: str = ""
     _seen: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -104,16 +104,10 @@ class OptimiserSet:
         return new
 
     def _specify(self, cls: type[Optimiser], given: dict[str, Any]) -> None:
-        self._active_spec = cls.__name__
-        if cls.__name__ not in self._specs:
-            self._specs[cls.__name__] = Spec(cls, {k: given.get(k, h.default) for k, h in cls.hypers.items()})
+        new = Spec(cls, {k: given.get(k, h.default) for k, h in cls.hypers.items()})
+        self.spec = self._specs.setdefault(cls.__name__, new)
 
     # -- what is active ------------------------------------------------------------------------------------
-
-    @property
-    def spec(self) -> Spec | None:
-        """The active specification, before the optimiser is built."""
-        return self._specs[self._active_spec] if self._active_spec else None
 
     @property
     def cls(self) -> type[Optimiser] | None:
@@ -127,7 +121,7 @@ class OptimiserSet:
         """The name of what is active."""
         if isinstance(self.opt, (list, tuple)):
             return " + ".join(map(_label, self.opt))
-        return self._active_spec or _label(self.opt)
+        return _label(self.opt if self.spec is None else self.spec.cls)
 
     @property
     def kind(self) -> str:
@@ -193,10 +187,10 @@ class OptimiserSet:
 
     def build(self, params: list[Param]) -> None:
         """Build the specified optimisers, now that the parameters are known."""
-        if self._active_spec:
+        if self.spec is not None:
             self._by_key |= {name: cls(params, **settings) for name, (cls, settings) in self._specs.items()}
-            active, self._active_spec = self._active_spec, ""
-            self._put(self._by_key[active])
+            active, self.spec = self._by_key[self.name], None
+            self._put(active)
 
     def zero_grads(self) -> None:
         """Clear the gradients of all parameters."""
@@ -247,7 +241,7 @@ class OptimiserSet:
             if type(opt) is not cls:
                 opt = self._by_key[key] = cls(params)
             opt.load_state_dict(kept, schedules)
-        self._active_spec = ""
+        self.spec = None
         if active:
             self._put(self._by_key[active])
 

@@ -72,7 +72,11 @@ def write_script(loop: Loop, path: AnyPath, module: str, name: object, cell: Cel
     places, trained = problem.names(), {id(p) for p in loop.state.params}
     part = sorted(places[i] for i in trained) if trained < places.keys() else []  # empty for all
     own = own_schedules(record)
-    names = {(k, id(f)): _schedule_name(k, i) for k, found in own.items() for i, f in enumerate(found, 1)}
+    names = {
+        (k, id(f)): f"{ascii_name(k)}_schedule" + f"_{i}" * (i > 1)
+        for k, found in own.items()
+        for i, f in enumerate(found, 1)
+    }
     loss, data, functions = ("loss", "data" if has_data else "None", [""]) if cell is None else _functions(cell)
     root = loss if cell is not None or (part and not has_model) else "model"
     arguments = [repr(str(path)), loss, data]
@@ -136,10 +140,6 @@ def own_schedules(record: Record) -> dict[str, list[Callable[[int], float]]]:
         if callable(x) and not ready_made.is_ready_made(x) and not any(x is f for f in found.get(name, [])):
             found.setdefault(name, []).append(x)
     return dict(sorted(found.items()))
-
-
-def _schedule_name(name: str, i: int) -> str:
-    return f"{ascii_name(name)}_schedule" + f"_{i}" * (i > 1)
 
 
 def _in_docstring(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fluxmagic.optimise.optimiser import Optimiser
@@ -47,14 +47,6 @@ class Turns(tuple[Event, ...]):
                     check_values(cls, {e.name: e.new})
             except (TypeError, ValueError) as error:
                 raise type(error)(f"turns: {e.name} → {e.new} after step {e.step}: {error}") from None
-
-    def due(self, step: int) -> Iterator[Event]:
-        """Give the turns after this step."""
-        return (e for e in self if e.step == step)
-
-    def next_after(self, step: int) -> int | None:
-        """Give the first later step with a turn."""
-        return next((e.step for e in self if e.step > step), None)
 
     def __repr__(self) -> str:
         return f"Turns([{', '.join(f'{e.step}: {e.name} → {e.new}' for e in self)}])"

@@ -164,15 +164,11 @@ def _opened(path: Path, count: int) -> Iterator[tuple[Stored, Callable[[str], np
     try:
         with library.safe_open(path, "np") as file:
             slices = {k: file.get_slice(k) for k in file.keys()}  # noqa: SIM118 - not a mapping
-            stored = {k: (_dtype(v.get_dtype()), tuple(v.get_shape())) for k, v in slices.items()}
+            dtypes = {k: re.sub(r"^F(?=\d+$)", "float", v.get_dtype()) for k, v in slices.items()}  # F32 is float32
+            stored = {k: (dtypes[k], tuple(v.get_shape())) for k, v in slices.items()}
             yield stored, file.get_tensor
     except library.SafetensorError as error:
         raise ArchiveError(f"{path} is truncated, damaged, or not a safetensors file ({error})") from None
-
-
-def _dtype(name: str) -> str:
-    """Translate a dtype of safetensors to NumPy: F32 is float32."""
-    return re.sub(r"^F(?=\d+$)", "float", name)
 
 
 def _safetensors() -> ModuleType:
