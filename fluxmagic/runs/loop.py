@@ -233,8 +233,8 @@ class Loop:
         record, state, snapshots, guard, draws = self.record, self.state, self.snapshots, self.guard, self.draws
         cursor, optimisers, problem, clock = state.cursor, state.optimisers, self.problem, time.perf_counter
         on_step = hooks.on_epoch if record.stepwise else None
-        captured = self.captured
-        take = captured.begin(problem.loss, state, record, last=self.last_step, again=old is not None)
+        captured, loss = self.captured, problem.loss
+        take = captured.begin(loss, state, record, last=self.last_step, again=old is not None)
         first, seconds = state.step + 1, record.elapsed
         before = clock()
         for step in range(first, first + (1 if on_loss else min(n, MAX_STEPS_PER_LOCK))):
@@ -243,7 +243,10 @@ class Loop:
             d = cursor.next(guard)
             if d is END and (d := self._next_epoch(hooks, old)) is END:
                 return
-            buffers = [(a, a.copy()) for a in state.buffers] if state.buffers else []
+            if problem.loss is not loss:  # `until` has put another one in its place
+                loss = problem.loss
+                take = captured.begin(loss, state, record, last=self.last_step, again=old is not None)
+            buffers = [(a, a.copy()) for a in state.buffers]
             draws.clear()  # those for the data are not repeated
             rejected = None
             try:
