@@ -236,19 +236,18 @@ class Loop:
         captured, loss = self.captured, problem.loss
         take = captured.begin(loss, state, record, last=self.last_step, again=old is not None)
         first, seconds = state.step + 1, record.elapsed
+        rejected: list[NotFinite] = []
         before = clock()
         for step in range(first, first + (1 if on_loss else min(n, MAX_STEPS_PER_LOCK))):
-            if optimisers.watched.version != optimisers.version:
-                self.record_direct_changes()
             d = cursor.next(guard)
             if d is END and (d := self._next_epoch(hooks, old)) is END:
                 return
-            if problem.loss is not loss:  # `until` has put another one in its place
+            if optimisers.watched.version != optimisers.version or problem.loss is not loss:
+                self.record_direct_changes()
                 loss = problem.loss
                 take = captured.begin(loss, state, record, last=self.last_step, again=old is not None)
             buffers = [(a, a.copy()) for a in state.buffers]
             draws.clear()  # those for the data are not repeated
-            rejected = None
             try:
                 value = take(d, optimisers.opts, step, guard, self.params_final, on_loss)
             except BaseException as error:
@@ -258,7 +257,8 @@ class Loop:
                     cursor.push_back(d)
                     raise
                 record.rejected.append(step)
-                value, rejected = error.loss, error
+                rejected.append(error)
+                value = error.loss
             now = clock()
             seconds += now - before
             before = now
@@ -267,11 +267,8 @@ class Loop:
             state.step = step
             if self.log:
                 self.log.write(step=step, loss=value, seconds=seconds)
-            if rejected is not None:
-                try:
-                    raise self._explained(rejected)
-                finally:
-                    rejected = None  # the error holds this frame
+            if rejected:
+                raise self._explained(rejected.pop())  # no variable of this frame, which it holds, refers to it
             if on_step is not None and on_step():
                 until = now
             if position == cursor.length and (old is None or old.ended(step)) and cursor.next(guard) is END:
