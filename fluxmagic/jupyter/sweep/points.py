@@ -65,10 +65,6 @@ def _label(value: object, values: Sequence[object]) -> str:
     return f"{value:.3g}"
 
 
-def _equal(a: object, b: object) -> bool:
-    return isinstance(a, (int, float)) and isinstance(b, (int, float)) and a == b
-
-
 class Points:
     """The points of a sweep: where they stand, `value`, `low` and `high` of the objective over the seeds, colours."""
 
@@ -90,8 +86,8 @@ class Points:
             return "cells" if math.prod(len(d.values or ()) for d in self.dials) <= MAX_CELLS else "map"
         return {1: "line", 2: "scatter"}.get(len(lists), "table")
 
-    def update(self) -> bool:
-        """Read what is new; tell whether there is something."""
+    def update(self) -> None:
+        """Read what is new."""
         sweep = self.sweep
         if self._trials is not sweep.trials:  # it begins, again
             self._trials, self._open = sweep.trials, list(sweep.trials)
@@ -109,7 +105,6 @@ class Points:
                 self.value[point] = median if math.isfinite(median) else np.nan
                 self.bad[point] = not math.isfinite(median)
                 self.low[point], self.high[point] = min(good), max(good)
-        return bool(news)
 
     @property
     def shades(self) -> np.ndarray:
@@ -143,5 +138,5 @@ class Points:
         if self.sweep.around is None:
             return None
         now = self.sweep.around.values
-        same = (all(_equal(now.get(d.name), p.get(d.name)) for d in self.dials) for p in self.sweep.grid.points)
+        same = (all(now.get(d.name) == p[d.name] for d in self.dials) for p in self.sweep.grid.points)
         return next((i for i, s in enumerate(same) if s), None)
