@@ -44,7 +44,8 @@ def capture(loss: Loss, opt: object, *, verify: int = 256) -> CapturedStep:
 
     What the standard library, NumPy and compiled extensions keep in their own modules is not looked at, such as the
     precision of `decimal` or a function of NumPy that is replaced.  Where a loss reads that, a change is noticed by the
-    next verification, which may be up to `verify` steps later; one that changes back before is not noticed.
+    next verification, which may be up to `verify` steps later; one that changes back before is not noticed.  A `Run` is
+    verified also where it comes to rest, and takes wrong steps again.
 
     Examples
     --------

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from fluxmagic.capture.report import Report
 
 if TYPE_CHECKING:
     from llvmlite.binding import TargetMachine
     from llvmlite.ir import IRBuilder, Type, Value
 
-__all__ = ["DATA", "MachineCode", "call_api", "constant", "field", "has_compiler", "seconds_compiling"]
+__all__ = ["DATA", "MachineCode", "call_api", "constant", "field", "has_compiler", "timed"]
 
 DATA = object.__basicsize__
 """Where the fields of an ndarray begin: data, nd, dimensions, strides, base, descr."""
@@ -24,9 +27,12 @@ DATA = object.__basicsize__
 _seconds = [0.0]
 
 
-def seconds_compiling() -> float:
-    """Return the time that this process has spent in loading and running the compiler."""
-    return _seconds[0]
+@contextmanager
+def timed(report: Report) -> Iterator[None]:
+    """Add the time that is spent in loading and running the compiler to a report."""
+    before = _seconds[0]
+    yield
+    report.compile_seconds += _seconds[0] - before
 
 
 @cache

@@ -10,8 +10,7 @@ import _signal
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -21,7 +20,7 @@ from fluxmagic.capture.attempt import Attempt, LossView, NotRecorded, check_opti
 from fluxmagic.capture.compare import difference, way
 from fluxmagic.capture.loss_program import CannotReplay, LossProgram, Recording, Replay, build
 from fluxmagic.capture.report import Report, StepsDiffer
-from fluxmagic.capture.verify import StepState
+from fluxmagic.capture.verify import StepState, taken_back
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.inputs import Batch, Loss
 from fluxmagic.optimise.interrupts import InterruptGuard
@@ -99,13 +98,11 @@ class CapturedStep:
         Of steps that no loop takes; exposed for the loss and the reverse pass.
     """
 
-    # raises: where a replayed step and an ordinary one differ the step is not taken, and StepsDiffer is raised
-
     def __init__(self, loss: Loss, opts: list[Any], verify: int = 256, raises: bool = False) -> None:
         self.report = Report()
         self.loss = loss
         self.last: int | None = None
-        self._raises = raises
+        self._raises = raises  # StepsDiffer, where the ways of a step differ; it is not taken then
         self._view = LossView.of(loss)
         self._longest = verify  # steps from one verification to the next, at most
         self._kinds: dict[object, _Kind] = {}
@@ -162,8 +159,6 @@ class CapturedStep:
     def verify_next(self) -> None:
         """Take the next step both ways."""
         self._gap, self._until = 1, 0
-
-    # -- one step --------------------------------------------------------------------------------------
 
     def take(
         self,
@@ -242,7 +237,7 @@ class CapturedStep:
         """Replay a step by a program that fits, or take it both ways where that is due; None if none fits."""
         for program in kind.programs:
             if program.step is None:
-                with self._timed_compiler():
+                with machine_code.timed(self.report):
                     program.finish(self._opts, self._compiles, self._quiet.run, self._view.bind)
             assert program.step is not None
             if not program.verified or self.report.replayed >= self._until or attempt.step == self.last:
@@ -282,8 +277,6 @@ class CapturedStep:
     def _count_ways(self) -> None:
         self.report.ways = sum(len(kind.programs) for kind in self._kinds.values())
 
-    # -- recording -------------------------------------------------------------------------------------
-
     def _recorded(self, kind: _Kind, attempt: Attempt) -> float:
         """Take an ordinary step that is recorded; the second recording of a way makes a program."""
         kind.n_recorded += 1
@@ -317,16 +310,10 @@ class CapturedStep:
         if reason is not None:
             kind.recordings.append(recording)
             raise CannotReplay(reason)
-        with self._timed_compiler():
+        with machine_code.timed(self.report):
             kind.programs.append(build(recording, attempt.batch, attempt.opts, self._compiles))
         self._count_ways()
         self._n_failures, self.report.reason = 0, None
-
-    @contextmanager
-    def _timed_compiler(self) -> Iterator[None]:
-        before = machine_code.seconds_compiling()
-        yield
-        self.report.compile_seconds += machine_code.seconds_compiling() - before
 
     def _fail(self, reason: str) -> None:
         self.report.reason = reason
@@ -357,10 +344,27 @@ class CapturedStep:
         self._gap = min(2 * self._gap, self._longest) if program.verified else 2
         self._until, program.verified = self.report.replayed + self._gap - 1, True
         if self._compiles and not program.compiled:
-            with self._timed_compiler():
+            with machine_code.timed(self.report):
                 program.write(attempt.batch, self._opts, compiled=True)
             self._until = 0  # the next step is verified again
         return ordinary
+
+    def differs(self, d: Batch, guard: InterruptGuard) -> bool:
+        """Take one more step both ways, where steps were replayed since the last verified one, and take it back."""
+        program = next((p for p in self._programs if p.verified and p.step is vars(self).get("_replay")), None)
+        unverified = self.report.replayed - (self._until - self._gap + 1)
+        if program is None or program.step is None or unverified < 1 or self._n_failures >= MOST_FAILURES:
+            return False
+        attempt = Attempt(d, d if isinstance(d, (tuple, list)) else (d,), self._opts, self.report.steps, guard)
+        try:
+            with taken_back(program.program, self._opts):
+                self._verified(program, program.step, attempt)
+                self.report.verified -= 1
+        except StepsDiffer:
+            return True
+        except Exception:  # the next step raises it
+            return False
+        return False
 
     @property
     def _compiles(self) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from fluxmagic.capture.calls import Program
 from fluxmagic.optimise.optimiser import Optimiser
+from fluxmagic.optimise.step import zero_grads
 
-__all__ = ["StepState"]
+__all__ = ["StepState", "taken_back"]
 
 
 class StepState:
@@ -40,3 +42,14 @@ class StepState:
         """Name the first part that differs."""
         pairs = zip(self.parts(), other.parts(), strict=True)
         return next((name for (name, a), (_, b) in pairs if a != b), None)
+
+
+@contextmanager
+def taken_back(program: Program, opts: Sequence[Optimiser]) -> Iterator[None]:
+    """Put all back that a step within it changes."""
+    before = StepState(program, opts)
+    try:
+        yield
+    finally:
+        before.restore()
+        zero_grads(opts)

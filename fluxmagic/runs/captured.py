@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fluxmagic.capture.report import Report
 from fluxmagic.optimise.inputs import Loss
+from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.optimise.step import train_step
 from fluxmagic.runs.record import Record
 from fluxmagic.runs.state import Snapshot, TrainingState
@@ -59,3 +60,7 @@ class CapturedSteps:
         if self._step is not None and self._step.report.verified != self._n_verified:
             self._n_verified = self._step.report.verified
             self.verified = state.capture()
+
+    def differ(self, state: TrainingState, guard: InterruptGuard) -> bool:
+        """Tell whether the steps since the last verified one are wrong now: one more is tried both ways."""
+        return self._step is not None and self._step.differs(state.cursor.last, guard)

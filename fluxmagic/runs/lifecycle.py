@@ -217,7 +217,7 @@ class SteppedRun(RunViews, Joinable):
         loop, control, guard = self._loop, self.control, self._loop.guard
         on_epoch = self._on_epoch if self.early_stopping.is_wanted else None
         hooks = Hooks(self._on_start, on_epoch)
-        value = None
+        value, first = None, loop.state.step + 1
         while n > 0 and not (control.halt or loop.is_finished):
             with control, loop.state.using_rng:
                 if control.halt:
@@ -232,8 +232,7 @@ class SteppedRun(RunViews, Joinable):
                     steps = min(1 if callbacks else n, loop.steps_to_change)
                     loop.take_steps(steps, hooks, until=until, attention=control.attention)
                 except StepsDiffer:
-                    self.early_stopping.rewind(loop.captured.verified.step if loop.captured.verified else 0)
-                    retake(loop, hooks)
+                    retake(loop, hooks, self.early_stopping.rewind)
                 finally:
                     control.in_batch = False
                 taken = loop.state.step - before
@@ -245,12 +244,23 @@ class SteppedRun(RunViews, Joinable):
                     for f in callbacks:
                         f(value)
             if guard.presses:
+                self._settle(hooks, rests=True)
                 guard.check()
                 if not guard.ends_loop:
                     break  # the outer loop has been told
             if time.perf_counter() >= until:
                 break
+        self._settle(hooks, until == math.inf and loop.state.step > first)
         return value
+
+    def _settle(self, hooks: Hooks, rests: bool) -> None:
+        """Verify captured steps where the run comes to rest; after a single step this would take two."""
+        loop = self._loop
+        if not (rests or self.control.halt or loop.is_finished):
+            return
+        with self.control, loop.state.using_rng:
+            if loop.captured.differ(loop.state, loop.guard):
+                retake(loop, hooks, self.early_stopping.rewind)
 
     def _on_start(self, params: list[Param], values: Mapping[str, float]) -> None:
         self.early_stopping.try_condition(values)

@@ -6,6 +6,7 @@ It changes a loop's state and record, and leaves it to its caller to put them ba
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -75,7 +76,7 @@ def recompute(loop: Loop, s: Snapshot, record: Record, until: int) -> None:
         loop.end_epoch(old=record)
 
 
-def retake(loop: Loop, hooks: Hooks) -> None:
+def retake(loop: Loop, hooks: Hooks, rewind: Callable[[int], object]) -> None:
     """Take the steps since the last verified one again, the ordinary way; the record has their losses then.
 
     Evaluations are made again too.  An error ends it at the step that raises it.

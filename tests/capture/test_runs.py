@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,30 @@ def test_evaluations_and_early_stopping_follow_the_steps_that_were_taken_again()
     first = int(run.events[0].old.split()[1])
     assert run.history["loss"][first - 1 :].max() == 0
     assert run.epoch_losses[1] == 0
+
+
+@pytest.mark.parametrize("end", ["step", "stop", "interrupt"])
+def test_steps_that_are_wrong_when_a_run_comes_to_rest_are_taken_again(end: str) -> None:
+    run, model = a_run(True, with_hidden)
+    run.step(40)
+    hide(2)  # the next verification would come after step 48
+
+    def halt(l: float) -> None:
+        if run.steps == 48:
+            run.stop() if end == "stop" else signal.raise_signal(signal.SIGINT)
+
+    if end == "interrupt":
+        with pytest.raises(KeyboardInterrupt):
+            run.train(cb=halt)
+    else:
+        run.train(cb=halt) if end == "stop" else run.step(8)
+    first = int(run.events[0].old.split()[1])
+    assert (run.steps, run.events[0].name) == (48, "capture")
+    other, copy = a_run(False, with_hidden)
+    for k in range(48):
+        hide(1 if k + 1 < first else 2)
+        other.step()
+    assert everything(run, model)[:2] == everything(other, copy)[:2]
 
 
 def test_a_retaken_step_is_kept_in_the_file(tmp_path: Path) -> None:
