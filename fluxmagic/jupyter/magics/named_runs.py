@@ -13,7 +13,7 @@ from fluxmagic.race import Race
 from fluxmagic.runs import Run
 from fluxmagic.sweep import Sweep
 
-__all__ = ["find_trainable", "names_listed", "trainable_names"]
+__all__ = ["find_trainable", "trainable_names"]
 
 PANELS = "fluxmagic.jupyter.driving.panel"  # which is imported for the first of them
 MAX_NAMES_LISTED = 8
@@ -36,19 +36,16 @@ def find_trainable(ns: Namespace, name: str) -> Trainable:
     known = list(dict.fromkeys([*named, *(r.name for r in live if r.name)]))
     if len(found) > 1:
         raise UsageError(f"{len(found)} runs are called {name}: give one a name of its own, or a variable")
-    hint = f"; there are {names_listed(known)}" if known else ": %%train makes one"
-    raise UsageError(f"no run is called {name}{hint}")
+    if not known:
+        raise UsageError(f"no run is called {name}: %%train makes one")
+    more = len(known) - MAX_NAMES_LISTED
+    listed = ", ".join(known[:MAX_NAMES_LISTED]) + (f" and {more} more" if more > 0 else "")
+    raise UsageError(f"no run is called {name}; there are {listed}")
 
 
 def trainable_names(ns: Namespace) -> list[str]:
     """Return the variables that hold what can be trained, and the names of what live Panels train."""
     return list(dict.fromkeys([*_variables(ns), *(p.run.name for p in live_panels() if p.run.name)]))
-
-
-def names_listed(names: list[str]) -> str:
-    """List names; a long list is cut."""
-    more = len(names) - MAX_NAMES_LISTED
-    return ", ".join(names[:MAX_NAMES_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _variables(ns: Namespace) -> dict[str, Trainable]:
