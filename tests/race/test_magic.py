@@ -210,7 +210,7 @@ def test_commands_reach_a_race(rosenbrock):
     shell("%train resume --name race")
     assert shell["race"].steps == 60
     assert shell("%train stop --name race")
-    assert "race is a Race: this takes a run" in shell.refuses("%train set η=1 --name race")
+    assert "race is a Race: this takes a run, such as one = race[0]" in shell.refuses("%train set η=1 --name race")
 
 
 def test_help_and_tab_know_the_options(shell):

@@ -149,7 +149,7 @@ def carry_out(shell: Shell, line: str) -> Target:
 
 def _as_run(trainable: Trainable, name: str) -> Run:
     if not isinstance(trainable, Run):
-        raise UsageError(f"{name} is a {type(trainable).__name__}: this takes a run")
+        raise UsageError(f"{name} is a {type(trainable).__name__}: this takes a run, such as one = {name}[0]")
     return trainable
 
 
