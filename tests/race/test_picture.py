@@ -177,7 +177,7 @@ def test_the_picture_that_stays_has_names_and_losses():
     png = picture.picture()
     texts = legend(picture)
     assert texts[0] == f"SGD η 0.001  {race[0].shown_loss:.4g}"
-    assert texts[-1] == "SGD η 1  diverged"
+    assert texts[-1] == f"SGD η 1  diverged at step {race[-1].steps}"
     assert all(t.get_position()[1] < picture.figure.get_figheight() - 0.1 for t in picture.figure.axes[0].texts)
     assert pixels(png).shape[1] == 1440
 

@@ -12,12 +12,12 @@ from matplotlib.text import Text
 
 from fluxmagic.jupyter.pictures.axes import FONT, INK, LEGEND_ROW, set_plain_text, shorten
 
-__all__ = ["Legend", "rows_of_names"]
+__all__ = ["WIDEST", "Legend", "rows_of_names"]
 
 HANDLE, PAD, BETWEEN = 0.22, 0.07, 0.18  # inches: a line's sample, its distance to the text, the distance to the next
 CHARACTER = 0.57 * FONT / 72  # inches, of an ordinary one
 NAME, VALUE = 32, 7  # characters that a name has at most, and a value at least, so that the rows stand still
-SO_FAR = " so far"
+WIDEST = "0" * VALUE + " so far"
 
 
 class Legend:
@@ -64,9 +64,9 @@ class Legend:
                 x += _width(name, words)
 
 
-def rows_of_names(names: Iterable[str], width: float) -> int:
-    """Give the number of rows that names with values take in a width in inches."""
-    return len(_rows([(name, f"{name} {'0' * VALUE}{SO_FAR}" if name == "loss" else "") for name in names], width))
+def rows_of_names(values: Mapping[str, str], width: float) -> int:
+    """Give the number of rows that names with values, as wide as these or of `VALUE` characters, take in inches."""
+    return len(_rows([(name, f"{name} {value}") for name, value in values.items()], width))
 
 
 def _rows(entries: Iterable[tuple[str, str]], width: float) -> list[list[tuple[str, str]]]:

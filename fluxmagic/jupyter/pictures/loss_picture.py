@@ -108,7 +108,7 @@ class LossPicture:
         """Add the lines, which move, and the legend; `beside` are the axes that have no contours."""
         raise NotImplementedError
 
-    def _read(self, final: bool) -> None:
+    def _read(self) -> None:
         """Read what is new into the lines and the legend."""
         raise NotImplementedError
 
@@ -148,13 +148,13 @@ class LossPicture:
         """Give the smoothing; none where the loss has no noise."""
         return self.smoothing if run.has_noise else 0.0
 
-    def _update(self, final: bool) -> bool:
+    def _update(self) -> bool:
         """Bring the lines up to date, in another figure where the page needs one; tell whether those left changed."""
         tells = self._map is None and trains_two_numbers(self._runs[0])  # the first loss has told
         if tells or self.figure.get_figwidth() != axes.width_on(self.page_width):
             self._build()
         changed = self._set_left()
-        self._read(final)
+        self._read()
         return changed
 
     def _set_left(self) -> bool:
@@ -222,7 +222,7 @@ class LossPicture:
         full : bool
             Draw the axes too; the pixels are the same.
         """
-        left = self._update(False)
+        left = self._update()
         canvas = axes.canvas_of(self.figure)
         idle = self.leaves_time or self._trained.state != "running"
         map_moved, changed = self._set_contours(IDLE_MAP_SECONDS if idle else MAP_SECONDS)
@@ -265,7 +265,7 @@ class LossPicture:
     @np.errstate(all="ignore")
     def picture(self) -> bytes:
         """Draw the losses as they stay, as a PNG: sharper, and the axes close around them."""
-        self._update(True)
+        self._update()
         self._set_contours(FINAL_MAP_SECONDS)
         self._set_beside(True)
         self._set_limits(True)

@@ -17,7 +17,7 @@ from fluxmagic.jupyter.pictures import axes
 from fluxmagic.jupyter.pictures.beside import shown_beside
 from fluxmagic.jupyter.pictures.contours import MOST, PathSeries, Trail
 from fluxmagic.jupyter.pictures.downsample import MinMaxSeries, RunSeries, loss_series, stretch_series
-from fluxmagic.jupyter.pictures.legend import Legend, rows_of_names
+from fluxmagic.jupyter.pictures.legend import WIDEST, Legend, rows_of_names
 from fluxmagic.jupyter.pictures.limits import Axis, Limits, before_divergence, data_range, loss_range, within
 from fluxmagic.jupyter.pictures.loss_picture import LossPicture, add_line
 from fluxmagic.jupyter.pictures.marks import Mark, draw_marks, find_marks
@@ -68,7 +68,7 @@ class Curve(LossPicture):
     def _make_figure(self, width: float) -> tuple[Figure, Axes, list[Axes]]:
         in_axes = sum(not value.is_rich for value in self.shown)
         second = any(k != "valid" for k in self._series.evaluations)
-        rows = partial(rows_of_names, ["loss", *self._series.evaluations, "earlier"])
+        rows = partial(rows_of_names, {"loss": WIDEST, **dict.fromkeys(self._series.evaluations, ""), "earlier": ""})
         return axes.make_curve_figure(self._map is not None, in_axes, second=second, width=width, rows_of_legend=rows)
 
     def _add_artists(self, beside: list[Axes]) -> tuple[Sequence[Line2D], Legend]:
@@ -107,7 +107,7 @@ class Curve(LossPicture):
 
     # -- what is shown -------------------------------------------------------------------------------------
 
-    def _read(self, final: bool) -> None:
+    def _read(self) -> None:
         series, β = self._series, self._β(self.run)
         series.update()
         loss = series.loss if self.window is None else series.latest(self.window, β)

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fluxmagic.jupyter.controls.transport import Controls
-from fluxmagic.jupyter.formatting import format_number
 from fluxmagic.jupyter.pictures import axes
 from fluxmagic.jupyter.pictures.contours import PathSeries, Trail
 from fluxmagic.jupyter.pictures.downsample import MinMaxSeries, RunSeries, stretch_series
@@ -19,6 +18,7 @@ from fluxmagic.jupyter.pictures.legend import Legend, rows_of_names
 from fluxmagic.jupyter.pictures.limits import Limits, loss_range, within
 from fluxmagic.jupyter.pictures.loss_picture import LossPicture, add_line
 from fluxmagic.jupyter.race.colours import COLOURS, colour_of
+from fluxmagic.jupyter.race.words import loss_of
 from fluxmagic.race import Race
 from fluxmagic.runs import Run
 
@@ -82,6 +82,7 @@ class RacePicture(LossPicture):
     def __init__(self, race: Race) -> None:
         self.race = race
         self._lanes = {key: _Lane(run, i) for i, (key, run) in enumerate(race.runs.items())}
+        self._values = dict.fromkeys(self._lanes, "")  # in the legend
         super().__init__(race, list(race))
 
     @property
@@ -98,12 +99,16 @@ class RacePicture(LossPicture):
 
     def picture(self) -> bytes:
         self.page_width = axes.DISPLAY_SIZE["width"]
-        return super().picture()
+        self._values = {key: f" {loss_of(self.race, key)}" for key in self._lanes}
+        self._build()  # with room for the values
+        drawn = super().picture()
+        self._values = dict.fromkeys(self._lanes, "")
+        return drawn
 
     def _make_figure(self, width: float) -> tuple[Figure, Axes, list[Axes]]:
         self._across = width - axes.LEFT - axes.RIGHT
         self._above = 0.3 if self._map and width >= axes.NARROW else 0.0  # inches: a title stands beside
-        rows = rows_of_names([f"{key}  000" for key in self._lanes], self._across) - (not self._above)
+        rows = rows_of_names(self._values, self._across) - (not self._above)
         return axes.make_curve_figure(self._map is not None, width=width, strip=axes.LEGEND_ROW * rows)
 
     def _add_artists(self, beside: list[Axes]) -> tuple[Sequence[Line2D], Legend]:
@@ -111,15 +116,10 @@ class RacePicture(LossPicture):
         losses = {key: lane.loss for key, lane in self._lanes.items()}
         return moving, Legend(self._ax, losses, self._across, self._above)
 
-    def _read(self, final: bool) -> None:
+    def _read(self) -> None:
         for lane in self._lanes.values():
             lane.read(self._β(lane.run))
-        self._legend.show({key: f" {self._result(key)}" if final else "" for key in self._lanes})
-
-    def _result(self, key: str) -> str:
-        """Give a contestant's loss, in eleven characters at most."""
-        diverged = self.race.waiting.get(key) == "diverged"
-        return "diverged" if diverged else format_number(self.race.runs[key].shown_loss)
+        self._legend.show(self._values)
 
     def _left_series(self) -> Iterator[tuple[MinMaxSeries, str, float, Run]]:
         for lane in self._lanes.values():
