@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fluxmagic import SGD, NotFinite, Run, capture, param, train
+from tests.capture import kinds  # noqa: F401 - it adds to LEAKS
 from tests.capture.leaks import LEAKS, UNSEEN, Leak
 
 STEPS = 40
