@@ -173,7 +173,7 @@ class Controls:
             self._tick.playing = False
         if self.box.comm is None:
             self.closed = True
-        if waiting:
+        if waiting and not answer:  # the picture that answers comes with all of it
             self.show()
         return answer
 

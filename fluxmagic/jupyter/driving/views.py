@@ -246,7 +246,6 @@ class WidgetView(ImageView):
         if self.controls.process_requests():
             self.budget.boost()
             self._drawn_at = -1
-            self._next_words = self._clock()
         super().refresh_if_due()
 
     def draw(self) -> None:
