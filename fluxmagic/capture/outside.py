@@ -92,8 +92,12 @@ def refusing_calls(recorder: Recorder) -> Iterator[None]:
     """Within it a call of the system's functions is refused before it is made: files, clocks, output, names by text."""
 
     def look(frame: types.FrameType, event: str, f: object) -> None:
-        if recorder.listens and (name := _outside(frame, event, f)) and not _is_importing(frame):
+        if event not in ("call", "c_call") or (event == "call" and frame.f_globals.get("__name__") != "os"):
+            return  # 10,000 times a recording
+        if (name := _outside(frame, event, f)) and recorder.listens and not _is_importing(frame):
             while frame.f_back is not None and not is_users(frame):
+                if package(frame) == "fluxmagic":  # it makes the default generator
+                    return
                 name, frame = frame.f_code.co_name, frame.f_back
             recorder.refuse(f"calls {name}()")
             raise CallsOutside
@@ -121,9 +125,7 @@ def _is_importing(frame: types.FrameType | None) -> bool:
 def _outside(frame: types.FrameType, event: str, f: object) -> str | None:
     """Name a function of the system that is called."""
     if event == "call":
-        return frame.f_code.co_name if package(frame) == "os" else None
-    if event != "c_call":
-        return None
+        return frame.f_code.co_name
     owner, name = getattr(f, "__self__", None), getattr(f, "__name__", "")
     module = getattr(f, "__module__", None) or getattr(owner, "__module__", None)
     if module in SYSTEM and not (module == "_contextvars" and package(frame) == "numpy"):
