@@ -28,11 +28,6 @@ STYLE = f"""
 .{PANEL} progress {{ width: 8em; height: 0.8em; accent-color: var(--jp-brand-color1, #1976d2) }}
 .{PANEL} img {{ display: block; width: 100%; height: auto }}
 .{PANEL} .widget-hslider {{ max-width: none }}
-.{PANEL} .fluxmagic-dials .widget-readout {{ position: absolute; right: 0; top: -1.3em; height: 1.5em; z-index: 9;
-  display: none; padding: 0 4px; background: var(--jp-layout-color2, #ddd); color: var(--jp-ui-font-color1, #000) }}
-.{PANEL} .fluxmagic-dials .widget-slider {{ position: relative }}
-.{PANEL} .fluxmagic-dials .noUi-state-drag + .widget-readout,
-.{PANEL} .fluxmagic-dials .slider-container:has(.noUi-active) ~ .widget-readout {{ display: block }}
 .{PANEL} .fluxmagic-time .widget-label {{ flex: 0 0 auto; min-width: 0; margin: 0 {GAP}px 0 0 }}
 .{PANEL} .fluxmagic-time .slider-container {{ margin: 0 }}
 .{PANEL} pre {{ margin: 0; padding: 6px; max-height: 20em; overflow: auto; user-select: text;

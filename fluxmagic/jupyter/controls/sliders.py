@@ -61,6 +61,7 @@ class HyperparameterSlider:
             tooltip=tooltip,
             options=self._options(),
             value=value,
+            readout=False,  # the field is beside it
             style={"description_width": "6.5em"},
             layout=w.Layout(width="auto", flex="1 1 9em", min_width="0"),
         )
