@@ -155,6 +155,11 @@ class Recorded(NDArrayOperatorsMixin):
         short = SQUARE_AND_CO.get(b) if type(b) in (int, float) and self.dtype.kind == "f" else None
         return np.power(self, b) if short is None else short(self)
 
+    def __rpow__(self, b: ArrayLike) -> Result:
+        if not isinstance(self.array, np.ndarray):  # a scalar's power, whose bits are not those of NumPy's loop
+            return self.recorder.call(operator.pow, (b, self), {})
+        return np.power(b, self)
+
     def __len__(self) -> int:
         return len(self.array)
 
