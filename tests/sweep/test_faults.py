@@ -269,11 +269,12 @@ def test_a_job_for_a_dask_worker_that_is_gone_is_not_taken(killable):
 def test_a_dask_worker_that_dies_with_its_result_holds_up_neither_the_sweep_nor_stop(killable, monkeypatch, stops):
     import distributed
 
-    killed, gather = [], killable.gather
+    chosen, killed, gather = [], [], killable.gather
 
     async def kill_first(task, asynchronous):
         await distributed.wait(task)
-        if not killed and any(t.step for t in sweep.trials):
+        if not chosen and any(t.step for t in sweep.trials):
+            chosen.append(task)  # before another result is asked for
             (worker,) = (await killable.who_has([task]))[task.key]
             killed.append((await killable.run(os.getpid, workers=[worker]))[worker])
             os.kill(killed[0], signal.SIGKILL)

@@ -173,7 +173,7 @@ class Controls:
             self._tick.playing = False
         if self.box.comm is None:
             self.closed = True
-        if waiting and not answer:  # the picture that answers comes with all of it
+        if waiting:  # at once: dials of another optimiser are used before the next picture
             self.show()
         return answer
 
