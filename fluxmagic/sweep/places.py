@@ -192,7 +192,7 @@ class InExecutor(_Remote):
                 self._executor.submit(self._worker.forget, self._freight.name)
 
 
-SCATTERED = 1_000_000  # bytes from which a message is no part of Dask's graph, which the scheduler keeps
+SCATTERED = 1_000_000  # bytes from which a message is sent apart from Dask's graph, which the scheduler keeps
 
 
 class OnDask(_Remote):
@@ -255,7 +255,7 @@ class OnDask(_Remote):
 
 
 def check_place(on: On) -> None:
-    """Raise a TypeError if this is no place for trials."""
+    """Raise a TypeError if trials cannot run there."""
     number = isinstance(on, int) and not isinstance(on, bool) and on > 0
     client = type(on).__module__.startswith("distributed.") and hasattr(on, "scatter")
     if not (on is None or number or client or isinstance(on, Executor)):

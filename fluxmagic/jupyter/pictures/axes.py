@@ -86,7 +86,7 @@ def make_curve_figure(
     """Make a figure with axes for a curve, and for what stands beside it: a map first, then pictures without axes.
 
     The first of these is at the curve's right, the rest below, three in a row; in a narrow figure all are below, two in
-    a row.  `second` leaves room for a second y-axis, `rows_of_legend` tells the rows of a legend of so many inches,
+    a row.  `second` leaves room for a second y-axis, `rows_of_legend` the rows of a legend of a width in inches,
     `strip` is the height of what stands above all of them.
     """
     beside = map_beside + pictures
