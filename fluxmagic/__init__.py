@@ -77,7 +77,7 @@ from fluxmagic.layers import (
     σ,
 )
 from fluxmagic.layers import state as state
-from fluxmagic.lazy import LazyClass
+from fluxmagic.lazy import LazyClass, late_function
 from fluxmagic.optimise import (
     ADAM,
     ADAMW,
@@ -93,6 +93,7 @@ from fluxmagic.optimise import (
     RMSProp,
     train,
 )
+from fluxmagic.optimise import providers as _providers
 from fluxmagic.optimise import stop as stop
 from fluxmagic.optimise import throttle as throttle
 from fluxmagic.tracker import back, gradient, param
@@ -132,6 +133,9 @@ _LATE = {
     "cosine": "fluxmagic.optimise", "exponential": "fluxmagic.optimise", "onecycle": "fluxmagic.optimise",
     "landscapes": "fluxmagic.landscapes", "plots": "fluxmagic.plots",
 }  # fmt: skip
+
+_providers.captured_step = late_function("fluxmagic.capture.step", "CapturedStep")
+_providers.compiled_update = late_function("fluxmagic.capture.compiled_update", "compile_update")
 
 
 if not TYPE_CHECKING:  # a type checker reports unknown names

@@ -1,4 +1,4 @@
-"""Names that need IPython, ipywidgets or matplotlib, imported at their first use."""
+"""Names of modules that are imported at their first use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-__all__ = ["LazyClass", "LazyMethod", "load"]
+__all__ = ["LazyClass", "LazyMethod", "late_function", "load"]
 
 
 def load(module: str, name: str) -> Any:  # noqa: ANN401 - any name
@@ -19,6 +19,15 @@ def load(module: str, name: str) -> Any:  # noqa: ANN401 - any name
     except ImportError as error:
         needs = "IPython, ipywidgets and matplotlib: pip install ipython ipywidgets matplotlib"
         raise ImportError(f"{name} needs {needs} ({error})", name=error.name) from error
+
+
+def late_function(module: str, name: str) -> Callable[..., Any]:
+    """Stand for a function or class of a module, which is imported at the first call."""
+
+    def call(*args: object, **options: object) -> object:
+        return getattr(import_module(module), name)(*args, **options)
+
+    return call
 
 
 class LazyClass(type):

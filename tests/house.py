@@ -53,7 +53,7 @@ def dotted(path: Path) -> str:
 
 
 def imported(tree: ast.AST, known: set[str]) -> Iterator[str]:
-    """Yield the known modules that a tree imports, in functions and for type checking too."""
+    """Yield the known modules that a tree imports, in functions, for type checking and by name too."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from (a.name for a in node.names if a.name in known)
@@ -63,6 +63,8 @@ def imported(tree: ast.AST, known: set[str]) -> Iterator[str]:
                 target = whole if whole in known else node.module
                 if target in known:
                     yield target
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield from (a.value for a in node.args if isinstance(a, ast.Constant) and a.value in known)
         yield from imported(node, known)
 
 

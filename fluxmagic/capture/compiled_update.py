@@ -18,12 +18,11 @@ from fluxmagic.capture.deferred import Trace
 from fluxmagic.capture.elementwise import Loop, ir_type
 from fluxmagic.capture.machine_code import MachineCode, constant, field
 from fluxmagic.optimise.memory import Block, subtract_steps
-from fluxmagic.optimise.optimiser import Optimiser
 
 if TYPE_CHECKING:
     from llvmlite.ir import IRBuilder, Value
 
-__all__ = ["CompiledUpdate", "compile_update", "compiled_calls"]
+__all__ = ["CompiledUpdate", "compile_update"]
 
 Rule = Callable[..., np.ndarray]
 Blocks = Sequence[tuple[Block, list[np.ndarray]]]
@@ -177,14 +176,6 @@ def _subtract_step(rule: Rule, fields: dict[str, Any], numbers: Sequence[np.ndar
     np.subtract(s.p, rule(s.δ, s, *numbers), s.p)
 
 
-def compile_update(opt: Optimiser) -> CompiledUpdate | None:
-    """Make what updates the parameters of an optimiser in one pass; None without the extra `fast`."""
-    return CompiledUpdate(opt.plain) if machine_code.has_compiler() else None
-
-
-def compiled_calls(opt: Optimiser) -> list[Callable[[], None]]:
-    """Return what an update of `opt.blocks` is, see `CompiledUpdate.calls`; empty if it has to be done otherwise."""
-    if not opt.plain or not opt.n or not opt.compile_update():  # its numbers have their places from the first update on
-        return []
-    update: CompiledUpdate = opt.subtract_steps  # type: ignore[assignment]
-    return update.calls(opt.step, opt.blocks)
+def compile_update(plain: bool) -> CompiledUpdate | None:
+    """Make what subtracts an optimiser's steps in one pass; None without the extra `fast`."""
+    return CompiledUpdate(plain) if machine_code.has_compiler() else None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from fluxmagic.capture.calls import Program
-from fluxmagic.capture.compiled_update import compiled_calls
+from fluxmagic.capture.compiled_update import CompiledUpdate
 from fluxmagic.capture.plan import plan
 from fluxmagic.capture.recording import Leak, Recorder
 from fluxmagic.capture.text import Writer, indent
@@ -43,6 +43,14 @@ def rule_program(opt: Optimiser) -> Program | None:
     return None
 
 
+def _compiled_calls(opt: Optimiser) -> list[Callable[[], None]]:
+    """Return what an update of `opt.blocks` is, see `CompiledUpdate.calls`; empty if it has to be done otherwise."""
+    if not opt.plain or not opt.n or not opt.compile_update():  # its numbers have their places from the first update on
+        return []
+    update = opt.subtract_steps
+    return update.calls(opt.step, opt.blocks) if isinstance(update, CompiledUpdate) else []
+
+
 def write_update(writer: Writer, opts: Sequence[Optimiser], compiled: bool) -> tuple[Writer, list[str]]:
     """Write the update of parameters, with gradients that are checked, after what a writer has written.
 
@@ -51,7 +59,7 @@ def write_update(writer: Writer, opts: Sequence[Optimiser], compiled: bool) -> t
     body: list[str] = []
     writer = Writer(Program([], [], [], None), writer)
     for opt in opts:
-        calls = compiled_calls(opt) if compiled else []
+        calls = _compiled_calls(opt) if compiled else []
         program = None if calls else rule_program(opt)
         update = writer.name(opt.update, "update", (id(opt), "update"))
         if calls:

@@ -6,13 +6,13 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
-from importlib import import_module
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fluxmagic.absent import present
+from fluxmagic.optimise import providers
 from fluxmagic.optimise.declare import COMMON, Declared, describe
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.flat_buffer import FlatBuffer
@@ -278,9 +278,8 @@ class Optimiser(Stateful):
         Updates of 50,000 parameters or more are compiled by themselves, after the time that this takes has been spent
         in them.
         """
-        if self.subtract_steps is subtract_steps:  # imported by name: that package is built on this one
-            made = import_module("fluxmagic.capture.compiled_update").compile_update(self)
-            self.__dict__["subtract_steps"] = made or subtract_steps
+        if self.subtract_steps is subtract_steps:
+            self.__dict__["subtract_steps"] = providers.compiled_update(self.plain) or subtract_steps
         return self.update_is_compiled
 
     @property

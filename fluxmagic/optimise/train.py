@@ -7,9 +7,9 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, wraps
-from importlib import import_module
 from typing import ParamSpec, TypeVar
 
+from fluxmagic.optimise import providers
 from fluxmagic.optimise.errors import Stop
 from fluxmagic.optimise.inputs import Batch, Loss, as_callbacks, as_optimisers
 from fluxmagic.optimise.interrupts import InterruptGuard
@@ -119,8 +119,8 @@ def train(
         raise TypeError(f"data gives batches when iterated over, and a {type(data).__name__} does not") from None
 
     take = partial(train_step, loss)
-    if captures(capture):  # imported by name: that package is built on this one
-        take = import_module("fluxmagic.capture.step").CapturedStep(loss, opts).take
+    if captures(capture):
+        take = providers.captured_step(loss, opts).take
 
     def start(l: Tracked) -> None:
         zero_grads(opts, l)  # gradients from before
