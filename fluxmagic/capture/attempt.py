@@ -16,7 +16,7 @@ from fluxmagic.capture.calls import replace
 from fluxmagic.capture.loss_program import CannotReplay, Recording
 from fluxmagic.capture.outside import CallsOutside, hidden_in, refusing_calls
 from fluxmagic.capture.recorded import Recorded
-from fluxmagic.capture.recording import Recorder, followed_rules
+from fluxmagic.capture.recording import FollowedOp, Recorder
 from fluxmagic.capture.undo import Surroundings
 from fluxmagic.optimise.inputs import Batch, Loss
 from fluxmagic.optimise.interrupts import InterruptGuard
@@ -24,6 +24,7 @@ from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.optimise.step import train_step
 from fluxmagic.tracker import Param, Tracked, leaves
 from fluxmagic.tracker.aliases import Option
+from fluxmagic.tracker.operation import ops_become
 from fluxmagic.tracker.reverse import back_counting
 
 __all__ = ["Attempt", "LossView", "NotRecorded", "record"]
@@ -87,9 +88,9 @@ class LossView:
             frozenset(getattr(loss, "rebound_names", ())),
         )
 
-    def places(self) -> list[reach.Place]:
-        """Return the places that it can reach, but for the names that it binds, and for items of tuples."""
-        found = (p for p in reach.places(self.reads) if not isinstance(p.owner, tuple))
+    def watched(self, places: Sequence[reach.Place]) -> list[reach.Place]:
+        """Return the places that are looked at in each step: but for names that it binds, and items of tuples."""
+        found = (p for p in places if not isinstance(p.owner, tuple))
         return [p for p in found if not (p.kind == "item" and p.key in self.bound)]
 
 
@@ -104,11 +105,12 @@ def record(view: LossView, attempt: Attempt) -> tuple[float, Recording]:
     NotRecorded
         If the step cannot be replayed, fails while it is recorded, or is another one then.
     """
-    if reason := reach.iterator_in(view.reads) or hidden_in(view.reads):
+    within = reach.Reach(view.reads)
+    if reason := hidden_in(within.places):
         raise NotRecorded(reason)
     users = {type(opt) for opt in attempt.opts if not reach.is_ours(type(opt))}
-    rules = [(cls.__name__, f, reach.fingerprint(f)) for cls in users for _, _, f in reach.methods(cls)]
-    taken = _RecordedStep(view, attempt)
+    rules = [(cls.__name__, f, reach.Reach(f).fingerprint()) for cls in users for _, _, f in reach.methods(cls)]
+    taken = _RecordedStep(view, attempt, within)
     value, recorder = taken.take(), taken.recorder
     if kept := recorder.alive():
         recorder.reason = f"the loss keeps {len(kept)} of its arrays for later"
@@ -119,14 +121,14 @@ def record(view: LossView, attempt: Attempt) -> tuple[float, Recording]:
 class _RecordedStep:
     """A step on recorded arrays, and what it has to put back."""
 
-    def __init__(self, view: LossView, attempt: Attempt) -> None:
+    def __init__(self, view: LossView, attempt: Attempt, within: reach.Reach) -> None:
         self.view, self.attempt, self.recorder = view, attempt, Recorder()
         self.params = list(dict.fromkeys(p for opt in attempt.opts for p in opt.params))
         self.unreached: list[Param] = []
         self.result: int | None = None
-        self.places = view.places()
+        self.places = view.watched(within.places)
         self.started = self.done = False
-        self.before: reach.Fingerprint = {}
+        self.before = within.fingerprint()
         self.surroundings, self.gradients = Surroundings(self.places), Gradients(self.params)
         self.states = _global_generators()
 
@@ -135,8 +137,7 @@ class _RecordedStep:
         recorder = self.recorder
         try:
             try:
-                with followed_rules():
-                    self.before = reach.fingerprint(self.view.reads)
+                with ops_become(FollowedOp):
                     on_loss = None if self.attempt.on_loss is None else self.on_loss
                     return self.attempt._replace(on_loss=on_loss).take(self.loss, self.backward)
             finally:
@@ -225,14 +226,14 @@ def _put_plain(view: LossView) -> None:
             return reach.remake(x, map(plain, x))
         return x.array if type(x) is Recorded else x
 
-    for place in list(reach.places(view.reads)):
+    for place in reach.Reach(view.reads).places:
         if place.is_writable and (now := plain(place.value)) is not place.value:
             place.put(now)
 
 
 def _hidden_changes(view: LossView, before: reach.Fingerprint, recorder: Recorder, states: object) -> str | None:
     """Say what the step has changed, or kept, beside its result."""
-    after = reach.fingerprint(view.reads)
+    after = reach.Reach(view.reads).fingerprint()
     if changed := reach.difference(before, after, recorder.undo.generators, view.bound):
         return f"the loss changes {changed}"
     if states != _global_generators():
@@ -243,9 +244,10 @@ def _hidden_changes(view: LossView, before: reach.Fingerprint, recorder: Recorde
 def _changes_of_rules(rules: Sequence[tuple[str, object, reach.Fingerprint]]) -> str | None:
     """Say what the rule of a user's optimiser has changed beside its state."""
     for name, rule, before in rules:
-        if changed := reach.difference(before, reach.fingerprint(rule), ()):
+        after = reach.Reach(rule)
+        if changed := reach.difference(before, after.fingerprint(), ()):
             return f"the rule of {name} changes {changed}"
-        if hidden := reach.iterator_in(rule) or hidden_in(rule):
+        if hidden := hidden_in(after.places):
             return hidden.replace("the loss", f"the rule of {name}")
     return None
 

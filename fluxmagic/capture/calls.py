@@ -14,6 +14,7 @@ import numpy as np
 
 __all__ = ["Call", "Program", "Ref", "Value", "outs", "refs", "replace"]
 
+NESTED = {tuple, list, dict, slice}
 Argument = Any
 """An argument of a call: a `Ref`, a constant, or a tuple, list, dict or slice of such."""
 
@@ -116,7 +117,7 @@ class Call:
     target: Ref | None = None
     effect: bool = False
     wants: bool = True
-    line: str = ""
+    line: object = ""
 
     @property
     def read(self) -> list[int]:
@@ -182,7 +183,7 @@ def replace(x: Argument, leaf: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - a
     """Replace what is in tuples, lists, dicts and slices."""
     kind = type(x)
     if kind is tuple or kind is list:
-        return kind([replace(y, leaf) for y in x])
+        return kind([replace(y, leaf) if type(y) in NESTED else leaf(y) for y in x])
     if kind is dict:
         return {k: replace(y, leaf) for k, y in x.items()}
     if kind is slice:

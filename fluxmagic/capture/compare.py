@@ -10,7 +10,7 @@ from fluxmagic.capture.recording import Recorder
 __all__ = ["difference", "same_constant", "way"]
 
 
-def way(recorder: Recorder) -> tuple[tuple[str, str, bool], ...]:
+def way(recorder: Recorder) -> tuple[tuple[object, str, bool], ...]:
     """Say which way a recording went: what its guards came to."""
     return tuple((c.line, c.name, c.wants) for c in recorder.calls if c.kind == "guard")
 

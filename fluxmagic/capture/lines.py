@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from types import FrameType
+from typing import NamedTuple
 
-__all__ = ["is_called_by_package", "is_users", "package", "user_line"]
+__all__ = ["Line", "is_called_by_package", "is_users", "package", "user_line"]
 
 INTERNAL = (sys.stdlib_module_names - {"__main__"}) | {"fluxmagic", "numpy"}
+
+
+class Line(NamedTuple):
+    """A line of the user's code; its text is `line 3`, of a cell, or `line 3 of model.py`."""
+
+    path: str
+    number: int
+
+    def __str__(self) -> str:
+        in_cell = self.path.startswith("<") or "ipykernel_" in self.path
+        name = self.path.replace("\\", "/").rpartition("/")[2]
+        return f"line {self.number}" if in_cell else f"line {self.number} of {name}"
 
 
 def package(frame: FrameType) -> str:
@@ -18,7 +32,12 @@ def package(frame: FrameType) -> str:
 
 def is_users(frame: FrameType) -> bool:
     """Tell whether a frame runs code of the user."""
-    return package(frame) not in INTERNAL
+    return "__name__" not in frame.f_globals or not _is_internal(frame.f_globals["__name__"])
+
+
+@functools.cache
+def _is_internal(module: str) -> bool:
+    return str(module).partition(".")[0] in INTERNAL
 
 
 def is_called_by_package() -> bool:
@@ -29,14 +48,10 @@ def is_called_by_package() -> bool:
     return frame is not None and package(frame) == "fluxmagic"
 
 
-def user_line() -> str:
-    """Say where in the user's code this is: `line 3`, of a cell, or `line 3 of model.py`."""
+def user_line() -> Line:
+    """Return the line of the user's code that led here, or the outermost line."""
     frame = inspect.currentframe()
-    while frame is not None and frame.f_back is not None and not is_users(frame):
+    assert frame is not None
+    while frame.f_back is not None and "__name__" in frame.f_globals and _is_internal(frame.f_globals["__name__"]):
         frame = frame.f_back
-    if frame is None:
-        return "a line"
-    path = frame.f_code.co_filename
-    in_cell = path.startswith("<") or "ipykernel_" in path
-    name = path.replace("\\", "/").rpartition("/")[2]
-    return f"line {frame.f_lineno}" if in_cell else f"line {frame.f_lineno} of {name}"
+    return Line(frame.f_code.co_filename, frame.f_lineno)

@@ -9,13 +9,13 @@ import re
 import sys
 import types
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
 from fluxmagic.capture.lines import is_users, package
-from fluxmagic.capture.reach import MOST_ITEMS, NUMBERS, Place, arrays_in, is_ours, places
+from fluxmagic.capture.reach import MOST_ITEMS, NUMBERS, Place, arrays_in, is_ours
 from fluxmagic.capture.recording import Recorder
 from fluxmagic.layers.traversal import is_foreign
 
@@ -35,11 +35,14 @@ CONSTANT_MODULES |= {"operator", "pathlib", "re", "types", "typing"}
 STATIC_TYPE = 1 << 9  # this bit of `__flags__` is not set: a type written in C
 
 
-def hidden_in(loss: object) -> str | None:
-    """Name a value that a loss can reach and that may change with nothing to show it."""
-    found = list(places(loss))
+def hidden_in(found: Sequence[Place]) -> str | None:
+    """Name a value in the places of a loss that may change with nothing to show it."""
     swapped = {id(a) for place in found if place.is_writable for a in arrays_in(place.value)}
     for place in found:
+        if isinstance(place.owner, types.ModuleType) and is_foreign(place.owner):
+            continue  # what a library keeps for itself
+        if hasattr(type(place.value), "__next__"):
+            return f"the loss can read the iterator {place.path.lstrip('.')}"
         inside = place.value if isinstance(place.value, (set, frozenset)) else ()
         if any(map(_is_hidden, (place.value, *inside))) or any(id(a) not in swapped for a in arrays_in(place.value)):
             return f"the loss can read {_shown(place)}, which may change unseen"

@@ -15,6 +15,7 @@ import types
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,13 +30,11 @@ __all__ = [
     "NUMBERS",
     "Fingerprint",
     "Place",
+    "Reach",
     "arrays_in",
     "difference",
-    "fingerprint",
     "is_ours",
-    "iterator_in",
     "methods",
-    "places",
     "remake",
     "swapped",
 ]
@@ -44,6 +43,10 @@ NUMBERS = (int, float, complex, str, bytes, bool, type(None), np.generic)
 MOST_ITEMS = 64
 """Items of a list or dict that are looked at; in a larger one the next verification notices a change."""
 
+
+CONTAINERS = (dict, list, tuple, deque)
+WITHOUT_PLACES = (Tracked, np.random.Generator, set, frozenset, Op, types.MethodType)
+Fingerprint = dict[object, tuple[str, object]]
 
 ABSENT = object()
 """Lies where nothing does."""
@@ -109,35 +112,55 @@ class Place(NamedTuple):
         return self.kind != "item" or not isinstance(self.owner, tuple)
 
 
-def places(loss: object) -> Iterator[Place]:
-    """Yield the places that a loss can reach, once each."""
-    seen: set[tuple[int, object]] = set()
-    stack = [_all_places(loss)]
-    while stack:
-        place = next(stack[-1], None)
-        if place is None:
-            stack.pop()
-        elif (key := (id(place.owner), place.key)) not in seen:
-            seen.add(key)
-            yield place
-            stack.append(_items(place.value, place.path))  # `traverse` passes over containers of plain data
+class Reach:
+    """All that a loss can reach now, through functions, objects, methods, modules and classes.
 
+    Attributes
+    ----------
+    places : list of Place
+        Each once.
+    objects : list of (str, object)
+        All but data, by their paths.
+    """
 
-def _reached(loss: object) -> Iterator[tuple[str, object]]:
-    """Yield all objects that a loss can reach, once each: as `traverse`, and through modules and methods, too."""
-    seen: set[int] = set()
-    roots: list[object] = [loss]
-    while roots:
-        found = [(path, x) for path, x in traverse(*roots) if id(x) not in seen]
-        seen.update(id(x) for _, x in found)
-        yield from found
-        roots = [x for _, y in found for x in _behind(y) if id(x) not in seen]
+    def __init__(self, loss: object) -> None:
+        self.places: list[Place] = []
+        self.objects: list[tuple[str, object]] = []
+        self._seen: set[tuple[int, object]] = set()
+        entered: dict[int, object] = {}
+        roots = [loss]
+        while roots:
+            found = list(traverse(*roots, seen=entered))
+            self.objects += found
+            roots = []
+            for path, x in found:
+                self._add(_places_of(x, path))
+                roots += _behind(x)
+
+    def _add(self, places: Iterable[Place]) -> None:
+        for place in places:
+            key = id(place.owner), place.key
+            if key not in self._seen:
+                self._seen.add(key)
+                self.places.append(place)
+                if isinstance(place.value, CONTAINERS):  # `traverse` passes over those of plain data
+                    self._add(_items(place.value, place.path))
+
+    def fingerprint(self) -> Fingerprint:
+        """Say what lies there: plain data by value, all else by identity; generators by their state."""
+        found: Fingerprint = {(id(p.owner), p.key): (p.path, _mark(p.value)) for p in self.places}
+        for path, x in self.objects:
+            if isinstance(x, (list, dict, set)):
+                found[id(x)] = path, len(x)
+            elif isinstance(x, np.random.Generator):
+                found[id(x)] = path, repr(x.bit_generator.state)
+        return found
 
 
 def _behind(x: object) -> Iterator[object]:
     """Yield the methods and class attributes of an object, and what a function takes from modules and classes."""
     if isinstance(x, types.FunctionType):
-        yield from (place.value for place in _of_namespaces(x) if not isinstance(place.value, NUMBERS))
+        yield from (place.value for place in _of_namespaces(x) if not is_foreign(place.owner))
     else:
         yield from (f for _, _, f in methods(type(x)))
         yield from (v for _, _, v in _of_class(type(x)))
@@ -162,21 +185,18 @@ def _of_class(cls: type) -> Iterator[tuple[type, str, object]]:
             yield from ((base, k, v) for k, v in own if not isinstance(v, methods) and k != "_abc_impl")
 
 
-def _all_places(loss: object) -> Iterator[Place]:
-    for path, x in _reached(loss):
-        if isinstance(x, types.FunctionType):
-            if not is_ours(x):
-                yield from _of_function(x, path)
-        elif isinstance(x, functools.partial):
-            yield from (*_items(x.args, f"{path}.args"), *_items(x.keywords, f"{path}.keywords"))
-        elif isinstance(x, (dict, list, tuple, deque)) and (is_foreign(type(x)) or is_ours(type(x))):
-            yield from _items(x, path)
-        elif not isinstance(x, (Tracked, np.random.Generator, set, frozenset, Op, types.MethodType)):
-            yield from _of_object(x, path)
+def _places_of(x: object, path: str) -> Iterator[Place]:
+    if isinstance(x, types.FunctionType):
+        return iter(()) if is_ours(x) else _of_function(x, path)
+    if isinstance(x, functools.partial):
+        return chain(_items(x.args, f"{path}.args"), _items(x.keywords, f"{path}.keywords"))
+    if isinstance(x, CONTAINERS) and (is_foreign(type(x)) or is_ours(type(x))):
+        return _items(x, path)
+    return iter(()) if isinstance(x, WITHOUT_PLACES) else _of_object(x, path)
 
 
 def _items(x: object, path: str) -> Iterator[Place]:
-    if isinstance(x, (dict, list, tuple, deque)) and len(x) <= MOST_ITEMS:
+    if isinstance(x, CONTAINERS) and len(x) <= MOST_ITEMS:
         items = x.items() if isinstance(x, dict) else enumerate(x)
         yield from (Place(f"{path}[{k!r}]", "item", x, k, v) for k, v in list(items))
 
@@ -215,7 +235,7 @@ def _of_namespaces(f: types.FunctionType) -> Iterator[Place]:
         with suppress(ValueError):
             named[name] = cell.cell_contents
     for name, x in named.items():
-        if isinstance(x, (types.ModuleType, type)) and not is_foreign(x) and not is_ours(x):
+        if isinstance(x, types.ModuleType) or (isinstance(x, type) and not is_foreign(x) and not is_ours(x)):
             for k in _attribute_names(f.__code__):
                 value = getattr(x, k, ABSENT)
                 if value is not ABSENT and value is getattr(x, k):  # a class method is another one each time
@@ -300,27 +320,6 @@ def swapped(found: Iterable[Place], other: Callable[[np.ndarray], object]) -> It
 
 
 # -- has the loss changed something? -------------------------------------------------------------------
-
-Fingerprint = dict[object, tuple[str, object]]
-
-
-def fingerprint(loss: object) -> Fingerprint:
-    """Say what lies in the places of a loss: plain data by value, all else by identity; generators by their state."""
-    found: Fingerprint = {}
-    for place in places(loss):
-        found[id(place.owner), place.key] = place.path, _mark(place.value)
-    for path, x in _reached(loss):
-        if isinstance(x, (list, dict, set)):
-            found[id(x)] = path, len(x)
-        elif isinstance(x, np.random.Generator):
-            found[id(x)] = path, repr(x.bit_generator.state)
-    return found
-
-
-def iterator_in(loss: object) -> str | None:
-    """Say which iterator a loss can reach: what it gives next shows in no place."""
-    found = (p.path.lstrip(".") for p in places(loss) if hasattr(type(p.value), "__next__"))
-    return next((f"the loss can read the iterator {name}" for name in found), None)
 
 
 def _mark(x: object, depth: int = 4) -> object:

@@ -11,7 +11,8 @@ import operator
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 
@@ -22,9 +23,9 @@ from fluxmagic.capture.recorded import Recorded, RecordedNumber, WatchedGenerato
 from fluxmagic.capture.undo import Undo
 from fluxmagic.tracker.aliases import Array, ArrayLike, DType, Function, Index, Option
 from fluxmagic.tracker.custom import HOOK
-from fluxmagic.tracker.operation import Op, wrapped_rules
+from fluxmagic.tracker.operation import Op
 
-__all__ = ["Leak", "Recorder", "followed_rules"]
+__all__ = ["FollowedOp", "Leak", "Recorder"]
 
 SHAPES = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj, np.common_type}
 """Functions that do not look at values."""
@@ -87,32 +88,21 @@ class Recorder:
         self.undo = Undo()
         self._alive: list[weakref.ref[Recorded]] = []
         self.in_rule = False
-        self._thread: int | None = None
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Within it, this thread records; may be entered again, to go on.  Rules are followed in `followed_rules`."""
+        """Within it, this thread records; may be entered again, to go on.  Rules of a `FollowedOp` are followed."""
         outer, _active.recorder = _active.recorder, self
-        self._thread = threading.get_ident()
         try:
             with generators.watching_draws(self._watch):
                 yield
         finally:
-            _active.recorder, self._thread = outer, None
+            _active.recorder = outer
 
     @property
     def listens(self) -> bool:
-        """Whether this thread records, and the recording is not over."""
-        return self._thread == threading.get_ident()
-
-    @contextmanager
-    def _deaf(self) -> Iterator[None]:
-        """Record nothing within it."""
-        thread, self._thread = self._thread, None
-        try:
-            yield
-        finally:
-            self._thread = thread
+        """Whether this thread records, and is not within a function that is called as it is."""
+        return _active.recorder is self
 
     def alive(self) -> list[Recorded]:
         """Return the recorded arrays that are still referred to."""
@@ -290,8 +280,11 @@ class Recorder:
 
     def call(self, f: Function, args: Option, options: Option, effect: bool = False) -> Array:
         """Call something as it is."""
-        with self._deaf():
+        outer, _active.recorder = _active.recorder, None
+        try:
             value = f(*self.plain(args), **self.plain(options))
+        finally:
+            _active.recorder = outer
         result = self.result("call", f, args, options, value)
         if effect and self.listens:
             self.calls[-1].effect = True
@@ -329,10 +322,10 @@ class Recorder:
 
     # -- rules and draws -------------------------------------------------------------------------------
 
-    def rule(self, f: Function, op: Op, args: Option, options: Option) -> Array:
+    def rule(self, f: Function, op: Op, /, *args: Option, **options: Option) -> Array:
         """Carry out a rule: by what it asks of NumPy, or as one call where that cannot be followed."""
         args = tuple([self.external(a) if type(a) is np.ndarray else a for a in args])
-        if op is not HOOK or f is op.forward:
+        if op is not HOOK:
             mark, n_values = len(self.calls), len(self.values)
             outer, self.in_rule = self.in_rule, True
             try:
@@ -367,21 +360,17 @@ for _name in ("ufunc", "dot", "function", "method", "call", "get", "set", "write
     setattr(Recorder, _name, _surely(getattr(Recorder, _name)))
 
 
-def followed_rules() -> AbstractContextManager[None]:
-    """Within it a thread that records follows the rules of operations; it takes a millisecond to enter."""
-    return wrapped_rules(_wrap)
+class FollowedOp(Op):
+    """An operation whose rules are recorded in a thread that records."""
+
+    forward = property(lambda op: _followed(vars(op)["forward"], op))
+    vjps = property(lambda op: tuple([_followed(f, op) for f in vars(op)["vjps"]]))
+    vjp = property(lambda op: _followed(vars(op)["vjp"], op))
 
 
-def _wrap(f: Function, op: Op) -> Function:
-    """Make a rule one that is recorded in a thread that records."""
-
-    def rule(*args: ArrayLike, **options: Option) -> Array:
-        recorder = _active.recorder
-        if recorder is None or not recorder.listens:
-            return f(*args, **options)
-        return recorder.rule(f, op, args, options)
-
-    return rule
+def _followed(f: Function | None, op: Op) -> Function | None:
+    recorder = _active.recorder
+    return f if f is None or recorder is None else partial(recorder.rule, f, op)
 
 
 def _has_arrays(x: object) -> bool:

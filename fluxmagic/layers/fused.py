@@ -41,7 +41,7 @@ def _affine(x: Array, W: Array, b: Array, activation: Op | None = None) -> Array
 
 def fused_activation(σ: Callable[[Array], Array]) -> Op | None:
     """Give the operation of an activation whose gradient needs its output only; None for any other function."""
-    op = σ if type(σ) is Op else OPS.get(σ) if type(σ) is np.ufunc else None
+    op = σ if isinstance(σ, Op) else OPS.get(σ) if type(σ) is np.ufunc else None
     return op if op is not None and op.needs_output_only else None
 
 

@@ -155,18 +155,19 @@ def _attributes(x: object) -> Iterator[Place]:
                 yield f".{k}", getattr(x, k)
 
 
-def traverse(*roots: object) -> Iterator[Place]:
-    """Yield everything reachable except data, once each, with its place; depth first, in order of definition."""
-    seen: set[int] = set()
-    keep: list[object] = []  # or Python might give an id of theirs to another object
+def traverse(*roots: object, seen: dict[int, object] | None = None) -> Iterator[Place]:
+    """Yield everything reachable except data, once each, with its place; depth first, in order of definition.
+
+    What is in `seen` by its id is passed over; what is yielded is entered there.
+    """
+    seen = {} if seen is None else seen  # holds the objects, or Python might give an id of theirs to another one
     stack: list[Place] = [("", r) for r in reversed(roots)]
     while stack:
         path, x = stack.pop()
         kind: type = type(x)
         if not _has_parts(kind) or id(x) in seen or (kind in _CONTAINERS and _is_data(x)):
             continue
-        seen.add(id(x))
-        keep.append(x)
+        seen[id(x)] = x
         yield path, x
         if not isinstance(x, (Tracked, np.random.Generator)):
             # what a function names is a place by itself only at the root: loss.W, else W of loss would be lossW

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fluxmagic.capture.reach import places
+from fluxmagic.capture.reach import Reach
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.runs import Run
 from fluxmagic.runs.optimisers import OptimiserState
@@ -121,7 +121,7 @@ def _find_generators(*users: object) -> dict[str, object]:
         "NumPy's global generator (np.random.…)": np.random,
         "Python's global generator (random.…)": random,
     }
-    for place in (p for user in users for p in places(user)):
+    for place in (p for user in users for p in Reach(user).places):
         if isinstance(place.value, (random.Random, np.random.RandomState, np.random.Generator)):
             found[f"{place.path.lstrip('.')}, a {type(place.value).__name__}"] = place.value
     return found

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import io
 import itertools
+import math
 import queue
 import random
 import threading
@@ -307,3 +308,15 @@ def changes_before_output(W):
         return mse(W, x, y) * own.n
 
     return loss
+
+
+@leak()
+def a_function_of_a_library_that_is_replaced(W):
+    originals = math.lgamma, np.sinc
+
+    def replace(k):
+        changed = k % 10 < 5
+        math.lgamma = (lambda x: 2.0) if changed else originals[0]
+        np.sinc = (lambda x: x) if changed else originals[1]
+
+    return (lambda x, y: mse(W, np.sinc(x), y) * math.lgamma(3.5)), replace
