@@ -174,6 +174,24 @@ def test_axes_move_seldom(monkeypatch):
     assert moved <= 25
 
 
+def test_an_axis_of_losses_that_fall_by_orders_moves_seldom():
+    run = quadratic(lambda params: SGD(params, 0.003), n=1, epochs=1000)
+    curve = Curve(run)
+    moves = 0
+    for _ in range(40):
+        run.step(25)
+        before = y_limits(curve)
+        curve.frame()
+        low, high = y_limits(curve)
+        moves += (low, high) != before
+        assert low < run.record.loss[-1]
+        assert high > run.record.loss[0]
+    assert run.record.loss[-1] < 1e-3 * run.record.loss[0]
+    assert moves <= 12
+    curve.picture()
+    assert y_limits(curve)[0] > 0.4 * run.record.loss[-1]  # what stays is close around the losses
+
+
 def test_of_what_a_run_was_brought_back_from_the_divergence_is_left_out():
     present, left = np.array([0.7, 0.1, np.inf]), np.array([0.1, 3.0, 1e5, 1e30, np.nan])
     assert within([left], [present])[0].tolist() == [0.1, 3.0]

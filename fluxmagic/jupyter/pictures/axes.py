@@ -14,11 +14,13 @@ from typing import Literal, Protocol, TypeVar, cast
 import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import BboxBase
+
+from fluxmagic.jupyter.pictures.canvas import TextCanvas
 
 __all__ = [
     "BAD", "BOTTOM", "DISPLAY_SIZE", "DPI", "EVENT", "FONT", "INK", "LEFT", "LEGEND_ROW", "LOSS", "METRICS", "NARROW",
@@ -64,7 +66,7 @@ def default_style() -> Iterator[None]:
 def make_figure(width: float = WIDTH, height: float = ROW) -> Figure:
     """Make a figure, in inches, which pyplot does not know."""
     figure = Figure(figsize=(width, height), dpi=DPI)
-    FigureCanvasAgg(figure)
+    TextCanvas(figure)
     figure.patch.set_alpha(0)
     return figure
 
@@ -120,19 +122,22 @@ def make_curve_figure(
 def style_steps(ax: Axes) -> None:
     """Make axes those of a loss over steps."""
     ax.grid(color=INK, alpha=0.22, lw=0.6)
-    ax.set_xlabel("step", color=INK, fontsize=FONT, loc="right", labelpad=2)
+    ax.set_xlabel("step", color=INK, fontsize=FONT, loc="right")
+    ax.xaxis.set_label_coords(1.0, -0.11)  # matplotlib looks for its place among the numbers with every frame
+    ax.yaxis.set_label_coords(-0.1, 0.5)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
 
 
 def scale_losses(ax: Axes, low: float, high: float, log: bool) -> None:
     """Set the y-axis of losses; numbers at its ticks are plain, so that all are of one size."""
-    ax.set_yscale("log" if log else "linear")
+    if log != (ax.get_yscale() == "log"):  # makes the ticks anew
+        ax.set_yscale("log" if log else "linear")
     ax.set_ylim(low, high)
     if log:
         subs = (1.0, 2.0, 5.0) if high < 30 * low else (1.0,)
         ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=6))
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.yaxis.set_minor_locator(NullLocator())  # eight lines a decade would cost as much as all the rest
     else:
         ax.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.5g}"))

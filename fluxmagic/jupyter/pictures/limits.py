@@ -117,12 +117,12 @@ def _with_room(low: float, high: float, log: bool, actual: tuple[float, float]) 
     return max(bottom, low - extent), min(top, high + extent)
 
 
-def with_margin(low: float, high: float, log: bool) -> tuple[float, float]:
-    """Widen a range; the result is never empty."""
+def with_margin(low: float, high: float, log: bool, share: float = 0.06) -> tuple[float, float]:
+    """Widen a range by a share of it at both ends; the result is never empty."""
     if log:
-        margin = max(0.06 * (math.log(high) - math.log(low)), 0.05)
+        margin = max(share * (math.log(high) - math.log(low)), 0.05)
         return low * math.exp(-margin), high * math.exp(margin)
-    margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
+    margin = share * (high - low) or 0.05 * abs(high) or 0.05
     return low - margin, high + margin
 
 

@@ -14,7 +14,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Annotation
 
 from fluxmagic.jupyter.driving.trainable import Trainable
 from fluxmagic.jupyter.pictures import axes
@@ -30,7 +29,7 @@ from fluxmagic.jupyter.pictures.limits import (
     still_fit,
     with_margin,
 )
-from fluxmagic.jupyter.pictures.overlay import Overlay
+from fluxmagic.jupyter.pictures.marks import Mark, Marks
 from fluxmagic.jupyter.pictures.png import png
 from fluxmagic.runs import Run
 from fluxmagic.runs.loss_map import LossMap, names_of_two, trains_two_numbers
@@ -39,6 +38,7 @@ __all__ = ["LossPicture", "add_line"]
 
 MAP_SECONDS = 0.01  # of a frame, in which the map of the loss is computed
 IDLE_MAP_SECONDS = 0.1  # likewise, where training does not wait for it
+ROOM = 0.2  # of the range of losses, at an end of their axis that had to move
 FINAL_MAP_SECONDS = 1.0  # for what is left of it, when the picture is to stay
 
 
@@ -77,18 +77,16 @@ class LossPicture:
         if self._map is None and trains_two_numbers(self._runs[0]):
             self._map = LossMap(self._runs[0])
         self._metric_ax: Axes | None = None
-        self._marks: list[Artist] = []
-        self._labels: list[Annotation] = []
         with axes.default_style():
             self.figure, self._ax, beside = self._make_figure(axes.width_on(self.page_width))
             axes.style_steps(self._ax)
             names = names_of_two(self._runs[0]) if self._map else ()
             self._contours = Contours(beside[0], self._map, names) if self._map else None
             self._moving, self._legend = self._add_artists(beside[self._map is not None :])
+        self._marks = Marks(self._metric_ax or self._ax)
         self._curve_axes = [ax for ax in (self._ax, self._metric_ax) if ax is not None]
         for ax in self._curve_axes:
             ax.set_animated(True)
-        self._overlay: Overlay | None = None  # pixels of the labels
         self._left: list[Line2D] = []
         self._left_of: object = None  # the records whose lines they are, and their smoothing
         self._limits: Limits | None = None
@@ -128,9 +126,9 @@ class LossPicture:
         """Bring up to date what stands beside; tell whether it has changed, and give what is to be drawn of it."""
         return False, ()
 
-    def _set_marks(self, moved: bool) -> bool:
-        """Bring marks and labels up to date; tell whether they changed."""
-        return False
+    def _find_marks(self) -> list[Mark]:
+        """Give the marks that the axis of steps has to show."""
+        return []
 
     # -- what is shown -------------------------------------------------------------------------------------
 
@@ -198,6 +196,9 @@ class LossPicture:
             self._limits = was._replace(left=left, right=right)
             return True
         low, high = with_margin(data.low, data.high, data.log)
+        if was and was.log == data.log:  # an end that had to move will have to again
+            bottom, top = with_margin(data.low, data.high, data.log, ROOM)
+            low, high = bottom if data.low < was.low else low, top if data.high > was.high else high
         bottom, top = with_margin(data.bottom, data.top, False)
         axes.scale_losses(self._ax, low, high, data.log)
         if self._metric_ax is not None:
@@ -244,23 +245,18 @@ class LossPicture:
             canvas.restore_region(self._losses_drawn)
             self._ax.xaxis.draw(canvas.get_renderer())
             self._axes_drawn = canvas.copy_from_bbox(self.figure.bbox)
-        if self._set_marks(moved):
-            self._overlay = Overlay(canvas, self._labels)
-            moved = True
+        changed |= self._marks.show(self._find_marks(), moved)
         if moved or changed:
             canvas.restore_region(self._axes_drawn)
-            axes.draw_artists([*self._marks, *(self._contours.ground if self._contours else ()), *beside])
+            axes.draw_artists([*self._marks.lines, *(self._contours.ground if self._contours else ()), *beside])
             self._background = canvas.copy_from_bbox(self.figure.bbox)
         if moved or changed or self._legend.has_changed:
             canvas.restore_region(self._background)
             axes.draw_artists(self._legend.artists)
             self._named = canvas.copy_from_bbox(self.figure.bbox)
         canvas.restore_region(self._named)
-        axes.draw_artists([*self._moving, *(self._contours.moving if self._contours else ())])
-        pixels = np.asarray(canvas.buffer_rgba())
-        if self._overlay is not None:
-            self._overlay.blend(pixels)
-        return b"" if self.is_empty else png(pixels)
+        axes.draw_artists([*self._moving, *(self._contours.moving if self._contours else ()), *self._marks.labels])
+        return b"" if self.is_empty else png(np.asarray(canvas.buffer_rgba()))
 
     @np.errstate(all="ignore")
     def picture(self) -> bytes:
@@ -269,7 +265,7 @@ class LossPicture:
         self._set_contours(FINAL_MAP_SECONDS)
         self._set_beside(True)
         self._set_limits(True)
-        self._set_marks(True)
+        self._marks.show(self._find_marks(), True)
         for ax in self._curve_axes:
             ax.set_animated(False)
         drawn = axes.sharp_png(self.figure)

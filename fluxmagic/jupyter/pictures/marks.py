@@ -5,12 +5,11 @@ Labels stand on top of the data and never on each other: what finds no room is l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.collections import LineCollection
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
@@ -19,7 +18,7 @@ from fluxmagic.jupyter.formatting import change, gestures
 from fluxmagic.jupyter.pictures.axes import BAD, EVENT, INK, PAPER, SMALL, canvas_of, set_plain_text
 from fluxmagic.runs import Run
 
-__all__ = ["Mark", "draw_marks", "find_marks"]
+__all__ = ["Mark", "Marks", "find_marks"]
 
 
 class Kind(NamedTuple):
@@ -62,61 +61,90 @@ def find_marks(run: Run, left: float, right: float) -> list[Mark]:
     return [m for m in marks if left <= m.step <= right]
 
 
-def draw_marks(ax: Axes, marks: Sequence[Mark]) -> tuple[list[Artist], list[Annotation]]:
-    """Add lines and labels to axes, animated: `draw` of the figure leaves them out."""
-    across = ax.get_xaxis_transform()  # steps, and 0 to 1 from bottom to top
-    artists: list[Artist] = []
-    for kind in KINDS:
-        ours = [m for m in marks if m.kind is kind]
-        if ours:
-            segments = [[(m.step, 0.0), (m.step, kind.height)] for m in ours]
-            lines = LineCollection(segments, colors=kind.colour, alpha=kind.alpha, lw=1.2, linestyles=kind.dashes)
-            lines.set_transform(across)
-            artists.append(ax.add_collection(lines, autolim=False))
-    labels = _place_labels(ax, [m for m in marks if m.label])
-    for artist in (*artists, *labels):
-        artist.set_animated(True)
-    return artists, labels
+class Marks:
+    """The marks of axes: `lines`, and `labels`, to be drawn on top of the data."""
 
+    def __init__(self, ax: Axes) -> None:
+        self._ax = ax
+        self._shown: Sequence[Mark] = ()
+        self._labels: dict[Mark, tuple[Annotation, Bbox]] = {}  # with the extent of the text
+        self.lines: list[Artist] = []
 
-def _place_labels(ax: Axes, marks: Sequence[Mark]) -> list[Annotation]:
-    """Put each label beside its line, in the first lane where it has room; later ones before earlier ones."""
-    renderer = canvas_of(ax).get_renderer()
-    taken: list[Bbox] = []
-    placed = []
-    for m in sorted(marks, key=lambda m: m.step, reverse=True):
-        label = ax.annotate(
+    @property
+    def labels(self) -> list[Annotation]:
+        return [label for label, _ in self._labels.values()]
+
+    def show(self, marks: Sequence[Mark], moved: bool) -> bool:
+        """Show marks and no others, on axes that were `moved` or not; tell whether anything has changed."""
+        changed = marks != self._shown
+        if changed:
+            self._shown = marks
+            self._set_lines()
+        if changed or (marks and moved):
+            self._place_labels()
+        return changed
+
+    def _set_lines(self) -> None:
+        for line in self.lines:
+            line.remove()
+        self.lines = []
+        for kind in KINDS:
+            segments = [[(m.step, 0.0), (m.step, kind.height)] for m in self._shown if m.kind is kind]
+            if segments:
+                lines = LineCollection(segments, colors=kind.colour, alpha=kind.alpha, lw=1.2, linestyles=kind.dashes)
+                lines.set(
+                    transform=self._ax.get_xaxis_transform(), animated=True
+                )  # steps, and 0 to 1 from bottom to top
+                self.lines.append(self._ax.add_collection(lines, autolim=False))
+
+    def _place_labels(self) -> None:
+        """Put each label beside its line, in the first lane where it has room; later ones before earlier ones."""
+        before, self._labels = self._labels, {}
+        taken: list[Bbox] = []
+        for m in sorted((m for m in self._shown if m.label), key=lambda m: m.step, reverse=True):
+            label, size = before.pop(m) if m in before else self._make_label(m)
+            for place, box in self._places(m, size):
+                if box.x0 >= self._ax.bbox.x0 - 4 and not any(box.overlaps(other) for other in taken):
+                    label.set_position(place)
+                    taken.append(box)
+                    self._labels[m] = label, size
+                    break
+            else:
+                label.remove()
+        for label, _ in before.values():
+            label.remove()
+
+    def _make_label(self, m: Mark) -> tuple[Annotation, Bbox]:
+        label = self._ax.annotate(
             "",
             (m.step, 1.0 if m.kind.from_top else 0.0),
-            xytext=(ASIDE, 0.0),
+            (ASIDE, 0.0),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
             color=m.kind.colour,
             fontsize=SMALL,
             va="top" if m.kind.from_top else "bottom",
             annotation_clip=False,
+            animated=True,
             zorder=6,
         )
         set_plain_text(label, m.label)
         if m.kind is not EPOCH_END:  # read on any line and page
             label.set(color=PAPER, bbox={"boxstyle": "round,pad=0.15", "fc": m.kind.colour, "ec": "none"})
+        return label, label.get_window_extent(canvas_of(self._ax).get_renderer())
+
+    def _places(self, m: Mark, size: Bbox) -> Iterator[tuple[tuple[float, float], Bbox]]:
+        """Give the places for a label, lane by lane: at the right of its line, or at the left where the axes end."""
+        point = self._ax.figure.dpi / 72
+        line = self._ax.transData.transform((m.step, 0))[0]
+        x = line + ASIDE * point
+        if x + size.width > self._ax.bbox.x1:
+            x = line - ASIDE * point - size.width
         for lane in range(LANES if m.kind.from_top else 1):
-            _move(label, ax, renderer, (lane + 0.25) * LANE * (-1 if m.kind.from_top else 1))
-            box = label.get_window_extent(renderer).padded(2)
-            if box.x0 >= ax.bbox.x0 - 4 and not any(box.overlaps(other) for other in taken):
-                taken.append(box)
-                placed.append(label)
-                break
-        else:
-            label.remove()
-    return placed
-
-
-def _move(label: Annotation, ax: Axes, renderer: RendererAgg, y: float) -> None:
-    """Put a label at the right of its line, or at the left where the axes end."""
-    label.set(position=(ASIDE, y), ha="left")
-    if label.get_window_extent(renderer).x1 > ax.bbox.x1:
-        label.set(position=(-ASIDE, y), ha="right")
+            y = (lane + 0.25) * LANE
+            low = self._ax.bbox.y1 - y * point - size.height if m.kind.from_top else self._ax.bbox.y0 + y * point
+            box = Bbox.from_bounds(x, low, size.width, size.height).padded(2)
+            yield ((x - line) / point, -y if m.kind.from_top else y), box
 
 
 def _epoch_ticks(starts: Sequence[int], steps: int, extent: float) -> list[tuple[int, int]]:

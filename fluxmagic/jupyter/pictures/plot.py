@@ -20,7 +20,7 @@ from fluxmagic.jupyter.pictures.downsample import MinMaxSeries, RunSeries, loss_
 from fluxmagic.jupyter.pictures.legend import WIDEST, Legend, rows_of_names
 from fluxmagic.jupyter.pictures.limits import Axis, Limits, before_divergence, data_range, loss_range, within
 from fluxmagic.jupyter.pictures.loss_picture import LossPicture, add_line
-from fluxmagic.jupyter.pictures.marks import Mark, draw_marks, find_marks
+from fluxmagic.jupyter.pictures.marks import Mark, find_marks
 from fluxmagic.jupyter.pictures.shown import ShownAxes, ShownValue
 from fluxmagic.runs import Run
 
@@ -76,7 +76,6 @@ class Curve(LossPicture):
         self._shown_axes = [ShownAxes(ax, v) for ax, v in zip(beside, in_axes, strict=True)]
         metrics = [k for k in self._series.evaluations if k != "valid"]
         self._metric_ax = _add_metric_axes(self._ax, metrics)
-        self._known: list[Mark] = []
         self._raw = add_line(self._ax, "raw loss", color=axes.LOSS, alpha=0.35, lw=0.9)
         self._evaluations = {}
         colours = iter(axes.METRICS * len(metrics))
@@ -144,16 +143,9 @@ class Curve(LossPicture):
             losses.append(np.quantile(raw, [0.01, 0.99]))  # a single spike is cut off
         return Limits(left, right, *loss_range(losses, log), *data_range(metrics, False), log)
 
-    def _set_marks(self, moved: bool) -> bool:
+    def _find_marks(self) -> list[Mark]:
         assert self._limits is not None
-        marks = find_marks(self.run, self._limits.left, self._limits.right)
-        if marks == self._known and not moved:
-            return False
-        for artist in (*self._marks, *self._labels):
-            artist.remove()
-        self._known = marks
-        self._marks, self._labels = draw_marks(self._metric_ax or self._ax, marks)
-        return True
+        return find_marks(self.run, self._limits.left, self._limits.right)
 
     def _trails(self) -> list[Trail]:
         return [self._path.trail(self.run, "loss", axes.LOSS)]
