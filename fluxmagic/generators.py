@@ -121,19 +121,23 @@ class record_draws:  # noqa: N801 - a class, since a run enters it for every ste
             outer.extend(d for d in self._draws if all(d[0] is not r for r, _ in outer))
 
 
+def restore(draws: Draws) -> None:
+    """Set the generators to the recorded states."""
+    for rng, state in draws:
+        rng.bit_generator.state = state
+
+
 @contextmanager
 def replay_draws(draws: Draws) -> Iterator[None]:
     """Set the generators to the recorded states; on exit restore their present states."""
     now = [(rng, rng.bit_generator.state) for rng, _ in draws]
-    for rng, state in draws:
-        rng.bit_generator.state = state
+    restore(draws)
     outer, _log.replaying = _log.replaying, True
     try:
         yield
     finally:
         _log.replaying = outer
-        for rng, state in now:
-            rng.bit_generator.state = state
+        restore(now)
 
 
 def is_replaying() -> bool:

@@ -14,7 +14,6 @@ from fluxmagic.runs import Run
 from fluxmagic.runs.aside import aside, first_batches
 from fluxmagic.runs.cursor import Batch
 from fluxmagic.runs.record import count_rows
-from fluxmagic.runs.state import Values
 from fluxmagic.tracker import Param, data
 
 __all__ = ["Path", "Plane", "landscape"]
@@ -65,7 +64,7 @@ class Plane:
             for name, path in zip(names, found, strict=True)
         ]
         with aside(run):
-            Values([], run.training.current[0].buffers).restore()
+            run.training.assign_buffers(run.training.current.values.buffers)
             batches = first_batches(run, ROWS)
             self.rows = None if run.data is None else sum(map(count_rows, batches))
             start = time.perf_counter()
@@ -151,9 +150,9 @@ def landscape(run: Run, *branches: Run, points: int | None = None) -> Plane:
 def _path(run: Run, params: list[Param]) -> list[tuple[int, Vectors]]:
     """Give the steps of a run's snapshots, and of where it is now, with the values of the parameters."""
     state = run.training
-    found = {s.step: s.values for s in run.snapshots} | {state.step: state.last or state.current[0]}
-    by_id = {step: {id(p): value for p, value in values.params} for step, values in sorted(found.items())}
-    return [(step, [np.asarray(values[id(p)], np.float64) for p in params]) for step, values in by_id.items()]
+    found = {s.step: s.values for s in run.snapshots} | {state.step: state.last or state.current.values}
+    at = [[*map(id, state.params)].index(id(p)) for p in params]
+    return [(step, [np.asarray(values.params[i], np.float64) for i in at]) for step, values in sorted(found.items())]
 
 
 def _principal_plane(path: list[Vectors]) -> tuple[Vectors, tuple[Vectors, Vectors], float]:

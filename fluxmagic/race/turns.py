@@ -20,6 +20,7 @@ from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.runs import Run
 from fluxmagic.runs.optimisers import OptimiserState
 from fluxmagic.runs.ownership import Owner, acquire, owners
+from fluxmagic.runs.state import ModelState
 from fluxmagic.tracker import Param
 
 __all__ = ["TurnTaking"]
@@ -91,8 +92,9 @@ class TurnTaking:
         assert start is not None
         if not mine.params:
             mine.params, mine.buffers = run.training.params, run.training.buffers
-            mine.cursor.generators = [g for g in run.training.generators if g is not run.training.rng]
-            mine.parked = start.values, [(g, s) for g, s in start.generators if g is not run.training.rng]
+            states = zip(run.training.generators, start.generators, strict=True)
+            shared = {g: s for g, s in states if g is not run.training.rng}
+            mine.cursor.generators, mine.parked = [*shared], ModelState(start.values, [*shared.values()])
             self.params, self._start = mine.params, start.values
         optimisers = {key: _without_memory(state) for key, state in start.optimisers.items()}
         run.snapshots.start = replace(start, values=self._start, optimisers=optimisers)

@@ -12,9 +12,8 @@ import numpy as np
 
 from fluxmagic.layers.training_mode import evaluating
 from fluxmagic.optimise.interrupts import InterruptGuard
-from fluxmagic.runs.cursor import END, Batch, Data, DataCursor, generator_states, restore_generators
+from fluxmagic.runs.cursor import END, Batch, Data, DataCursor, restore_generators
 from fluxmagic.runs.record import count_rows
-from fluxmagic.runs.state import Values
 
 if TYPE_CHECKING:
     from fluxmagic.runs.run import Run
@@ -34,7 +33,7 @@ def aside(run: Run) -> Iterator[None]:
     with run.control, state.using_rng:
         # values are written past `Param.data`: a graph that is held stays good, since they come back
         params = [(p.value, p.value.copy()) for p in run.params]
-        buffers, generators = state.values().buffers, generator_states(state.generators)
+        before = state.model_state()
         try:
             dropped = io.StringIO()
             with (
@@ -46,10 +45,10 @@ def aside(run: Run) -> Iterator[None]:
             ):
                 yield
         finally:
-            for value, before in params:
-                value[...] = before
-            Values([], buffers).restore()
-            restore_generators(generators)
+            for value, kept in params:
+                value[...] = kept
+            state.assign_buffers(before.values.buffers)
+            restore_generators(state.generators, before.generators)
 
 
 def first_batch(run: Run) -> Batch:
@@ -68,7 +67,7 @@ def first_batches(run: Run, rows: int) -> list[Batch]:
     if not cursor.repeatable or _gives_one_iterator(run.data):
         return [cursor.last]
     if run.snapshots.start is not None:
-        restore_generators(run.snapshots.start.generators)
+        restore_generators(run.training.generators, run.snapshots.start.generators)
     again = DataCursor(run.data)
     found = [again.next(InterruptGuard())]
     while sum(map(count_rows, found)) < rows and (d := again.next(InterruptGuard())) is not END:

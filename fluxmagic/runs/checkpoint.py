@@ -35,7 +35,7 @@ from fluxmagic.runs.saved_run import (
 )
 from fluxmagic.runs.schema import decode, encode, mismatch, whole
 from fluxmagic.runs.script import own_schedules
-from fluxmagic.runs.state import Snapshot, TrainingState, Values
+from fluxmagic.runs.state import Model, Snapshot, TrainingState, Values
 from fluxmagic.tracker import Param, param
 from fluxmagic.version import __version__
 
@@ -54,7 +54,7 @@ def copied(loop: Loop, **about: Any) -> tuple[dict[str, Any], dict[str, np.ndarr
     about["name"] = None if name is None else str(name)
     arrays = {"loss": np.array(record.loss), "rows": np.array(record.rows), "seconds": np.array(record.seconds)}
     if training.last is not None:
-        _save_values("shown", training.current[0], arrays)
+        save_values("shown", training.current.values, arrays)
     saved = SavedRun(
         fluxmagic=__version__,
         epochs=loop.problem.epochs,
@@ -72,20 +72,35 @@ def copied(loop: Loop, **about: Any) -> tuple[dict[str, Any], dict[str, np.ndarr
 
 
 def _save_snapshot(prefix: str, s: Snapshot, arrays: dict[str, np.ndarray], own: OwnSchedules) -> SavedSnapshot:
-    _save_values(prefix, s.values, arrays)
+    save_values(prefix, s.values, arrays)
     optimisers = {}
     for key, (_, state, schedules) in s.optimisers.items():
         for k, values in state["arrays"].items():
             arrays.update({f"{prefix}/optimisers/{key}/{k}/{i}": a for i, a in enumerate(values)})
         saved = {k: to_file(k, v, own) for k, v in schedules.items()}
         optimisers[key] = SavedOptimiser(state["n"], state["hypers"], state["numbers"], saved)
-    states, epoch_start = ([state for _, state in pairs] for pairs in (s.generators, s.epoch_start))
-    return SavedSnapshot(optimisers, s.position, states, epoch_start if s.position >= 0 else [])
+    return SavedSnapshot(optimisers, s.position, s.generators, s.epoch_start if s.position >= 0 else [])
 
 
-def _save_values(prefix: str, values: Values, arrays: dict[str, np.ndarray]) -> None:
-    for kind, pairs in values._asdict().items():
-        arrays.update({f"{prefix}/{kind}/{i}": a for i, (_, a) in enumerate(pairs)})
+def save_values(prefix: str, values: Values, arrays: dict[str, np.ndarray]) -> None:
+    """Add copied values to the arrays of a file."""
+    for kind, found in values._asdict().items():
+        arrays.update({f"{prefix}/{kind}/{i}": a for i, a in enumerate(found)})
+
+
+def load_values(prefix: str, model: Model, arrays: Mapping[str, np.ndarray]) -> Values:
+    """Give the values that `save_values` added; each has the shape and dtype of its place in the model."""
+    params = [load_array(f"{prefix}/params/{i}", p, arrays) for i, p in enumerate(model.params)]
+    return Values(params, [load_array(f"{prefix}/buffers/{i}", a, arrays) for i, a in enumerate(model.buffers)])
+
+
+def load_array(name: str, like: Param | np.ndarray, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Give an array of a file that has this shape and dtype."""
+    a = arrays[name]
+    if (a.shape, a.dtype) != (like.shape, like.dtype):
+        ours = f"{like.dtype} of shape {like.shape}"
+        raise ArchiveError(f"{name} is {a.dtype} of shape {a.shape}, and the model has {ours}")
+    return a
 
 
 @contextmanager
@@ -161,11 +176,11 @@ class SavedFile:
         n, in_epoch = len(record.loss), len(record.loss) - record.epochs[-1]
         start = self._snapshot("start", training, 0, record.opt, (-1,))
         now = self._snapshot("now", training, n, record.active, (in_epoch,) if in_epoch else (-1, 0))
-        shown = None if record.kept is None else self._values("shown", training)
+        shown = None if record.kept is None else load_values("shown", training, self.arrays)
         bad = [k for k, a in self.arrays.items() if "/" in k and a.dtype.kind == "f" and not np.isfinite(a).all()]
         if bad:
             warnings.warn(f"{self.path}: not finite, as it was saved: {', '.join(bad)}", stacklevel=5)
-        return Line(record, start, now, shown, None, self.saved.state)
+        return Line(record, start, now, shown, None, self.saved.state, self.saved.environment)
 
     def sort_params(self, names: Mapping[int, str]) -> None:
         """Put the parameters in the order of the file, if their names, by their ids, are those of the file."""
@@ -199,18 +214,6 @@ class SavedFile:
             again = ", ".join(f'"{k}": {given}' for k, given in functions.items())
             yield f"schedules that are your own functions have to be passed again: Run.load(…, schedules={{{again}}})"
 
-    def _array(self, name: str, like: Param | np.ndarray) -> np.ndarray:
-        a = self.arrays[name]
-        if (a.shape, a.dtype) != (like.shape, like.dtype):
-            raise mismatch(name, f"{a.dtype} of shape {a.shape}", f"{like.dtype} of shape {like.shape}")
-        return a
-
-    def _values(self, prefix: str, training: TrainingState) -> Values:
-        return Values(
-            [(p, self._array(f"{prefix}/params/{i}", p)) for i, p in enumerate(self.params)],
-            [(b, self._array(f"{prefix}/buffers/{i}", b)) for i, b in enumerate(training.buffers)],
-        )
-
     def _snapshot(
         self, prefix: str, training: TrainingState, step: int, active: str, positions: tuple[int, ...]
     ) -> Snapshot:
@@ -220,7 +223,7 @@ class SavedFile:
         generators = load_generators(training.generators, saved.generators)
         epoch_start = load_generators(training.generators, saved.epoch_start) if saved.position >= 0 else []
         optimisers = {k: self._optimiser(prefix, k, s) for k, s in saved.optimisers.items()}
-        values = self._values(prefix, training)
+        values = load_values(prefix, training, self.arrays)
         return Snapshot(step, values, generators, optimisers, active, saved.position, epoch_start)
 
     def _optimiser(self, prefix: str, key: str, saved: SavedOptimiser) -> OptimiserState:
@@ -228,7 +231,9 @@ class SavedFile:
         schedules = {k: self.settings.one(cls, k, v) for k, v in saved.schedules.items()}
         hypers = {k: h.default for k, h in cls.hypers.items()} | saved.hypers
         prefix = f"{prefix}/optimisers/{key}"
-        arrays = {k: [self._array(f"{prefix}/{k}/{i}", p) for i, p in enumerate(self.params)] for k in cls.state}
+        arrays = {
+            k: [load_array(f"{prefix}/{k}/{i}", p, self.arrays) for i, p in enumerate(self.params)] for k in cls.state
+        }
         state = {"name": key, "n": saved.n, "hypers": hypers, "numbers": saved.numbers, "arrays": arrays}
         trial = cls(self.params)
         trial.load_state_dict(state)
@@ -268,7 +273,7 @@ def load_generators(generators: list[np.random.Generator], saved: list[dict[str,
         trial = type(g.bit_generator)()
         own = trial.state
         trial.state = _with_arrays({**state, "state": _with_arrays(state["state"], own["state"])}, own)
-        found.append((g, trial.state))
+        found.append(trial.state)
         if encode(trial.state) != state:
             raise ArchiveError(f"{state['bit_generator']} does not take the state that the file has for it")
     return found

@@ -22,17 +22,17 @@ Batch = Any
 """The arguments of a loss, as a tuple or a list, or its one argument."""
 Data = Any
 """What gives batches: an iterable, a sequence, a function without arguments, or None."""
-GeneratorStates = list[tuple[np.random.Generator, Any]]
+GeneratorStates = list[dict[str, Any]]
 
 
 def generator_states(generators: Iterable[np.random.Generator]) -> GeneratorStates:
-    """Give generators with their present states."""
-    return [(g, g.bit_generator.state) for g in generators]
+    """Give the present states of generators."""
+    return [dict(g.bit_generator.state) for g in generators]
 
 
-def restore_generators(states: GeneratorStates) -> None:
+def restore_generators(generators: Iterable[np.random.Generator], states: GeneratorStates) -> None:
     """Set generators to noted states."""
-    for g, state in states:
+    for g, state in zip(generators, states, strict=True):
         g.bit_generator.state = state
 
 
@@ -98,7 +98,7 @@ class DataCursor:
             self._epoch_start = now
         elif self.repeatable:
             self.seek(self.position, self._epoch_start)
-            restore_generators(now)
+            restore_generators(self.generators, now)
 
     def push_back(self, d: Batch) -> None:
         """Give this batch again at the next call of `next`."""
@@ -114,7 +114,7 @@ class DataCursor:
         self._epoch_start = epoch_start
         if position < 0:
             return
-        restore_generators(epoch_start)
+        restore_generators(self.generators, epoch_start)
         self._open()
         for _ in range(position if self.data is not None else 0):
             d = next(cast("Iterator[Any]", self._batches), END)

@@ -29,7 +29,8 @@ def evaluate(
     has a note, and an attribute `option`, that say for which option of the run it was raised.
     """
     own = [] if isinstance(valid, (list, tuple, np.ndarray)) else state(valid)
-    before = generator_states([*generators, *(x for x in own if isinstance(x, np.random.Generator))])
+    generators = [*generators, *(x for x in own if isinstance(x, np.random.Generator))]
+    before = generator_states(generators)
     totals = dict.fromkeys(functions, 0.0)
     rows = 0
     try:
@@ -45,7 +46,7 @@ def evaluate(
                     with named(_option(name)):
                         totals[name] += n * _number(f(*d) if isinstance(d, tuple) else f(d), name)
     finally:
-        restore_generators(before)
+        restore_generators(generators, before)
     return {name: total / rows if rows else math.nan for name, total in totals.items()}
 
 

@@ -129,8 +129,8 @@ class SteppedRun(RunViews, Joinable):
         """Copy the weights after a whole step, by their places in the model; from any thread."""
         with self._between():
             parked, names = self.training.parked, self.problem.names()
-            weights = parked[0].params if parked else [(p, p.value) for p in self.params]
-            return {names.get(id(p), str(i)): value.copy() for i, (p, value) in enumerate(weights)}
+            weights = parked.values.params if parked else [p.value for p in self.params]
+            return {names.get(id(p), str(i)): weights[i].copy() for i, p in enumerate(self.params)}
 
     # -- steps ---------------------------------------------------------------------------------------------
 
@@ -299,7 +299,7 @@ class SteppedRun(RunViews, Joinable):
         if start is not None:
             ownership.acquire(self, self.training.params)
             self.training.park()
-            start.values.restore()
+            self.training.assign(start.values)
 
     def keep_best(self) -> None:
         """Put the best epoch's weights and running statistics back, as the end of a run does.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,14 +15,21 @@ __all__ = ["Abandoned", "Line", "Stretch"]
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a run: its record, and the state at its end."""
+    """A line of a run: its record, and the state at its end.  It refers to no part of the run, and fits a copy."""
 
     record: Record
-    start: Snapshot  # before its first step
+    start: Snapshot | None  # before its first step; None in a sweep, which keeps it once for a seed
     now: Snapshot  # after its last one
     shown: Values | None  # the best epoch's, if they are shown in place of the last step's
     best: tuple[int, Values] | None  # the best epoch's so far, and after which step
     state: str  # "paused", "done", …
+    environment: dict[str, Any]  # where the steps were computed
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values and optimisers at its end."""
+        others = [*([self.shown] if self.shown else []), *([self.best[1]] if self.best else [])]
+        return self.now.nbytes + sum(values.nbytes for values in others)
 
 
 @dataclass(frozen=True)

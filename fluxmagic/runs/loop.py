@@ -12,19 +12,20 @@ import warnings
 from collections.abc import Callable, Mapping, Sized
 from typing import Any, NamedTuple
 
+from fluxmagic import generators
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.optimise.step import zero_grads
 from fluxmagic.runs.captured import CapturedSteps
-from fluxmagic.runs.cursor import END, Batch, GeneratorStates, generator_states, restore_generators
+from fluxmagic.runs.cursor import END, Batch
 from fluxmagic.runs.environment import environment
 from fluxmagic.runs.log import Log
 from fluxmagic.runs.optimisers import optimiser_class
 from fluxmagic.runs.problem import Problem
 from fluxmagic.runs.record import Event, Record, Setting, count_rows
 from fluxmagic.runs.snapshots import SnapshotStore
-from fluxmagic.runs.state import Snapshot, TrainingState, Values
+from fluxmagic.runs.state import ModelState, Snapshot, TrainingState
 from fluxmagic.runs.turns import Turns
 from fluxmagic.tracker import Param, Tracked, leaves
 
@@ -65,8 +66,8 @@ class Loop:
         plan.check(opts.cls)
         self.record = Record(opts.name, opts.settings, opts.updates, plan=plan, stepwise=problem.data is None)
         self.guard = InterruptGuard()  # shielded, but for the loss, the data, callbacks and validation
-        self.draws: GeneratorStates = []  # the generators that this step has drawn from, as they were before
-        self.initial: tuple[Values, GeneratorStates] | None = None  # just before the first step
+        self.draws: generators.Draws = []  # the generators that this step has drawn from, as they were before
+        self.initial: ModelState | None = None  # just before the first step
         self.environment: dict[str, Any] = {}  # where the steps were computed
         self.params_final = False  # a parameter that turns up later is an error
         self.captured = CapturedSteps(capture)
@@ -185,7 +186,7 @@ class Loop:
             return None
         if self.initial is None:
             self.state.find_parts(self.problem.roots)
-            self.initial = self.state.values(), generator_states(self.state.generators)
+            self.initial = self.state.model_state()
             self.state.optimisers.zero_grads()
             self.environment = environment()
         return lambda l: self._start(l, hooks.on_start)
@@ -206,10 +207,10 @@ class Loop:
             optimisers.build(found)
         self.params_final = self.problem.strict and optimisers.cls is not None and set(found) <= set(params)
         assert self.initial is not None
-        values = state.values()._replace(buffers=self.initial[0].buffers)
+        values = state.values()._replace(buffers=self.initial.values.buffers)
         states = optimisers.initial_states(self.record.opt, self.record.values)
         active = self.record.opt if optimisers.active_key else ""
-        self.snapshots.add(Snapshot(0, values, self.initial[1], states, active, -1, []))
+        self.snapshots.add(Snapshot(0, values, self.initial.generators, states, active, -1, []))
 
     def _evaluate(self) -> Mapping[str, float]:
         with self.guard.shield(False):
@@ -246,14 +247,14 @@ class Loop:
                 self.record_direct_changes()
                 loss = problem.loss
                 take = captured.begin(loss, state, record, last=self.last_step, again=old is not None)
-            buffers = [(a, a.copy()) for a in state.buffers]
+            buffers = [a.copy() for a in state.buffers]
             draws.clear()  # those for the data are not repeated
             try:
                 value = take(d, optimisers.opts, step, guard, self.params_final, on_loss)
             except BaseException as error:
-                Values([], buffers).restore()
+                state.assign_buffers(buffers)
                 if not isinstance(error, NotFinite):
-                    restore_generators(draws)
+                    generators.restore(draws)
                     cursor.push_back(d)
                     raise
                 record.rejected.append(step)

@@ -8,10 +8,9 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
-from fluxmagic.runs.cursor import GeneratorStates
-from fluxmagic.runs.state import TrainingState, Values
+from fluxmagic.runs.state import ModelState, TrainingState
 from fluxmagic.tracker import Param
 
 __all__ = ["Owner", "acquire", "deciding", "owners"]
@@ -41,7 +40,7 @@ def owners(params: Iterable[Param]) -> list[Owner]:
     return found
 
 
-def acquire(owner: Owner, params: Iterable[Param], before: tuple[Values, GeneratorStates] | None = None) -> None:
+def acquire(owner: Owner, params: Iterable[Param], before: ModelState | None = None) -> None:
     """Park the other owners of the parameters, and assign the owner's own values.
 
     `before` has buffers and generators as they were before the owner changed them.  RuntimeError if another owner is in
@@ -58,8 +57,12 @@ def acquire(owner: Owner, params: Iterable[Param], before: tuple[Values, Generat
                     f"these weights are being trained by {other!r}: two runs cannot be active over shared "
                     "parameters. Pause or stop that one first"
                 )
+        known: dict[int, Any] = {}
+        if before is not None:
+            places: list[object] = [*owner.training.buffers, *owner.training.generators]
+            known = dict(zip(map(id, places), [*before.values.buffers, *before.generators], strict=True))
         for other in others:
-            other.training.park(before)
+            other.training.park(known)
         owner.training.unpark()
         for p in params:
             p.run_ref = ref

@@ -110,7 +110,7 @@ def reapply_events(loop: Loop, record: Record, step: int) -> None:
 
 def put_back(loop: Loop, step: int, values: Values) -> None:
     """Assign the values after an earlier step, and record it."""
-    values.restore()
+    loop.state.assign(values)
     loop.record.restored_weights.append((loop.state.step, step))
 
 
@@ -132,7 +132,7 @@ def has_other_numerics(loop: Loop) -> bool:
 
 def check_same_weights(loop: Loop, before: Snapshot) -> None:
     """Compare the weights with those of a snapshot, bit for bit; a difference is a `ReplayMismatch`."""
-    for p, value in before.values.params:
+    for p, value in zip(loop.state.params, before.values.params, strict=True):
         if p.value.tobytes() != value.tobytes():
             gap = float(np.max(np.abs(p.value - value), initial=0))
             raise ReplayMismatch(before.step, f"its weights differ by up to {gap:.3g}")

@@ -26,7 +26,7 @@ from fluxmagic.runs.problem import Problem, as_metrics
 from fluxmagic.runs.record import Setting
 from fluxmagic.runs.script import CellSource
 from fluxmagic.runs.snapshots import SnapshotStore
-from fluxmagic.runs.state import TrainingState
+from fluxmagic.runs.state import ModelState, TrainingState
 from fluxmagic.runs.timeline import RewindableRun
 from fluxmagic.runs.turns import Turns
 from fluxmagic.tracker import Param
@@ -162,9 +162,9 @@ class Run(RewindableRun):
             self._loop.branch_off(new._loop)
             new.early_stopping.resume(line.best)
             new.training.restore(line.now)
-            new.training.parked = line.now.values, line.now.generators
+            new.training.parked = ModelState(line.now.values, line.now.generators)
             if line.shown is not None:
-                line.shown.restore()
+                self.training.assign(line.shown)
             new.state = "paused"
             if opt is not None:
                 new.swap(opt, **hypers)
@@ -218,7 +218,7 @@ class Run(RewindableRun):
         with checkpoint.reading(path, loss, data, params, schedules) as file:
             run = cls(file.loss, file.data, file.record.opt, **file.arguments, **options)
             run.begin_at(lambda state: file.line(state, run.problem))
-            run.environment, run.id = file.saved.environment, file.saved.id or run.id
+            run.id = file.saved.id or run.id
         return run
 
     def as_code(self, module: str = "experiment", path: AnyPath = "run.npz") -> str:

@@ -5,7 +5,7 @@ Only the thread that holds the run's boundary (`control`) changes a state.  It k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,26 +17,67 @@ from fluxmagic.runs.cursor import DataCursor, GeneratorStates, generator_states,
 from fluxmagic.runs.optimisers import OptimiserSet, OptimiserState
 from fluxmagic.tracker import Param
 
-__all__ = ["Snapshot", "TrainingState", "Values", "set_numbers"]
+__all__ = ["Model", "ModelState", "Snapshot", "TrainingState", "Values", "set_numbers"]
 
 
 class Values(NamedTuple):
-    """Parameters and buffers, each with a copy of its value."""
+    """Copies of the values of parameters and buffers, in the order in which a `Model` has them."""
 
-    params: list[tuple[Param, np.ndarray]]
-    buffers: list[tuple[np.ndarray, np.ndarray]]
+    params: list[np.ndarray]
+    buffers: list[np.ndarray]
 
-    def restore(self) -> None:
-        """Assign the copies."""
-        for p, value in self.params:
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the copies."""
+        return sum(a.nbytes for arrays in self for a in arrays)
+
+
+class ModelState(NamedTuple):
+    """What a model's next output depends on: values, and the states of its generators."""
+
+    values: Values
+    generators: GeneratorStates
+
+
+class Model:
+    """The places of values: nothing that is copied from here refers to them, so that it fits a copy of the model."""
+
+    params: list[Param]
+    buffers: list[np.ndarray]  # running statistics: the arrays of the layers themselves
+
+    @property
+    def generators(self) -> list[np.random.Generator]:
+        """The generators that a step may draw from."""
+        raise NotImplementedError
+
+    def values(self) -> Values:
+        """Copy the values of parameters and buffers."""
+        return Values([p.value.copy() for p in self.params], [a.copy() for a in self.buffers])
+
+    def assign(self, values: Values) -> None:
+        """Assign copied values."""
+        for p, value in zip(self.params, values.params, strict=True):
             p.data = value
-        for buffer, value in self.buffers:
+        self.assign_buffers(values.buffers)
+
+    def assign_buffers(self, values: list[np.ndarray]) -> None:
+        """Assign copied values of the buffers."""
+        for buffer, value in zip(self.buffers, values, strict=True):
             buffer[...] = value
+
+    def model_state(self) -> ModelState:
+        """Copy values and generator states."""
+        return ModelState(self.values(), generator_states(self.generators))
+
+    def assign_state(self, state: ModelState) -> None:
+        """Assign copied values and generator states."""
+        self.assign(state.values)
+        restore_generators(self.generators, state.generators)
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of training after a number of steps, as copies."""
+    """The state of training after a number of steps, as copies without a reference to the run."""
 
     step: int
     values: Values
@@ -49,22 +90,20 @@ class Snapshot:
     @property
     def nbytes(self) -> int:
         """Bytes of the copies."""
-        arrays = [a for pairs in self.values for _, a in pairs]
-        for opt in self.optimisers.values():
-            arrays.extend(a for kept in opt.state["arrays"].values() for a in kept)
-        return sum(a.nbytes for a in arrays)
+        kept = (arrays for opt in self.optimisers.values() for arrays in opt.state["arrays"].values())
+        return self.values.nbytes + sum(int(a.nbytes) for arrays in kept for a in arrays)
 
 
-class TrainingState:
+class TrainingState(Model):
     """What a step reads and writes."""
 
     def __init__(self, optimisers: OptimiserSet, cursor: DataCursor, rng: np.random.Generator | None = None) -> None:
         self.step = 0  # steps taken
         self.params: list[Param] = []  # empty before the first loss
-        self.buffers: list[np.ndarray] = []  # running statistics: the arrays of the layers themselves
+        self.buffers: list[np.ndarray] = []
         self.optimisers = optimisers
         self.cursor = cursor
-        self.parked: tuple[Values, GeneratorStates] | None = None  # the own ones, while another state is active
+        self.parked: ModelState | None = None  # the own ones, while another state is active
         self.last: Values | None = None  # those after the last step, while `show` has put others in their place
         self.use_rng(rng)
 
@@ -80,7 +119,6 @@ class TrainingState:
 
     @property
     def generators(self) -> list[np.random.Generator]:
-        """The generators that a step may draw from."""
         return self.cursor.generators
 
     def find_parts(self, roots: Sequence[Any]) -> None:
@@ -94,14 +132,10 @@ class TrainingState:
 
     # -- values --------------------------------------------------------------------------------------------
 
-    def values(self) -> Values:
-        """Copy the values of parameters and buffers."""
-        return Values([(p, p.value.copy()) for p in self.params], [(a, a.copy()) for a in self.buffers])
-
     @property
-    def current(self) -> tuple[Values, GeneratorStates]:
+    def current(self) -> ModelState:
         """The own values and generator states, active or parked."""
-        return self.parked or (self.values(), generator_states(self.generators))
+        return self.parked or self.model_state()
 
     def capture(self) -> Snapshot:
         """Copy the state after its last step, active or parked."""
@@ -114,10 +148,10 @@ class TrainingState:
         """Return to a captured state."""
         self.last = None
         self.cursor.seek(s.position, s.epoch_start)
-        s.values.restore()
+        self.assign(s.values)
         self.optimisers.restore(s.optimisers, s.active, self.params)
         self.optimisers.zero_grads()
-        restore_generators(s.generators)
+        restore_generators(self.generators, s.generators)
         self.step = s.step
 
     def show(self, values: Values | None) -> None:
@@ -126,41 +160,37 @@ class TrainingState:
             return
         if self.parked is None:
             self.last = self.values()
-            values.restore()
+            self.assign(values)
         else:
-            self.last, self.parked = self.parked[0], (values, self.parked[1])
+            self.last, self.parked = self.parked.values, self.parked._replace(values=values)
 
     def show_last(self) -> None:
         """Return to the values after the last step."""
         if self.last is not None:
-            self.last.restore()
+            self.assign(self.last)
             self.last = None
 
     # -- other states over the same parameters -------------------------------------------------------------
 
-    def park(self, before: tuple[Values, GeneratorStates] | None = None) -> None:
+    def park(self, known: Mapping[int, Any] | None = None) -> None:
         """Copy the own values: another state becomes active.
 
-        `before` has the buffers and generators as they were before that other state changed them.
+        `known` has, by their ids, buffers and generators as they were before that other state changed them.
         """
         if self.parked is None:
-            values, states = self.current
-            if before is not None:
-                known = {id(x): kept for x, kept in [*before[0].buffers, *before[1]]}
-                values = values._replace(buffers=[(a, known.get(id(a), kept)) for a, kept in values.buffers])
-                states = [(g, known.get(id(g), kept)) for g, kept in states]
-            self.parked = values, states
+            (params, buffers), states = self.model_state()
+            for places, kept in ((self.buffers, buffers), (self.generators, states)):
+                kept[:] = [(known or {}).get(id(x), now) for x, now in zip(places, kept, strict=True)]
+            self.parked = ModelState(Values(params, buffers), states)
 
     def unpark(self) -> None:
         """Assign the own values again."""
         if self.parked is not None:
-            values, states = self.parked
-            values.restore()
-            restore_generators(states)
+            self.assign_state(self.parked)
             self.parked = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        shown = None if self.last is None else self.current[0]
+        shown = None if self.last is None else self.current.values
         made_of = self.optimisers, DataCursor(self.cursor.data), self.rng
         return TrainingState, made_of, (self.params, self.buffers, self.generators, self.capture(), shown)
 

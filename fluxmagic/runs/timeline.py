@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fluxmagic.runs import ownership
-from fluxmagic.runs.cursor import generator_states, restore_generators
 from fluxmagic.runs.early_stopping import EarlyStopping
 from fluxmagic.runs.environment import environment
 from fluxmagic.runs.lifecycle import SteppedRun
@@ -50,10 +49,10 @@ class RewindableRun(SteppedRun):
 
     def line(self) -> Line:
         """Copy where the run stands; its record is shared."""
-        state, start = self.training, self.snapshots.start
-        assert start is not None
-        shown = None if state.last is None else state.current[0]
-        return Line(self.record, start, state.capture(), shown, self.early_stopping.best, self.state)
+        state = self.training
+        shown = None if state.last is None else state.current.values
+        best, env = self.early_stopping.best, dict(self.environment)
+        return Line(self.record, self.snapshots.start, state.capture(), shown, best, self.state, env)
 
     def begin_at(self, line_of: Callable[[TrainingState], Line]) -> None:
         """Bring a new run to the end of a line, which is made of its state; after an error all is as before."""
@@ -62,19 +61,18 @@ class RewindableRun(SteppedRun):
         with self._between(), self._recomputing():
             line = line_of(state)
             ownership.acquire(self, state.params)
-            before, generators = state.values(), generator_states(state.generators)
+            before = state.model_state()
             try:
                 with state.using_rng:
                     self._resume(line)
             except BaseException:  # the data may be too short
-                before.restore()
-                restore_generators(generators)
+                state.assign_state(before)
                 raise
         self._loop.params_final = self.problem.strict
         self.state = line.state
 
     def _resume(self, line: Line) -> None:
-        self.record, self.snapshots.start = line.record, line.start
+        self.record, self.snapshots.start, self.environment = line.record, line.start, line.environment
         self.training.restore(line.now)
         self.early_stopping.resume(line.best)
         self.training.show(line.shown)
@@ -214,7 +212,7 @@ class RewindableRun(SteppedRun):
             warnings.warn("replay may differ in the last bits: " + "; ".join(changed), stacklevel=2)
         with self._going_back("replay") as before:
             record = before.record
-            recompute(loop, before.start, record, len(record.loss))
+            recompute(loop, loop.snapshots.latest_at(0), record, len(record.loss))
             reapply_events(loop, record, len(record.loss))
             if not has_other_numerics(loop):
                 check_same_weights(loop, before.now)

@@ -15,8 +15,7 @@ from fluxmagic.optimise.hyper import Hyper
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.runs import Run
 from fluxmagic.sweep.places import On
-from fluxmagic.sweep.prepare import find_params
-from fluxmagic.sweep.progress import Progress
+from fluxmagic.sweep.progress import progress, resume
 from fluxmagic.sweep.setup import Setup, Spec, borrowed
 from fluxmagic.sweep.sweep import Sweep
 
@@ -160,10 +159,7 @@ def find(run: Run, dial: str = "η", *, steps: int = 100, low: float = 1e-7, hig
     losses: list[float] = []
     smoothed: list[float] = []
     setup = Setup(run.loss, run.data, list(run.params), model=run.model)
-    if not setup.params:
-        with borrowed(setup):
-            found = find_params(setup, 0)
-        setup.params = found
+    setup.find_params()
     with borrowed(setup):
         probe = _copy(run, setup, cls, steps)
         mean = 0.0
@@ -198,11 +194,11 @@ def _judge(name: str, values: np.ndarray, loss: np.ndarray, smoothed: np.ndarray
 
 def _copy(run: Run, setup: Setup, cls: type[Optimiser], steps: int) -> Run:
     """Make a second run that stands where the first one does."""
-    start = setup.start()
+    start = setup.model_state()
     spec = Spec(0, 0, run.seed or 0, cls, run.training.optimisers.settings, None, run.steps + steps)
     new = setup.run(spec, start, Run)
     if run.snapshots.start is not None:
-        Progress.of(run).begin(new, start)
+        resume(new, progress(run), start)
     return new
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.step import without_fp_warnings
 from fluxmagic.runs import Run
-from fluxmagic.sweep.progress import Progress
-from fluxmagic.sweep.setup import Setup, Spec, Start, borrowed
+from fluxmagic.runs.lines import Line
+from fluxmagic.sweep.progress import ended, progress, resume
+from fluxmagic.sweep.setup import Setup, Spec, Starts, borrowed
 
 __all__ = ["Desk", "Job", "Reply", "Report"]
 
@@ -31,7 +32,7 @@ class Job:
     step: int
     until: int | None
     seconds: float
-    progress: Progress | None = None
+    progress: Line | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Report:
     """What a slice came to."""
 
     index: int
-    progress: Progress | None
+    progress: Line | None
     end: str  # "" before the end, "done", "diverged" or "failed"
     objective: float  # at the end, and at step `until` of the job; NaN elsewhere
     values: Mapping[str, float]  # validation loss and metrics of the same moment
@@ -61,7 +62,7 @@ class Desk:
     `make` gives the setup for a trial, in another process or thread a new copy; `starts` are by seed.
     """
 
-    def __init__(self, make: Callable[[], Setup], starts: Mapping[int, Start], specs: list[Spec]) -> None:
+    def __init__(self, make: Callable[[], Setup], starts: Starts, specs: list[Spec]) -> None:
         self._make, self._starts, self._specs = make, starts, specs
         self._run: Run | None = None
         self._setup: Setup | None = None
@@ -78,7 +79,7 @@ class Desk:
         self.at, end, trace = None, "", ""
         evaluated: tuple[float, Mapping[str, float]] = (math.nan, {})
         with borrowed(setup):
-            run = self._run if at_hand and self._run else self._open(setup, spec, job)
+            run = self._run if at_hand and self._run else self._open(setup, spec, job.progress)
             try:
                 run.advance(job.seconds, None if job.until is None else max(job.until - run.steps, 1))
                 end = "" if run.state == "running" else "done"
@@ -92,18 +93,17 @@ class Desk:
                 run.environment["BLAS threads"] = threads
             if run.state == "running":
                 run.state = "paused"
-            progress = Progress.of(run, job.step) if run.snapshots.start is not None else None
-        if not end and progress is not None:
-            self._setup, self._run, self.at = setup, run, (job.index, progress.step)
-        elif progress is not None:
-            progress = progress.ended()
-        return Report(job.index, progress, end, *evaluated, error, trace, time.perf_counter() - began)
+            line = progress(run, job.step) if run.snapshots.start is not None else None
+        if not end and line is not None:
+            self._setup, self._run, self.at = setup, run, (job.index, line.now.step)
+        elif line is not None:
+            line = ended(line)
+        return Report(job.index, line, end, *evaluated, error, trace, time.perf_counter() - began)
 
-    def _open(self, setup: Setup, spec: Spec, job: Job) -> Run:
-        start = self._starts[spec.seed]
-        run = setup.run(spec, start, Run)
-        if job.progress is not None:
-            job.progress.begin(run, start)
+    def _open(self, setup: Setup, spec: Spec, line: Line | None) -> Run:
+        run = setup.run(spec, self._starts[spec.seed], Run)
+        if line is not None:
+            resume(run, line, self._starts[spec.seed])
         return run
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from contextlib import suppress
 from importlib import import_module
@@ -16,7 +15,7 @@ from itertools import count
 from typing import Any, Protocol
 
 from fluxmagic.sweep.desk import Desk, Job, Reply, Report
-from fluxmagic.sweep.setup import Setup, Spec, Start
+from fluxmagic.sweep.setup import Setup, Spec, Starts
 
 __all__ = ["Here", "Lost", "On", "Place", "PlaceError", "check_place", "place_of"]
 
@@ -265,7 +264,7 @@ def check_place(on: On) -> None:
         )
 
 
-def place_of(on: On, setup: Setup, starts: Mapping[int, Start], specs: list[Spec]) -> Place:
+def place_of(on: On, setup: Setup, starts: Starts, specs: list[Spec]) -> Place:
     """Make the place for `on`: None, a number of processes, an executor, or a Dask client."""
     check_place(on)
     if on is None:

@@ -13,14 +13,14 @@ import numpy as np
 from fluxmagic.optimise import schedules as ready_made
 from fluxmagic.runs import archive
 from fluxmagic.runs.archive import AnyPath, ArchiveError
-from fluxmagic.runs.checkpoint import load_generators, make_generator
+from fluxmagic.runs.checkpoint import load_generators, load_values, make_generator, save_values
+from fluxmagic.runs.lines import Line
 from fluxmagic.runs.record import Record
 from fluxmagic.runs.saved_run import SavedRecord, Setting, Settings, to_file
 from fluxmagic.runs.schema import decode, encode, one_of, whole
-from fluxmagic.sweep.course import Course
+from fluxmagic.runs.state import ModelState, Snapshot, Values
 from fluxmagic.sweep.grid import LENGTHS, Grid, loguniform, uniform
-from fluxmagic.sweep.progress import Progress
-from fluxmagic.sweep.setup import Arrays, Setup, Start
+from fluxmagic.sweep.setup import Setup, Starts
 from fluxmagic.sweep.trial import ENDS, Trial
 from fluxmagic.sweep.views import SweepViews
 from fluxmagic.tracker import Param
@@ -28,7 +28,6 @@ from fluxmagic.version import __version__
 
 __all__ = ["Loaded", "reading", "save"]
 
-Generators = list[dict[str, object]]
 KEPT = ENDS[:-1]
 """States of trials that a file holds; the others begin again."""
 
@@ -56,7 +55,7 @@ class SavedTrial:
     record: SavedRecord | None
     status: str
     environment: dict[str, object]
-    generators: Generators
+    generators: list[dict[str, object]]
     has_weights: bool
 
 
@@ -77,7 +76,7 @@ class Saved:
     steps_per_epoch: int | None
     params: int
     buffers: int
-    starts: list[tuple[Annotated[int, whole(high=1 << 4096)], Generators]]
+    starts: list[tuple[Annotated[int, whole(high=1 << 4096)], list[dict[str, object]]]]
     trials: list[SavedTrial]
 
 
@@ -91,12 +90,12 @@ def _own(grid: Grid) -> dict[str, list[Callable[[int], float]]]:
     return found
 
 
-def save(path: AnyPath, sweep: SweepViews, course: Course) -> None:
+def save(path: AnyPath, sweep: SweepViews) -> None:
     """Write a sweep to a file, whole or not at all."""
     grid, setup, own = sweep.grid, sweep.setup, _own(sweep.grid)
     arrays: dict[str, np.ndarray] = {}
     for seed, start in sweep.starts.items():
-        _save_arrays(f"start/{seed}", start.values, arrays)
+        save_values(f"start/{seed}", start.values, arrays)
     saved = Saved(
         fluxmagic=__version__,
         name=sweep.name,
@@ -106,12 +105,12 @@ def save(path: AnyPath, sweep: SweepViews, course: Course) -> None:
         seed=sweep.seed,
         objective=setup.objective,
         largest=sweep.sign < 0,
-        halving=course.halving,
-        level=course.level,
-        steps_per_epoch=course.steps_per_epoch,
+        halving=sweep.halving,
+        level=sweep.level,
+        steps_per_epoch=sweep.steps_per_epoch,
         params=len(setup.params),
         buffers=len(setup.buffers),
-        starts=[(seed, [dict(g) for g in start.generators]) for seed, start in sweep.starts.items()],
+        starts=[(seed, start.generators) for seed, start in sweep.starts.items()],
         trials=[_save_trial(t, own, arrays) for t in sweep.trials if t.state in KEPT],
     )
     archive.write(path, "sweep", encode(saved), arrays)
@@ -125,11 +124,6 @@ def _axis(grid: Grid, name: str, own: Mapping[str, list[Callable[[int], float]]]
     return Axis(listed, name in grid.axes, "")
 
 
-def _save_arrays(prefix: str, values: Arrays, arrays: dict[str, np.ndarray]) -> None:
-    for kind, found in values._asdict().items():
-        arrays.update({f"{prefix}/{kind}/{i}": a for i, a in enumerate(found)})
-
-
 def _save_trial(t: Trial, own: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> SavedTrial:
     p, i = t.progress, t.spec.index
     record = None
@@ -139,11 +133,11 @@ def _save_trial(t: Trial, own: Mapping[str, Any], arrays: dict[str, np.ndarray])
         record = SavedRecord.of(kept, own)
         columns = {"loss": kept.loss, "rows": kept.rows, "seconds": kept.seconds}
         arrays.update({f"{i}/{k}": np.array(column) for k, column in columns.items()})
-        _save_arrays(str(i), p.values, arrays)
+        save_values(str(i), p.now.values, arrays)
     error = None if t.error is None else f"{type(t.error).__name__}: {t.error}"
-    states = [] if p is None else p.generators
-    where = ("failed", {}) if p is None else (p.status, p.environment)
-    weights = p is not None and bool(p.values.params)
+    states = [] if p is None else p.now.generators
+    where = ("failed", {}) if p is None else (p.state, p.environment)
+    weights = p is not None and bool(p.now.values.params)
     return SavedTrial(
         i, t.state, t.step, t.objective, dict(t.values), error, t.seconds, record, *where, states, weights
     )
@@ -190,13 +184,15 @@ class Loaded:
         ranks = {"max" if s.largest else "min": s.objective}
         return {k: getattr(s, k) for k in ("samples", "seeds", "seed", "halving", "name")} | ranks
 
-    def enter(self, trials: list[Trial], setup: Setup) -> dict[int, Start]:
+    def enter(self, trials: list[Trial], setup: Setup) -> Starts:
         """Bring trials to where they ended, if all fits the model; give the starts by seed."""
-        like, saved = setup.start().values, self.saved
-        if (saved.params, saved.buffers) != (len(like.params), len(like.buffers)):
-            raise ArchiveError(f"it is of {saved.params} parameters, and {len(like.params)} were given")
+        saved = self.saved
+        if (saved.params, saved.buffers) != (len(setup.params), len(setup.buffers)):
+            raise ArchiveError(f"it is of {saved.params} parameters, and {len(setup.params)} were given")
         starts = {
-            seed: Start(self._values(f"start/{seed}", like), [s for _, s in load_generators(setup.generators, states)])
+            seed: ModelState(
+                load_values(f"start/{seed}", setup, self._arrays), load_generators(setup.generators, states)
+            )
             for seed, states in saved.starts
         }
         if {t.spec.seed for t in trials} != starts.keys():
@@ -204,29 +200,18 @@ class Loaded:
         for s in saved.trials:
             trial = trials[s.index]
             if s.record is not None:
-                trial.progress = self._progress(s, s.record, trial, like)
+                trial.progress = self._progress(s, s.record, setup)
             trial.step, trial.objective, trial.values, trial.seconds = s.step, s.objective, s.values, s.seconds
             trial.end(s.state, None if s.error is None else RuntimeError(s.error))
         return starts
 
-    def _progress(self, s: SavedTrial, saved: SavedRecord, trial: Trial, like: Arrays) -> Progress:
+    def _progress(self, s: SavedTrial, saved: SavedRecord, setup: Setup) -> Line:
         columns = {k: self._arrays[f"{s.index}/{k}"] for k in ("loss", "rows", "seconds")}
         record = saved.record(columns, self._settings)
         rngs = [make_generator(g.get("bit_generator")) for g in s.generators]
-        states = [state for _, state in load_generators(rngs, s.generators)]
-        weights = self._values(str(s.index), like) if s.has_weights else Arrays([], [])
-        ended: tuple[Any, ...] = ({}, trial.spec.cls.__name__, -1, [], None, None)
-        return Progress(len(record.loss), 0, record, s.status, s.environment, weights, states, *ended)
-
-    def _values(self, prefix: str, like: Arrays) -> Arrays:
-        found: list[list[np.ndarray]] = []
-        for kind, own in like._asdict().items():
-            arrays = [self._arrays[f"{prefix}/{kind}/{i}"] for i in range(len(own))]
-            for a, b in zip(arrays, own, strict=True):
-                if (a.shape, a.dtype) != (b.shape, b.dtype):
-                    raise ArchiveError(f"{prefix}: {kind} of {a.dtype}{a.shape}, and the model has {b.dtype}{b.shape}")
-            found.append(arrays)
-        return Arrays(found[0], found[1])
+        values = load_values(str(s.index), setup, self._arrays) if s.has_weights else Values([], [])
+        now = Snapshot(len(record.loss), values, load_generators(rngs, s.generators), {}, record.active, -1, [])
+        return Line(record, None, now, None, None, s.status, s.environment)
 
 
 @contextmanager

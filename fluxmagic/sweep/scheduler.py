@@ -18,6 +18,7 @@ from typing import Any
 
 from fluxmagic.sweep.desk import Job, Report
 from fluxmagic.sweep.places import Here, Lost, Place, PlaceError
+from fluxmagic.sweep.progress import joined
 from fluxmagic.sweep.trial import Trial
 
 __all__ = ["Scheduler"]
@@ -45,8 +46,8 @@ class Scheduler:
     def __init__(self, place: Place, trials: Iterable[tuple[Trial, int | None]], timeout: float | None) -> None:
         self.place = place
         self.timeout = math.inf if timeout is None else timeout
-        self._targets = {id(t): until for t, until in trials}
-        self._waiting = deque(t for t, _ in trials)
+        self._targets: dict[int, int | None] = {}
+        self._waiting: deque[Trial] = deque()
         self._running: dict[int, tuple[Future[Any], Running]] = {}
         self._finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._last: dict[int, str] = {}  # the worker that has a trial at hand
@@ -57,6 +58,13 @@ class Scheduler:
         self._looked = -math.inf
         self._empty_since: float | None = None  # when a look first found no worker
         self.ended: list[Trial] = []  # the caller empties it
+        self.add(trials)
+
+    def add(self, trials: Iterable[tuple[Trial, int | None]]) -> None:
+        """Add trials, or let those that have reached their step go on to another one."""
+        for trial, until in trials:
+            self._targets[id(trial)] = until
+            self._waiting.append(trial)
 
     @property
     def finished(self) -> bool:
@@ -203,8 +211,8 @@ class Scheduler:
         trial.seconds += report.seconds
         trial.alone = False
         if report.progress is not None:
-            trial.progress = report.progress.after(trial.progress)
-            trial.step = trial.progress.step
+            trial.progress = joined(trial.progress, report.progress)
+            trial.step = trial.progress.now.step
         if not math.isnan(report.objective) or report.end:
             trial.objective, trial.values = report.objective, report.values
         trial.trace = report.trace
@@ -273,6 +281,12 @@ class Scheduler:
             self.place.cancel(future)
         if self.place.ours:
             self.place.close()
+
+    def leave(self) -> int:
+        """Forget what is on its way, and leave the place; give the bytes that its workers were sent."""
+        self.drop_all()
+        self.place.close()
+        return self.place.sent
 
     def _give_up(self, error: PlaceError) -> None:
         self.drop_all()

@@ -1,4 +1,4 @@
-"""What all trials of a sweep share, what one trial is, and the model as it is at a start.
+"""What all trials of a sweep share, what one trial is, and what comes before the first one.
 
 Trials in this process work on the user's own parameters, which `borrowed` puts back.
 """
@@ -6,7 +6,7 @@ Trials in this process work on the user's own parameters, which `borrowed` puts 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
@@ -14,43 +14,24 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from fluxmagic import generators
-from fluxmagic.layers import state
+from fluxmagic.layers import reset, state
+from fluxmagic.optimise.errors import NotFinite
+from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.optimise.optimiser import Optimiser
+from fluxmagic.optimise.step import without_fp_warnings
 from fluxmagic.runs import Run
-from fluxmagic.runs.cursor import Data, generator_states, restore_generators
+from fluxmagic.runs.cursor import Data, DataCursor
 from fluxmagic.runs.ownership import owners
 from fluxmagic.runs.problem import Problem
 from fluxmagic.runs.record import Setting
-from fluxmagic.runs.state import Values
-from fluxmagic.tracker import Param
+from fluxmagic.runs.state import Model, ModelState
+from fluxmagic.tracker import Param, leaves
 
-__all__ = ["Arrays", "Setup", "Spec", "Start", "borrowed"]
-
+__all__ = ["Prepared", "Setup", "Spec", "Starts", "borrowed", "prepare"]
 
 R = TypeVar("R", bound=Run)
-
-
-class Arrays(NamedTuple):
-    """Values of parameters and running statistics, in the order in which a training state has them."""
-
-    params: list[np.ndarray]
-    buffers: list[np.ndarray]
-
-    @classmethod
-    def of(cls, values: Values) -> Arrays:
-        """Leave the places out."""
-        return cls([a for _, a in values.params], [a for _, a in values.buffers])
-
-    def at(self, params: list[Param], buffers: list[np.ndarray]) -> Values:
-        """Add the places."""
-        return Values(list(zip(params, self.params, strict=True)), list(zip(buffers, self.buffers, strict=True)))
-
-
-class Start(NamedTuple):
-    """What a trial begins with: values, and the states of the generators that model and data hold."""
-
-    values: Arrays
-    generators: list[Mapping[str, Any]]
+Starts = Mapping[int, ModelState]
+"""What trials begin with, by their seeds."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +48,7 @@ class Spec:
 
 
 @dataclass
-class Setup:
+class Setup(Model):
     """What all trials share; `objective` is "valid", "loss" or a metric, `options` are those of `Run`."""
 
     loss: Callable[..., Any]
@@ -85,39 +66,33 @@ class Setup:
         return Problem(self.loss, self.data, self.model, self.valid, self.metrics, step_limit=1)
 
     @cached_property
-    def _parts(self) -> tuple[list[np.ndarray], list[np.random.Generator]]:
-        found = state(*self.problem.roots)
-        default = generators.as_generator()
-        return (
-            [x for x in found if isinstance(x, np.ndarray)],
-            [x for x in found if isinstance(x, np.random.Generator) and x is not default],
-        )
+    def _found(self) -> list[Any]:
+        return list(state(*self.problem.roots))
 
     @property
-    def buffers(self) -> list[np.ndarray]:
-        """The running statistics of the layers."""
-        return self._parts[0]
+    def buffers(self) -> list[np.ndarray]:  # type: ignore[override]
+        return [x for x in self._found if isinstance(x, np.ndarray)]
 
     @property
     def generators(self) -> list[np.random.Generator]:
-        """The generators that model and data hold."""
-        return self._parts[1]
+        """Those that model and data hold."""
+        default = generators.as_generator()
+        return [x for x in self._found if isinstance(x, np.random.Generator) and x is not default]
 
-    def start(self) -> Start:
-        """Copy the present values and generator states."""
-        buffers, rngs = self._parts
-        values = Arrays([p.value.copy() for p in self.params], [a.copy() for a in buffers])
-        return Start(values, [s for _, s in generator_states(rngs)])
+    def find_params(self, seed: int = 0) -> None:
+        """Train the parameters of the first batch's loss, unless they were given.  The model stays as it is."""
+        if self.params:
+            return
+        with borrowed(self), generators.using(np.random.default_rng(seed)), without_fp_warnings():
+            d = DataCursor(self.data).next(InterruptGuard())
+            found = list(leaves(self.loss(*d) if isinstance(d, (tuple, list)) else self.loss(d)))
+        if not found:
+            raise TypeError("the loss reaches no parameter")
+        self.params = found
 
-    def assign(self, start: Start) -> None:
-        """Bring the model to a start."""
-        buffers, rngs = self._parts
-        start.values.at(self.params, buffers).restore()
-        restore_generators(list(zip(rngs, start.generators, strict=True)))
-
-    def run(self, spec: Spec, start: Start, kind: type[R]) -> R:
+    def run(self, spec: Spec, start: ModelState, kind: type[R]) -> R:
         """Make the run of a trial, with the model at its start."""
-        self.assign(start)
+        self.assign_state(start)
         return kind(
             self.loss,
             self.data,
@@ -133,17 +108,14 @@ class Setup:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in vars(self).items() if k != "_parts"}
+        return {k: v for k, v in vars(self).items() if k != "_found"}
 
 
 @contextmanager
 def borrowed(setup: Setup) -> Iterator[None]:
     """Put the model back after the block as it was: values, statistics, generators, and the run that it belongs to.
 
-    Raises
-    ------
-    RuntimeError
-        If a run trains these parameters at this moment.
+    RuntimeError if a run trains these parameters at this moment.
     """
     with ExitStack() as stack:
         others = owners(setup.params)
@@ -151,7 +123,7 @@ def borrowed(setup: Setup) -> Iterator[None]:
             if other.in_use:
                 raise RuntimeError(f"these weights are being trained by {other!r}: pause or stop that one first")
         refs = [p.run_ref for p in setup.params]
-        before = setup.start()
+        before = setup.model_state()
         for other in others:
             if other.training.parked is None:
                 other.training.park()
@@ -161,9 +133,53 @@ def borrowed(setup: Setup) -> Iterator[None]:
             for now in owners(setup.params):
                 if now not in others:
                     now.training.park()
-            setup.assign(before)
+            setup.assign_state(before)
             for p, ref in zip(setup.params, refs, strict=True):
                 p.run_ref = ref
 
         stack.callback(put_back)
         yield
+
+
+class Prepared(NamedTuple):
+    """What is known before the first trial."""
+
+    starts: Starts
+    kept: list[Param]  # that no layer draws anew
+    steps_per_epoch: int | None
+
+
+def prepare(setup: Setup, specs: list[Spec], *, resets: bool) -> Prepared:
+    """Try the first trial's first step, and make the start for each seed.  The model stays as it is.
+
+    Where nothing differs between several seeds, that is a ValueError.
+    """
+    seeds = list(dict.fromkeys(s.seed for s in specs))
+    setup.find_params(seeds[0])
+    starts: dict[int, ModelState] = {}
+    kept: list[Param] = []
+    with borrowed(setup):
+        original = setup.model_state()
+        run = setup.run(specs[0], original, Run)
+        with suppress(NotFinite):  # that is left to the trials
+            run.step()
+    rng = run.training.rng
+    drawn = rng is not None and rng.bit_generator.state != np.random.default_rng(seeds[0]).bit_generator.state
+    with borrowed(setup):
+        for seed in seeds:
+            setup.assign_state(original)
+            if resets:
+                ours = set(setup.params)
+                kept = [p for p in reset(*setup.problem.roots, rng=seed) if p in ours]
+            starts[seed] = setup.model_state()
+    if len(seeds) > 1 and not drawn and _same(starts[seeds[0]], starts[seeds[1]]):
+        raise ValueError(
+            f"nothing differs between {len(seeds)} seeds: no layer draws weights anew by reset(rng), and neither data "
+            "nor loss draws from the run's generator. Leave seeds out, or make the order of batches or dropout depend "
+            "on it (batches without rng=)"
+        )
+    return Prepared(starts, kept, run.steps_per_epoch)
+
+
+def _same(a: ModelState, b: ModelState) -> bool:
+    return all(x.tobytes() == y.tobytes() for m, n in zip(a.values, b.values) for x, y in zip(m, n))

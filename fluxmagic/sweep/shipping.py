@@ -18,7 +18,7 @@ from fluxmagic import generators
 from fluxmagic.layers.traversal import global_names
 from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
 from fluxmagic.sweep.desk import Report
-from fluxmagic.sweep.setup import Setup, Spec, Start
+from fluxmagic.sweep.setup import Setup, Spec, Starts
 
 __all__ = ["LARGE", "Freight", "dump", "dump_report", "load", "unpack"]
 
@@ -114,7 +114,7 @@ class Freight:
     `needs` has the hashes in this order.
     """
 
-    def __init__(self, setup: Setup, starts: Mapping[int, Start], specs: list[Spec]) -> None:
+    def __init__(self, setup: Setup, starts: Starts, specs: list[Spec]) -> None:
         self.name = os.urandom(8).hex()
         self.blobs: dict[str, bytes] = {}
         self.optimisers = {f"optimiser {s.cls.__name__}": s.cls for s in specs}

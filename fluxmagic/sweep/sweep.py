@@ -19,13 +19,11 @@ from fluxmagic.runs.cursor import Data
 from fluxmagic.runs.driver import Joinable
 from fluxmagic.runs.problem import as_metrics, positive
 from fluxmagic.sweep import saving
-from fluxmagic.sweep.course import Course
 from fluxmagic.sweep.grid import LENGTHS, MAX_TRIALS, Grid
 from fluxmagic.sweep.places import On, check_place, place_of
-from fluxmagic.sweep.prepare import prepare
-from fluxmagic.sweep.scheduler import SLICE_SECONDS
-from fluxmagic.sweep.setup import Setup, Spec, Start
-from fluxmagic.sweep.trial import Trial
+from fluxmagic.sweep.scheduler import SLICE_SECONDS, Scheduler
+from fluxmagic.sweep.setup import Setup, Spec, Starts, prepare
+from fluxmagic.sweep.trial import Trial, drop_weights, halved, rung
 from fluxmagic.sweep.trial_run import TrialRun
 from fluxmagic.sweep.views import SweepViews
 from fluxmagic.tracker import Param
@@ -83,6 +81,10 @@ class Sweep(SweepViews, Joinable):
         Parameters that no layer draws anew, with `seeds`.
     around : Run or None
         The run whose dials it maps.
+    level : int
+        Rungs of `halving` that were passed.
+    shipped : int
+        Bytes of functions, model and arrays that workers were sent, when the sweep has left them.
 
     Examples
     --------
@@ -151,9 +153,12 @@ class Sweep(SweepViews, Joinable):
         self.state = "ready"
         self.seconds = 0.0
         self.kept: list[Param] = []
-        self.starts: dict[int, Start] = {}
+        self.starts: Starts = {}  # none before the sweep begins
+        self.steps_per_epoch: int | None = None
+        self.level = self.shipped = 0
+        self._held = 0  # bytes of weights of trials that have ended
         self._halt = ""
-        self._course: Course | None = None
+        self._scheduler: Scheduler | None = None  # while the sweep is in a place
         self._runs: WeakValueDictionary[int, TrialRun] = WeakValueDictionary()
 
     # -- training ------------------------------------------------------------------------------------------
@@ -198,8 +203,8 @@ class Sweep(SweepViews, Joinable):
     def restart(self) -> None:
         """Begin again with all trials."""
         self._leave("paused")
-        self.trials, self._course = [Trial(t.spec) for t in self.trials], None
-        self.seconds, self.state = 0.0, "ready"
+        self.trials, self.starts = [Trial(t.spec) for t in self.trials], {}
+        self.seconds, self.state, self.level, self._held = 0.0, "ready", 0, 0
         self._runs.clear()
 
     def extend(self) -> None:
@@ -215,14 +220,14 @@ class Sweep(SweepViews, Joinable):
         ends_loop: bool = True,
     ) -> None:
         began = time.perf_counter()
-        course = self._begin()
+        self._begin()
         before = self.steps  # without those that were cancelled, and go on
         try:
             with InterruptGuard(ends_loop) as guard, guard.shield():
-                while not self._halt:
+                while not self._halt and (scheduler := self._next()):
                     left = SLICE_SECONDS if until is None else max(until - time.perf_counter(), 0.0)
-                    if not course.work(min(left, WAIT_SECONDS), min(left, SLICE_SECONDS)):
-                        break
+                    scheduler.work(min(left, WAIT_SECONDS), min(left, SLICE_SECONDS))
+                    self._keep_within_budget(scheduler)
                     with guard.shield(False):
                         for f in callbacks:
                             f(self)
@@ -242,27 +247,52 @@ class Sweep(SweepViews, Joinable):
         elif all(t.ended for t in self.trials):
             self._leave("done")
 
-    def _begin(self) -> Course:
-        if self._course is None:
+    def _begin(self) -> None:
+        if not self.starts:
             specs = [t.spec for t in self.trials]
-            self.starts, self.kept, steps = prepare(self.setup, specs, resets=self.seeds is not None)
-            self._begin_course(steps)
+            prepared = prepare(self.setup, specs, resets=self.seeds is not None)
+            if self.halving and prepared.steps_per_epoch is None and any(s.steps is None for s in specs):
+                raise ValueError("halving counts steps, and the data has no len: give steps in place of epochs")
+            self.starts, self.kept, self.steps_per_epoch = prepared
         if self.state != "running":
             self._halt = ""
             for t in self.trials:
                 if t.state == "cancelled":
                     t.state = "waiting"
             self.state = "running"
-        assert self._course is not None
-        self._course.enter(lambda: place_of(self.on, self.setup, self.starts, [t.spec for t in self.trials]))
-        return self._course
+        if self._scheduler is None:
+            place = place_of(self.on, self.setup, self.starts, [t.spec for t in self.trials])
+            self._scheduler = Scheduler(place, [], self.timeout)
 
-    def _begin_course(self, steps_per_epoch: int | None, level: int = 0) -> None:
-        self._course = Course(self.trials, self.sign, self.halving, steps_per_epoch, self.timeout, self.budget, level)
+    def _next(self) -> Scheduler | None:
+        """Give the scheduler, with the trials of the next rung where those of one are done; None at the end."""
+        scheduler = self._scheduler
+        assert scheduler is not None
+        while scheduler.finished:
+            live = [t for t in self.trials if not t.ended]
+            if not live:
+                return None
+            targets = [(t, rung(t.spec, self.halving, self.level, self.steps_per_epoch)) for t in live]
+            todo = [(t, until) for t, until in targets if until is None or t.step < until]
+            scheduler.add(todo)
+            if not todo:
+                assert self.halving is not None
+                compared = [t for t in self.trials if t.state != "stopped early"]
+                scheduler.ended += halved(compared, self.halving, self.sign)
+                self.level += 1
+        return scheduler
+
+    def _keep_within_budget(self, scheduler: Scheduler) -> None:
+        """Drop the weights of the worst trials, where those of all do not fit."""
+        ended, scheduler.ended = scheduler.ended, []
+        self._held += sum(t.progress.nbytes for t in ended if t.progress is not None)
+        if self._held > self.budget:  # not at every end
+            self._held -= drop_weights(self.trials, self.sign, self._held - 0.9 * self.budget)
 
     def _leave(self, state: str) -> None:
-        if self._course is not None:
-            self._course.leave()
+        if self._scheduler is not None:
+            self.shipped += self._scheduler.leave()
+            self._scheduler = None
         if state == "stopped":
             for t in self.trials:
                 t.end("cancelled")
@@ -275,9 +305,9 @@ class Sweep(SweepViews, Joinable):
 
         What is there is replaced only when the new file is whole and on the disk.
         """
-        if self._course is None:
+        if not self.starts:
             raise ValueError("the sweep has not begun: there is nothing to save")
-        saving.save(path, self, self._course)
+        saving.save(path, self)
 
     @classmethod
     def load(
@@ -299,7 +329,7 @@ class Sweep(SweepViews, Joinable):
         with saving.reading(path, schedules, params) as file:
             sweep = cls(loss, data, params, file.grid(), **{**options, **file.options})
             sweep.starts = file.enter(sweep.trials, sweep.setup)
-        sweep._begin_course(file.saved.steps_per_epoch, file.saved.level)
+        sweep.steps_per_epoch, sweep.level = file.saved.steps_per_epoch, file.saved.level
         sweep.state = "done" if sweep.finished else "stopped"
         return sweep
 

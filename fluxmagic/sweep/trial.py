@@ -7,10 +7,11 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from fluxmagic.sweep.progress import Progress
+from fluxmagic.runs.lines import Line
+from fluxmagic.sweep.progress import ended, without_values
 from fluxmagic.sweep.setup import Spec
 
-__all__ = ["ENDS", "Trial", "halved", "rank", "rungs"]
+__all__ = ["ENDS", "Trial", "drop_weights", "halved", "rank", "rung"]
 
 ENDS = ("done", "diverged", "failed", "stopped early", "cancelled")
 """How a trial ends: one of these, once."""
@@ -28,7 +29,7 @@ class Trial:
     error: Exception | None = None  # why it diverged or failed
     trace: str = field(default="", repr=False)  # of the user's error
     seconds: float = 0.0  # spent on it
-    progress: Progress | None = field(default=None, repr=False)  # None before its first slice
+    progress: Line | None = field(default=None, repr=False)  # None before its first slice
     deaths: int = 0  # of workers, while it was alone on them
     alone: bool = False  # it has to be alone on the next worker
 
@@ -36,6 +37,11 @@ class Trial:
     def ended(self) -> bool:
         """Whether it has ended."""
         return self.state in ENDS
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the weights that it has come to are kept."""
+        return self.progress is not None and bool(self.progress.now.values.params)
 
     def end(self, state: str, error: Exception | None = None) -> None:
         """End the trial, once."""
@@ -61,16 +67,33 @@ def rank(trials: Iterable[Trial], sign: float) -> list[tuple[float, int]]:
     return sorted((statistics.median(own), p) for p, own in known.items() if own)
 
 
-def rungs(factor: int, budget: int) -> list[int]:
-    """Give the steps after which trials are compared: 1/factor² and 1/factor of the budget, one step at least."""
-    return sorted({max(1, budget // factor**2), max(1, budget // factor)} - {budget})
+def rung(spec: Spec, factor: int | None, level: int, steps_per_epoch: int | None) -> int | None:
+    """Give the step after which a trial is compared: 1/factor² or 1/factor of its steps; None for its end."""
+    if factor is None:
+        return None
+    n = spec.steps or (spec.epochs or 1) * (steps_per_epoch or 1)
+    steps = sorted({max(1, n // factor**2), max(1, n // factor)} - {n})
+    return steps[level] if level < len(steps) else None
 
 
-def halved(trials: list[Trial], factor: int, sign: float) -> None:
-    """Stop the trials of all points but the best ⌈n/factor⌉ early."""
+def halved(trials: list[Trial], factor: int, sign: float) -> list[Trial]:
+    """Stop the trials of all points but the best ⌈n/factor⌉ early, and return them."""
     ranked = rank(trials, sign)
     kept = {p for _, p in ranked[: math.ceil(len(ranked) / factor)]}
-    for t in trials:
-        if t.spec.point not in kept and not t.ended:
-            t.end("stopped early")
-            t.progress = t.progress and t.progress.ended()
+    stopped = [t for t in trials if t.spec.point not in kept and not t.ended]
+    for t in stopped:
+        t.end("stopped early")
+        t.progress = t.progress and ended(t.progress)
+    return stopped
+
+
+def drop_weights(trials: Iterable[Trial], sign: float, excess: float) -> int:
+    """Drop the weights of the worst trials that have ended, but not of the best; give the bytes, `excess` or more."""
+    held = sorted((t for t in trials if t.ended and t.has_weights), key=lambda t: t.score(sign))
+    freed = 0
+    while len(held) > 1 and freed < excess:
+        worst = held.pop()
+        assert worst.progress is not None
+        freed += worst.progress.nbytes
+        worst.progress = without_values(worst.progress)
+    return freed

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from fluxmagic.runs import Run
 from fluxmagic.runs.environment import environment
-from fluxmagic.sweep.setup import Setup, Start, borrowed
+from fluxmagic.sweep.progress import resume
+from fluxmagic.sweep.setup import Setup, Starts, borrowed
 from fluxmagic.sweep.trial import Trial
 
 __all__ = ["TrialRun", "make_run"]
@@ -64,7 +65,7 @@ def _limited(threads: int | None) -> AbstractContextManager[Any]:
     return threadpool_limits(threads, user_api="blas")  # type: ignore[no-any-return]
 
 
-def make_run(trial: Trial, setup: Setup, starts: Mapping[int, Start]) -> TrialRun:
+def make_run(trial: Trial, setup: Setup, starts: Starts) -> TrialRun:
     """Make the run of a trial, parked; the model stays as it is."""
     progress = trial.progress
     if progress is None:
@@ -74,9 +75,8 @@ def make_run(trial: Trial, setup: Setup, starts: Mapping[int, Start]) -> TrialRu
     with borrowed(setup):
         run = setup.run(trial.spec, start, TrialRun)
         run.name = f"trial {trial.spec.index}"
-        dropped = not progress.values.params
-        progress.begin(run, start, start.values if dropped else progress.values)
-        run.whole = not dropped and bool(progress.optimisers)
-        if dropped:
+        resume(run, progress, start)
+        run.whole = bool(progress.now.optimisers)
+        if not progress.now.values.params:
             run.complete()
     return run

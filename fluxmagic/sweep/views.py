@@ -10,9 +10,8 @@ from weakref import WeakValueDictionary
 from fluxmagic.lazy import LazyMethod
 from fluxmagic.runs import Run
 from fluxmagic.runs.archive import AnyPath
-from fluxmagic.sweep.course import Course
 from fluxmagic.sweep.grid import Grid
-from fluxmagic.sweep.setup import Setup, Start
+from fluxmagic.sweep.setup import Setup, Starts
 from fluxmagic.sweep.table import Table
 from fluxmagic.sweep.trial import ENDS, Trial, rank
 from fluxmagic.sweep.trial_run import TrialRun, make_run
@@ -33,10 +32,12 @@ class SweepViews:
     sign: float
     grid: Grid
     setup: Setup
-    starts: dict[int, Start]
+    starts: Starts
     trials: list[Trial]
+    halving: int | None
+    steps_per_epoch: int | None
+    level: int
     _runs: WeakValueDictionary[int, TrialRun]
-    _course: Course | None
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -119,11 +120,6 @@ class SweepViews:
     def rate(self) -> float:
         """Trials a second."""
         return self.steps / self.seconds if self.seconds else 0.0
-
-    @property
-    def shipped(self) -> int:
-        """Bytes of functions, model and arrays that workers were sent, when the sweep has left them."""
-        return 0 if self._course is None else self._course.shipped
 
     def describe(self, trial: Trial) -> str:
         """Give the optimiser and the swept dials of a trial, and the seed if there are several."""

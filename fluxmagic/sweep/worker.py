@@ -11,7 +11,6 @@ import socket
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ import numpy as np
 from fluxmagic.runs.environment import NUMERICS
 from fluxmagic.sweep import shipping
 from fluxmagic.sweep.desk import Desk, Job, Reply
-from fluxmagic.sweep.setup import Spec, Start
+from fluxmagic.sweep.setup import Spec, Starts
 from fluxmagic.version import __version__
 
 __all__ = ["Order", "forget", "sweeps_held", "versions", "work"]
@@ -55,7 +54,7 @@ class _Shop:
     def __init__(self) -> None:
         self.blobs: dict[str, Any] = {}
         self.desks: list[Desk] = []
-        self.common: tuple[Mapping[int, Start], list[Spec]] | None = None
+        self.common: tuple[Starts, list[Spec]] | None = None
         self.lock = threading.Lock()
 
     def job(self, order: Order) -> tuple[Job, Desk]:

@@ -55,8 +55,8 @@ def digest(run):
     import hashlib
 
     values, generators = run.training.current
-    arrays = b"".join(a.tobytes() for pairs in values for _, a in pairs)
-    return hashlib.sha256(arrays + repr([state for _, state in generators]).encode()).hexdigest()
+    arrays = b"".join(a.tobytes() for arrays in values for a in arrays)
+    return hashlib.sha256(arrays + repr(generators).encode()).hexdigest()
 
 
 @pytest.mark.parametrize("presses", [1, 2])

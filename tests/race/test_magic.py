@@ -116,7 +116,7 @@ def test_a_race_starts_where_train_was_told_to_start(shell):
     said = shell(f"%%race {DATA} --reset --opt SGD --opt ADAM\n{LOSS}")
     assert "starts from the weights that `run` started from" in said
     assert same_arrays(weights(shell), start)
-    first = [value for _, value in shell["race"][0].snapshots.start.values.params]
+    first = shell["race"][0].snapshots.start.values.params
     assert same_arrays(first, start)
     shell["run"].take()
     assert same_arrays(weights(shell), trained)

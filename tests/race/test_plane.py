@@ -30,8 +30,8 @@ def exact(plane, x, y):
 
 def snapshots(run):
     """The weights of all snapshots and of the end, flat."""
-    values = {s.step: s.values.params for s in run.snapshots} | {run.steps: [(p, p.data) for p in run.params]}
-    return np.array([np.concatenate([np.ravel(v) for _, v in values[step]]) for step in sorted(values)])
+    values = {s.step: s.values.params for s in run.snapshots} | {run.steps: [p.data for p in run.params]}
+    return np.array([np.concatenate([np.ravel(v) for v in values[step]]) for step in sorted(values)])
 
 
 def test_on_a_quadratic_the_loss_on_the_plane_is_the_exact_one():
@@ -122,7 +122,7 @@ def test_nothing_that_training_depends_on_changes(when):
     assert problem.bits() == before[0]
     for run, values in zip(race, before[1], strict=True):
         for pairs, others in zip(run.training.capture().values, values, strict=True):
-            assert [a.tobytes() for _, a in pairs] == [a.tobytes() for _, a in others]
+            assert [a.tobytes() for a in pairs] == [a.tobytes() for a in others]
     calm = race_on(network(), THREE, epochs=6, seed=2)
     calm.train()
     race.extend()

@@ -276,7 +276,7 @@ def test_weights_changed_by_hand_between_two_steps_are_the_user_s_and_not_the_co
 def test_the_start_is_kept_once_for_all_contestants():
     race = race_on(network(), THREE, epochs=1)
     race.train()
-    starts = {id(value) for run in race for _, value in run.snapshots.start.values.params}
+    starts = {id(value) for run in race for value in run.snapshots.start.values.params}
     assert len(starts) == len(race[0].params)
 
 

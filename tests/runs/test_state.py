@@ -18,9 +18,9 @@ from tests.runs.problems import X, Y, network
 def bits(state):
     """The bits of a state's values, optimisers and place."""
     s = state.capture()
-    values = [a.tobytes() for pairs in s.values for _, a in pairs]
+    values = [a.tobytes() for arrays in s.values for a in arrays]
     kept = [a.tobytes() for o in s.optimisers.values() for arrays in o.state["arrays"].values() for a in arrays]
-    return values, kept, s.step, s.position, s.active, [str(g) for _, g in s.generators]
+    return values, kept, s.step, s.position, s.active, [str(g) for g in s.generators]
 
 
 @pytest.mark.parametrize("parked", [False, True])

@@ -37,7 +37,7 @@ def line_sweep(grid: Any, *, data: Any = (0.0, 1.0, 2.0, 3.0), **options: Any) -
 def bits(run: Run) -> tuple[list[bytes], bytes]:
     """The bits of weights, running statistics and losses of a parked or active run."""
     values, _ = run.training.current
-    return [a.tobytes() for pairs in values for _, a in pairs], run.history["loss"].tobytes()
+    return [a.tobytes() for arrays in values for a in arrays], run.history["loss"].tobytes()
 
 
 def everything(m: Any) -> list[bytes]:

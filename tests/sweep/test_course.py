@@ -192,7 +192,7 @@ def test_beyond_the_budget_the_worst_weights_are_computed_again():
     before = everything(m)
     for s in (sweep, whole):
         s.train()
-    kept = [t.progress is not None and bool(t.progress.values.params) for t in sweep.trials]
+    kept = [t.progress is not None and bool(t.progress.now.values.params) for t in sweep.trials]
     assert sum(kept) == 1
     assert kept[sweep.best_trial.spec.index]
     assert [bits(r) for r in sweep] == [bits(r) for r in whole]

@@ -85,7 +85,7 @@ def test_a_cell_selects_a_trial_and_its_weights_can_be_taken_unless_the_sweep_pl
     page.controls.show()
     page.press("Take weights")
     page.process()
-    assert [p.data.tobytes() for p in sweep.params] == [a.tobytes() for a in other.progress.values.params]
+    assert [p.data.tobytes() for p in sweep.params] == [a.tobytes() for a in other.progress.now.values.params]
 
 
 @pytest.mark.parametrize("sent", ["", "-1", "77", "<b>", "1e3", "٣"])

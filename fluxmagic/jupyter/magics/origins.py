@@ -12,7 +12,6 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from fluxmagic.runs import Run
-from fluxmagic.runs.state import Values
 
 __all__ = ["changed", "follow", "note", "reset"]
 
@@ -35,7 +34,10 @@ def reset(run: Run) -> str | None:
     """Restore the oldest known start of a run's weights; return the name of the run that began there."""
     weights, statistics = _starts(run)
     run.reset_weights()  # the run keeps its own state
-    Values(*([(x, value) for x, value, _ in found.values()] for found in (weights, statistics))).restore()
+    for p, value, _ in weights.values():
+        p.data = value
+    for statistic, value, _ in statistics.values():
+        statistic[...] = value
     return next((name for _, _, name in weights.values()), None)
 
 
@@ -54,9 +56,12 @@ def changed(run: Run) -> bool:
 def _starts(run: Run) -> tuple[Start, Start]:
     """Return the oldest known values of what a run trains: weights, and running statistics."""
     start = run.snapshots.start
-    values = Values([], []) if start is None else start.values
-    weights, statistics = ({id(x): (x, value, run.name) for x, value in pairs} for pairs in values)
     older = _earlier_starts.get(run, ({}, {}))
+    if start is None:
+        return older
+    training, values = run.training, start.values
+    weights = {id(p): (p, value, run.name) for p, value in zip(training.params, values.params, strict=True)}
+    statistics = {id(a): (a, value, run.name) for a, value in zip(training.buffers, values.buffers, strict=True)}
     return {**weights, **older[0]}, {**statistics, **older[1]}
 
 
