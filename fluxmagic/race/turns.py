@@ -92,8 +92,7 @@ class TurnTaking:
         assert start is not None
         if not mine.params:
             mine.params, mine.buffers = run.training.params, run.training.buffers
-            states = zip(run.training.generators, start.generators, strict=True)
-            shared = {g: s for g, s in states if g is not run.training.rng}
+            shared = {g: s for g, s in zip(run.training.generators, start.generators) if g is not run.training.rng}
             mine.cursor.generators, mine.parked = [*shared], ModelState(start.values, [*shared.values()])
             self.params, self._start = mine.params, start.values
         optimisers = {key: _without_memory(state) for key, state in start.optimisers.items()}

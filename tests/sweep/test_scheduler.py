@@ -140,6 +140,21 @@ def test_a_worker_is_sent_what_the_sweep_needs_once_before_its_first_job():
     assert sum(j is None for _, j, _ in place.jobs) == 1
 
 
+def test_a_worker_that_goes_on_with_the_next_rung_is_not_sent_again_what_the_sweep_needs():
+    place, ts = Fake({"a": 1}, stocked_first=True), trials(2)
+    s = scheduler(place, ts[:1])
+    s.work(0)
+    place.answer(None, Reply("stored", ""))
+    s.work(0)
+    place.answer(0, "done")
+    s.work(0)
+    assert s.finished
+    s.add([(ts[1], None)])
+    s.work(0)
+    assert place.on("a") == [1]
+    assert sum(j is None for _, j, _ in place.jobs) == 1
+
+
 def test_an_executor_is_sent_what_it_needs_when_it_says_that_it_lacks_it():
     place, ts = Fake({"x": 2}), trials(3)
     s = scheduler(place, ts)
