@@ -146,6 +146,7 @@ def test_a_worker_that_goes_on_with_the_next_rung_is_not_sent_again_what_the_swe
     s.work(0)
     place.answer(None, Reply("stored", ""))
     s.work(0)
+    s.work(0)
     place.answer(0, "done")
     s.work(0)
     assert s.finished
