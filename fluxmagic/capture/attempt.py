@@ -108,8 +108,8 @@ def record(view: LossView, attempt: Attempt) -> tuple[float, Recording]:
     within = reach.Reach(view.reads)
     if reason := hidden_in(within.places):
         raise NotRecorded(reason)
-    users = {type(opt) for opt in attempt.opts if not reach.is_ours(type(opt))}
-    rules = [(cls.__name__, f, reach.Reach(f).fingerprint()) for cls in users for _, _, f in reach.methods(cls)]
+    users = {cls for opt in attempt.opts for cls in reach.users_classes(type(opt).__mro__)}
+    rules = [(cls.__name__, f, reach.Reach(f).fingerprint()) for cls in users for f in reach.methods(cls)]
     taken = _RecordedStep(view, attempt, within)
     value, recorder = taken.take(), taken.recorder
     if kept := recorder.alive():
@@ -141,7 +141,8 @@ class _RecordedStep:
                     on_loss = None if self.attempt.on_loss is None else self.on_loss
                     return self.attempt._replace(on_loss=on_loss).take(self.loss, self.backward)
             finally:
-                _put_plain(self.view)
+                if recorder.alive():
+                    _put_plain(self.view)
         except BaseException as error:
             if self.done:
                 raise

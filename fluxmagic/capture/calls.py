@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fluxmagic.capture.lines import described
+
 __all__ = ["Call", "Program", "Ref", "Value", "outs", "refs", "replace"]
 
 NESTED = {tuple, list, dict, slice}
@@ -105,8 +107,8 @@ class Call:
         It is called also if no value needs it: a user's function, a draw.
     wants : bool
         Of a guard.
-    line : str
-        The place in the user's code, for messages.
+    where : (str, int)
+        The file and line of the user's code, for messages.
     """
 
     kind: str
@@ -117,7 +119,7 @@ class Call:
     target: Ref | None = None
     effect: bool = False
     wants: bool = True
-    line: object = ""
+    where: tuple[str, int] = ("", 0)
 
     @property
     def read(self) -> list[int]:
@@ -128,6 +130,11 @@ class Call:
     def written(self) -> list[int]:
         """The values that it makes or writes into."""
         return [*outs(self.out), *([] if self.target is None else [self.target.number])]
+
+    @property
+    def line(self) -> str:
+        """The place in the user's code as text."""
+        return described(self.where)
 
     @property
     def name(self) -> str:

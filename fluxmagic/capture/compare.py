@@ -12,7 +12,7 @@ __all__ = ["difference", "same_constant", "way"]
 
 def way(recorder: Recorder) -> tuple[tuple[object, str, bool], ...]:
     """Say which way a recording went: what its guards came to."""
-    return tuple((c.line, c.name, c.wants) for c in recorder.calls if c.kind == "guard")
+    return tuple((c.where, c.name, c.wants) for c in recorder.calls if c.kind == "guard")
 
 
 def difference(one: Recorder, two: Recorder) -> str | None:
@@ -53,7 +53,7 @@ def _settle(v: Value, w: Value, one: Recorder, two: Recorder) -> str | None:
         return f"an array of shape {w.shape} differs between two steps, and follows from nothing that was recorded"
     if now is not w.array:  # it was made with the same elements, such as zeros, and then written into
         first = next(k for k, c in enumerate(two.calls) if w.number in (*c.read, *c.written))
-        two.calls.insert(first, Call("copy", np.copyto, (now,), out=w.number, line=two.calls[first].line))
+        two.calls.insert(first, Call("copy", np.copyto, (now,), out=w.number, where=two.calls[first].where))
         w.source, w.array = "made", None
     return None
 

@@ -6,23 +6,17 @@ import functools
 import inspect
 import sys
 from types import FrameType
-from typing import NamedTuple
 
-__all__ = ["Line", "is_called_by_package", "is_users", "package", "user_line"]
+__all__ = ["described", "is_called_by_package", "is_users", "package", "user_line"]
 
 INTERNAL = (sys.stdlib_module_names - {"__main__"}) | {"fluxmagic", "numpy"}
 
 
-class Line(NamedTuple):
-    """A line of the user's code; its text is `line 3`, of a cell, or `line 3 of model.py`."""
-
-    path: str
-    number: int
-
-    def __str__(self) -> str:
-        in_cell = self.path.startswith("<") or "ipykernel_" in self.path
-        name = self.path.replace("\\", "/").rpartition("/")[2]
-        return f"line {self.number}" if in_cell else f"line {self.number} of {name}"
+def described(where: tuple[str, int]) -> str:
+    """Say where something is: `line 3`, of a cell, or `line 3 of model.py`."""
+    path, number = where
+    name = path.replace("\\", "/").rpartition("/")[2]
+    return f"line {number}" if path.startswith("<") or "ipykernel_" in path else f"line {number} of {name}"
 
 
 def package(frame: FrameType) -> str:
@@ -48,10 +42,10 @@ def is_called_by_package() -> bool:
     return frame is not None and package(frame) == "fluxmagic"
 
 
-def user_line() -> Line:
-    """Return the line of the user's code that led here, or the outermost line."""
+def user_line() -> tuple[str, int]:
+    """Return the file and line of the user's code that led here, or the outermost ones."""
     frame = inspect.currentframe()
     assert frame is not None
     while frame.f_back is not None and "__name__" in frame.f_globals and _is_internal(frame.f_globals["__name__"]):
         frame = frame.f_back
-    return Line(frame.f_code.co_filename, frame.f_lineno)
+    return frame.f_code.co_filename, frame.f_lineno

@@ -37,6 +37,7 @@ __all__ = [
     "methods",
     "remake",
     "swapped",
+    "users_classes",
 ]
 
 NUMBERS = (int, float, complex, str, bytes, bool, type(None), np.generic)
@@ -44,6 +45,8 @@ MOST_ITEMS = 64
 """Items of a list or dict that are looked at; in a larger one the next verification notices a change."""
 
 
+SLOT = types.MemberDescriptorType
+METHODS = (property, classmethod, staticmethod, types.FunctionType)
 CONTAINERS = (dict, list, tuple, deque)
 WITHOUT_PLACES = (Tracked, np.random.Generator, set, frozenset, Op, types.MethodType)
 Fingerprint = dict[object, tuple[str, object]]
@@ -108,7 +111,7 @@ class Place(NamedTuple):
             if self.key in getattr(self.owner, "__dict__", ()):
                 return True
             slot = getattr(type(self.owner), str(self.key), None)
-            return isinstance(slot, types.MemberDescriptorType) and not isinstance(self.owner, type)
+            return isinstance(slot, SLOT) and not isinstance(self.owner, type)
         return self.kind != "item" or not isinstance(self.owner, tuple)
 
 
@@ -128,23 +131,31 @@ class Reach:
         self.objects: list[tuple[str, object]] = []
         self._seen: set[tuple[int, object]] = set()
         entered: dict[int, object] = {}
-        roots = [loss]
-        while roots:
-            found = list(traverse(*roots, seen=entered))
+        self._roots = [loss]
+        classes: set[type] = set()
+        while self._roots:
+            found = list(traverse(*self._roots, seen=entered))
             self.objects += found
-            roots = []
+            self._roots = []
             for path, x in found:
                 self._add(_places_of(x, path))
-                roots += _behind(x)
+                for cls in users_classes(type(x).__mro__):
+                    if cls not in classes:
+                        classes.add(cls)
+                        self._add(_of_class(cls))
+                        self._roots += methods(cls)
 
     def _add(self, places: Iterable[Place]) -> None:
         for place in places:
             key = id(place.owner), place.key
-            if key not in self._seen:
-                self._seen.add(key)
-                self.places.append(place)
-                if isinstance(place.value, CONTAINERS):  # `traverse` passes over those of plain data
-                    self._add(_items(place.value, place.path))
+            if key in self._seen:
+                continue
+            self._seen.add(key)
+            self.places.append(place)
+            if isinstance(place.value, CONTAINERS):  # `traverse` passes over those of plain data
+                self._add(_items(place.value, place.path))
+            if isinstance(place.owner, (types.ModuleType, type)) and not is_foreign(place.owner):
+                self._roots.append(place.value)  # nor does it enter these
 
     def fingerprint(self) -> Fingerprint:
         """Say what lies there: plain data by value, all else by identity; generators by their state."""
@@ -157,32 +168,27 @@ class Reach:
         return found
 
 
-def _behind(x: object) -> Iterator[object]:
-    """Yield the methods and class attributes of an object, and what a function takes from modules and classes."""
-    if isinstance(x, types.FunctionType):
-        yield from (place.value for place in _of_namespaces(x) if not is_foreign(place.owner))
-    else:
-        yield from (f for _, _, f in methods(type(x)))
-        yield from (v for _, _, v in _of_class(type(x)))
+@functools.lru_cache(maxsize=1024)
+def users_classes(mro: tuple[type, ...]) -> tuple[type, ...]:
+    """Return those of a class and its bases that are neither foreign nor of this package."""
+    return tuple(cls for cls in mro[:-1] if not is_foreign(cls) and not is_ours(cls))
 
 
-def methods(cls: type) -> Iterator[tuple[type, str, types.FunctionType]]:
-    """Yield the functions of a user's class: methods, getters, static and class methods."""
-    for base in cls.__mro__[:-1]:
-        if not is_foreign(base) and not is_ours(base):
-            for k, v in list(vars(base).items()):
-                f = getattr(v, "fget", None) or getattr(v, "__func__", v)
-                if isinstance(f, types.FunctionType):
-                    yield base, k, f
+def methods(cls: type) -> Iterator[types.FunctionType]:
+    """Yield the functions of a class: methods, getters, static and class methods."""
+    for v in list(vars(cls).values()):
+        f = getattr(v, "fget", None) or getattr(v, "__func__", v)
+        if isinstance(f, types.FunctionType):
+            yield f
 
 
-def _of_class(cls: type) -> Iterator[tuple[type, str, object]]:
-    """Yield the attributes of a user's class that are no methods."""
-    for base in cls.__mro__[:-1]:
-        if not is_foreign(base) and not is_ours(base):
-            own = ((k, v) for k, v in list(vars(base).items()) if not (k.startswith("__") and k.endswith("__")))
-            methods = (property, classmethod, staticmethod, types.FunctionType, types.MemberDescriptorType)
-            yield from ((base, k, v) for k, v in own if not isinstance(v, methods) and k != "_abc_impl")
+def _of_class(cls: type) -> Iterator[Place]:
+    for k, v in list(vars(cls).items()):
+        if isinstance(v, METHODS):
+            if (value := getattr(cls, k)) is getattr(cls, k):  # a class method is another one each time
+                yield Place(f"{cls.__name__}.{k}", "attribute", cls, k, value)
+        elif not (k.startswith("__") and k.endswith("__")) and k != "_abc_impl" and not isinstance(v, SLOT):
+            yield Place(f"{cls.__name__}.{k}", "attribute", cls, k, v)
 
 
 def _places_of(x: object, path: str) -> Iterator[Place]:
@@ -257,9 +263,9 @@ def _attribute_names(code: types.CodeType) -> Iterator[str]:
 
 
 def _of_object(x: object, path: str) -> Iterator[Place]:
-    """Yield an object's attributes and items, also what it has from its class: numbers, modes, methods, bases."""
+    """Yield an object's attributes and items, its class, and the numbers and arrays that it has from there."""
     yield from _items(x, path)
-    if not is_foreign(type(x)) and not is_ours(type(x)):
+    if type(x) in users_classes(type(x).__mro__):
         yield Place(f"{path}.__class__", "attribute", x, "__class__", type(x))
         yield Place(f"{path}.__class__.__mro__", "attribute", type(x), "__mro__", type(x).__mro__)
     own = getattr(x, "__dict__", {})
@@ -268,16 +274,11 @@ def _of_object(x: object, path: str) -> Iterator[Place]:
         for k, v in list(vars(cls).items()):
             if k.startswith("__") or k in own:
                 continue
-            if isinstance(v, types.MemberDescriptorType):  # a slot
+            if isinstance(v, SLOT):
                 if hasattr(x, k):
                     yield Place(f"{path}.{k}", "attribute", x, k, getattr(x, k))
             elif isinstance(v, (*NUMBERS, np.ndarray)):
                 yield Place(f"{path}.{k}", "attribute", x, k, v)
-    for cls, k, v in _of_class(type(x)):
-        yield Place(f"{cls.__name__}.{k}", "attribute", cls, k, v)
-    for cls, k, _ in methods(type(x)):
-        if (value := getattr(cls, k)) is getattr(cls, k):
-            yield Place(f"{cls.__name__}.{k}", "attribute", cls, k, value)
 
 
 def remake(x: tuple[object, ...], parts: Iterable[object]) -> tuple[object, ...]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from fluxmagic.capture import lowering
-from fluxmagic.capture.calls import replace
+from fluxmagic.capture.calls import Ref, replace
 from fluxmagic.capture.lines import is_called_by_package
 from fluxmagic.tracker.aliases import Array, ArrayLike, Axis, DType, Index, Option
 from fluxmagic.tracker.node import PLAIN_ARRAYS, Node
@@ -42,27 +43,27 @@ class Recorded(NDArrayOperatorsMixin):
     Attributes
     ----------
     array : ndarray or scalar of NumPy
-    number : int
+    ref : Ref
+        Its value in the recording.
     recorder : Recorder
     """
 
-    __slots__ = ("__weakref__", "array", "number", "recorder")
+    __slots__ = ("__weakref__", "array", "recorder", "ref")
     __array_priority__ = 500.0
     __hash__ = object.__hash__
     __class__ = property(lambda self: np.ndarray)  # for isinstance
 
-    def __init__(self, recorder: Recorder, array: Array, number: int) -> None:
-        self.recorder = recorder
-        self.array = array
-        self.number = number
+    def __init__(self, recorder: Recorder, array: Array, ref: Ref) -> None:
+        self.recorder, self.array, self.ref = recorder, array, ref
 
-    shape = property(lambda self: self.array.shape)
-    dtype = property(lambda self: self.array.dtype)
-    ndim = property(lambda self: self.array.ndim)
-    size = property(lambda self: self.array.size)
-    itemsize = property(lambda self: self.array.itemsize)
-    nbytes = property(lambda self: self.array.nbytes)
-    strides = property(lambda self: self.array.strides)
+    number = property(attrgetter("ref.number"))
+    shape = property(attrgetter("array.shape"))
+    dtype = property(attrgetter("array.dtype"))
+    ndim = property(attrgetter("array.ndim"))
+    size = property(attrgetter("array.size"))
+    itemsize = property(attrgetter("array.itemsize"))
+    nbytes = property(attrgetter("array.nbytes"))
+    strides = property(attrgetter("array.strides"))
     real = property(lambda self: self)
     T = property(lambda self: self.recorder.result("view", _T, (self,), {}, self.array.T))
     mT = property(lambda self: self.swapaxes(-1, -2))  # noqa: N815 - NumPy's name
@@ -76,7 +77,7 @@ class Recorded(NDArrayOperatorsMixin):
     # -- NumPy's protocols -----------------------------------------------------------------------------
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: object, **options: object) -> Result:
-        if any(isinstance(x, Node) for x in inputs):
+        if not USUAL.issuperset(map(type, inputs)) and any(isinstance(x, Node) for x in inputs):
             return NotImplemented
         out = options.pop("out", None)
         if isinstance(out, tuple) and len(out) == 1:
@@ -84,7 +85,7 @@ class Recorded(NDArrayOperatorsMixin):
         return self.recorder.ufunc(ufunc, method, inputs, options, out)
 
     def __array_function__(self, function: Option, types: Option, args: Option, options: Option) -> Result:
-        if any(issubclass(t, Node) for t in types):
+        if not USUAL.issuperset(types) and any(issubclass(t, Node) for t in types):
             return NotImplemented
         lower = lowering.LOWERED.get(function)
         if lower is not None:
@@ -226,18 +227,17 @@ for _name, _what, _f in (
 ):
     setattr(Recorded, _name, _leaving(_what, _f))
 PLAIN_ARRAYS.add(Recorded)
+USUAL = {Recorded, np.ndarray, int, float}
 
 
 class RecordedNumber:
     """A Python number out of a recorded array, for the package's own branches: a comparison becomes a guard."""
 
-    __slots__ = ("number", "recorder", "value")
+    __slots__ = ("recorder", "ref", "value")
     __hash__ = object.__hash__
 
-    def __init__(self, recorder: Recorder, value: float, number: int) -> None:
-        self.recorder = recorder
-        self.value = value
-        self.number = number
+    def __init__(self, recorder: Recorder, value: float, ref: Ref) -> None:
+        self.recorder, self.value, self.ref = recorder, value, ref
 
     def _compare(self, f: Callable[..., Any], other: object) -> bool:
         plain = other.value if type(other) is RecordedNumber else other

@@ -10,7 +10,7 @@ import functools
 import operator
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from fluxmagic import generators
 from fluxmagic.capture.calls import Call, Ref, Value, replace
-from fluxmagic.capture.lines import user_line
+from fluxmagic.capture.lines import described, user_line
 from fluxmagic.capture.recorded import Recorded, RecordedNumber, WatchedGenerator, recorded_in
 from fluxmagic.capture.undo import Undo
 from fluxmagic.tracker.aliases import Array, ArrayLike, DType, Function, Index, Option
@@ -27,11 +27,14 @@ from fluxmagic.tracker.operation import Op
 
 __all__ = ["FollowedOp", "Leak", "Recorder"]
 
+RAISING = {"raise", "call"}
 SHAPES = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj, np.common_type}
 """Functions that do not look at values."""
 WRITERS = {np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis, np.copyto}
 """Functions that write into their first argument."""
 TEXTS = {np.array2string, np.array_repr, np.array_str, np.save, np.savez, np.savez_compressed, np.savetxt}
+LEAVES = {int, float, bool, str, type(None)}
+"""Types of arguments that a call keeps as they are."""
 OWN_RESULT = {"ufunc", "reduce", "dot", "copy", "draw"}
 """Kinds of calls whose result lies in memory of its own."""
 
@@ -45,7 +48,7 @@ def _surely(method: Function) -> Function:
 
     @functools.wraps(method)
     def carried_out(recorder: Recorder, *args: Option, **options: Option) -> Array:
-        if not {"raise", "call"}.isdisjoint(np.geterr().values()):
+        if not RAISING.isdisjoint(np.geterr().values()):
             recorder.refuse("lets NumPy raise floating-point errors: np.errstate()")
         try:
             return method(recorder, *args, **options)
@@ -84,7 +87,7 @@ class Recorder:
         self.inputs: list[int] = []
         self._batch: dict[int, np.ndarray] = {}
         self.reason: str | None = None
-        self._externals: dict[int, tuple[np.ndarray, int]] = {}
+        self._externals: dict[int, tuple[np.ndarray, Ref]] = {}  # by their ids
         self.undo = Undo()
         self._alive: list[weakref.ref[Recorded]] = []
         self.in_rule = False
@@ -111,14 +114,14 @@ class Recorder:
     # -- values ----------------------------------------------------------------------------------------
 
     def _new(self, a: Array, source: str, root: int | None = None, array: np.ndarray | None = None) -> Recorded:
-        number, scalar = len(self.values), not isinstance(a, np.ndarray)
+        number, scalar = len(self.values), type(a) is not np.ndarray and not isinstance(a, np.ndarray)
         strides = () if scalar else a.strides
         root = number if root is None else root
         self.values.append(Value(number, a.shape, a.dtype, strides, scalar, root, source, array))
-        return self._recorded(a, number)
+        return self._recorded(a, Ref(number))
 
-    def _recorded(self, a: Array, number: int) -> Recorded:
-        recorded = Recorded(self, a, number)
+    def _recorded(self, a: Array, ref: Ref) -> Recorded:
+        recorded = Recorded(self, a, ref)
         self._alive.append(weakref.ref(recorded))
         return recorded
 
@@ -131,11 +134,10 @@ class Recorder:
 
     def external(self, a: np.ndarray) -> Recorded:
         """Record a plain array, which the program reads and writes where it lies."""
-        known = self._externals.get(id(a))
-        if known is not None:
-            return self._recorded(a, known[1])
+        if id(a) in self._externals:
+            return self._recorded(*self._externals[id(a)])
         recorded = self._new(a, "external", array=a)
-        self._externals[id(a)] = a, recorded.number
+        self._externals[id(a)] = a, recorded.ref
         return recorded
 
     def plain(self, x: ArrayLike) -> Array:
@@ -143,15 +145,13 @@ class Recorder:
         return replace(x, lambda y: y.array if type(y) is Recorded else y)
 
     def _refer(self, x: ArrayLike) -> Array:
-        """Give arguments as a call keeps them."""
+        """Give an argument as a call keeps it."""
         return replace(x, self._reference)
 
     def _reference(self, x: ArrayLike) -> Array:
         if type(x) is Recorded or type(x) is RecordedNumber:
-            return Ref(x.number)
-        if type(x) is np.ndarray and id(x) in self._externals:
-            return Ref(self._externals[id(x)][1])
-        return x
+            return x.ref
+        return self._externals[id(x)][1] if type(x) is np.ndarray and id(x) in self._externals else x
 
     def leak(self, what: str, value: ArrayLike) -> Array:
         """Note that a value leaves the recording; return it."""
@@ -160,10 +160,10 @@ class Recorder:
 
     def refuse(self, what: str) -> None:
         """Note why the step cannot be replayed; what follows the place in the user's code."""
-        if self.listens:
+        if _active.recorder is self:
             if self.in_rule:
                 raise Leak(what)
-            self.refuse_at_all(f"{user_line()} {what}")
+            self.refuse_at_all(f"{described(user_line())} {what}")
 
     def refuse_at_all(self, reason: str) -> None:
         """Note why the step cannot be replayed, unless a reason is known."""
@@ -172,50 +172,47 @@ class Recorder:
     # -- calls -----------------------------------------------------------------------------------------
 
     def _add(self, kind: str, function: Function | str, args: Option, options: Option, **more: Option) -> Call:
-        call = Call(kind, function, self._refer(tuple(args)), self._refer(dict(options)), line=user_line(), **more)
-        if self.listens:
+        given = tuple([x.ref if type(x) is Recorded else x if type(x) in LEAVES else self._refer(x) for x in args])
+        call = Call(kind, function, given, self._refer(options) if options else {}, where=user_line(), **more)
+        if _active.recorder is self:
             self.calls.append(call)
         return call
 
     def result(self, kind: str, function: Function | str, args: Option, options: Option, value: Array) -> Array:
         """Record a call and what it gave; a view is known by its memory."""
-        if not self.listens:
+        if _active.recorder is not self:
             return value
-        if isinstance(value, (bool, int, float)):
+        if type(value) in (bool, int, float):
             value = np.asarray(value)[()]
-        if not _has_arrays(value):
+        if type(value) is not np.ndarray and not _has_arrays(value):
             if value is not None and not isinstance(value, (np.dtype, type, str)):
                 self.refuse(f"takes a {type(value).__name__} out of {getattr(function, '__name__', function)}()")
             return value
-        given = [] if kind in OWN_RESULT else list(recorded_in((args, options)))
-        recorded = self._wrap_results(value, given)
-        single = type(recorded) is Recorded
-        if single and self.values[recorded.number].source == "view":
+        recorded = self._wrap(value, () if kind in OWN_RESULT else list(recorded_in((args, options))))
+        if type(recorded) is Recorded and self.values[recorded.number].source == "view":
             kind = "view"
-        call = self._add(kind, function, args, options, effect=kind == "draw")
-        call.out = _numbers(recorded)
+        self._add(kind, function, args, options, effect=kind == "draw", out=_numbers(recorded))
         return recorded
 
-    def _wrap_results(self, value: Array, given: list[Recorded]) -> Array:
-        if isinstance(value, (tuple, list)):
-            parts = [self._wrap_results(v, given) for v in value]
-            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-        if not isinstance(value, (np.ndarray, np.generic)):
-            if value is not None:
-                self.refuse(f"takes a {type(value).__name__} out of a result")
-            return value
-        if isinstance(value, np.ndarray):
+    def _wrap(self, value: Array, given: Sequence[Recorded]) -> Array:
+        if type(value) is np.ndarray or isinstance(value, (np.ndarray, np.generic)):
             for x in given:
                 if isinstance(x.array, np.ndarray) and np.may_share_memory(x.array, value):
                     return self._new(value, "view", self.values[x.number].root)
-        return self._new(value, "made")
+            return self._new(value, "made")
+        if isinstance(value, (tuple, list)):
+            parts = [self._wrap(v, given) for v in value]
+            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        if value is not None:
+            self.refuse(f"takes a {type(value).__name__} out of a result")
+        return value
 
     def _target(self, x: Array) -> Recorded:
         """Give an array that is about to be written; its contents are kept for `undo`."""
         target = x if type(x) is Recorded else self.external(x)
         root = self.values[self.values[target.number].root]
         kept = self._batch.get(root.number, root.array)
-        if self.listens and kept is not None:
+        if _active.recorder is self and kept is not None:
             self.undo.keep(kept)
         return target
 
@@ -230,26 +227,29 @@ class Recorder:
             inputs = (*inputs, options.pop("axis", 0), options.pop("dtype", None), None, keepdims)
         else:
             kind, function = ("ufunc", f) if method == "__call__" and f.nout == 1 else ("call", getattr(f, method))
+        arrays = [x.array if type(x) is Recorded else x for x in inputs]
+        given = self.plain(options) if options else {}
         if out is None:
-            return self.result(kind, function, inputs, options, function(*self.plain(inputs), **self.plain(options)))
+            return self.result(kind, function, inputs, options, function(*arrays, **given))
         if kind == "call" or isinstance(out, tuple):
             self.refuse(f"calls {f.__name__} with several arrays as out=")
-            return function(*self.plain(inputs), **self.plain({**options, "out": out}))
+            return function(*arrays, **{**given, "out": self.plain(out)})
         target = self._target(out)
         if kind == "reduce":
-            function(*self.plain((*inputs[:3], target, inputs[4])), **self.plain(options))
+            arrays[3] = target.array
+            function(*arrays, **given)
         else:
-            function(*self.plain(inputs), **self.plain({**options, "out": target}))
-        self._add(kind, function, inputs, options, target=Ref(target.number))
+            function(*arrays, **{**given, "out": target.array})
+        self._add(kind, function, inputs, options, target=target.ref)
         return out
 
     def dot(self, a: Recorded, b: ArrayLike, out: Array) -> Array:
         """Call the product of arrays."""
         if out is None:
-            return self.result("dot", np.dot, (a, b), {}, a.array.dot(self.plain(b)))
+            return self.result("dot", np.dot, (a, b), {}, a.array.dot(b.array if type(b) is Recorded else b))
         target = self._target(out)
-        a.array.dot(self.plain(b), target.array)
-        self._add("dot", np.dot, (a, b), {}, target=Ref(target.number))
+        a.array.dot(b.array if type(b) is Recorded else b, target.array)
+        self._add("dot", np.dot, (a, b), {}, target=target.ref)
         return out
 
     def function(self, f: Function, args: Option, options: Option) -> Array:
@@ -286,7 +286,7 @@ class Recorder:
         finally:
             _active.recorder = outer
         result = self.result("call", f, args, options, value)
-        if effect and self.listens:
+        if effect and _active.recorder is self:
             self.calls[-1].effect = True
         return result
 
@@ -298,22 +298,22 @@ class Recorder:
         """Assign to elements."""
         target = self._target(x)
         target.array[self.plain(index)] = self.plain(value)
-        self._add("set", operator.setitem, (index, value), {}, target=Ref(target.number))
+        self._add("set", operator.setitem, (index, value), {}, target=target.ref)
 
     def write(self, f: Function, x: Array, args: Option, options: Option) -> None:
         """Call a function that writes into its first argument."""
         target = self._target(x)
         f(target.array, *self.plain(args), **self.plain(options))
-        self._add("write", f, args, options, target=Ref(target.number))
+        self._add("write", f, args, options, target=target.ref)
 
     def item(self, x: Recorded, index: Index) -> Array:
         """Take a Python number, for a comparison."""
         value = x.array.item(*self.plain(index))
-        if not self.listens:
+        if _active.recorder is not self:
             return value
-        number = self._new(np.asarray(value)[()], "made").number
-        self._add("item", "item", (x, *index), {}, out=number)
-        return RecordedNumber(self, value, number)
+        ref = self._new(np.asarray(value)[()], "made").ref
+        self._add("item", "item", (x, *index), {}, out=ref.number)
+        return RecordedNumber(self, value, ref)
 
     def guard(self, f: Function, args: Option, wants: bool) -> bool:
         """Record what a branch depends on."""

@@ -21,13 +21,13 @@ class Undo:
     """Arrays and generators, each with a copy from before its first change."""
 
     def __init__(self) -> None:
-        self._arrays: list[tuple[np.ndarray, np.ndarray]] = []
+        self._arrays: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # by their ids
         self._draws: list[tuple[np.random.Generator, Any]] = []
 
     def keep(self, a: np.ndarray) -> None:
         """Copy an array that is about to be written."""
-        if all(known is not a for known, _ in self._arrays):
-            self._arrays.append((a, a.copy()))
+        if id(a) not in self._arrays:
+            self._arrays[id(a)] = a, a.copy()
 
     def keep_generator(self, rng: np.random.Generator) -> None:
         """Keep the state of a generator before a draw."""
@@ -41,17 +41,17 @@ class Undo:
 
     def contents(self, a: np.ndarray) -> np.ndarray:
         """Return an array as it was before it was written; the array itself if it was not."""
-        return next((before for known, before in self._arrays if known is a), a)
+        return self._arrays[id(a)][1] if id(a) in self._arrays else a
 
     def bits(self, places: Sequence[Place]) -> list[object]:
         """Return what is compared of the present states and contents; but for arrays that were made in the step."""
         stay = {id(place.value) for place in places}
-        arrays = (a.tobytes() for a, _ in self._arrays if id(a) in stay)
+        arrays = (a.tobytes() for a, _ in self._arrays.values() if id(a) in stay)
         return [*arrays, *(repr(rng.bit_generator.state) for rng, _ in self._draws)]
 
     def restore(self) -> None:
         """Put all back."""
-        for a, before in self._arrays:
+        for a, before in self._arrays.values():
             a[...] = before
         for rng, state in self._draws:
             rng.bit_generator.state = state
