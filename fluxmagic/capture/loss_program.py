@@ -14,10 +14,12 @@ from fluxmagic.capture.calls import Call, Program, Ref
 from fluxmagic.capture.plan import plan
 from fluxmagic.capture.reach import Place
 from fluxmagic.capture.recording import Recorder
+from fluxmagic.capture.report import Report
 from fluxmagic.capture.text import Writer, indent
 from fluxmagic.capture.update import write_update
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.optimiser import Optimiser
+from fluxmagic.optimise.step import zero_grads
 from fluxmagic.tracker import Param
 
 __all__ = ["CannotReplay", "LossProgram", "Recording", "Replay", "build"]
@@ -118,18 +120,26 @@ class LossProgram:
         self,
         opts: Sequence[Optimiser],
         compiled: bool,
+        report: Report,
         quiet: Callable[..., float | None],
         bind: Callable[..., object] | None,
     ) -> None:
-        """Write the update behind it, and make the function; `quiet` calls it where NumPy does not warn."""
+        """Write the update behind it, and make the function; `quiet` calls it where NumPy does not warn.
+
+        The function counts its steps in a report, and does nothing once they are due to be taken another way.
+        """
         is_numpys = bool(self._writer.lines)
         writer, update = write_update(self._writer, opts, compiled)
-        not_finite = writer.name(NotFinite, "NotFinite")
+        counts, clear = writer.name(report, "report"), writer.name(zero_grads, "clear")
         body = [
+            f"if {counts}.replayed >= {counts}.due: return None",
             *("try:", *indent(self._lines), "except Exception: return None"),  # the ordinary step raises it
-            *("try:", *indent([*self._effects, *update]), f"except {not_finite} as error:"),
-            *("    error.loss = value", "    raise"),
+            *("try:", *indent([*self._effects, *update]), f"except {writer.name(NotFinite, 'NotFinite')} as error:"),
+            f"    error.loss, error.step = value, {counts}.steps + 1",
+            f"    {clear}({writer.name(list(opts))})",
+            "    raise",
             *([] if bind is None else [f"{writer.name(bind, 'bind')}({', '.join(self._arguments)})"]),
+            f"{counts}.replayed += 1",
             "return value",
         ]
         step = writer.function("step", self._arguments, body)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Report", "StepsDiffer"]
 
@@ -39,6 +39,8 @@ class Report:
     compile_seconds: float = 0.0
     is_compilable: bool = True
     reason: str | None = None
+    due: float = field(default=0, repr=False, compare=False)
+    """Replayed steps when the next one is taken another way."""
 
     @property
     def steps(self) -> int:

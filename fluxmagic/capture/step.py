@@ -7,11 +7,13 @@ program, and the next step is taken both ways.  What a program does not stand fo
 from __future__ import annotations
 
 import _signal
+import math
 import signal
 import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter, sleep
 from types import FrameType
 from typing import Any
 
@@ -21,7 +23,6 @@ from fluxmagic.capture.compare import difference, way
 from fluxmagic.capture.loss_program import CannotReplay, LossProgram, Recording, Replay, build
 from fluxmagic.capture.report import Report, StepsDiffer
 from fluxmagic.capture.verify import StepState, taken_back
-from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.inputs import Batch, Loss
 from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.optimise.optimiser import Optimiser
@@ -37,6 +38,7 @@ MOST_RECORDINGS = 16  # of one kind of batch, and one more for so many replayed 
 REPLAYED_PER_RECORDING = 100
 COMPILE_AFTER = 100  # replayed steps: compiling takes 0.1 to 1 s, which a run of a few steps does not gain
 MOST_FAILURES = 3  # recordings in a row that cannot be replayed
+PAUSE_EVERY = 0.02  # seconds
 
 
 # -- interrupts of steps that no loop takes ------------------------------------------------------------
@@ -75,6 +77,10 @@ def _deliver(guard: InterruptGuard) -> None:
         _before(signal.SIGINT, None)
 
 
+def _none(*batch: object) -> None:
+    """Stand for no program."""
+
+
 @dataclass
 class _Kind:
     """Batches of the same layouts, and the ways through the loss that were met with them."""
@@ -92,8 +98,6 @@ class CapturedStep:
     report : Report
         How many steps were replayed, verified, ordinary and recorded, and why not more.
     loss : callable
-    last : int or None
-        The last step of a run, which is verified.
     guard : InterruptGuard
         Of steps that no loop takes; exposed for the loss and the reverse pass.
     """
@@ -101,41 +105,35 @@ class CapturedStep:
     def __init__(self, loss: Loss, opts: list[Any], verify: int = 256, raises: bool = False) -> None:
         self.report = Report()
         self.loss = loss
-        self.last: int | None = None
+        self.guard = InterruptGuard()
+        self.guard.shielded = True
         self._raises = raises  # StepsDiffer, where the ways of a step differ; it is not taken then
         self._view = LossView.of(loss)
         self._longest = verify  # steps from one verification to the next, at most
         self._kinds: dict[object, _Kind] = {}
         self._n_failures = 0
         self._lock = threading.Lock()
-        self.guard = InterruptGuard()
-        self.guard.shielded = True
         self._quiet = SilentContext()  # apart from the tracker's, which rules within a program may enter
+        self._checked = 0  # replayed steps at the last verification
+        self._gap = 1  # steps from there to the next one
+        self._last: int | None = None  # step of a run, which is verified
+        self._paused = 0.0  # when other threads were let in
         self._opts: list[Any] = []
-        self._replay: Replay  # of the program that stood for the last step
-        self._gap, self._until = 1, 0  # steps from one verification to the next; replayed ones when that is due
+        self._replay: Replay = _none  # of the program that stood for the last step
         self._follow(opts)
 
     def __call__(self, *batch: object) -> float:
         """Take one step; return the loss.  Errors are those of `train`, and nothing is updated then."""
         if _signal.getsignal(SIGINT) is not _hold_back:  # 40 ns; `signal.getsignal` makes enums, 8 µs
             _install()
-        report = self.report
         self._lock.acquire()  # 0.1 µs faster than `with`
         try:
-            if report.replayed < self._until:  # as in `_replayed`, whose call would take 0.1 µs
-                try:
-                    value = self._replay(*batch)
-                except NotFinite as error:
-                    self._clean_up(error, report.steps + 1)
-                    raise
-                if value is not None:
-                    report.replayed += 1
-                    return value
-            attempt = Attempt(batch, batch, self._opts, report.steps + 1, self.guard)
-            with without_fp_warnings():  # as in `train`; it takes 7 µs
-                zero_grads(self._opts)
-                return self._other(attempt)
+            value = self._replay(*batch)
+            if value is None:
+                with without_fp_warnings():  # as in `train`; it takes 7 µs
+                    zero_grads(self._opts)
+                    value = self._other(Attempt(batch, batch, self._opts, self.report.steps + 1, self.guard))
+            return value
         finally:
             self._lock.release()
             if self.guard.presses:
@@ -156,9 +154,16 @@ class CapturedStep:
     def __reduce__(self) -> tuple[Any, ...]:  # a copy records anew
         return CapturedStep, (self.loss, self._opts, self._longest, self._raises)
 
+    def begin(self, opts: list[Any], step: int, last: int | None) -> None:
+        """Go on after a step of a run with these optimisers; the last step, where it is known, is verified."""
+        if opts != self._opts:
+            self._follow(opts)
+        self._last = last
+        self._plan(step)
+
     def verify_next(self) -> None:
         """Take the next step both ways."""
-        self._gap, self._until = 1, 0
+        self._gap = 1
 
     def take(
         self,
@@ -171,33 +176,31 @@ class CapturedStep:
     ) -> float:
         """Take one step, as `train_step` does."""
         batch = d if isinstance(d, (tuple, list)) else (d,)
-        if self.report.replayed < self._until and step != self.last and on_loss is None and opts == self._opts:
+        if on_loss is None:
             guard.shielded = True
-            value = self._replayed(self._replay, batch, step)
+            value = self._replay(*batch)
             if value is not None:
                 return value
         return self._other(Attempt(d, batch, opts, step, guard, strict, on_loss))
 
-    def _replayed(self, replay: Replay, batch: Sequence[object], step: int) -> float | None:
-        """Replay a step; None, with nothing changed, if it is another one."""
-        try:
-            value = replay(*batch)
-        except NotFinite as error:
-            self._clean_up(error, step)
-            raise
-        if value is not None:
-            self.report.replayed += 1
-        return value
-
-    def _clean_up(self, error: NotFinite, step: int) -> None:
-        """Leave a step whose update was refused."""
-        error.step = step
-        zero_grads(self._opts)
+    def _plan(self, step: int) -> None:
+        """Let steps be replayed after this one, up to the next that is verified."""
+        left = math.inf if self._last is None else self._last - step - 1
+        self.report.due = min(self._checked + self._gap - 1, self.report.replayed + left)
 
     def _other(self, attempt: Attempt) -> float:
-        """Take a step for which the program at hand does not stand."""
-        if attempt.opts != self._opts:
-            self._follow(attempt.opts)
+        """Take a step for which the program at hand does not stand, or is not to."""
+        try:
+            return self._recorded_or_replayed(attempt)
+        except StepsDiffer:
+            if self._raises:
+                raise
+            self.warn()
+            return self._ordinary(attempt)
+        finally:
+            self._plan(attempt.step)
+
+    def _recorded_or_replayed(self, attempt: Attempt) -> float:
         if self._n_failures >= MOST_FAILURES or not attempt.opts:
             return self._ordinary(attempt)
         try:
@@ -235,17 +238,20 @@ class CapturedStep:
 
     def _by_program(self, kind: _Kind, attempt: Attempt) -> float | None:
         """Replay a step by a program that fits, or take it both ways where that is due; None if none fits."""
+        is_due = self.report.replayed >= self.report.due
         for program in kind.programs:
             if program.step is None:
                 with machine_code.timed(self.report):
-                    program.finish(self._opts, self._compiles, self._quiet.run, self._view.bind)
+                    program.finish(self._opts, self._compiles, self.report, self._quiet.run, self._view.bind)
             assert program.step is not None
-            if not program.verified or self.report.replayed >= self._until or attempt.step == self.last:
+            if is_due or not program.verified:
                 value = self._verified(program, program.step, attempt)
+                if value is not None and program.verified and not program.compiled and self._compiles:
+                    self._write(program, attempt.batch, compiled=True)
             else:
-                value = self._replayed(program.step, attempt.batch, attempt.step)
+                value = program.step(*attempt.batch)
             if value is not None:
-                self._replay = program.step
+                self._replay = _none if program.step is None else program.step
                 return value
         if len(kind.programs) >= MOST_WAYS:  # what was changed may come back, as test mode does
             kind.programs = [p for p in kind.programs if not guards.changed_place(p.places)]
@@ -267,12 +273,13 @@ class CapturedStep:
         self._opts = list(opts)
         for program in self._programs:
             program.step = None
-        self._gap, self._until = 1, 0
+        self._replay = _none
+        self.verify_next()
 
     def _refuse(self, reason: str) -> None:
         """Go the ordinary way from now on."""
         self.report.reason = reason
-        self._n_failures, self._until = MOST_FAILURES, 0
+        self._n_failures, self._replay = MOST_FAILURES, _none
 
     def _count_ways(self) -> None:
         self.report.ways = sum(len(kind.programs) for kind in self._kinds.values())
@@ -322,65 +329,85 @@ class CapturedStep:
     # -- verification ----------------------------------------------------------------------------------
 
     def _verified(self, program: LossProgram, replay: Replay, attempt: Attempt) -> float | None:
-        """Take a step both ways, and keep the ordinary one; None if the program does not stand for it."""
-        before = StepState(program.program, self._opts)
-        value = self._replayed(replay, attempt.batch, attempt.step)
+        """Take a step both ways, and keep the ordinary one; None if the program does not stand for it.
+
+        Raises
+        ------
+        StepsDiffer
+            If they differ.  The step is not taken, and no other one is replayed.
+        """
+        self._let_others_in()
+        report, before = self.report, StepState(program.program, self._opts)
+        report.due = report.replayed + 1
+        value = replay(*attempt.batch)
         if value is None:
             return None
-        self.report.replayed -= 1
+        report.replayed -= 1
         after = StepState(program.program, self._opts)
         before.restore()
         ordinary = attempt.take(self.loss)
         differs = after.difference(StepState(program.program, self._opts))
         if repr(value) != repr(ordinary) or differs is not None:
             if program.compiled and not program.verified:  # NumPy's calls go on in the place of machine code
-                self.report.is_compilable, self._until = False, 0
-                program.write(attempt.batch, self._opts, compiled=False)
-                self.report.ordinary += 1
+                report.is_compilable = False
+                self._write(program, attempt.batch, compiled=False)
+                report.ordinary += 1
                 return ordinary
-            self._mismatch("the loss" if differs is None else differs, before)
-            return ordinary
-        self.report.verified += 1
+            before.restore()
+            zero_grads(self._opts)
+            self._refuse(
+                f"a replayed step and an ordinary one differ ({differs or 'the loss'}): the loss depends on something "
+                "that is neither in the batch nor within its reach"
+            )
+            raise StepsDiffer(report.reason)
+        report.verified += 1
         self._gap = min(2 * self._gap, self._longest) if program.verified else 2
-        self._until, program.verified = self.report.replayed + self._gap - 1, True
-        if self._compiles and not program.compiled:
-            with machine_code.timed(self.report):
-                program.write(attempt.batch, self._opts, compiled=True)
-            self._until = 0  # the next step is verified again
+        self._checked, program.verified = report.replayed, True
         return ordinary
+
+    def _write(self, program: LossProgram, batch: Sequence[object], compiled: bool) -> None:
+        """Write a program anew; the next step is verified again."""
+        with machine_code.timed(self.report):
+            program.write(batch, self._opts, compiled)
+        self.verify_next()
 
     def differs(self, d: Batch, guard: InterruptGuard) -> bool:
         """Take one more step both ways, where steps were replayed since the last verified one, and take it back."""
-        program = next((p for p in self._programs if p.verified and p.step is vars(self).get("_replay")), None)
-        unverified = self.report.replayed - (self._until - self._gap + 1)
-        if program is None or program.step is None or unverified < 1 or self._n_failures >= MOST_FAILURES:
+        program = next((p for p in self._programs if p.verified and p.step is self._replay), None)
+        if program is None or self.report.replayed == self._checked:
             return False
         attempt = Attempt(d, d if isinstance(d, (tuple, list)) else (d,), self._opts, self.report.steps, guard)
         try:
             with taken_back(program.program, self._opts):
-                self._verified(program, program.step, attempt)
+                self._verified(program, self._replay, attempt)
                 self.report.verified -= 1
         except StepsDiffer:
             return True
         except Exception:  # the next step raises it
             return False
+        finally:
+            self._plan(attempt.step)
         return False
+
+    def warn(self) -> None:
+        """Say that replayed steps may have been wrong."""
+        n = self.report.replayed - self._checked
+        warnings.warn(
+            f"{self.report.reason}. Ordinary steps follow; the last {n} were replayed", RuntimeWarning, stacklevel=5
+        )
+
+    def _let_others_in(self) -> None:
+        """Give the interpreter up for 60 µs, 0.3 % of the time, where other threads may wait for it.
+
+        Such a thread asks for it after 5 ms in which it was not given up.  The calls of NumPy in a verification give it
+        up for less than 1 µs, in which the thread seldom gets it, and its 5 ms begin anew.
+        """
+        if threading.active_count() > 1 and perf_counter() > self._paused + PAUSE_EVERY:
+            sleep(1e-6)
+            self._paused = perf_counter()
 
     @property
     def _compiles(self) -> bool:
         """Whether what is written from now on is to be machine code."""
         enough = self.report.replayed >= COMPILE_AFTER and self.report.is_compilable
         return enough and native.can_compile()
-
-    def _mismatch(self, what: str, before: StepState) -> None:
-        n = self._gap - 1
-        self._refuse(
-            f"a replayed step and an ordinary one differ ({what}): the loss depends on something that is neither in "
-            "the batch nor within its reach"
-        )
-        if self._raises:
-            before.restore()
-            raise StepsDiffer(self.report.reason)
-        self.report.ordinary += 1
-        message = f"{self.report.reason}. Ordinary steps follow; the last {n} before this one were replayed"
-        warnings.warn(message, RuntimeWarning, stacklevel=6)

@@ -118,9 +118,10 @@ def train(
     except TypeError:
         raise TypeError(f"data gives batches when iterated over, and a {type(data).__name__} does not") from None
 
-    take = partial(train_step, loss)
+    take, captured, d = partial(train_step, loss), None, None
     if captures(capture):
-        take = providers.captured_step(loss, opts).take
+        captured = providers.captured_step(loss, opts)
+        take = captured.take
 
     def start(l: Tracked) -> None:
         zero_grads(opts, l)  # gradients from before
@@ -136,3 +137,6 @@ def train(
                     guard.check()
         except Stop:
             pass
+        finally:
+            if captured is not None and captured.differs(d, guard):
+                captured.warn()

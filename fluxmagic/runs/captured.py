@@ -52,7 +52,7 @@ class CapturedSteps:
         if self._place != place:  # the run was elsewhere
             self._place, self.verified = place, None
             self._step.verify_next()
-        self._step.last = last
+        self._step.begin(state.optimisers.opts, state.step, last)
         return self._step.take
 
     def end_step(self, state: TrainingState) -> None:

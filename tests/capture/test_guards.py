@@ -265,6 +265,7 @@ def test_an_optimiser_that_is_swapped_keeps_the_programs() -> None:
     first, second = SGD(params(m), 0.01), ADAM(params(m), 0.01)
     step = CapturedStep(lambda x, y: mse(m(x), y), [first])
     for opts in ([first], [second]):
+        step.begin(opts, 0, None)
         for _ in range(8):
             step.take((X, Y), opts, 5, InterruptGuard())
     assert step.report.recorded == 2

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
-from fluxmagic import ADAM, SGD
+import fluxmagic
+from fluxmagic import ADAM, SGD, BatchNorm, Dropout, capture, relu, train
 from fluxmagic.capture import step as step_module
 from fluxmagic.optimise import OPTIMISERS
-from tests.capture.problems import assert_same_bits, captured, classifier, linear_regression, regression
+from tests.capture.hidden import hidden, hide
+from tests.capture.problems import assert_same_bits, bits, captured, classifier, linear_regression, regression
 
 
 @pytest.mark.parametrize("make", [linear_regression, classifier, regression])
@@ -41,3 +46,70 @@ def test_a_program_is_compiled_after_a_hundred_replayed_steps(monkeypatch):
     assert report.compile_seconds > 0
     assert report.reason is None
     assert report.replayed > 370
+
+
+def test_a_tight_loop_lets_other_threads_in_when_a_step_is_verified(monkeypatch):
+    pauses = []
+    monkeypatch.setattr(step_module, "sleep", pauses.append)
+    p = linear_regression(600)
+    step, done = capture(p.loss, p.opt), threading.Event()
+    for batch in p.data[:300]:
+        step(*batch)
+    assert not pauses
+    other = threading.Thread(target=done.wait)
+    other.start()
+    for batch in p.data[300:]:  # the 513th step is verified
+        step(*batch)
+    done.set()
+    other.join()
+    assert len(pauses) == 1
+
+
+def test_another_thread_gets_on_within_some_thousand_steps():
+    p = linear_regression(600)
+    step, turns, n = capture(p.loss, p.opt), [], 0
+    for batch in p.data:
+        step(*batch)
+
+    def take_turns():
+        while len(turns) < 20:
+            time.sleep(1e-4)
+            turns.append(n)
+
+    other = threading.Thread(target=take_turns)
+    other.start()
+    while other.is_alive():
+        step(*p.data[0])
+        n += 1
+        assert n < 500_000
+    assert len(turns) == 20
+
+
+def test_train_is_verified_at_its_end():
+    hide(1)
+    p = linear_regression(40)
+
+    def change(l):
+        hide(2 if p.opt.n == 35 else hidden())  # the next verification would come after step 65
+
+    loss = p.loss
+    with pytest.warns(RuntimeWarning, match="a replayed step and an ordinary one differ"):
+        train(lambda x, y: loss(x, y) * hidden(), p.data, p.opt, cb=change, capture=True)
+    assert p.opt.n == 40
+
+
+@pytest.mark.parametrize("end", ["all", "stop"])
+def test_the_verification_at_the_end_leaves_everything_as_it_is(end):
+    ends = []
+    for capture_it in (False, True):
+        p = classifier(60, ADAM, BatchNorm(8, relu), Dropout(0.2))
+        losses = []
+
+        def note(l, losses=losses):
+            losses.append(l)
+            if end == "stop" and len(losses) == 48:
+                fluxmagic.stop()
+
+        train(p.loss, p.data, p.opt, cb=note, capture=capture_it)
+        ends.append((losses, bits(p), p.opt.n))
+    assert ends[0] == ends[1]
