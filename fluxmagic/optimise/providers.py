@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["captured_step", "compiled_update"]
 
 captured_step: Callable[[Callable[..., Any], list[Any]], Any]
-"""Of a loss and optimisers, to an object whose method `take` stands for `train_step`; `differs` verifies at the end, `warn` tells."""
+"""Of a loss and optimisers, to an object whose `take` stands for `train_step`, and which is verified at the end."""
 
 compiled_update: Callable[[bool], Callable[..., None] | None]
 """Of whether a rule is plain, to what takes the place of `subtract_steps`; None without the extra `fast`."""
