@@ -6,7 +6,7 @@ same layouts it gives the same bits.  `text` turns it into Python; another back 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from fluxmagic.capture.lines import described
 
-__all__ = ["Call", "Program", "Ref", "Value", "outs", "refs", "replace"]
+__all__ = ["Call", "Program", "Ref", "Value", "leaves", "outs", "refs", "replace"]
 
 NESTED = {tuple, list, dict, slice}
 Argument = Any
@@ -124,12 +124,12 @@ class Call:
     @property
     def read(self) -> list[int]:
         """The values that its arguments name."""
-        return [*refs(self.args), *refs(self.options)]
+        return refs((*self.args, self.options))
 
     @property
     def written(self) -> list[int]:
         """The values that it makes or writes into."""
-        return [*outs(self.out), *([] if self.target is None else [self.target.number])]
+        return outs(self.out) if self.target is None else [*outs(self.out), self.target.number]
 
     @property
     def line(self) -> str:
@@ -198,17 +198,25 @@ def replace(x: Argument, leaf: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - a
     return leaf(x)
 
 
-def refs(x: Argument) -> Iterator[int]:
-    """Yield the numbers of the values that an argument names."""
-    found: list[int] = []
-    replace(x, lambda y: found.append(y.number) if type(y) is Ref else None)
-    yield from found
+def leaves(x: Argument) -> list[Any]:
+    """List what is in tuples, lists, dicts and slices, at any depth."""
+    kind = type(x)
+    if kind not in NESTED:
+        return [x]
+    found: list[Any] = []
+    for y in x.values() if kind is dict else (x.start, x.stop, x.step) if kind is slice else x:
+        if type(y) in NESTED:
+            found += leaves(y)
+        else:
+            found.append(y)
+    return found
 
 
-def outs(out: object) -> Iterator[int]:
-    """Yield the numbers of the values of a result."""
-    if isinstance(out, int):
-        yield out
-    elif isinstance(out, list):
-        for part in out:
-            yield from outs(part)
+def refs(x: Argument) -> list[int]:
+    """List the numbers of the values that an argument names."""
+    return [y.number for y in leaves(x) if type(y) is Ref]
+
+
+def outs(out: object) -> list[int]:
+    """List the numbers of the values of a result."""
+    return [n for n in leaves(out) if n is not None]

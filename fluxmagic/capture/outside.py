@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
 import random
 import re
 import sys
@@ -77,6 +78,10 @@ def _is_hidden(x: object) -> bool:
 
 # -- calls -----------------------------------------------------------------------------------------------------------
 
+ENDS = {"return", "c_return", "c_exception"}
+OS = os.getenv.__code__.co_filename
+HARMLESS = {list, dict, set, tuple, str, np.ndarray, np.ufunc}
+"""Types whose methods do not reach beyond themselves, for speed."""
 SYSTEM = {"_io", "io", "posix", "nt", "time", "_socket", "select", "_contextvars"}
 FROM_USERS_CODE = {
     "builtins": {"print", "input", "globals", "locals", "vars", "eval", "exec", "__import__", "breakpoint"},
@@ -94,9 +99,13 @@ class CallsOutside(BaseException):
 def refusing_calls(recorder: Recorder) -> Iterator[None]:
     """Within it a call of the system's functions is refused before it is made: files, clocks, output, names by text."""
 
-    def look(frame: types.FrameType, event: str, f: object) -> None:
-        if event not in ("call", "c_call") or (event == "call" and frame.f_globals.get("__name__") != "os"):
-            return  # 10,000 times a recording
+    def look(
+        frame: types.FrameType, event: str, f: types.BuiltinFunctionType
+    ) -> None:  # 5,000 times a recording, 0.1 µs each
+        if event in ENDS or (event == "call" and frame.f_code.co_filename != OS):
+            return
+        if event == "c_call" and type(f.__self__) in HARMLESS:
+            return
         if (name := _outside(frame, event, f)) and recorder.listens and not _is_importing(frame):
             while frame.f_back is not None and not is_users(frame):
                 if package(frame) == "fluxmagic":  # it makes the default generator

@@ -114,7 +114,7 @@ def drop_dead(program: Program) -> None:
 
 def _may_fail(c: Call) -> bool:
     """Tell whether values decide if a call raises, which a loss may catch: inverses, and elements of an array."""
-    indexes = c.function in (operator.getitem, np.take, "take") and any(True for _ in refs(c.args[1:]))
+    indexes = c.function in (operator.getitem, np.take, "take") and bool(refs(c.args[1:]))
     return c.kind == "call" and (indexes or getattr(c.function, "__module__", None) == "numpy.linalg")
 
 

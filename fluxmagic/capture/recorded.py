@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from fluxmagic.capture import lowering
-from fluxmagic.capture.calls import Ref, replace
+from fluxmagic.capture.calls import Ref, leaves
 from fluxmagic.capture.lines import is_called_by_package
 from fluxmagic.tracker.aliases import Array, ArrayLike, Axis, DType, Index, Option
 from fluxmagic.tracker.node import PLAIN_ARRAYS, Node
@@ -278,7 +278,7 @@ class WatchedGenerator:
         method, recorder, rng = getattr(self._rng, name), self._recorder, self._rng
 
         def draw(*args: Option, **options: Option) -> Array:
-            if name == "shuffle" or any(True for _ in recorded_in((args, options))):
+            if name == "shuffle" or recorded_in((args, options)):
                 recorder.refuse(f"draws by {name}()")
                 return method(*recorder.plain(args), **recorder.plain(options))
             return recorder.result("draw", name, (rng, *args), options, method(*args, **options))
@@ -286,8 +286,6 @@ class WatchedGenerator:
         return draw if callable(method) else method
 
 
-def recorded_in(x: ArrayLike) -> Iterator[Recorded]:
-    """Yield the recorded arrays in arguments."""
-    found: list[Recorded] = []
-    replace(x, lambda y: found.append(y) if type(y) is Recorded else None)
-    return iter(found)
+def recorded_in(x: ArrayLike) -> list[Recorded]:
+    """List the recorded arrays in arguments."""
+    return [y for y in leaves(x) if type(y) is Recorded]

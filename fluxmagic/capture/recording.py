@@ -188,7 +188,7 @@ class Recorder:
             if value is not None and not isinstance(value, (np.dtype, type, str)):
                 self.refuse(f"takes a {type(value).__name__} out of {getattr(function, '__name__', function)}()")
             return value
-        recorded = self._wrap(value, () if kind in OWN_RESULT else list(recorded_in((args, options))))
+        recorded = self._wrap(value, () if kind in OWN_RESULT else recorded_in((args, options)))
         if type(recorded) is Recorded and self.values[recorded.number].source == "view":
             kind = "view"
         self._add(kind, function, args, options, effect=kind == "draw", out=_numbers(recorded))

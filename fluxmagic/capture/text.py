@@ -86,10 +86,10 @@ class Writer:
             return self._inputs.get(x.number, f"v{x.number}")
         if x is None or x is Ellipsis or kind in (bool, int, str) or (kind is float and np.isfinite(x)):  # type: ignore[call-overload]
             return "..." if x is Ellipsis else repr(x)
-        if kind in (tuple, list) and any(True for _ in refs(x)):
+        if kind in (tuple, list) and refs(x):
             inner = "".join(f"{self.text(y)}, " for y in x)  # type: ignore[attr-defined]
             return f"({inner})" if kind is tuple else f"[{inner}]"
-        if isinstance(x, slice) and any(True for _ in refs(x)):
+        if isinstance(x, slice) and refs(x):
             return f"slice({self.text(x.start)}, {self.text(x.stop)}, {self.text(x.step)})"
         return self.name(x)
 
