@@ -124,7 +124,7 @@ class Call:
     @property
     def read(self) -> list[int]:
         """The values that its arguments name."""
-        return refs((*self.args, self.options))
+        return refs((self.args, self.options) if self.options else self.args)
 
     @property
     def written(self) -> list[int]:
@@ -219,4 +219,4 @@ def refs(x: Argument) -> list[int]:
 
 def outs(out: object) -> list[int]:
     """List the numbers of the values of a result."""
-    return [n for n in leaves(out) if n is not None]
+    return [out] if type(out) is int else [n for n in leaves(out) if n is not None]

@@ -189,9 +189,10 @@ class Recorder:
                 self.refuse(f"takes a {type(value).__name__} out of {getattr(function, '__name__', function)}()")
             return value
         recorded = self._wrap(value, () if kind in OWN_RESULT else recorded_in((args, options)))
-        if type(recorded) is Recorded and self.values[recorded.number].source == "view":
+        out = recorded.number if type(recorded) is Recorded else _numbers(recorded)
+        if type(out) is int and self.values[out].source == "view":
             kind = "view"
-        self._add(kind, function, args, options, effect=kind == "draw", out=_numbers(recorded))
+        self._add(kind, function, args, options, effect=kind == "draw", out=out)
         return recorded
 
     def _wrap(self, value: Array, given: Sequence[Recorded]) -> Array:

@@ -171,7 +171,11 @@ class Writer:
         written = [self.buffers[n] for n in c.written if n in self.buffers]
         for key, a in self._spreads.items():
             source = key[3]  # type: ignore[index]
-            if source in self.buffers and any(np.may_share_memory(self.buffers[source], b) for b in written):
+            if (
+                id(a) in self._current
+                and source in self.buffers
+                and any(np.may_share_memory(self.buffers[source], b) for b in written)
+            ):
                 self._current.pop(id(a), None)
 
     def _reduce(self, c: Call) -> None:
