@@ -150,7 +150,7 @@ def gestures(events: Sequence[Event], extent: float) -> list[Event]:
         else:
             found.append(e)
         last = e.step
-    return found
+    return [e for e in found if e.name == "opt" or e.new != e.old]  # a dial may have come back
 
 
 def change(e: Event, cls: type[Optimiser] | None = None) -> str:

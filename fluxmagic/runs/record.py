@@ -163,13 +163,14 @@ class Record:
 
     @property
     def gestures(self) -> list[Event]:
-        """The events, each drag as one: at its first step, to its last value."""
+        """The events, each drag as one: at its first step, to its last value; none where it came back."""
         found: list[Event] = []
         for e in self.events:
             if found and e.goes_on_from(found[-1]):
-                found[-1] = found[-1]._replace(new=e.new)
-            else:
-                found.append(e)
+                e = found.pop()._replace(new=e.new)
+                if e.new == e.old:
+                    continue
+            found.append(e)
         return found
 
     @property

@@ -186,13 +186,16 @@ class Notebook(PanelPage):
 
     def hold(self, label: str, *shares: float) -> None:
         """Drag it from place to place, and do not let go."""
-        slider = self.slider(label)
-        track, handle = slider.locator(".noUi-base").bounding_box(), slider.locator(".noUi-handle").bounding_box()
-        y = handle["y"] + handle["height"] / 2
-        self.page.mouse.move(handle["x"] + handle["width"] / 2, y)
+        handle = self.slider(label).locator(".noUi-handle").bounding_box()
+        self.page.mouse.move(handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2)
         self.page.mouse.down()
+        self.move(label, *shares)
+
+    def move(self, label: str, *shares: float) -> None:
+        """Move the pointer from place to place along a slider."""
+        track = self.slider(label).locator(".noUi-base").bounding_box()
         for share in shares:
-            self.page.mouse.move(track["x"] + share * track["width"], y, steps=8)
+            self.page.mouse.move(track["x"] + share * track["width"], track["y"] + track["height"] / 2, steps=8)
 
     def choose(self, option: str, label: str = "optimiser") -> None:
         dropdown = self.page.locator(

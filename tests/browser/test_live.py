@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 SETUP = """
 import time
 import numpy as np
@@ -34,7 +36,10 @@ def hold_and_let_go(nb):
     """The run and its curve answer while η is dragged; the drag is one event."""
     picture = nb.page.locator(".fluxmagic-panel img[src^=blob]").first
     before, start, drawn = len(events(nb)), nb.value("float(run.values['η'])"), picture.get_attribute("src")
-    nb.hold("η", 0.5, 0.8)
+    nb.hold("η", 0.5, 0.65)
+    held_until = time.monotonic() + 1.2
+    nb.until(lambda: time.monotonic() > held_until)
+    nb.move("η", 0.7)
     nb.until(lambda: nb.value("float(run.history['η'][-1])") == float(nb.field("η").input_value()) > start)
     nb.until(lambda: picture.get_attribute("src") != drawn)
     η = nb.value("float(run.values['η'])")

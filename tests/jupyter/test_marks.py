@@ -196,6 +196,20 @@ def test_a_change_on_a_logarithmic_scale_is_a_factor(event, words):
     assert change(event, Momentum) == words
 
 
+def test_a_dial_that_is_dragged_away_and_back_has_no_mark():
+    run = quadratic(n=400, epochs=1)
+    run.step(100)
+    for η in (0.2, 0.3, 0.1):
+        run.drag(η=η)
+        run.step(20)
+    curve = Curve(run)
+    curve.frame()
+    assert not marks(curve)
+    run.drag(η=0.2)  # and away again
+    curve.frame()
+    assert marks(curve) == {"η × 2": 160}
+
+
 def test_a_gesture_is_one_change():
     drag = [Event(100 + k, "η", 0.1 + k / 100, 0.11 + k / 100) for k in range(20)]
     assert gestures(drag, 400) == [Event(100, "η", 0.1, pytest.approx(0.3))]
@@ -203,5 +217,7 @@ def test_a_gesture_is_one_change():
     assert gestures(apart, 400) == apart
     others = [Event(100, "η", 0.1, 0.2), Event(101, "ρ", 0.9, 0.8), Event(102, "η", 0.2, 0.3)]
     assert gestures(others, 400) == others
+    back = [Event(100, "η", 0.1, 0.2), Event(101, "η", 0.2, 0.1), Event(102, "ρ", 0.9, 0.8), Event(103, "η", 0.1, 0.2)]
+    assert gestures(back, 400) == back[2:]
     swaps = [Event(100, "opt", "SGD", "ADAM"), Event(100, "opt", "ADAM", "SGD")]
     assert gestures(swaps, 400) == swaps

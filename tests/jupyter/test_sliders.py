@@ -177,13 +177,43 @@ def test_a_slider_acts_while_it_is_dragged_and_a_drag_is_one_event():
     assert run.events[1:] == [(6, "η", 0.0032, 0.02)]
 
 
-def test_a_value_that_stood_for_a_second_is_a_change_of_its_own():
-    now, turned = 0.0, []
-    slider = HyperparameterSlider(SGD.hypers["η"], 0.1, lambda *a: turned.append(a), clock=lambda: now)
-    for after, η in ((5.0, 0.05), (0.9, 0.04), (0.9, 0.02), (1.0, 0.01)):
-        now += after
+def moves(*hand):
+    """Give what a slider requests of moves: (seconds since the last, presses and releases so far, value)."""
+    now, presses, turned = 0, 0, []
+    slider = HyperparameterSlider(
+        SGD.hypers["η"], 0.1, lambda *a: turned.append(a), presses=lambda: presses, clock=lambda: now
+    )
+    for after, count, η in hand:
+        now, presses = now + after, count
         slider.slider.value = η
-    assert turned == [("η", 0.05, False), ("η", 0.04, True), ("η", 0.02, True), ("η", 0.01, False)]
+    return [(η, goes_on) for _, η, goes_on in turned]
+
+
+def test_a_value_that_stood_for_a_second_is_a_change_of_its_own_where_a_page_tells_of_no_pointer():
+    hand = (5.0, 0, 0.05), (0.9, 0, 0.04), (0.9, 0, 0.02), (1.0, 0, 0.01)
+    assert moves(*hand) == [(0.05, False), (0.04, True), (0.02, True), (0.01, False)]
+
+
+def test_a_drag_is_one_change_until_the_pointer_is_released():
+    held = (5.0, 1, 0.05), (9.0, 1, 0.04), (0.1, 1, 0.02)
+    assert moves(*held) == [(0.05, False), (0.04, True), (0.02, True)]
+    pressed_again = (5.0, 1, 0.05), (0.1, 3, 0.04)
+    assert moves(*pressed_again) == [(0.05, False), (0.04, False)]
+    keys = (5.0, 2, 0.05), (0.1, 2, 0.04), (2.0, 2, 0.02)
+    assert moves(*keys) == [(0.05, False), (0.04, True), (0.02, False)]
+
+
+def test_the_page_tells_when_a_pointer_is_held():
+    controls = RunControls(quadratic(n=100))
+    page = ControlsPage(controls)
+    field = controls.box.children[1]
+    for presses, η in ((1, 0.05), (1, 0.01), (3, 0.0032)):
+        field.set_state({"value": f"800 1234 {presses}"})
+        page.drag("η", η)
+        page.process()
+        controls.run.step()
+    assert controls.run.events == [(0, "η", 0.1, 0.01), (2, "η", 0.01, 0.0032)]
+    assert controls.width == 800
 
 
 @pytest.mark.parametrize("name", ["η", "ρ", "ε", "clip"])

@@ -11,7 +11,7 @@ from fluxmagic.jupyter.controls.layout import grid, make_choice, row, set_visibl
 from fluxmagic.jupyter.controls.sliders import HyperparameterSlider, set_options
 from fluxmagic.jupyter.controls.transport import Controls
 from fluxmagic.jupyter.formatting import format_number
-from fluxmagic.optimise import OPTIMISERS, Optimiser
+from fluxmagic.optimise import OPTIMISERS, Hyper, Optimiser
 from fluxmagic.runs import Run
 
 __all__ = ["Dials", "make_sliders", "overridden_schedules"]
@@ -107,7 +107,10 @@ def make_sliders(
         (run().drag if drag else run().set)(**{name: value})
         controls.show_message("")
 
-    return {k: HyperparameterSlider(h, values[k], turn, controls.requests.add) for k, h in cls.hypers.items()}
+    def make(h: Hyper) -> HyperparameterSlider:
+        return HyperparameterSlider(h, values[h.name], turn, controls.requests.add, presses=lambda: controls.presses)
+
+    return {k: make(h) for k, h in cls.hypers.items()}
 
 
 def overridden_schedules(run: Run) -> dict[str, Callable[[int], float]]:

@@ -42,33 +42,37 @@ body:not(:has(.NAME)) .jp-OutputArea-child:has(+ .jp-OutputArea-child .NAME-left
 """
 
 
-# Types the width of the block into a hidden field, so that the picture's text can be read at any width; and when the
-# page was loaded.
+# Types into a hidden field: the width of the block, so that the picture's text can be read at any width; when the page
+# was loaded; and how often a pointer was pressed or released, which no slider tells.
 MEASURE = """
 const image = this, start = () => {
-  const box = image.closest('.PANEL'), field = box && box.querySelector('.PANEL-width input');
+  const box = image.closest('.PANEL'), field = box && box.querySelector('.PANEL-page input');
   if (!field) return setTimeout(start, 200);
-  let told = 0, timer = 0;
+  let width = 0, presses = 0, timer = 0;
   const tell = () => {
-    const width = Math.round(box.clientWidth);
-    if (!width || Math.abs(width - told) < 20) return;
-    told = width;
-    field.value = `${width} ${Math.round(performance.timeOrigin)}`;
+    field.value = `${width} ${Math.round(performance.timeOrigin)} ${presses}`;
     field.dispatchEvent(new Event('change', {bubbles: true}));
   };
-  new ResizeObserver(() => { clearTimeout(timer); timer = setTimeout(tell, 200) }).observe(box);
+  const measure = () => {
+    const now = Math.round(box.clientWidth);
+    if (now && Math.abs(now - width) >= 20) { width = now; tell() }
+  };
+  const press = (odd) => { if (width && presses % 2 != odd) { presses += 1; tell() } };
+  new ResizeObserver(() => { clearTimeout(timer); timer = setTimeout(measure, 200) }).observe(box);
+  box.addEventListener('pointerdown', () => { press(0); press(1) }, true);
+  for (const end of ['pointerup', 'pointercancel']) document.addEventListener(end, () => press(0), true);
 };
 start();
 """
 
 
-def panel_box(children: Sequence[w.Widget], name: str, width: w.Widget) -> w.Widget:
-    """Make the block of a panel, of the class `PANEL` and of one of its own; its width becomes the value of a field."""
+def panel_box(children: Sequence[w.Widget], name: str, field: w.Widget) -> w.Widget:
+    """Make the block of a panel, of the class `PANEL` and of one of its own; the page types into a field."""
     measure = f'<img src="data:," onerror="{escape(MEASURE.replace("PANEL", PANEL))}">'
     hidden = w.HTML(f"<style>{STYLE}</style>{measure}", layout=w.Layout(display="none"))
-    width.add_class(f"{PANEL}-width")
-    width.layout.display = "none"
-    box = w.VBox([hidden, width, *children], layout=w.Layout(width="100%", max_width=f"{WIDTH}px", overflow="hidden"))
+    field.add_class(f"{PANEL}-page")
+    field.layout.display = "none"
+    box = w.VBox([hidden, field, *children], layout=w.Layout(width="100%", max_width=f"{WIDTH}px", overflow="hidden"))
     for c in (PANEL, name):
         box.add_class(c)
     return box

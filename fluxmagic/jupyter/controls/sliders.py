@@ -23,7 +23,7 @@ DECADE = (1, 1.1, 1.25, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 2.8, 3.2, 3.5, 4, 4.5, 5, 5.
 ON_OFF_VALUES = [float(f"{m}e{p}") for p in range(-6, 3) for m in (1, 2, 5)]  # beside "off"
 LINEAR_VALUES = 200
 
-DRAG_SECONDS = 1.0  # between two moves of a hand that has not let go
+DRAG_SECONDS = 1.0  # between two moves of one drag, where a page does not tell whether a pointer is held
 
 Observer = Callable[[w.Change], None]
 
@@ -31,9 +31,10 @@ Observer = Callable[[w.Change], None]
 class HyperparameterSlider:
     """A slider and a number field for a hyper-parameter.
 
-    The slider is heard while it is dragged: what it sets within a second of its last value goes on with that change.
-    The field takes any value, and shows the value in force to the last digit.  `turn` is a request, of the name, the
-    new value, and whether that goes on with the change before; `enqueue` takes requests.
+    The slider is heard while it is dragged: what it sets while a pointer is held, or within a second of its last value
+    without another press, goes on with that change.  The field takes any value, and shows the value in force to the
+    last digit.  `turn` is a request, of the name, the new value, and whether that goes on with the change before;
+    `enqueue` takes requests; `presses` gives how often a pointer was pressed or released.
     """
 
     def __init__(
@@ -43,11 +44,12 @@ class HyperparameterSlider:
         turn: Callable[[str, float, bool], object],
         enqueue: Callable[[Request], object] = lambda request: request(),
         *,
+        presses: Callable[[], int] = lambda: 0,
         clock: Clock = time.monotonic,
     ) -> None:
         self.hyper = hyper
-        self._clock = clock
-        self._moved_at = -math.inf  # when a hand has moved the slider
+        self._clock, self._presses = clock, presses
+        self._moved = 0, -math.inf  # after how many presses, and when, a hand has moved the slider
         self.off = hyper.off if hyper.off is not None else (0.0 if hyper.default == 0 == hyper.low else None)
         # whether the dial may be out of sight while its value is the default
         self.foldable = self.off is not None or hyper.ascii == "epsilon"
@@ -112,8 +114,9 @@ class HyperparameterSlider:
     # -- what the user does --------------------------------------------------------------------------------
 
     def _on_slider(self, change: w.Change) -> None:
-        before, self._moved_at = self._moved_at, self._clock()
-        self._change(change["new"], self._moved_at < before + DRAG_SECONDS)
+        (pressed, at), (presses, now) = self._moved, self._moved = self._moved, (self._presses(), self._clock())
+        is_held = presses % 2 == 1
+        self._change(change["new"], presses == pressed and (is_held or now < at + DRAG_SECONDS))
 
     def _on_field(self, change: w.Change) -> None:
         text = change["new"].strip()

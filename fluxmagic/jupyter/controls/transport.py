@@ -88,6 +88,7 @@ class Controls:
         self.stopped = self.closed = False  # whether that button was pressed
         self.pace = Pace(speed)
         self.width = WIDTH  # of the box in a page, in px
+        self.presses = 0  # of a pointer, and releases: odd while it is held
         self.was_loaded_anew = False  # the page: outputs do not reach it
         self._page = ""
         self._share = 0.0  # of the processor's time, that was spent drawing
@@ -107,7 +108,7 @@ class Controls:
         self._speed = make_choice("speed", self._speeds(), speed, "steps a second", "9.5em")
         self._on_speed = self.on_value(self._speed, lambda speed: setattr(self.pace, "speed", speed))
         field = w.Text(continuous_update=False)
-        self.on_value(field, self._set_width)
+        self.on_value(field, self._hear_page)
         transport = row([*self.group("transport"), self._speed, self._tick, *self.group("close")])
         children = [transport, self._words, self._message, self._failure, *self.body()]
         self.box = panel_box(children, self.name, field)
@@ -180,10 +181,10 @@ class Controls:
     def _show_error(self, error: Exception) -> None:
         self.show_message(f"{type(error).__name__}: {error}", error=True)
 
-    def _set_width(self, text: str) -> None:
-        """Take the width of the box, and when its page was loaded."""
-        width, page = text.split()
-        self.width = int(width)
+    def _hear_page(self, text: str) -> None:
+        """Take the width of the box, when its page was loaded, and how often a pointer was pressed or released."""
+        width, page, presses = text.split()
+        self.width, self.presses = int(width), int(presses)
         if self._page not in ("", page):
             self.was_loaded_anew = True
             self.show_message(LOADED_ANEW)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from matplotlib.backend_bases import GraphicsContextBase
@@ -18,9 +17,11 @@ __all__ = ["TextCanvas"]
 MAX_TEXTS = 300  # whose pixels are kept
 ROOM = 4  # pixels around a text
 
+Colour = tuple[float, float, float, float]  # red, green, blue, opacity
+
 
 @lru_cache(MAX_TEXTS)
-def _pixels(words: str, font: FontProperties, colour: Any, dpi: float) -> tuple[np.ndarray, int]:  # noqa: ANN401
+def _pixels(words: str, font: FontProperties, colour: Colour, dpi: float) -> tuple[np.ndarray, int]:
     """Give the pixels of a text, the lowest row first, and how many rows are below its baseline."""
     extents = RendererAgg(1, 1, dpi).get_text_width_height_descent(words, font, False)
     width, height, below = (round(x) + ROOM for x in extents)
