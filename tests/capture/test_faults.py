@@ -32,6 +32,13 @@ def warm(name: str = "batchnorm", **options: Any) -> tuple[Trained, Any]:
     return made, step
 
 
+def ordinary(name: str) -> Trained:
+    """The same net after as many ordinary steps."""
+    made = make(name)
+    train(made.net.loss, batches(made.net, WARM), made.opt)
+    return made
+
+
 def faulty(x: np.ndarray, y: np.ndarray) -> dict[str, tuple[Any, Any]]:
     """Batches that an ordinary step refuses, or computes differently."""
     nan, inf = x.copy(), x.copy()
@@ -51,53 +58,53 @@ def faulty(x: np.ndarray, y: np.ndarray) -> dict[str, tuple[Any, Any]]:
     }
 
 
+@pytest.fixture(scope="module", params=["relus", "batchnorm", "all_layers"])
+def pair(request: pytest.FixtureRequest) -> tuple[Trained, Any, Trained]:
+    """A net with its captured step, and the net that takes the same steps without: to compile takes a second."""
+    return *warm(request.param), ordinary(request.param)
+
+
 @pytest.mark.parametrize("fault", faulty(np.ones((12, 6), np.float32), np.zeros(12, int)))
-@pytest.mark.parametrize("name", ["relus", "batchnorm", "all_layers"])
-def test_a_faulty_batch_raises_what_an_ordinary_step_raises_and_changes_the_same(name: str, fault: str) -> None:
-    ends = []
-    for captured in (False, True):
-        made, step = warm(name)
-        x, y = made.net.batch(np.random.default_rng(9), 12)
-        batch = faulty(x, y)[fault]
-        try:
-            step(*batch) if captured else train(made.net.loss, [batch], made.opt)
-            error = None
-        except (NotFinite, ValueError, TypeError) as e:
-            error = type(e), str(e).replace(f"step {WARM + 1}", "step 1")
-        ends.append((error, made.everything()))
-        made.losses.append(step(x, y))
-        ends[-1] += (made.everything(),)
-    assert ends[1] == ends[0]
+def test_a_faulty_batch_raises_what_an_ordinary_step_raises_and_changes_the_same(pair: Any, fault: str) -> None:
+    made, step, other = pair
+    x, y = made.net.batch(np.random.default_rng(9), 12)
+    replayed = step.report.replayed
+    good = [(x, y)] * 4  # one at least is replayed, and others are verified
+    for k, batch in enumerate([*good, faulty(x, y)[fault], *good]):
+        errors, number = [], step.report.steps + 1
+        for take in (step, lambda *batch: train(other.net.loss, [batch], other.opt)):
+            try:
+                take(*batch)
+                errors.append(None)
+            except (NotFinite, ValueError, TypeError) as e:
+                errors.append((type(e), str(e).replace(f"step {number}", "step 1")))
+        assert errors[0] == errors[1]
+        assert made.everything() == other.everything()
+        assert k < 3 or step.report.replayed > replayed
 
 
-@pytest.mark.parametrize("kind", ["float64", "Fortran", "strided", "read-only", "list", "int"])
+KINDS: dict[str, Any] = {
+    "float64": lambda x: x.astype(np.float64),
+    "Fortran": np.asfortranarray,
+    "strided": lambda x: np.repeat(x, 2, axis=0)[::2],
+    "read-only": lambda x: np.frombuffer(x.tobytes(), x.dtype).reshape(x.shape),
+    "list": lambda x: x.tolist(),
+    "int": lambda x: np.round(x).astype(np.int64),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_other_layouts_and_dtypes_of_the_batch_give_the_ordinary_bits(kind: str) -> None:
-    change: Any = {
-        "float64": lambda x: x.astype(np.float64),
-        "Fortran": np.asfortranarray,
-        "strided": lambda x: np.repeat(x, 2, axis=0)[::2],
-        "read-only": lambda x: np.frombuffer(x.tobytes(), x.dtype).reshape(x.shape),
-        "list": lambda x: x.tolist(),
-        "int": lambda x: np.round(x).astype(np.int64),
-    }[kind]
-    ends = []
-    for captured in (False, True):
-        made, step = warm("relus")
-        for k, (x, y) in enumerate(batches(made.net, 30)):
-            batch = (change(x) if k % 3 else x, y)
-            if captured:
-                made.losses.append(step(*batch))
-            else:
-                train(made.net.loss, [batch], made.opt, cb=made.losses.append)
-        ends.append(made.everything())
-    assert ends[1] == ends[0]
+    (made, step), other = warm("relus"), ordinary("relus")
+    for k, (x, y) in enumerate(batches(made.net, 30)):
+        batch = (KINDS[kind](x) if k % 3 else x, y)
+        made.losses.append(step(*batch))
+        train(other.net.loss, [batch], other.opt, cb=other.losses.append)
+    assert made.everything() == other.everything()
 
 
 def test_a_program_of_one_shape_does_not_stand_for_another() -> None:
-    made, step = warm("relus")
-    other = make("relus")
-    for batch in batches(other.net, WARM):
-        train(other.net.loss, [batch], other.opt)
+    (made, step), other = warm("relus"), ordinary("relus")
     rng = np.random.default_rng(1)
     for rows in [1, 2, 3, 5, 8, 13, 21, 34, *range(40, 60)] * 4:  # more shapes than programs
         batch = made.net.batch(rng, rows)
@@ -118,10 +125,7 @@ def test_numpy_set_to_raise_is_obeyed() -> None:
 
 
 def test_test_mode_is_seen() -> None:
-    made, step = warm("dropout")
-    other = make("dropout")
-    for batch in batches(other.net, WARM):
-        train(other.net.loss, [batch], other.opt)
+    (made, step), other = warm("dropout"), ordinary("dropout")
     for k, batch in enumerate(batches(made.net, 30, seed=1)):
         for m in (made, other):
             testmode(m.net.model, 10 <= k < 20)
