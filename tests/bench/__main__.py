@@ -72,7 +72,7 @@ def main() -> None:
         if isinstance(result[name], list):
             rows += result[name]
             print(report.table(result[name]), end="\n\n", flush=True)
-    for name, show in {"memory": report.sizes, "growth": report.steps}.items():
+    for name, show in {"recording": report.recordings, "memory": report.sizes, "growth": report.steps}.items():
         if name in result:
             print(show(result[name]), end="\n\n")
     for line in report.missed(rows):

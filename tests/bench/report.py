@@ -93,6 +93,11 @@ def sizes(memory: dict[str, float]) -> str:
     return _columns(lines)
 
 
+def recordings(seconds: dict[str, float]) -> str:
+    """What the first captured steps take beyond ordinary ones."""
+    return _columns([["first use of a captured step", ""], *([k, duration(v)] for k, v in seconds.items())])
+
+
 def steps(growth: dict[str, dict[int, dict[str, float]]]) -> str:
     """Time of a step as the model grows."""
     names = list(growth["depth"][1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -208,6 +209,17 @@ def first(quick: bool) -> list[dict[str, Any]]:
     return [compare("first update", interleave(blocks, 3 if quick else 5, 0), {})]
 
 
+def recording(quick: bool) -> dict[str, float]:
+    """What the first three captured steps take beyond ordinary ones: two recordings, the program, a verification."""
+    result = {}
+    for case in CASES:
+        if "captured ÷ products" in case.targets:
+            blocks = [[PEERS[name](case) for name in ("captured", "fluxmagic")] for _ in range(5 if quick else 15)]
+            first, ordinary = zip(*[[timed(block)(3) for block in pair] for pair in blocks[1:]])
+            result[case.title] = statistics.median(first) - statistics.median(ordinary)
+    return result
+
+
 def step_memory(peer: str) -> int:
     """What the process has grown by at the peak of a step at MNIST size, weights and state included, in bytes."""
     warm, case = (next(c for c in CASES if c.name == name) for name in ("small", "mnist"))
@@ -251,6 +263,7 @@ SECTIONS: dict[str, Callable[[bool], Any]] = {
     "cell": cell,
     "import": imports,
     "first": first,
+    "recording": recording,
     "memory": memory,
     "growth": scaling,
 }
