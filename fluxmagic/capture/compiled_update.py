@@ -72,7 +72,7 @@ def _has_numpys_bits(code: MachineCode, trace: Trace, n_arrays: int) -> bool:
         by_numpy, by_loop = ([_samples(n, k, trace.dtype) for k in range(n_arrays)] for _ in range(2))
         other = Trace(by_numpy)
         other.arrays += [None] * (len(trace.arrays) - n_arrays)
-        other.calls, other.constants = trace.calls, trace.constants
+        other.deferred, other.constants = trace.deferred, trace.constants
         with np.errstate(all="ignore"):
             other.carry_out()
         code.bind(_table(by_loop, trace.constants))()
@@ -88,13 +88,13 @@ _loops: dict[object, MachineCode | None] = {}  # of all rules so far; None: not 
 
 def _loop(trace: Trace, n_arrays: int) -> MachineCode | None:
     """Compile what a rule has put off; None if that is not all of it, or does not come to NumPy's bits."""
-    if trace.done or not trace.forgotten():
+    if trace.done or trace.alive():
         return None
-    key = trace.dtype, n_arrays, len(trace.constants), tuple(trace.calls)
+    key = trace.dtype, n_arrays, len(trace.constants), tuple(trace.deferred)
     if key not in _loops:
-        written = {c.out for c in trace.calls if c.out < n_arrays} - {GRADIENT, SCRATCH}
+        written = {c.out for c in trace.deferred if c.out < n_arrays} - {GRADIENT, SCRATCH}
         dtypes, constants = [trace.dtype] * n_arrays, [trace.dtype] * len(trace.constants)
-        loop = Loop(trace.calls, dtypes, [(1,)] * n_arrays, (), sorted(written), constants)
+        loop = Loop(trace.deferred, dtypes, [(1,)] * n_arrays, (), sorted(written), constants)
         code = MachineCode(_write(loop))
         _loops[key] = code if _has_numpys_bits(code, trace, n_arrays) else None
     return _loops[key]

@@ -42,23 +42,24 @@ class Recorded(NDArrayOperatorsMixin):
 
     Attributes
     ----------
-    array : ndarray or scalar of NumPy
+    recorder : Recorder
     ref : Ref
         Its value in the recording.
-    recorder : Recorder
+    shape, dtype
+    array : ndarray or scalar of NumPy
+        Unset as long as it is put off.
     """
 
-    __slots__ = ("__weakref__", "array", "recorder", "ref")
+    __slots__ = ("__weakref__", "array", "dtype", "recorder", "ref", "shape")
+    array: Array
     __array_priority__ = 500.0
     __hash__ = object.__hash__
     __class__ = property(lambda self: np.ndarray)  # for isinstance
 
-    def __init__(self, recorder: Recorder, array: Array, ref: Ref) -> None:
-        self.recorder, self.array, self.ref = recorder, array, ref
+    def __init__(self, recorder: Recorder, ref: Ref, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.recorder, self.ref, self.shape, self.dtype = recorder, ref, shape, dtype
 
     number = property(attrgetter("ref.number"))
-    shape = property(attrgetter("array.shape"))
-    dtype = property(attrgetter("array.dtype"))
     ndim = property(attrgetter("array.ndim"))
     size = property(attrgetter("array.size"))
     itemsize = property(attrgetter("array.itemsize"))
@@ -151,10 +152,17 @@ class Recorded(NDArrayOperatorsMixin):
         self.recorder.set(self, index, value)
 
     def __pow__(self, b: ArrayLike) -> Result:
-        if not isinstance(self.array, np.ndarray):
+        if not self.shape and not isinstance(self.array, np.ndarray):
             return self.recorder.call(operator.pow, (self, b), {})
-        short = SQUARE_AND_CO.get(b) if type(b) in (int, float) and self.dtype.kind == "f" else None
+        short = self._short_power(b)
         return np.power(self, b) if short is None else short(self)
+
+    def __ipow__(self, b: ArrayLike) -> Result:
+        short = self._short_power(b)
+        return np.power(self, b, out=(self,)) if short is None else short(self, out=(self,))  # type: ignore[arg-type]
+
+    def _short_power(self, b: ArrayLike) -> np.ufunc | None:
+        return SQUARE_AND_CO.get(b) if type(b) in (int, float) and self.dtype.kind == "f" else None
 
     def __rpow__(self, b: ArrayLike) -> Result:
         if not isinstance(self.array, np.ndarray):  # a scalar's power, whose bits are not those of NumPy's loop
@@ -184,6 +192,8 @@ class Recorded(NDArrayOperatorsMixin):
         return np.array(self.array, dtype, copy=copy) if copy or dtype is not None else np.asarray(self.array)
 
     def __getattr__(self, name: str) -> Result:
+        if name == "array":
+            return self.recorder.carry_out()[self.number]
         if name.startswith("__"):
             raise AttributeError(name)
         return self.recorder.leak(f".{name}", getattr(self.array, name))

@@ -121,7 +121,12 @@ class Recorder:
         return self._recorded(a, Ref(number))
 
     def _recorded(self, a: Array, ref: Ref) -> Recorded:
-        recorded = Recorded(self, a, ref)
+        recorded = Recorded(self, ref, a.shape, a.dtype)
+        recorded.array = a
+        return self.keep(recorded)
+
+    def keep(self, recorded: Recorded) -> Recorded:
+        """Remember a recorded array for `alive`; return it."""
         self._alive.append(weakref.ref(recorded))
         return recorded
 
@@ -211,10 +216,11 @@ class Recorder:
     def _target(self, x: Array) -> Recorded:
         """Give an array that is about to be written; its contents are kept for `undo`."""
         target = x if type(x) is Recorded else self.external(x)
-        root = self.values[self.values[target.number].root]
-        kept = self._batch.get(root.number, root.array)
-        if _active.recorder is self and kept is not None:
-            self.undo.keep(kept)
+        if _active.recorder is self:
+            root = self.values[self.values[target.number].root]
+            kept = self._batch.get(root.number, root.array)
+            if kept is not None:
+                self.undo.keep(kept)
         return target
 
     def ufunc(self, f: np.ufunc, method: str, inputs: Option, options: Option, out: Array) -> Array:
