@@ -3,9 +3,9 @@
 from fluxmagic.runs.archive import ArchiveError
 from fluxmagic.runs.early_stopping import Condition
 from fluxmagic.runs.history import Event, History
+from fluxmagic.runs.optimisers import Turns
 from fluxmagic.runs.replay import ReplayMismatch
 from fluxmagic.runs.run import Run
-from fluxmagic.runs.turns import Turns
 from fluxmagic.runs.weights import load_params, save_params
 
 __all__ = [

@@ -15,14 +15,13 @@ import platform
 import re
 import stat
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import numpy as np
 
-__all__ = ["HEADER", "VERSION", "AnyPath", "ArchiveError", "digest", "fitting", "read", "regular", "write"]
-__all__ += ["write_atomically"]
+__all__ = ["HEADER", "VERSION", "AnyPath", "ArchiveError", "digest", "read", "regular", "write", "write_atomically"]
 
 AnyPath = str | os.PathLike[str]
 VERSION = 2
@@ -41,19 +40,6 @@ class ArchiveError(ValueError):
     def __init__(self, message: str) -> None:
         cut = message if len(message) <= _LONGEST else f"{message[:_LONGEST]}…"
         super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut))
-
-
-@contextmanager
-def fitting(path: AnyPath, kind: str) -> Iterator[None]:
-    """Let what does not fit, in the content of a file that was read, raise an `ArchiveError` with the path."""
-    try:
-        yield
-    except ArchiveError as error:
-        if str(path) in str(error):
-            raise
-        raise ArchiveError(f"{path}: {error}") from None
-    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
-        raise ArchiveError(f"{path}: not as {kind} should be ({type(error).__name__}: {error})") from error
 
 
 def digest(meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:

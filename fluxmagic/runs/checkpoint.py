@@ -24,6 +24,7 @@ from fluxmagic.runs.loop import Loop
 from fluxmagic.runs.optimisers import OptimiserState
 from fluxmagic.runs.problem import MissingLoss, Problem
 from fluxmagic.runs.saved_run import (
+    COLUMNS,
     OwnSchedules,
     SavedGenerator,
     SavedOptimiser,
@@ -52,7 +53,7 @@ def copied(loop: Loop, **about: Any) -> tuple[dict[str, Any], dict[str, np.ndarr
     else:
         about["seed"] = np.asarray(seed).tolist()  # None and large numbers stay what they are
     about["name"] = None if name is None else str(name)
-    arrays = {"loss": np.array(record.loss), "rows": np.array(record.rows), "seconds": np.array(record.seconds)}
+    arrays = {k: np.array(getattr(record, k)) for k in COLUMNS}
     if training.last is not None:
         save_values("shown", training.current.values, arrays)
     saved = SavedRun(
@@ -119,8 +120,14 @@ def reading(
     for name, schedule in (schedules or {}).items():
         if not all(map(callable, schedule if isinstance(schedule, (list, tuple)) else [schedule])):
             raise TypeError(f"schedules: {name} is a function of the number of updates, or a list, not {schedule!r}")
-    with archive.fitting(path, "a saved run"):
+    try:
         yield SavedFile(path, loss, data, params, schedules or {})
+    except ArchiveError as error:
+        if str(path) in str(error):
+            raise
+        raise ArchiveError(f"{path}: {error}") from None
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        raise ArchiveError(f"{path}: not as a saved run should be ({type(error).__name__}: {error})") from error
 
 
 class SavedFile:

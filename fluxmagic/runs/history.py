@@ -1,26 +1,91 @@
-"""The record of a run as a read-only mapping of columns."""
+"""Read-only dictionaries of columns: of the record of a run, and what others are made of."""
 
 from __future__ import annotations
 
 import csv
 import io
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import islice, takewhile
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, ClassVar, NamedTuple, NoReturn
 
 import numpy as np
 
 from fluxmagic.optimise.optimiser import OPTIMISERS
 from fluxmagic.runs import archive
 from fluxmagic.runs.archive import AnyPath
-from fluxmagic.runs.columns import Columns
 from fluxmagic.runs.record import Event, Record, Setting
 
-__all__ = ["Event", "History", "Record"]
+__all__ = ["Columns", "Event", "History", "Record"]
 
 CHUNK = 2000  # rows that are in memory at a time as a file is written
+
+
+class Columns(Mapping[str, np.ndarray], dict[str, np.ndarray]):  # type: ignore[misc,metaclass]
+    """Base of dictionaries that define `__iter__` and `rows`; `title` is their name in an error."""
+
+    title: ClassVar[str]
+    length: int  # of each column
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        if key not in tuple(self):
+            raise KeyError(key)
+        return self.rows(key, 0, self.length)
+
+    def __iter__(self) -> Iterator[str]:
+        raise NotImplementedError
+
+    def rows(self, key: str, a: int, b: int) -> np.ndarray:
+        """Make rows a … b of a column."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def copy(self) -> dict[str, np.ndarray]:
+        """Give an ordinary dictionary of all columns."""
+        return {k: self[k] for k in self}
+
+    def to_csv(self, path: AnyPath) -> None:
+        """Write all columns to a file: UTF-8, numbers in full, nothing for NaN.
+
+        Parameters
+        ----------
+        path : path
+            What is there is replaced only when the new file is whole.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        archive.write_atomically(path, self._write)
+
+    def _write(self, file: BinaryIO) -> None:
+        text = io.TextIOWrapper(file, "utf-8", newline="")
+        out = csv.writer(text, lineterminator="\n")
+        out.writerow(self)
+        for a in range(0, self.length, CHUNK):
+            columns = [self.rows(k, a, min(a + CHUNK, self.length)).tolist() for k in self]
+            out.writerows(["" if x != x else x for x in row] for row in zip(*columns, strict=True))
+        text.flush()
+        text.detach()
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self.copy(), **other}
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return {**other, **self.copy()}
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, np.ndarray]]]:
+        return dict, (self.copy(),)
+
+    def _read_only(self, *args: object, **values: object) -> NoReturn:
+        raise TypeError(f"{self.title} is read-only: its copy() is a dictionary to change")
+
+    __setitem__ = __delitem__ = __ior__ = _read_only
+    clear = pop = popitem = setdefault = update = _read_only
 
 
 class _Stretch(NamedTuple):
@@ -55,22 +120,16 @@ class History(Columns):
 
     def __init__(self, record: Record) -> None:
         self._record = record
-        self._length = len(record.seconds)  # which grow last; columns have one length while the run trains
-
-    def __getitem__(self, key: str) -> np.ndarray:
-        if key not in tuple(self):
-            raise KeyError(key)
-        return self._rows(key, 0, self._length)
+        self.length = len(record.seconds)  # which grow last; columns have one length while the run trains
 
     def __iter__(self) -> Iterator[str]:
         yield from ("step", "epoch", "seconds", "loss", *self._evaluated, "opt")
         yield from dict.fromkeys(k for s in self._stretches for k in s.values)
 
     def __repr__(self) -> str:
-        return f"History({self._length} steps: {', '.join(self)})"
+        return f"History({self.length} steps: {', '.join(self)})"
 
-    def _rows(self, key: str, a: int, b: int) -> np.ndarray:
-        """Make rows a … b of a column."""
+    def rows(self, key: str, a: int, b: int) -> np.ndarray:
         r = self._record
         if key == "step" or (key == "epoch" and r.stepwise):
             return np.arange(a + 1, b + 1)
@@ -106,7 +165,7 @@ class History(Columns):
     @cached_property
     def _stretches(self) -> list[_Stretch]:
         """List what is between two events; the last one also without a row, so that hyper-parameters are known."""
-        r, n, found = self._record, self._length, []
+        r, n, found = self._record, self.length, []
         opt, start, settings, done = r.opt, 0, {r.opt: dict(r.values)}, {r.opt: r.updates}
         events = list(r.events)
         for end, event in zip([*(min(e.step, n) for e in events), n], [*events, None], strict=True):
@@ -126,30 +185,3 @@ class History(Columns):
             else:
                 settings[opt][event.name] = event.new
         return found
-
-    # -- a file --------------------------------------------------------------------------------------------
-
-    def to_csv(self, path: AnyPath) -> None:
-        """Write all columns to a file: UTF-8, numbers in full, nothing for NaN.
-
-        Parameters
-        ----------
-        path : path
-            What is there is replaced only when the new file is whole.
-
-        Raises
-        ------
-        OSError
-            If it cannot be written.
-        """
-        archive.write_atomically(path, self._write)
-
-    def _write(self, file: BinaryIO) -> None:
-        text = io.TextIOWrapper(file, "utf-8", newline="")
-        out = csv.writer(text, lineterminator="\n")
-        out.writerow(self)
-        for a in range(0, self._length, CHUNK):
-            columns = [self._rows(k, a, min(a + CHUNK, self._length)).tolist() for k in self]
-            out.writerows(["" if x != x else x for x in row] for row in zip(*columns, strict=True))
-        text.flush()
-        text.detach()

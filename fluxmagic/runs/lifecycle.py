@@ -49,6 +49,9 @@ class SteppedRun(RunViews, Joinable):
         self.state = "ready"
         self._state_before = "ready"
 
+    def complete(self) -> None:
+        """Compute what is missing of the state, before it is changed; a sweep keeps less of its runs."""
+
     # -- requests, from any thread -------------------------------------------------------------------------
 
     def set(self, **hypers: Setting) -> None:
@@ -77,6 +80,7 @@ class SteppedRun(RunViews, Joinable):
         self.control.submit(Request("swap", values, f"swap({cls.__name__})"))
 
     def _class_after_requests(self, otherwise: str) -> type[Optimiser]:
+        self.complete()
         pending = self.control.pending("swap")
         cls: type[Optimiser] | None = pending[-1]["opt"] if pending else self.opt_class
         if cls is None:
@@ -128,8 +132,7 @@ class SteppedRun(RunViews, Joinable):
     def snapshot(self) -> dict[str, np.ndarray]:
         """Copy the weights after a whole step, by their places in the model; from any thread."""
         with self._between():
-            parked, names = self.training.parked, self.problem.names()
-            weights = parked.values.params if parked else [p.value for p in self.params]
+            names, weights = self.problem.names(), self.training.current.values.params or [p.value for p in self.params]
             return {names.get(id(p), str(i)): weights[i].copy() for i, p in enumerate(self.params)}
 
     # -- steps ---------------------------------------------------------------------------------------------
@@ -174,6 +177,7 @@ class SteppedRun(RunViews, Joinable):
     @contextmanager
     def _driving(self, ends_loop: bool = True) -> Iterator[None]:
         """Take steps within it: the weights are this run's.  `ends_loop` is that of `InterruptGuard`."""
+        self.complete()
         loop, control, guard = self._loop, self.control, self._loop.guard
         if isinstance(loop.problem.loss, MissingLoss):
             loop.problem.loss()

@@ -20,13 +20,12 @@ from fluxmagic.optimise.step import zero_grads
 from fluxmagic.runs.captured import CapturedSteps
 from fluxmagic.runs.cursor import END, Batch
 from fluxmagic.runs.environment import environment
+from fluxmagic.runs.lines import SnapshotStore
 from fluxmagic.runs.log import Log
-from fluxmagic.runs.optimisers import optimiser_class
+from fluxmagic.runs.optimisers import Turns, optimiser_class
 from fluxmagic.runs.problem import Problem
 from fluxmagic.runs.record import Event, Record, Setting, count_rows
-from fluxmagic.runs.snapshots import SnapshotStore
 from fluxmagic.runs.state import ModelState, Snapshot, TrainingState
-from fluxmagic.runs.turns import Turns
 from fluxmagic.tracker import Param, Tracked, leaves
 
 __all__ = ["Hooks", "Loop"]

@@ -5,7 +5,7 @@ A run changes them between two steps only.  A user's change of the optimiser its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,10 +13,10 @@ import numpy as np
 
 from fluxmagic.optimise.inputs import as_optimisers
 from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
-from fluxmagic.runs.record import Setting
+from fluxmagic.runs.record import Event, Setting
 from fluxmagic.tracker import Param
 
-__all__ = ["Opt", "OptimiserSet", "OptimiserState", "check_values", "optimiser_class"]
+__all__ = ["Opt", "OptimiserSet", "OptimiserState", "Turns", "check_values", "optimiser_class"]
 
 
 Opt = Any
@@ -63,6 +63,46 @@ def check_values(
     return given
 
 
+class Turns(tuple[Event, ...]):
+    """Changes of hyper-parameters and of the optimiser, in the order of their steps.
+
+    Parameters
+    ----------
+    events : iterable of Event
+        `(step, name, old, new)`, as `Run.events` has them.
+
+    Raises
+    ------
+    ValueError
+        If they are not in the order of their steps.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, events: Iterable[Sequence[Any]] = ()) -> Turns:
+        new = super().__new__(cls, (e if isinstance(e, Event) else Event(*e) for e in events))
+        steps = [e.step for e in new]
+        if not all(type(s) is int and s >= 0 for s in steps) or steps != sorted(steps):
+            raise ValueError(f"turns are in the order of their steps, from 0; the steps of these are {steps}")
+        return new
+
+    def check(self, cls: type[Optimiser] | None) -> None:
+        """Check that they are possible, beginning with an optimiser of this class; an error names the turn."""
+        for e in self:
+            try:
+                if cls is None:
+                    raise TypeError("the optimiser has no dials")
+                if e.name == "opt":
+                    cls = e.cls or optimiser_class(e.new)
+                else:
+                    check_values(cls, {e.name: e.new})
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"turns: {e.name} → {e.new} after step {e.step}: {error}") from None
+
+    def __repr__(self) -> str:
+        return f"Turns([{', '.join(f'{e.step}: {e.name} → {e.new}' for e in self)}])"
+
+
 class _Unwatched:
     """Stands for an optimiser whose hyper-parameters cannot change: a function, a list, or a specification."""
 
@@ -75,7 +115,7 @@ class OptimiserSet:
 
     opt: Any = None  # as given or activated; None while it is a specification
     opts: list[Any] = field(default_factory=list)  # what makes an update
-    watched: Any = field(default_factory=_Unwatched)  # its direct changes are noticed
+    watched: Any = _Unwatched  # its direct changes are noticed
     version: int = 0  # its number of assignments at the last look
     spec: Spec | None = None  # the active one, before the optimiser is built
     _by_key: dict[str, Optimiser] = field(default_factory=dict)

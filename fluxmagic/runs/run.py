@@ -19,16 +19,15 @@ from fluxmagic.runs import archive, checkpoint, script
 from fluxmagic.runs.archive import AnyPath
 from fluxmagic.runs.cursor import Data, DataCursor
 from fluxmagic.runs.early_stopping import EarlyStopping
+from fluxmagic.runs.lines import SnapshotStore
 from fluxmagic.runs.log import Log
 from fluxmagic.runs.loop import Loop
-from fluxmagic.runs.optimisers import Opt, OptimiserSet
+from fluxmagic.runs.optimisers import Opt, OptimiserSet, Turns
 from fluxmagic.runs.problem import Problem, as_metrics
 from fluxmagic.runs.record import Setting
 from fluxmagic.runs.script import CellSource
-from fluxmagic.runs.snapshots import SnapshotStore
 from fluxmagic.runs.state import ModelState, TrainingState
 from fluxmagic.runs.timeline import RewindableRun
-from fluxmagic.runs.turns import Turns
 from fluxmagic.tracker import Param
 
 __all__ = ["Run"]
@@ -184,6 +183,7 @@ class Run(RewindableRun):
 
         What is there is replaced only when the new file is whole and on the disk.
         """
+        self.complete()
         if self.snapshots.start is None:
             raise ValueError("the run has not taken a step yet: there is nothing to save")
         if self.opt_class is None:

@@ -17,11 +17,20 @@ from fluxmagic.greek import ascii_name
 from fluxmagic.optimise import schedules as ready_made
 from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
 from fluxmagic.runs.archive import ArchiveError
+from fluxmagic.runs.optimisers import Turns
 from fluxmagic.runs.record import Event, Record
 from fluxmagic.runs.schema import mismatch, one_of, short_text, whole
-from fluxmagic.runs.turns import Turns
 
-__all__ = ["OwnSchedules", "SavedGenerator", "SavedOptimiser", "SavedRecord", "SavedRun", "SavedSnapshot", "Settings"]
+__all__ = [
+    "COLUMNS",
+    "OwnSchedules",
+    "SavedGenerator",
+    "SavedOptimiser",
+    "SavedRecord",
+    "SavedRun",
+    "SavedSnapshot",
+    "Settings",
+]
 
 OwnSchedules = Mapping[str, list[Callable[[int], float]]]
 """The user's own schedules of each hyper-parameter, in the order in which they came."""
@@ -42,6 +51,8 @@ class OwnSchedule:
     own: Annotated[int, whole(high=9999)]
 
 
+COLUMNS = {"loss": ("f", "d"), "rows": ("u", "I"), "seconds": ("f", "d")}
+"""Of a record: the kinds of their arrays in a file, and their codes in a record."""
 Setting = float | ReadyMade | OwnSchedule
 Change = tuple[int, str, Setting | str | None, Setting | str | None]
 """After how many steps, of which hyper-parameter (or "opt"), from what, to what."""
@@ -140,7 +151,7 @@ class SavedRecord:
         self._check_steps(len(columns["loss"]))
         cls = settings.optimiser(self.opt)
         record = Record(self.opt, settings.all(cls, self.values), self.updates, stepwise=self.stepwise)
-        for k, kind, code in (("loss", "f", "d"), ("seconds", "f", "d"), ("rows", "u", "I")):
+        for k, (kind, code) in COLUMNS.items():
             a = columns[k]
             if a.shape != (len(columns["loss"]),) or a.dtype.kind != kind:
                 raise mismatch(k, f"{a.dtype} of shape {a.shape}", f"a number for each of {len(columns['loss'])} steps")

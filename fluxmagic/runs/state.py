@@ -178,10 +178,9 @@ class TrainingState(Model):
         `known` has, by their ids, buffers and generators as they were before that other state changed them.
         """
         if self.parked is None:
-            (params, buffers), states = self.model_state()
-            for places, kept in ((self.buffers, buffers), (self.generators, states)):
+            self.parked = self.model_state()
+            for places, kept in ((self.buffers, self.parked.values.buffers), (self.generators, self.parked.generators)):
                 kept[:] = [(known or {}).get(id(x), now) for x, now in zip(places, kept, strict=True)]
-            self.parked = ModelState(Values(params, buffers), states)
 
     def unpark(self) -> None:
         """Assign the own values again."""

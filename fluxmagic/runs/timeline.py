@@ -16,6 +16,7 @@ from fluxmagic.runs.environment import environment
 from fluxmagic.runs.lifecycle import SteppedRun
 from fluxmagic.runs.lines import Abandoned, Line, Stretch
 from fluxmagic.runs.loop import Loop
+from fluxmagic.runs.optimisers import Turns
 from fluxmagic.runs.record import Setting
 from fluxmagic.runs.replay import (
     ReplayMismatch,
@@ -27,7 +28,6 @@ from fluxmagic.runs.replay import (
     values_at,
 )
 from fluxmagic.runs.state import TrainingState, set_numbers
-from fluxmagic.runs.turns import Turns
 
 __all__ = ["RewindableRun"]
 
@@ -83,6 +83,7 @@ class RewindableRun(SteppedRun):
 
         `check` may raise while nothing has changed.
         """
+        self.complete()
         with self._between():
             if self.snapshots.start is None:
                 raise ValueError(f"the run has not taken a step yet: there is nothing to {what}")

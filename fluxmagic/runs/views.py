@@ -16,13 +16,13 @@ from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.runs.control import Control
 from fluxmagic.runs.early_stopping import EarlyStopping
 from fluxmagic.runs.history import History
+from fluxmagic.runs.lines import SnapshotStore
 from fluxmagic.runs.log import Log
 from fluxmagic.runs.loop import Loop
+from fluxmagic.runs.optimisers import Turns
 from fluxmagic.runs.problem import Problem
 from fluxmagic.runs.record import Best, Event, Record
-from fluxmagic.runs.snapshots import SnapshotStore
 from fluxmagic.runs.state import TrainingState
-from fluxmagic.runs.turns import Turns
 from fluxmagic.tracker import Param
 
 __all__ = ["RunViews"]

@@ -15,9 +15,9 @@ from fluxmagic.optimise.hyper import Hyper
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.runs import Run
 from fluxmagic.sweep.places import On
-from fluxmagic.sweep.progress import progress, resume
 from fluxmagic.sweep.setup import Setup, Spec, borrowed
 from fluxmagic.sweep.sweep import Sweep
+from fluxmagic.sweep.trial import copy_line, resume
 
 __all__ = ["Again", "RangeTest", "again", "find", "map_dials"]
 
@@ -198,7 +198,7 @@ def _copy(run: Run, setup: Setup, cls: type[Optimiser], steps: int) -> Run:
     spec = Spec(0, 0, run.seed or 0, cls, run.training.optimisers.settings, None, run.steps + steps)
     new = setup.run(spec, start, Run)
     if run.snapshots.start is not None:
-        resume(new, progress(run), start)
+        resume(new, copy_line(run), start)
     return new
 
 

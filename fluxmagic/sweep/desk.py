@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,10 +17,10 @@ from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.step import without_fp_warnings
 from fluxmagic.runs import Run
 from fluxmagic.runs.lines import Line
-from fluxmagic.sweep.progress import ended, progress, resume
 from fluxmagic.sweep.setup import Setup, Spec, Starts, borrowed
+from fluxmagic.sweep.trial import copy_line, resume, without_state
 
-__all__ = ["Desk", "Job", "Reply", "Report"]
+__all__ = ["Desk", "Job", "Reply", "Report", "limit_blas"]
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,11 @@ class Desk:
                 run.environment["BLAS threads"] = threads
             if run.state == "running":
                 run.state = "paused"
-            line = progress(run, job.step) if run.snapshots.start is not None else None
+            line = copy_line(run, job.step) if run.snapshots.start is not None else None
         if not end and line is not None:
             self._setup, self._run, self.at = setup, run, (job.index, line.now.step)
         elif line is not None:
-            line = ended(line)
+            line = without_state(line)
         return Report(job.index, line, end, *evaluated, error, trace, time.perf_counter() - began)
 
     def _open(self, setup: Setup, spec: Spec, line: Line | None) -> Run:
@@ -126,3 +128,19 @@ def _last_epoch(run: Run) -> float:
         return record.shown_loss
     n = max(run.steps_per_epoch or run.steps, 1)
     return float(np.average(record.loss[-n:], weights=record.rows[-n:]))
+
+
+_controllers: dict[int, Any] = {}
+
+
+def limit_blas(threads: int | None) -> AbstractContextManager[Any]:
+    """Limit the threads of BLAS; the search for its libraries is repeated when modules were loaded."""
+    if not threads:
+        return nullcontext()
+    from threadpoolctl import ThreadpoolController
+
+    n = len(sys.modules)
+    if n not in _controllers:
+        _controllers.clear()
+        _controllers[n] = ThreadpoolController()
+    return _controllers[n].limit(limits=threads, user_api="blas")  # type: ignore[no-any-return]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,8 +111,7 @@ class Grid:
         if samples is not None and not drawn:
             raise ValueError("samples counts draws from loguniform(a, b) or uniform(a, b), and no dial has one")
         if samples is None:
-            self._check_number(most)
-            self.points = list(self._product())
+            self.points = self._product(most)
         else:
             self.points = [self._draw(rng) for _ in range(min(positive("samples", samples), most + 1))]
             if len(self.points) > most:
@@ -127,9 +126,6 @@ class Grid:
             except TypeError as error:
                 errors.append(str(error))
         raise TypeError("; ".join(dict.fromkeys(errors)))
-
-    def _has(self, cls: type[Optimiser], name: str) -> bool:
-        return name in cls.hypers or name in ("opt", *LENGTHS)
 
     def _checked(self, name: str, values: Sequence[Any] | uniform) -> list[Setting] | uniform:
         """Check values, or the ends of a distribution."""
@@ -150,33 +146,31 @@ class Grid:
             checked.append(number)
         return values if isinstance(values, uniform) else checked
 
-    def _check_number(self, most: int) -> None:
-        n = sum(
-            math.prod(len(v) for k, v in self.values.items() if self._has(c, k) and k != "opt") for c in self.classes
-        )
+    def _product(self, most: int) -> list[Point]:
+        """Give the points; a dial that an optimiser lacks is not varied for it."""
+        own = [{k: range(len(v)) if _has(c, k) else [0] for k, v in self.values.items()} for c in self.classes]
+        places = [list((at | {"opt": [i]}).values()) for i, at in enumerate(own)]
+        n = sum(math.prod(map(len, at)) for at in places)
         if n > most:
             raise ValueError(
                 f"the grid has {n:,} points, and at most {most:,} are possible: give fewer values, or draw points with "
                 "samples=N from loguniform(a, b) or uniform(a, b)"
             )
-
-    def _product(self) -> Iterator[Point]:
-        """Yield the points; a dial that an optimiser lacks is not varied for it."""
-        found = {}
-        for i, cls in enumerate(self.classes):
-            lengths = [
-                [i] if k == "opt" else range(len(v)) if self._has(cls, k) else [0] for k, v in self.values.items()
-            ]
-            for at in itertools.product(*lengths):
-                found[at] = {k: v[j] for (k, v), j in zip(self.values.items(), at, strict=True) if self._has(cls, k)}
-        return (found[at] for at in sorted(found))
+        found = sorted(at for each in places for at in itertools.product(*each))
+        return [_point({k: v[j] for (k, v), j in zip(self.values.items(), at, strict=True)}) for at in found]
 
     def _draw(self, rng: np.random.Generator) -> Point:
-        point: Point = {
-            k: v.draw(rng) if isinstance(v, uniform) else v[rng.integers(len(v))] for k, v in self.values.items()
-        }
-        cls: type[Optimiser] = point["opt"]
-        return {k: v for k, v in point.items() if self._has(cls, k)}
+        values = self.values.items()
+        return _point({k: v.draw(rng) if isinstance(v, uniform) else v[rng.integers(len(v))] for k, v in values})
+
+
+def _has(cls: type[Optimiser], name: str) -> bool:
+    return name in cls.hypers or name in ("opt", *LENGTHS)
+
+
+def _point(values: Point) -> Point:
+    """Leave out the dials that the optimiser lacks."""
+    return {k: v for k, v in values.items() if _has(values["opt"], k)}
 
 
 def _entries(name: str, value: Any) -> Sequence[Any] | uniform:  # noqa: ANN401 - what a user gives

@@ -21,9 +21,8 @@ __all__ = ["Here", "Lost", "On", "Place", "PlaceError", "check_place", "place_of
 
 
 Freight = Any
-"""Of `shipping`, which imports cloudpickle."""
 Order = Any
-"""Of `worker`, which imports `shipping`."""
+"""Of `worker`, which imports cloudpickle."""
 Client = Any
 Engine = Any
 """Of loky and distributed, which are imported if they are used."""
@@ -58,6 +57,7 @@ class Place(Protocol):
 
     def result(self, future: Future[Any]) -> Report | Reply:
         """Give what came back, or raise Lost where the worker died, PlaceError where the place is gone."""
+        return future.result()  # type: ignore[no-any-return]
 
     def cancel(self, future: Future[Any]) -> None:
         """Drop what is on its way."""
@@ -87,17 +87,15 @@ class Here(Place):
         future.set_result(self._desk.work(job))
         return future
 
-    def result(self, future: Future[Any]) -> Report | Reply:
-        return future.result()  # type: ignore[no-any-return]
-
 
 class _Remote(Place):
-    """Sends orders, and reads replies."""
+    """Sends orders to workers, each of which is reached through an executor, and reads replies."""
 
     threads = 1
+    executors: dict[str, Executor]
 
     def __init__(self, freight: Freight) -> None:
-        self._worker, self._shipping = (import_module(f"fluxmagic.sweep.{m}") for m in ("worker", "shipping"))
+        self._worker = import_module("fluxmagic.sweep.worker")
         self._freight = freight
         self._versions = self._worker.versions()
 
@@ -106,14 +104,20 @@ class _Remote(Place):
         freight = self._freight
         if job is None:
             self.sent += freight.nbytes
-        content, blobs = (b"", freight.blobs) if job is None else (self._shipping.dump(job), {})
+        content, blobs = (b"", freight.blobs) if job is None else (self._worker.dump(job), {})
         return self._worker.Order(freight.name, freight.needs, blobs, content, self.threads, self._versions)
+
+    def submit(self, worker: str, job: Job | None) -> Future[Any]:
+        try:
+            return self.executors[worker].submit(self._worker.work, self.order(job))
+        except RuntimeError as error:  # shut down, or broken
+            raise self.gone(error, idle=True) from error
 
     def result(self, future: Future[Any]) -> Report | Reply:
         try:
             reply: Reply = future.result()
             if reply.kind == "report":
-                return self._shipping.load(reply.content, self._freight.optimisers)  # type: ignore[no-any-return]
+                return self._worker.load(reply.content, self._freight.optimisers)  # type: ignore[no-any-return]
             return reply
         except (Lost, PlaceError):
             raise
@@ -122,8 +126,8 @@ class _Remote(Place):
         except Exception as error:  # the worker lacks a package
             return Reply("refused", f"a worker could not take a job ({type(error).__name__}: {error})")
 
-    def gone(self, error: BaseException) -> Lost | PlaceError:
-        """Give what to raise for an error of the place itself."""
+    def gone(self, error: BaseException, *, idle: bool = False) -> Lost | PlaceError:
+        """Give what to raise for an error of the place itself; `idle` is that of `Lost`."""
         raise NotImplementedError
 
 
@@ -138,30 +142,23 @@ class Processes(_Remote):
         self.threads = max((os.cpu_count() or 1) // n, 1)
         self._numbers = count(1)
         self._n = n
-        self._executors: dict[str, Executor] = {}
+        self.executors = {}
 
     def workers(self) -> dict[str, int]:
-        while len(self._executors) < self._n:
-            executor = self._loky.ProcessPoolExecutor(max_workers=1)
-            self._executors[f"process {next(self._numbers)}"] = executor
-        return dict.fromkeys(self._executors, 1)
+        while len(self.executors) < self._n:
+            self.executors[f"process {next(self._numbers)}"] = self._loky.ProcessPoolExecutor(max_workers=1)
+        return dict.fromkeys(self.executors, 1)
 
-    def submit(self, worker: str, job: Job | None) -> Future[Any]:
-        try:
-            return self._executors[worker].submit(self._worker.work, self.order(job))
-        except RuntimeError as error:
-            raise Lost(str(error), idle=True) from error
-
-    def gone(self, error: BaseException) -> Lost | PlaceError:
-        return Lost(str(error))
+    def gone(self, error: BaseException, *, idle: bool = False) -> Lost | PlaceError:
+        return Lost(str(error), idle=idle)
 
     def kill(self, worker: str) -> None:
-        executor: Any = self._executors.pop(worker, None)
+        executor: Engine = self.executors.pop(worker, None)
         if executor is not None:
             executor.shutdown(wait=False, kill_workers=True)
 
     def close(self) -> None:
-        for worker in list(self._executors):
+        for worker in list(self.executors):
             self.kill(worker)
 
 
@@ -170,25 +167,19 @@ class InExecutor(_Remote):
 
     def __init__(self, executor: Executor, freight: Freight) -> None:
         super().__init__(freight)
-        self._executor = executor
+        self.executors = {"executor": executor}
         self._capacity = int(getattr(executor, "_max_workers", None) or os.cpu_count() or 1)
 
     def workers(self) -> dict[str, int]:
         return {"executor": self._capacity}
 
-    def submit(self, worker: str, job: Job | None) -> Future[Any]:
-        try:
-            return self._executor.submit(self._worker.work, self.order(job))
-        except RuntimeError as error:  # shut down, or broken
-            raise self.gone(error) from error
-
-    def gone(self, error: BaseException) -> Lost | PlaceError:
+    def gone(self, error: BaseException, *, idle: bool = False) -> Lost | PlaceError:
         return _gone("executor", error, "a new executor, or an integer")
 
     def close(self) -> None:
         with suppress(RuntimeError):  # it is gone
             for _ in range(self._capacity):
-                self._executor.submit(self._worker.forget, self._freight.name)
+                self.executors["executor"].submit(self._worker.forget, self._freight.name)
 
 
 SCATTERED = 1_000_000  # bytes from which a message is sent apart from Dask's graph, which the scheduler keeps
@@ -243,7 +234,7 @@ class OnDask(_Remote):
                 raise
             raise Lost(str(error)) from error
 
-    def gone(self, error: BaseException) -> Lost | PlaceError:
+    def gone(self, error: BaseException, *, idle: bool = False) -> Lost | PlaceError:
         return _gone("Dask client", error, "an open client")
 
     def close(self) -> None:
@@ -270,7 +261,7 @@ def place_of(on: On, setup: Setup, starts: Starts, specs: list[Spec]) -> Place:
     if on is None:
         return Here(Desk(lambda: setup, starts, specs))
     _engine("cloudpickle", "sweep")
-    freight = import_module("fluxmagic.sweep.shipping").Freight(setup, starts, specs)
+    freight = import_module("fluxmagic.sweep.worker").Freight(setup, starts, specs)
     kind = Processes if isinstance(on, int) else InExecutor if isinstance(on, Executor) else OnDask
     return kind(on, freight)
 

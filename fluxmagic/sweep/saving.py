@@ -15,8 +15,7 @@ from fluxmagic.runs import archive
 from fluxmagic.runs.archive import AnyPath, ArchiveError
 from fluxmagic.runs.checkpoint import load_generators, load_values, make_generator, save_values
 from fluxmagic.runs.lines import Line
-from fluxmagic.runs.record import Record
-from fluxmagic.runs.saved_run import SavedRecord, Setting, Settings, to_file
+from fluxmagic.runs.saved_run import COLUMNS, SavedRecord, Setting, Settings, to_file
 from fluxmagic.runs.schema import decode, encode, one_of, whole
 from fluxmagic.runs.state import ModelState, Snapshot, Values
 from fluxmagic.sweep.grid import LENGTHS, Grid, loguniform, uniform
@@ -52,11 +51,11 @@ class SavedTrial:
     values: dict[str, float]
     error: str | None
     seconds: float
+    has_weights: bool
     record: SavedRecord | None
     status: str
     environment: dict[str, object]
     generators: list[dict[str, object]]
-    has_weights: bool
 
 
 @dataclass(frozen=True)
@@ -125,22 +124,16 @@ def _axis(grid: Grid, name: str, own: Mapping[str, list[Callable[[int], float]]]
 
 
 def _save_trial(t: Trial, own: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> SavedTrial:
-    p, i = t.progress, t.spec.index
-    record = None
-    if p is not None:
-        kept: Record = copy.copy(p.record)
-        kept.values = {**kept.values, **{k: v for k, v in t.spec.hypers.items() if callable(v)}}  # not copies of them
-        record = SavedRecord.of(kept, own)
-        columns = {"loss": kept.loss, "rows": kept.rows, "seconds": kept.seconds}
-        arrays.update({f"{i}/{k}": np.array(column) for k, column in columns.items()})
-        save_values(str(i), p.now.values, arrays)
+    line, i = t.progress, t.spec.index
+    saved: tuple[Any, ...] = None, "failed", {}, []
+    if line is not None:
+        record = copy.copy(line.record)
+        record.values = {**record.values, **{k: v for k, v in t.spec.hypers.items() if callable(v)}}  # not copies
+        arrays.update({f"{i}/{k}": np.array(getattr(record, k)) for k in COLUMNS})
+        save_values(str(i), line.now.values, arrays)
+        saved = SavedRecord.of(record, own), line.state, line.environment, line.now.generators
     error = None if t.error is None else f"{type(t.error).__name__}: {t.error}"
-    states = [] if p is None else p.now.generators
-    where = ("failed", {}) if p is None else (p.state, p.environment)
-    weights = p is not None and bool(p.now.values.params)
-    return SavedTrial(
-        i, t.state, t.step, t.objective, dict(t.values), error, t.seconds, record, *where, states, weights
-    )
+    return SavedTrial(i, t.state, t.step, t.objective, dict(t.values), error, t.seconds, t.has_weights, *saved)
 
 
 class Loaded:
@@ -161,14 +154,10 @@ class Loaded:
         classes = [self._settings.optimiser(v) for v in saved.axes["opt"].values]
         grid: dict[str, Any] = {}
         for name, axis in saved.axes.items():
-            if name == "opt":
-                values: Any = classes
-            elif axis.distribution:
-                ends: list[Any] = axis.values
-                values = {"uniform": uniform, "loguniform": loguniform}[axis.distribution](*ends)
-            elif name in LENGTHS:
-                values = axis.values
-            else:
+            values: Any = classes if name == "opt" else axis.values
+            if axis.distribution:
+                values = {"uniform": uniform, "loguniform": loguniform}[axis.distribution](*values)
+            elif name not in ("opt", *LENGTHS):
                 cls = next((c for c in classes if name in c.hypers), classes[0])
                 values = [self._settings.one(cls, name, v) for v in axis.values]
             grid[name] = values if axis.swept else values[0]
@@ -189,10 +178,9 @@ class Loaded:
         saved = self.saved
         if (saved.params, saved.buffers) != (len(setup.params), len(setup.buffers)):
             raise ArchiveError(f"it is of {saved.params} parameters, and {len(setup.params)} were given")
+        rngs = setup.generators
         starts = {
-            seed: ModelState(
-                load_values(f"start/{seed}", setup, self._arrays), load_generators(setup.generators, states)
-            )
+            seed: ModelState(load_values(f"start/{seed}", setup, self._arrays), load_generators(rngs, states))
             for seed, states in saved.starts
         }
         if {t.spec.seed for t in trials} != starts.keys():
@@ -206,7 +194,7 @@ class Loaded:
         return starts
 
     def _progress(self, s: SavedTrial, saved: SavedRecord, setup: Setup) -> Line:
-        columns = {k: self._arrays[f"{s.index}/{k}"] for k in ("loss", "rows", "seconds")}
+        columns = {k: self._arrays[f"{s.index}/{k}"] for k in COLUMNS}
         record = saved.record(columns, self._settings)
         rngs = [make_generator(g.get("bit_generator")) for g in s.generators]
         values = load_values(str(s.index), setup, self._arrays) if s.has_weights else Values([], [])

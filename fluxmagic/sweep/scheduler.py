@@ -12,14 +12,13 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from fluxmagic.sweep.desk import Job, Report
 from fluxmagic.sweep.places import Here, Lost, Place, PlaceError
-from fluxmagic.sweep.progress import joined
-from fluxmagic.sweep.trial import Trial
+from fluxmagic.sweep.trial import Trial, joined
 
 __all__ = ["Scheduler"]
 
@@ -35,9 +34,12 @@ class Running:
     """A message on its way: a slice of a trial; without a trial it brings what the sweep needs."""
 
     worker: str
-    since: float
     trial: Trial | None = None
-    alone: bool = False
+    since: float = field(default_factory=time.perf_counter)
+    future: Future[Any] = field(default_factory=Future)
+
+    def __post_init__(self) -> None:
+        self.alone = self.trial is not None and self.trial.alone
 
 
 class Scheduler:
@@ -48,12 +50,12 @@ class Scheduler:
         self.timeout = math.inf if timeout is None else timeout
         self._targets: dict[int, int | None] = {}
         self._waiting: deque[Trial] = deque()
-        self._running: dict[int, tuple[Future[Any], Running]] = {}
+        self._running: dict[int, Running] = {}  # by the ids of their futures
         self._finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._last: dict[int, str] = {}  # the worker that has a trial at hand
         self._stocked: dict[str, float] = {}  # when workers got what the sweep needs
         self._refused: dict[str, str] = {}
-        self._hung: list[tuple[Future[Any], Running]] = []
+        self._hung: list[Running] = []  # late, in places that are not ours
         self._workers: dict[str, int] = {}
         self._looked = -math.inf
         self._empty_since: float | None = None  # when a look first found no worker
@@ -102,17 +104,17 @@ class Scheduler:
         self._workers = self.place.workers()
         self._empty_since = None if self._workers else self._empty_since or now
         self._stocked = {w: at for w, at in self._stocked.items() if w in self._workers}
-        self._hung = [(f, r) for f, r in self._hung if not f.done() and r.worker in self._workers]
-        for future, running in list(self._running.values()):
+        self._hung = [r for r in self._hung if not r.future.done() and r.worker in self._workers]
+        for running in list(self._running.values()):
             if running.worker not in self._workers:
-                self._drop(future)
+                self._drop(running)
                 self._died(running)
             elif running.trial is not None and running.trial.seconds + now - running.since > self.timeout:
-                self._late(future, running, running.trial)
+                self._late(running, running.trial)
 
     def _load(self, worker: str) -> list[Running]:
         """Give what a worker has to do."""
-        return [r for _, r in (*self._running.values(), *self._hung) if r.worker == worker]
+        return [r for r in (*self._running.values(), *self._hung) if r.worker == worker]
 
     def _hand_out(self, seconds: float) -> None:
         usable = [w for w in self._workers if self._is_usable(w)]
@@ -121,7 +123,7 @@ class Scheduler:
         if self.place.stocked_first:
             for worker in usable:
                 if worker not in self._stocked and not self._load(worker):
-                    self._send(Running(worker, time.perf_counter()), None)
+                    self._send(Running(worker), None)
         for worker in usable:
             while self._waiting and self._is_free(worker):
                 trial = self._next_for(worker)
@@ -131,10 +133,10 @@ class Scheduler:
                 slice_seconds = seconds if isinstance(self.place, Here) else SLICE_SECONDS
                 progress = None if at_hand else trial.progress
                 job = Job(trial.spec.index, trial.step, self._targets[id(trial)], slice_seconds, progress)
-                self._send(Running(worker, time.perf_counter(), trial, trial.alone), job)
+                self._send(Running(worker, trial), job)
 
     def _is_usable(self, worker: str) -> bool:
-        return worker not in self._refused and sum(r.worker == worker for _, r in self._hung) < self._workers[worker]
+        return worker not in self._refused and sum(r.worker == worker for r in self._hung) < self._workers[worker]
 
     def _is_free(self, worker: str) -> bool:
         load = self._load(worker)
@@ -166,20 +168,20 @@ class Scheduler:
         if running.trial is not None:
             running.trial.state = "running"
         try:
-            future = self.place.submit(running.worker, job)
+            running.future = self.place.submit(running.worker, job)
         except Lost as error:
             self._died(running, error.idle)
             return
         except BaseException:
             self._back(running.trial)
             raise
-        self._running[id(future)] = future, running
-        future.add_done_callback(self._finished.put)
+        self._running[id(running.future)] = running
+        running.future.add_done_callback(self._finished.put)
 
     # -- taking back ---------------------------------------------------------------------------------------
 
     def _take(self, future: Future[Any]) -> None:
-        _, running = self._running.pop(id(future), (None, None))
+        running = self._running.pop(id(future), None)
         if running is None:
             return  # it was dropped
         trial, worker = running.trial, running.worker
@@ -204,7 +206,7 @@ class Scheduler:
         elif answer.content == "progress":
             self._last.pop(id(trial), None)
         elif running.since > self._stocked.get(worker, -math.inf) and all(r.trial for r in self._load(worker)):
-            self._send(Running(worker, time.perf_counter()), None)
+            self._send(Running(worker), None)
 
     def _enter(self, trial: Trial, report: Report) -> None:
         """Write a report into its trial; the state comes last."""
@@ -235,9 +237,9 @@ class Scheduler:
         trial.end(state, error)
         self.ended.append(trial)
 
-    def _drop(self, future: Future[Any]) -> None:
-        self._running.pop(id(future), None)
-        self.place.cancel(future)
+    def _drop(self, running: Running) -> None:
+        self._running.pop(id(running.future), None)
+        self.place.cancel(running.future)
 
     def _forget(self, worker: str) -> None:
         """Leave a worker that has died."""
@@ -262,23 +264,23 @@ class Scheduler:
         else:
             self._back(trial)
 
-    def _late(self, future: Future[Any], running: Running, trial: Trial) -> None:
+    def _late(self, running: Running, trial: Trial) -> None:
         text = f"timed out after {self.timeout:g} s, in step {trial.step + 1} or later"
-        del self._running[id(future)]
+        del self._running[id(running.future)]
         if self.place.ours:
             self._forget(running.worker)
         else:  # not cancelled: it would seem to have ended
-            self._hung.append((future, running))
+            self._hung.append(running)
             text += f"; {running.worker} stays busy with that step"
         self._end(trial, "failed", TimeoutError(text))
 
     def drop_all(self) -> None:
         """Forget what is on its way: its trials stand where they stood."""
-        for future, running in list(self._running.values()):
-            self._drop(future)
+        for running in list(self._running.values()):
+            self._drop(running)
             self._back(running.trial)
-        for future, _ in self._hung:
-            self.place.cancel(future)
+        for running in self._hung:
+            self.place.cancel(running.future)
         if self.place.ours:
             self.place.close()
 

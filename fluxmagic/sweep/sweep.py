@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -22,9 +21,8 @@ from fluxmagic.sweep import saving
 from fluxmagic.sweep.grid import LENGTHS, MAX_TRIALS, Grid
 from fluxmagic.sweep.places import On, check_place, place_of
 from fluxmagic.sweep.scheduler import SLICE_SECONDS, Scheduler
-from fluxmagic.sweep.setup import Setup, Spec, Starts, prepare
+from fluxmagic.sweep.setup import Setup, Spec, prepare
 from fluxmagic.sweep.trial import Trial, drop_weights, halved, rung
-from fluxmagic.sweep.trial_run import TrialRun
 from fluxmagic.sweep.views import SweepViews
 from fluxmagic.tracker import Param
 
@@ -124,12 +122,10 @@ class Sweep(SweepViews, Joinable):
         metrics = as_metrics(metrics)
         objective = _objective(max, min, {*metrics, *(("valid",) if valid is not None else ()), "loss"})
         trained = [] if params is None else as_params(params, "a sweep")
-        self.setup = Setup(loss, data, trained, valid, metrics, model, objective, options)
-        _ = self.setup.problem  # its checks
+        setup = Setup(loss, data, trained, valid, metrics, model, objective, options)
+        _ = setup.problem  # its checks
         if isinstance(data, Iterator):
             raise TypeError("the data is a generator, which one trial would exhaust: pass a list, or a function")
-        self.sign = -1.0 if max is not None else 1.0
-        self.halving = halving
         if halving is not None and positive("halving", halving) < 2:
             raise ValueError("halving is 2 or more: each time one point in so many is kept")
         if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
@@ -137,29 +133,24 @@ class Sweep(SweepViews, Joinable):
         if seed is not None and not (isinstance(seed, (int, np.integer)) and seed >= 0):
             raise ValueError(f"seed is one integer, 0 or more, not {seed!r}; seeds=N takes the N seeds from it on")
         check_place(on)
-        self.seeds = None if seeds is None else positive("seeds", seeds)
+        n = 1 if seeds is None else positive("seeds", seeds)
         if seed is None:
             seed = 0 if seeds is not None else _next_seed()
         grid, lengths = dict(grid or {}), {k: v for k, v in (("epochs", epochs), ("steps", steps)) if v is not None}
         if len(lengths) + len(grid.keys() & set(LENGTHS)) > 1:
             raise ValueError("the length of a trial is given twice: give epochs or steps, once")
         grid.update(lengths)
-        n = self.seeds or 1
-        self.grid = Grid(grid, self.setup.params, samples, np.random.default_rng(seed), MAX_TRIALS // n)
-        self.trials = [Trial(s) for s in _specs(self.grid, range(seed, seed + n), data is None)]
-        self.on, self.timeout, self.budget = on, timeout, budget
+        points = Grid(grid, trained, samples, np.random.default_rng(seed), MAX_TRIALS // n)
+        trials = [Trial(s) for s in _specs(points, range(seed, seed + n), data is None)]
+        super().__init__(setup, points, trials, 1.0 if max is None else -1.0, seeds)
+        self.on, self.timeout, self.budget, self.halving = on, timeout, budget, halving
         self.seed, self.samples, self.name = seed, samples, name
         self.around: Run | None = None
-        self.state = "ready"
-        self.seconds = 0.0
+        self.shipped = 0
         self.kept: list[Param] = []
-        self.starts: Starts = {}  # none before the sweep begins
-        self.steps_per_epoch: int | None = None
-        self.level = self.shipped = 0
         self._held = 0  # bytes of weights of trials that have ended
         self._halt = ""
         self._scheduler: Scheduler | None = None  # while the sweep is in a place
-        self._runs: WeakValueDictionary[int, TrialRun] = WeakValueDictionary()
 
     # -- training ------------------------------------------------------------------------------------------
 

@@ -4,40 +4,72 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from typing import Any, overload
 from weakref import WeakValueDictionary
 
 from fluxmagic.lazy import LazyMethod
 from fluxmagic.runs import Run
 from fluxmagic.runs.archive import AnyPath
+from fluxmagic.runs.environment import environment
+from fluxmagic.sweep.desk import limit_blas
 from fluxmagic.sweep.grid import Grid
-from fluxmagic.sweep.setup import Setup, Starts
+from fluxmagic.sweep.setup import Setup, Starts, borrowed
 from fluxmagic.sweep.table import Table
-from fluxmagic.sweep.trial import ENDS, Trial, rank
-from fluxmagic.sweep.trial_run import TrialRun, make_run
+from fluxmagic.sweep.trial import ENDS, Trial, rank, resume
 from fluxmagic.tracker import Param
 
 __all__ = ["SweepViews"]
 
 
+class TrialRun(Run):
+    """A run of which the sweep kept record and final weights.
+
+    Attributes
+    ----------
+    whole : bool
+        Optimiser, place in the data and all else are there.
+    """
+
+    whole = True
+
+    def complete(self) -> None:
+        """Compute all steps again, once, and compare them with the record."""
+        if self.whole:
+            return
+        state, self.whole = self.state, True
+        threads = self.environment.get("BLAS threads")
+        try:
+            with ExitStack() as stack:
+                if threads != environment()["BLAS threads"]:
+                    with suppress(ImportError):
+                        stack.enter_context(limit_blas(threads))
+                self.rewind(self.steps)
+        except BaseException:
+            self.whole = False
+            raise
+        finally:
+            self.state = state
+
+
 class SweepViews:
     """Read-only views of the trials of a sweep."""
 
-    name: str | None
-    state: str
-    seconds: float
-    seeds: int | None
-    seed: int
-    samples: int | None
-    sign: float
-    grid: Grid
-    setup: Setup
-    starts: Starts
-    trials: list[Trial]
     halving: int | None
-    steps_per_epoch: int | None
-    level: int
-    _runs: WeakValueDictionary[int, TrialRun]
+    samples: int | None
+    seed: int
+
+    def __init__(self, setup: Setup, grid: Grid, trials: list[Trial], sign: float, seeds: int | None) -> None:
+        self.setup, self.grid, self.trials = setup, grid, trials
+        self.sign = sign  # -1 if a large objective is good, otherwise 1
+        self.seeds = seeds
+        self.name: str | None = None
+        self.state = "ready"
+        self.seconds = 0.0
+        self.starts: Starts = {}  # none before the sweep begins
+        self.steps_per_epoch: int | None = None
+        self.level = 0
+        self._runs: WeakValueDictionary[int, TrialRun] = WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -53,8 +85,22 @@ class SweepViews:
         trial = self.trials[i]
         run = self._runs.get(trial.spec.index)
         if run is None or run.steps != trial.step:
-            run = make_run(trial, self.setup, self.starts)
-            self._runs[trial.spec.index] = run
+            run = self._runs[trial.spec.index] = self._make_run(trial)
+        return run
+
+    def _make_run(self, trial: Trial) -> TrialRun:
+        """Make the run of a trial, parked; the model stays as it is."""
+        line, spec, setup = trial.progress, trial.spec, self.setup
+        if line is None:
+            reason = f": {trial.error}" if trial.error else ""
+            raise LookupError(f"trial {spec.index} is {trial.state}, and has not taken a step{reason}")
+        with borrowed(setup):
+            run = setup.run(spec, self.starts[spec.seed], TrialRun)
+            run.name = f"trial {spec.index}"
+            resume(run, line, self.starts[spec.seed])
+            run.whole = bool(line.now.optimisers)
+            if not trial.has_weights:
+                run.complete()
         return run
 
     def __iter__(self) -> Iterator[Run]:
@@ -96,6 +142,11 @@ class SweepViews:
         """The counts in words."""
         return ", ".join(f"{n} {state}" for state, n in self.counts.items())
 
+    def of_point(self, point: int) -> list[Trial]:
+        """Give the trials of a point, one for each seed."""
+        n = self.seeds or 1
+        return self.trials[n * point : n * (point + 1)]
+
     @property
     def params(self) -> list[Param]:
         """What is trained."""
@@ -123,8 +174,10 @@ class SweepViews:
 
     def describe(self, trial: Trial) -> str:
         """Give the optimiser and the swept dials of a trial, and the seed if there are several."""
-        dials = [f"{k} {v:g}" if isinstance(v, (int, float)) else f"{k} {v}" for k, v in self.point(trial).items()]
-        return ", ".join([*dials, *([f"seed {trial.spec.seed}"] if (self.seeds or 1) > 1 else [])])
+        values = self.point(trial)
+        words = [values.pop("opt")]
+        words += (f"{k} {v:g}" if isinstance(v, (int, float)) else f"{k} {v}" for k, v in values.items())
+        return ", ".join(words + [f"seed {trial.spec.seed}"] * ((self.seeds or 1) > 1))
 
     def point(self, trial: Trial) -> dict[str, Any]:
         """Give the optimiser's name and the swept values of a trial."""
@@ -139,8 +192,7 @@ class SweepViews:
         text = f"{name}{len(self)} trials, {self.state}: {self.summary}"
         if any(t.state == "done" for t in self.trials):
             t = self.best_trial
-            found = self.describe(t).removeprefix("opt ")
-            text += f"; best: trial {t.spec.index}, {found}, {self.setup.objective} {t.objective:.4g}"
+            text += f"; best: trial {t.spec.index}, {self.describe(t)}, {self.setup.objective} {t.objective:.4g}"
         return f"Sweep({text})"
 
     def to_csv(self, path: AnyPath) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import fluxmagic
 from fluxmagic import SGD, Run, batches, param
-from fluxmagic.runs.snapshots import SnapshotStore
+from fluxmagic.runs.lines import SnapshotStore
 from tests.runs.problems import X, Y, arrays, everything, line, network
 from tests.runs.processes import printed
 

@@ -10,7 +10,7 @@ import pytest
 from fluxmagic import NotFinite, Run, param
 from fluxmagic.runs import ArchiveError
 from fluxmagic.runs.early_stopping import Condition
-from fluxmagic.runs.turns import Turns
+from fluxmagic.runs.optimisers import Turns
 from tests.runs.problems import arrays, everything, line, network
 from tests.runs.processes import printed
 

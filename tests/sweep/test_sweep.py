@@ -104,6 +104,20 @@ def test_the_best_trial_can_be_taken_and_goes_on():
     best.replay()
 
 
+@pytest.mark.parametrize("turn", [lambda run: run.set(η=0.004), lambda run: run.swap("SGD", η=0.004)])
+def test_a_trial_whose_dials_are_turned_goes_on_with_them(turn):
+    sweep, _ = net_sweep({"opt": "ADAM", "η": [0.01, 0.03]})
+    sweep.train()
+    run, expected = sweep[1], alone(sweep, 1)
+    for r in (run, expected):
+        turn(r)
+        r.epochs = 5
+        r.train()
+    assert run.events
+    assert run.events == expected.events
+    assert bits(run) == bits(expected)
+
+
 def test_a_trial_with_the_best_epochs_weights_goes_on_from_its_last_step():
     sweep, _ = net_sweep({"opt": "ADAM", "η": [0.5]}, epochs=8, patience=2)
     sweep.train()

@@ -54,7 +54,7 @@ class Presentation(NamedTuple):
 PRESENTATIONS = {
     "Run": "fluxmagic.jupyter.driving.run_presentation",
     "Race": "fluxmagic.jupyter.race.presentation",
-    "Sweep": "fluxmagic.jupyter.sweep.presentation",
+    "Sweep": "fluxmagic.jupyter.sweep.picture",
 }
 """The modules, by the names of classes; they are imported when one is shown."""
 

@@ -99,10 +99,11 @@ class Board:
 
     def _rules(self, cell: str, chosen: int | None) -> Iterator[str]:
         points, sweep = self.points, self.points.sweep
-        numbered, n = len(points.dials[0].labels) <= COLUMNS, sweep.seeds or 1
+        numbered = len(points.dials[0].labels) <= COLUMNS
         best, present = points.best, points.present
         for i, colour in enumerate(points.colours):
-            words = [describe(sweep, sweep.trials[n * i]), *numbers(sweep, sweep.trials[n * i : n * (i + 1)][:5])]
+            own = sweep.of_point(i)
+            words = [describe(sweep, own[0]), *numbers(sweep, own[:5])]
             marks = [("best", i == best), ("present values", i == present), ("chosen", i == chosen)]
             words += [m for m, holds in marks if holds]
             yield f'{cell}{i}:is(:hover,:focus-visible)::after{{content:"{_css(words)}"}}'

@@ -79,10 +79,9 @@ class SweepControls(Controls):
         set_visible(self._choice, self.chosen is not None)
         if self.chosen is None:
             return
-        n = self.run.seeds or 1
         trial = best_of(self.run, self.chosen)
-        own = self.run.trials[n * self.chosen : n * (self.chosen + 1)]
-        words = [f"trial {trial.spec.index}: {describe(self.run, trial)}", *numbers(self.run, own)]
+        lines = numbers(self.run, self.run.of_point(self.chosen))
+        words = [f"trial {trial.spec.index}: {describe(self.run, trial)}", *lines]
         self._numbers.value = "<br>".join(map(escape, words))
         at = self._points.at[self.chosen].astype(int).tolist()
         for selector, i in zip(self._selectors, at, strict=False):

@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
 from fluxmagic.jupyter.controls.transport import Controls
+from fluxmagic.jupyter.driving.presentation import Presentation
 from fluxmagic.jupyter.pictures import axes
 from fluxmagic.jupyter.pictures.limits import (
     Limits,
@@ -29,11 +30,11 @@ from fluxmagic.jupyter.pictures.limits import (
 from fluxmagic.jupyter.pictures.png import png
 from fluxmagic.jupyter.sweep.controls import SweepControls
 from fluxmagic.jupyter.sweep.points import BAD, Dial, Points, ink_on
-from fluxmagic.jupyter.sweep.words import best_of, objective
+from fluxmagic.jupyter.sweep.words import best_of, objective, progress, summary
 from fluxmagic.sweep import Sweep
 from fluxmagic.sweep.trial import Trial
 
-__all__ = ["SweepPicture"]
+__all__ = ["PRESENTATION", "SweepPicture"]
 
 LEFT = 3.75  # inches, of the axes of dials
 SHARE = 0.015  # of the time of the sweep, for frames; buttons are not a part of them
@@ -346,3 +347,6 @@ def _draw_cells(ax: Axes, points: Points, colours: list[str]) -> list[Artist]:
     )
     mesh.set_facecolor([(r, g, b, a) for r, g, b, a in pixels.reshape(-1, 4).tolist()])
     return [ax.add_collection(mesh, autolim=False), *numbers]
+
+
+PRESENTATION = Presentation(SweepPicture, SweepControls, progress, summary)

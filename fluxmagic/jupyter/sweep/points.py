@@ -95,9 +95,8 @@ class Points:
             self.bad = np.zeros(len(sweep.grid.points), bool)  # all trials that have ended diverged or failed
         news = {t.spec.point for t in self._open if t.step or t.state != "waiting"}
         self._open = [t for t in self._open if not t.ended]
-        n = sweep.seeds or 1
         for point in news:
-            scores = [s for t in sweep.trials[n * point : n * (point + 1)] if not math.isnan(s := t.score(sweep.sign))]
+            scores = [s for t in sweep.of_point(point) if not math.isnan(s := t.score(sweep.sign))]
             good = [sweep.sign * s for s in scores if math.isfinite(s)]
             self.bad[point] = bool(scores) and not good
             if good:

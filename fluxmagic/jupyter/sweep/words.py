@@ -53,9 +53,7 @@ def _written(value: object) -> str:
 
 def best_of(sweep: Sweep, point: int) -> Trial:
     """Give the best trial of a point; before one has an objective, the first."""
-    n = sweep.seeds or 1
-    own = sweep.trials[n * point : n * (point + 1)]
-    return min(own, key=lambda t: (not t.step, math.isnan(s := t.score(sweep.sign)), s, t.spec.index))
+    return min(sweep.of_point(point), key=lambda t: (not t.step, math.isnan(s := t.score(sweep.sign)), s, t.spec.index))
 
 
 def numbers(sweep: Sweep, own: Sequence[Trial]) -> list[str]:
