@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from types import SimpleNamespace
 
 import ipywidgets
 import numpy as np
 import pytest
 
-from fluxmagic import SGD, NotFinite, Run, param
+from fluxmagic import SGD, NotFinite, Race, Run, landscapes, param
 from fluxmagic.jupyter.controls import run_controls as controls
 from fluxmagic.jupyter.controls.widgets import models
 from fluxmagic.jupyter.driving import loop
 from fluxmagic.jupyter.driving.loop import run_loop, train_in_cell
 from fluxmagic.jupyter.driving.pace import Pace
 from fluxmagic.jupyter.driving.views import WidgetView
+from fluxmagic.jupyter.pictures import loss_picture
 from tests.jupyter.outputs import Clock
 from tests.jupyter.panel_page import ControlsPage
 from tests.jupyter.problems import quadratic
@@ -271,6 +273,35 @@ def test_a_view_that_fails_is_closed_and_its_run_is_paused():
         run_loop(view, turn=0.0)
     assert (view.refreshed, view.closed) == (1, 1)
     assert (view.run.steps, view.run.state) == (1, "paused")
+
+
+def over_two_numbers(kind):
+    w = param([-1.2, 1.0])
+    if kind == "run":
+        return Run(lambda: landscapes.rosenbrock(w), None, SGD([w], 0.001), steps=100)
+    return Race(lambda: landscapes.rosenbrock(w), None, [w], [("SGD", {}), ("ADAM", {})], steps=100)
+
+
+@pytest.mark.parametrize("kind", ["run", "race"])
+def test_while_it_is_paused_the_map_of_the_loss_gets_finer_until_it_is_whole(page, monkeypatch, kind):
+    monkeypatch.setattr(loss_picture, "MAP_SECONDS", 0.0)
+    monkeypatch.setattr(loss_picture, "IDLE_MAP_SECONDS", 0.005)
+    view = WidgetView(over_two_numbers(kind))
+    buttons = ControlsPage(view.controls)
+    whole, steps = False, []
+
+    def wait(seconds):
+        nonlocal whole
+        time.sleep(seconds)
+        steps.append(view.run.steps)
+        if not view.is_unfinished:
+            whole = True
+            buttons.press("Stop")
+
+    buttons.press("Pause")
+    run_loop(view, turn=0.0, sleep=wait)
+    assert whole
+    assert {*steps[1:]} == {view.run.steps}  # no step was taken meanwhile
 
 
 def test_a_paused_run_sleeps_until_a_request_and_takes_single_steps(page):

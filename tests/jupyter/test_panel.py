@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from IPython.core.formatters import DisplayFormatter
 
-from fluxmagic import param
+from fluxmagic import SGD, Race, Run, landscapes, param
 from fluxmagic.jupyter.driving import run_presentation, views
 from fluxmagic.jupyter.driving.panel import Panel
+from fluxmagic.jupyter.pictures import loss_picture
+from fluxmagic.runs.loss_map import LossMap
 from tests.jupyter.panel_page import ControlsPage
 from tests.jupyter.problems import quadratic
 
@@ -48,6 +50,46 @@ def test_in_a_panel_a_branch_takes_the_runs_place(page, namespace, monkeypatch):
         panel.close()
 
     with ThreadPoolExecutor(1) as thread:  # the browser's tests leave a loop running in this one
+        thread.submit(asyncio.run, use()).result(60)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("kind", ["run", "race"])
+def test_the_map_of_the_loss_gets_finer_while_a_panel_does_not_train(page, monkeypatch, kind, begun):
+    monkeypatch.setattr(views, "frontend_kind", lambda shell: "widgets")
+    monkeypatch.setattr(loss_picture, "MAP_SECONDS", 0.0)
+    monkeypatch.setattr(loss_picture, "IDLE_MAP_SECONDS", 0.005)
+    maps = []
+    monkeypatch.setattr(loss_picture, "LossMap", lambda run: maps.append(LossMap(run)) or maps[-1])
+    w = param([-1.2, 1.0])
+    opts = [("SGD", {"η": 0.001}), ("ADAM", {})]
+    make = (
+        (lambda loss: Run(loss, None, SGD([w], 0.001), steps=10**6))
+        if kind == "run"
+        else (lambda loss: Race(loss, None, [w], opts, steps=10**6))
+    )
+    panel = Panel(make(lambda: landscapes.rosenbrock(w)))
+
+    async def use():
+        DisplayFormatter().ipython_display_formatter(panel)
+        buttons = ControlsPage(panel.controls)
+
+        async def until(condition):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+        if begun:
+            buttons.press("Play")
+            await until(lambda: panel.run.steps)
+            buttons.press("Pause")
+            await until(lambda: panel.run.state == "paused")
+        here = panel.run.steps
+        await until(lambda: maps[-1].is_done)
+        assert panel.run.steps == here
+        assert maps[-1].grid.z.shape == (41, 41)
+        panel.close()
+
+    with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, use()).result(60)
 
 

@@ -165,6 +165,7 @@ class _Session:
                 self._listen()
                 if controls.process_requests():
                     view.draw()
+                view.refresh_if_due()
                 if controls.run.state != "failed":
                     self.error = None
         return controls.playing

@@ -154,6 +154,7 @@ class Panel:
             print(f"{self!r}: there is nothing here to click on; run.wait() trains")
         else:
             self._view = view
+            self._schedule_processing()  # a picture that is unfinished goes on while nothing is trained
 
     def _make_controls(self) -> Controls:
         self._loop = asyncio.get_running_loop()
@@ -214,7 +215,7 @@ class Panel:
             self._start_task()
         else:
             view.draw()
-            if controls.pending_steps:
+            if controls.pending_steps or view.is_unfinished:
                 self._schedule_processing()
         now = time.perf_counter()
         self._next_processing = now + (now - start)  # half of the time is the kernel's, however much a page sends
@@ -254,6 +255,7 @@ class Panel:
                     controls.playing = False
                 if view is not None and self._view is view:
                     view.draw()
+                    self._schedule_processing()
 
     def _train_for_a_turn(self, view: View | None, pump: MessagePump, pace: Pace) -> float | None:
         """Train for a short while; give the seconds until the next turn, None to end."""

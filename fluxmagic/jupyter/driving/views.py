@@ -49,6 +49,8 @@ class View(Protocol):
 
     @property
     def controls(self) -> Controls | None: ...
+    @property
+    def is_unfinished(self) -> bool: ...  # another frame would show more of the same state
 
     def refresh_if_due(self) -> None: ...
     def draw(self) -> None: ...
@@ -60,6 +62,7 @@ class TextView:
     """A terminal: a line of text now and then."""
 
     controls: Controls | None = None
+    is_unfinished = False
 
     def __init__(self, run: Trainable, clock: Clock = time.perf_counter, overwrite: bool | None = None) -> None:
         self.run = run
@@ -118,6 +121,10 @@ class ImageView:
         """Whether the training is slower than it could be."""
         return False
 
+    @property
+    def is_unfinished(self) -> bool:
+        return self.picture.is_unfinished
+
     def _top(self) -> Bundle:
         """Give what the first output has while it is trained."""
         return self._image()
@@ -153,7 +160,7 @@ class ImageView:
 
     def refresh_if_due(self) -> None:
         """Draw if something has changed and the budget allows it; show the words four times a second."""
-        if self.budget.due(self.leaves_time) and (self.run.steps != self._drawn_at or self.picture.is_unfinished):
+        if self.budget.due(self.leaves_time) and (self.run.steps != self._drawn_at or self.is_unfinished):
             with self.budget.drawing():
                 self._draw()
         if self._clock() >= self._next_words:
@@ -226,7 +233,7 @@ class WidgetView(ImageView):
 
     @property
     def leaves_time(self) -> bool:
-        return self.controls.pace.is_limited
+        return self.controls.pace.is_limited or self.run.state != "running"
 
     def _top(self) -> Bundle:
         """Give the controls as an output; where there are no widgets only its text is seen."""
