@@ -7,9 +7,9 @@ from collections.abc import Callable
 from inspect import cleandoc
 from typing import TypeVar
 
-__all__ = ["merge_docstrings", "with_sections"]
+__all__ = ["with_sections"]
 
-F = TypeVar("F", bound=Callable[..., object])
+F = TypeVar("F", bound=object)
 
 _ORDER = ("Parameters", "Returns", "Raises", "See Also", "Notes", "References", "Examples")
 _TITLE = re.compile(r"^([A-Z][A-Za-z ]*)\n-{3,}\n", re.MULTILINE)
@@ -20,22 +20,22 @@ def with_sections(shared: str) -> Callable[[F], F]:
 
     What the function describes itself follows the shared text of the same section.
     """
+    _, *sections = _TITLE.split(cleandoc(shared))
 
     def add(function: F) -> F:
         if function.__doc__:  # there is none under python -OO
-            function.__doc__ = merge_docstrings(function.__doc__, shared)
+            function.__doc__ = _merge(function.__doc__, sections)
         return function
 
     return add
 
 
-def merge_docstrings(own: str, shared: str) -> str:
-    """Return a docstring with the sections of both texts in numpydoc's order."""
-    summary, *own_sections = _TITLE.split(cleandoc(own))
-    _, *shared_sections = _TITLE.split(cleandoc(shared))
+def _merge(own: str, shared: list[str]) -> str:
+    """Return a docstring with titles and bodies that a family shares, in numpydoc's order."""
+    summary, *sections = _TITLE.split(cleandoc(own))
     bodies: dict[str, list[str]] = {}
-    for sections in (shared_sections, own_sections):
-        for title, body in zip(sections[::2], sections[1::2], strict=True):
+    for found in (shared, sections):
+        for title, body in zip(found[::2], found[1::2], strict=True):
             bodies.setdefault(title, []).append(body.strip())
     parts = [summary.strip()]
     for title in sorted(bodies, key=_ORDER.index):

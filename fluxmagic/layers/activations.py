@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from fluxmagic.docstrings import merge_docstrings, with_sections
+from fluxmagic.docstrings import with_sections
 from fluxmagic.tracker import rules as rules  # defines tanh
 from fluxmagic.tracker.aliases import Array
 from fluxmagic.tracker.constants import BLAS_FLOATS, scalar
@@ -201,18 +201,14 @@ def logsoftmax(x: Array, axis: int = -1) -> Array:
 
 
 tanh: Op = OPS[np.tanh]
-tanh.document(
-    merge_docstrings(
-        """Hyperbolic tangent: `np.tanh` itself.
+tanh.__doc__ = """Hyperbolic tangent: `np.tanh` itself.
 
-        Examples
-        --------
-        >>> tanh(np.array([-1e4, 0, 1e4]))
-        array([-1.,  0.,  1.])
-        """,
-        _SECTIONS,
-    )
-)
+    Examples
+    --------
+    >>> tanh(np.array([-1e4, 0, 1e4]))
+    array([-1.,  0.,  1.])
+    """
+_activation(tanh)
 
 sigmoid = σ
 logsigmoid = logσ

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -93,6 +92,8 @@ def _unchanged(m: object) -> Iterator[None]:
     buffers = [getattr(x, k) for x in found for k in buffer_names(x)]
     saved = [(live, np.array(live)) for live in buffers]
     try:
+        import copy  # takes a sixtieth of this package's import
+
         with evaluating(), generators.using(copy.deepcopy(generators.as_generator())):
             yield
     finally:

@@ -6,7 +6,7 @@ An assignment is checked by the declaration, here and nowhere else.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -60,7 +60,7 @@ class Declared:
         cls.hypers = _declared(cls, cls.reserved)
         cls.state = tuple(map(canonical, (cls.state,) if isinstance(cls.state, str) else cls.state))
         cls.numbers = {canonical(k): v for k, v in cls.numbers.items()}
-        for h in cls.hypers.values():
+        for h in [h for h in vars(cls).values() if isinstance(h, Hyper)]:
             names = {h.name, h.ascii, h.name.replace("ε", "ϵ")}  # in a string Python does not fold ϵ to ε
             for other in names:
                 if not hasattr(cls, other):
@@ -168,15 +168,31 @@ def _other_name(name: str) -> property:
     )
 
 
-def describe(cls: type[Declared]) -> tuple[inspect.Signature, str]:
-    """Return the signature and the docstring of an optimiser's class; η may come by position."""
+class _Late:
+    """A class attribute that a function makes when it is read; made at once, they take a third of the class's time."""
+
+    def __init__(self, make: Callable[[], object]) -> None:
+        self.make = make
+
+    def __get__(self, instance: object, cls: type) -> object:
+        return self.make()
+
+
+def describe(cls: type[Declared]) -> None:
+    """Give an optimiser's class its signature and its docstring."""
+    doc = cls.__doc__ or f"{cls.__name__}, an optimiser."
+    cls.__doc__ = _Late(lambda: with_parameter_docs(doc, cls.hypers.values(), cls.paper))  # type: ignore[assignment]
+    cls.__signature__ = _Late(lambda: _signature(cls.hypers.values()))  # type: ignore[attr-defined]
+
+
+def _signature(hypers: Iterable[Hyper]) -> inspect.Signature:
+    """Return the signature of an optimiser's class; η may come by position."""
     keyword, positional = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
     taken = [
         inspect.Parameter(h.name, positional if h.name == "η" else keyword, default=h.default)
-        for h in sorted(cls.hypers.values(), key=lambda h: h.name != "η")
+        for h in sorted(hypers, key=lambda h: h.name != "η")
     ]
-    doc = with_parameter_docs(cls.__doc__ or f"{cls.__name__}, an optimiser.", cls.hypers.values(), cls.paper)
-    return inspect.Signature([inspect.Parameter("params", positional), *taken]), doc
+    return inspect.Signature([inspect.Parameter("params", positional), *taken])
 
 
 def _lacks(cls: type[Declared], name: str) -> str:

@@ -8,7 +8,6 @@ import numbers
 import re
 from collections.abc import Callable, Iterable
 from ctypes import c_float
-from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fluxmagic.greek import ascii_name, canonical
@@ -25,7 +24,6 @@ class HoldsHypers(Protocol):
     def set_hyper(self, hyper: Hyper, value: float | Schedule | None) -> None: ...
 
 
-@dataclass(eq=False, repr=False)
 class Hyper:
     """A hyper-parameter of an optimiser, declared in its class body.
 
@@ -50,21 +48,23 @@ class Hyper:
         Its name in the class, and that name with Greek letters spelled out; both work wherever a user types one.
     """
 
-    default: float
-    doc: str
-    _: KW_ONLY
-    low: float = 0.0
-    high: float = math.inf
-    low_open: bool = False
-    high_open: bool = False
-    scale: str = "linear"
-    off: float | None = None
-    name: str = field(default="", init=False)
-    ascii: str = field(default="", init=False)
-
-    def __post_init__(self) -> None:
-        if self.scale not in ("linear", "log", "memory"):
-            raise ValueError(f"scale is 'linear', 'log' or 'memory', not {self.scale!r}")
+    def __init__(
+        self,
+        default: float,
+        doc: str,
+        *,
+        low: float = 0.0,
+        high: float = math.inf,
+        low_open: bool = False,
+        high_open: bool = False,
+        scale: str = "linear",
+        off: float | None = None,
+    ) -> None:
+        if scale not in ("linear", "log", "memory"):
+            raise ValueError(f"scale is 'linear', 'log' or 'memory', not {scale!r}")
+        self.default, self.doc, self.scale, self.off = default, doc, scale, off
+        self.low, self.high, self.low_open, self.high_open = low, high, low_open, high_open
+        self.name = self.ascii = ""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = canonical(name)

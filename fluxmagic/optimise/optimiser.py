@@ -98,17 +98,15 @@ class Optimiser(Stateful):
 
     blocks: list[tuple[Block, list[np.ndarray]]]
     subtract_steps: Callable[..., None]
-    _taken: ClassVar[list[str]] = []  # hyper-parameters that the rule names
     _only_hypers: ClassVar[bool] = True  # the constants are those
 
     def __init_subclass__(cls, *, plain: bool = False, **options: object) -> None:
         super().__init_subclass__(**options)
-        cls.__signature__, cls.__doc__ = describe(cls)  # type: ignore[attr-defined]
+        describe(cls)
         cls._only_hypers = cls.constants is Optimiser.constants
         if "step" in vars(cls):
             cls.plain = plain
             cls._rule = vars(cls)["step"]
-            cls._taken = [name for name in inspect.signature(cls._rule).parameters if name in cls.hypers]
             cls.step = _refuse_no_arguments(cls._rule)  # type: ignore[method-assign]
         if not cls.__name__.startswith("_"):
             OPTIMISERS[cls.__name__] = cls
@@ -117,6 +115,7 @@ class Optimiser(Stateful):
         self.__dict__["params"] = as_params(params, self.name)  # past __setattr__, which is for users
         self._near_overflow = True  # the next update may leave the range of the dtype: it is made with a copy
         self._rule_alone = True  # no transform is on
+        self._taken = [name for name in inspect.signature(self._rule).parameters if name in self.hypers]
         self._init_hypers(η, hypers)
         self._flat = FlatBuffer(self.params)
         self.__dict__["memory"] = Memory(self._flat, self.state)

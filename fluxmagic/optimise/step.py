@@ -6,16 +6,18 @@ import math
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fluxmagic.optimise.errors import NotFinite
 from fluxmagic.optimise.inputs import Batch, Loss, explain_batch_error, not_finite_in, wrong_loss
-from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.tracker import Param, Tracked, leaves
 from fluxmagic.tracker.reverse import back_counting
+
+if TYPE_CHECKING:
+    from fluxmagic.optimise.interrupts import InterruptGuard
 
 __all__ = ["train_step", "without_fp_warnings", "zero_grads"]
 

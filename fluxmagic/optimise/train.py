@@ -12,7 +12,6 @@ from typing import ParamSpec, TypeVar
 from fluxmagic.optimise import providers
 from fluxmagic.optimise.errors import Stop
 from fluxmagic.optimise.inputs import Batch, Loss, as_callbacks, as_optimisers
-from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.optimise.step import train_step, without_fp_warnings, zero_grads
 from fluxmagic.tracker import Tracked
 
@@ -110,6 +109,8 @@ def train(
     >>> f"{W:.3f}"
     '0.107'
     """
+    from fluxmagic.optimise.interrupts import InterruptGuard  # loads `signal`: a thirtieth of an import of fluxmagic
+
     opts, callbacks = as_optimisers(opt), as_callbacks(cb)
     if not callable(loss):
         raise TypeError(f"loss is a function of a batch, not a {type(loss).__name__}")

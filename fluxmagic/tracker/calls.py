@@ -14,17 +14,17 @@ import numpy as np
 from fluxmagic.tracker.aliases import Call, Function
 from fluxmagic.tracker.node import Node, data
 
-_CALLED = re.compile(r"[\w.<>]+\(\) (?=got an? |takes |missing )")
+_CALLED = r"[\w.<>]+\(\) (?=got an? |takes |missing )"
 
 
 def is_call_error(error: Exception) -> bool:
     """Say whether Python raised an error because arguments do not fit a signature."""
-    return isinstance(error, TypeError) and _CALLED.match(str(error)) is not None
+    return isinstance(error, TypeError) and re.match(_CALLED, str(error)) is not None
 
 
 def wrong_call(name: str, error: Exception) -> Exception:
     """Give Python's error of a call that does not fit, with the operation's name in place of a private one."""
-    text = _CALLED.sub("", str(error))
+    text = re.sub(_CALLED, "", str(error))
     option = re.fullmatch(r"got an unexpected keyword argument '(\w+)'.*", text)
     if option:
         return TypeError(f"{name}: {option[1]}= does not go with tracked arrays")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from fluxmagic.tracker.aliases import Function
 from fluxmagic.tracker.array import Tracked
-from fluxmagic.tracker.operation import COMPOSITES, OPS
+from fluxmagic.tracker.operation import COMPOSITES, OPS, enter_late_rules
 
 __all__ = ["call_forms"]
 
@@ -14,6 +16,8 @@ def call_forms() -> dict[str, list[str]]:
 
     There is nothing for one that only the package calls.
     """
+    import_module("numpy.fft")  # its rules are late ones
+    enter_late_rules()
     forms: dict[str, list[str]] = {}
     names = {f: op.name for f, op in OPS.items()}
     first: dict[Function, str] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -21,12 +20,12 @@ from fluxmagic.tracker.calls import (
 from fluxmagic.tracker.node import Node, data
 from fluxmagic.tracker.operation import (
     COMPOSITES,
-    LATE_RULES,
     NON_DIFFERENTIABLE,
     OPS,
     UFUNC_METHODS,
     UNSUPPORTED,
     Op,
+    enter_late_rules,
     op_by_name,
 )
 from fluxmagic.tracker.record import apply, record
@@ -98,10 +97,8 @@ def _selected(rule: Function, ufunc: np.ufunc, inputs: list[Any], where: Where) 
 def _ufunc_rule(ufunc: np.ufunc) -> Function:
     rule = COMPOSITES.get(ufunc) or OPS.get(ufunc)
     if rule is None:
-        for module in [m for m in LATE_RULES if m in sys.modules]:
-            LATE_RULES.pop(module)()
-        rule = COMPOSITES.get(ufunc) or OPS.get(ufunc)
-    if rule is None:
+        if enter_late_rules():
+            return _ufunc_rule(ufunc)
         in_numpy = getattr(np, ufunc.__name__, None) is ufunc
         raise missing_rule(f"np.{ufunc.__name__}" if in_numpy else f"the ufunc {ufunc.__name__}")
     return rule
@@ -121,6 +118,8 @@ def apply_function(function: Function, args: tuple[Any, ...], options: dict[str,
     name = f"{function.__module__.replace('numpy', 'np', 1)}.{function.__name__}"
     if function in UNSUPPORTED:
         raise TypeError(f"{name} does not go with tracked arrays: {UNSUPPORTED[function]}")
+    if enter_late_rules():
+        return apply_function(function, args, options)
     raise missing_rule(name)
 
 

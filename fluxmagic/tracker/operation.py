@@ -8,6 +8,7 @@ that cannot work.  Everything else of the package reads these tables.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -38,7 +39,7 @@ UNSUPPORTED: dict[Function, str] = {}
 EVERY_OP: WeakSet[Op] = WeakSet()
 """Every operation, also those of custom gradients."""
 LATE_RULES: dict[str, Callable[[], object]] = {}
-"""From a module that is not required to a function that enters the rules of its functions."""
+"""From a module that is not imported here to a function that enters the rules of its functions."""
 
 
 class Op:
@@ -91,14 +92,13 @@ class Op:
     def __call__(self, *args: ArrayLike, **options: Option) -> Array:
         return apply(self, args, options)
 
-    def document(self, doc: str) -> None:
-        """Give the operation a docstring, and a signature that `help` shows."""
-        self.__doc__ = inspect.cleandoc(doc)
+    def __getattr__(self, name: str) -> object:
+        if name != "__signature__":
+            raise AttributeError(f"an operation has no attribute {name!r}")
         if isinstance(self.forward, np.ufunc):
-            self.__signature__ = _UNARY
-        else:
-            given = inspect.signature(self.forward).parameters.values()
-            self.__signature__ = inspect.Signature([p for p in given if p.name != "out"])
+            return inspect.Signature([inspect.Parameter("x", inspect.Parameter.POSITIONAL_OR_KEYWORD)])
+        given = inspect.signature(self.forward).parameters.values()
+        return inspect.Signature([p for p in given if p.name != "out"])
 
     def __repr__(self) -> str:
         return self.name
@@ -107,9 +107,6 @@ class Op:
         if OPS_BY_NAME.get(self.name) is not self:
             raise TypeError(f"{self.name} is no entry of the table, and cannot be pickled or copied")
         return op_by_name, (self.name,)
-
-
-_UNARY = inspect.Signature([inspect.Parameter("x", inspect.Parameter.POSITIONAL_OR_KEYWORD)])
 
 
 def op_by_name(name: str) -> Op:
@@ -159,7 +156,7 @@ def define(
     """
     op = Op(name or function.__name__, forward or function, vjps, **settings)
     if isinstance(function, FunctionType) and function.__doc__:
-        op.document(function.__doc__)
+        op.__doc__ = inspect.cleandoc(function.__doc__)
     OPS_BY_NAME[op.name] = op
     OPS.update(dict.fromkeys((function, *aliases), op))
     if as_reduce is not None:
@@ -213,3 +210,11 @@ def define_plain(*functions: Function) -> None:
 def define_unsupported(*functions: Function, instead: str) -> None:
     """Enter functions that cannot work with tracked arrays, and what to do instead."""
     UNSUPPORTED.update(dict.fromkeys(functions, instead))
+
+
+def enter_late_rules() -> bool:
+    """Enter the rules of modules that were imported since; tell whether there were any."""
+    modules = [m for m in LATE_RULES if m in sys.modules]
+    for module in modules:
+        LATE_RULES.pop(module)()
+    return bool(modules)

@@ -8,7 +8,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from fluxmagic.tracker.aliases import Array, Axis, Call, Function, Option
 from fluxmagic.tracker.array import Tracked
-from fluxmagic.tracker.operation import composed, define
+from fluxmagic.tracker.operation import LATE_RULES, composed, define
 from fluxmagic.tracker.rules.shapes import grad_by_gather
 
 
@@ -23,7 +23,7 @@ def _normalize_windows(
 define(sliding_window_view, grad_by_gather(sliding_window_view), normalize_call=_normalize_windows)
 
 
-def _shifts(function: Function, sign: int) -> None:
+def _define_shift(function: Function, sign: int) -> None:
     def shift(x: Array, axes: Option = None) -> Array:
         axes = tuple(range(x.ndim)) if axes is None else normalize_axis_tuple(axes, x.ndim, allow_duplicate=True)
         return np.roll(x, tuple(sign * (x.shape[a] // 2) for a in axes), axes)
@@ -31,8 +31,12 @@ def _shifts(function: Function, sign: int) -> None:
     composed(function)(shift)
 
 
-_shifts(np.fft.fftshift, 1)
-_shifts(np.fft.ifftshift, -1)
+def _enter_shifts() -> None:
+    _define_shift(np.fft.fftshift, 1)
+    _define_shift(np.fft.ifftshift, -1)
+
+
+LATE_RULES["numpy.fft"] = _enter_shifts  # to import it takes a twentieth of this package's time
 
 # -- np.pad ------------------------------------------------------------------------------------------
 
