@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from fluxmagic.optimise import OPTIMISERS, Optimiser
+from fluxmagic.tracker.operation import Op
 
 
 @pytest.fixture(autouse=True)
@@ -16,3 +17,8 @@ def registry() -> Iterator[dict[str, type[Optimiser]]]:
     yield OPTIMISERS
     OPTIMISERS.clear()
     OPTIMISERS.update(before)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name an operation in the name of a test; an address there would differ in each process."""
+    return repr(val) if isinstance(val, Op) else None

@@ -74,7 +74,7 @@ def test_says_what_it_returns(x):
         assert doc["Returns"] or doc["Yields"]
 
 
-@pytest.mark.parametrize("x", TYPED, ids=repr)
+@pytest.mark.parametrize("x", TYPED)
 def test_names_of_the_contract_have_an_example(x):
     assert ">>>" in x.__doc__
 
