@@ -151,7 +151,7 @@ class Program:
     calls : list of Call
         They change nothing but `buffers` and the parameters' gradients.
     effects : list of Call
-        Writes to other arrays (running statistics), made when nothing can fail any more.
+        Writes to other arrays (running statistics), made behind the update, when nothing can fail any more.
     values : list of Value
     inputs : list of int
         The values of the batch's arrays, in the order of the loss's arguments.

@@ -134,10 +134,11 @@ class LossProgram:
         body = [
             f"if {counts}.replayed >= {counts}.due: return None",
             *("try:", *indent(self._lines), "except Exception: return None"),  # the ordinary step raises it
-            *("try:", *indent([*self._effects, *update]), f"except {writer.name(NotFinite, 'NotFinite')} as error:"),
+            *("try:", *indent(update), f"except {writer.name(NotFinite, 'NotFinite')} as error:"),
             f"    error.loss, error.step = value, {counts}.steps + 1",
             f"    {clear}({writer.name(list(opts))})",
             "    raise",
+            *self._effects,
             *([] if bind is None else [f"{writer.name(bind, 'bind')}({', '.join(self._arguments)})"]),
             f"{counts}.replayed += 1",
             "return value",
@@ -164,11 +165,16 @@ def build(recording: Recording, batch: Sequence[object], opts: Sequence[Optimise
     for p in recording.unreached:
         gradient = Ref(recorder.external(p.gradient).number)
         recorder.calls.append(Call("set", "__setitem__", (..., np.zeros((), p.dtype)), target=gradient))
-    # effects come last, when nothing can fail any more
+    # effects come last, behind the update, when nothing can fail any more
     calls = [c for c in recorder.calls if c not in effects] + effects
     program = plan(calls, recorder.values, recorder.inputs, recording.result)
     program.effects = [c for c in program.calls if c in effects]
     program.calls = [c for c in program.calls if c not in effects]
+    updated = [a for p in params for a in (p.value, p.gradient)]
+    for e in program.effects:
+        read = [program.buffers[n] for n in e.read if n in program.buffers]
+        if any(np.may_share_memory(a, b) for a in read for b in updated):
+            raise CannotReplay(f"{e.line} copies what the update changes into an array from outside")
     made = LossProgram(program, recording.places)
     made.write(batch, opts, compiled)
     return made

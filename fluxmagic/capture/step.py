@@ -100,6 +100,8 @@ class CapturedStep:
     loss : callable
     guard : InterruptGuard
         Of steps that no loop takes; exposed for the loss and the reverse pass.
+    replay : callable
+        Replays a step of the kind of the last one.
     """
 
     def __init__(self, loss: Loss, opts: list[Any], verify: int = 256, raises: bool = False) -> None:
@@ -119,7 +121,8 @@ class CapturedStep:
         self._last: int | None = None  # step of a run, which is verified
         self._paused = 0.0  # when other threads were let in
         self._opts: list[Any] = []
-        self._replay: Replay = _none  # of the program that stood for the last step
+        self.replay: Replay = _none
+        self._program: LossProgram | None = None  # that was replayed last
         self._follow(opts)
 
     def __call__(self, *batch: object) -> float:
@@ -128,7 +131,7 @@ class CapturedStep:
             _install()
         self._lock.acquire()  # 0.1 µs faster than `with`
         try:
-            value = self._replay(*batch)
+            value = self.replay(*batch)
             if value is None:
                 with without_fp_warnings():  # as in `train`; it takes 7 µs
                     zero_grads(self._opts)
@@ -178,7 +181,7 @@ class CapturedStep:
         batch = d if isinstance(d, (tuple, list)) else (d,)
         if on_loss is None:
             guard.shielded = True
-            value = self._replay(*batch)
+            value = self.replay(*batch)
             if value is not None:
                 return value
         return self._other(Attempt(d, batch, opts, step, guard, strict, on_loss))
@@ -190,6 +193,7 @@ class CapturedStep:
 
     def _other(self, attempt: Attempt) -> float:
         """Take a step for which the program at hand does not stand, or is not to."""
+        self.replay = _none
         try:
             return self._recorded_or_replayed(attempt)
         except StepsDiffer:
@@ -251,7 +255,7 @@ class CapturedStep:
             else:
                 value = program.step(*attempt.batch)
             if value is not None:
-                self._replay = _none if program.step is None else program.step
+                self._program, self.replay = program, _none if program.step is None else program.step
                 return value
         if len(kind.programs) >= MOST_WAYS:  # what was changed may come back, as test mode does
             kind.programs = [p for p in kind.programs if not guards.changed_place(p.places)]
@@ -273,13 +277,13 @@ class CapturedStep:
         self._opts = list(opts)
         for program in self._programs:
             program.step = None
-        self._replay = _none
+        self.replay = _none
         self.verify_next()
 
     def _refuse(self, reason: str) -> None:
         """Go the ordinary way from now on."""
         self.report.reason = reason
-        self._n_failures, self._replay = MOST_FAILURES, _none
+        self._n_failures, self._program = MOST_FAILURES, None
 
     def _count_ways(self) -> None:
         self.report.ways = sum(len(kind.programs) for kind in self._kinds.values())
@@ -373,13 +377,13 @@ class CapturedStep:
 
     def differs(self, d: Batch, guard: InterruptGuard) -> bool:
         """Take one more step both ways, where steps were replayed since the last verified one, and take it back."""
-        program = next((p for p in self._programs if p.verified and p.step is self._replay), None)
-        if program is None or self.report.replayed == self._checked:
+        program = self._program
+        if program is None or program.step is None or self.report.replayed == self._checked:
             return False
         attempt = Attempt(d, d if isinstance(d, (tuple, list)) else (d,), self._opts, self.report.steps, guard)
         try:
             with taken_back(program.program, self._opts):
-                self._verified(program, self._replay, attempt)
+                self._verified(program, program.step, attempt)
                 self.report.verified -= 1
         except StepsDiffer:
             return True

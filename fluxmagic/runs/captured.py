@@ -14,6 +14,7 @@ from fluxmagic.runs.record import Record
 from fluxmagic.runs.state import Snapshot, TrainingState
 
 if TYPE_CHECKING:
+    from fluxmagic.capture.loss_program import Replay
     from fluxmagic.capture.step import CapturedStep
 
 __all__ = ["CapturedSteps"]
@@ -26,6 +27,7 @@ class CapturedSteps:
         self.wanted = wanted
         self.verified: Snapshot | None = None
         self._step: CapturedStep | None = None
+        self._again = False
         self._n_verified = 0
         self._place: tuple[Record, int] | None = None  # of the run, where the captured steps have left it
 
@@ -34,6 +36,11 @@ class CapturedSteps:
         """How the steps were taken; None if all are ordinary."""
         return None if self._step is None else self._step.report
 
+    @property
+    def replay(self) -> Replay | None:
+        """What replays a step of the kind of the last one; None where steps are ordinary ones."""
+        return None if self._step is None or self._again else self._step.replay
+
     def begin(
         self, loss: Loss, state: TrainingState, record: Record, *, last: int | None = None, again: bool = False
     ) -> Callable[..., float]:
@@ -41,6 +48,7 @@ class CapturedSteps:
 
         One that is computed again is ordinary; the last step of the run, where it is known, is taken both ways.
         """
+        self._again = again
         if not self.wanted or again:
             return partial(train_step, loss)
         if self._step is None or self._step.loss is not loss:

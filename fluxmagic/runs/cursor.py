@@ -6,8 +6,8 @@ It draws the order of the data from generators, whose states it notes at the sta
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import repeat
-from typing import Any, cast
+from itertools import chain, repeat
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +53,6 @@ class DataCursor:
         self.last: Batch = None  # the latest batch
         self._epoch_start: GeneratorStates = []
         self._batches: Iterator[Any] | None = None
-        self._pushed_back: tuple[Any] | None = None
         self._raised = False
 
     @property
@@ -67,18 +66,17 @@ class DataCursor:
 
     def next(self, guard: InterruptGuard) -> Batch:
         """Give the next batch, or `END`.  The caller adds 1 to `position` when it has finished the batch."""
-        if self._pushed_back is not None:
-            (d,), self._pushed_back = self._pushed_back, None
-        else:
-            if self._batches is None or self._raised:
-                self._begin_epoch()
+        batches = self._batches
+        if batches is None or self._raised:
+            batches = self._begin_epoch()
+        guard.shielded = False  # the data is the user's
+        try:
+            d = next(batches, END)
+        except BaseException:
             self._raised = True
-            guard.shielded = False  # the data is the user's
-            try:
-                d = next(cast("Iterator[Any]", self._batches), END)
-            finally:
-                guard.shielded = True
-            self._raised = False
+            raise
+        finally:
+            guard.shielded = True
         if d is END:
             return END
         if self.position == self.length:
@@ -90,23 +88,26 @@ class DataCursor:
         self.last = d
         return d
 
-    def _begin_epoch(self) -> None:
+    def _begin_epoch(self) -> Iterator[Any]:
         """Begin an epoch.  After an error of the data begin it again: a generator that raised only ends."""
         now = generator_states(self.generators)
         if self._batches is None:
-            self._open()
+            batches = self._open()
             self._epoch_start = now
-        elif self.repeatable:
+            return batches
+        if self.repeatable:
             self.seek(self.position, self._epoch_start)
             restore_generators(self.generators, now)
+        self._raised = False
+        return self._batches
 
     def push_back(self, d: Batch) -> None:
         """Give this batch again at the next call of `next`."""
-        self._pushed_back = (d,)
+        self._batches = chain((d,), self._batches or ())
 
     def end_epoch(self) -> None:
         """Let the next batch begin a new epoch."""
-        self._batches, self._pushed_back, self._raised, self.position = None, None, False, 0
+        self._batches, self._raised, self.position = None, False, 0
 
     def seek(self, position: int, epoch_start: GeneratorStates) -> None:
         """Go to a position that `tell` gave; ValueError if the data ends before it."""
@@ -115,19 +116,19 @@ class DataCursor:
         if position < 0:
             return
         restore_generators(self.generators, epoch_start)
-        self._open()
+        batches = self._open()
         for _ in range(position if self.data is not None else 0):
-            d = next(cast("Iterator[Any]", self._batches), END)
+            d = next(batches, END)
             if d is END:
                 raise ValueError(f"the data has come to an end before batch {position}, which the run has been at")
             self.last = d
         self.position = position
 
-    def _open(self) -> None:
+    def _open(self) -> Iterator[Any]:
         source: Any = repeat(()) if self.data is None else self.data() if callable(self.data) else self.data
         self.length = len(source) if hasattr(source, "__len__") else None
-        if self.length is None or hasattr(source, "__iter__"):
-            self._batches = iter(source)
-        else:  # data with items and a len need not raise IndexError at its end
-            self._batches = (source[i] for i in range(self.length))
-        self.position = 0
+        has_end = self.length is None or hasattr(source, "__iter__")
+        # data with items and a len need not raise IndexError at its end
+        batches = iter(source) if has_end else (source[i] for i in range(self.length or 0))
+        self._batches, self.position = batches, 0
+        return batches

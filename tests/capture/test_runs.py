@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fluxmagic import ADAM, BatchNorm, Dropout, Run, params, relu, train
+from fluxmagic import ADAM, SGD, BatchNorm, Dropout, Run, param, params, relu, train
 from fluxmagic.jupyter.formatting import summary
 from fluxmagic.layers import state
+from fluxmagic.optimise import NotFinite
 from fluxmagic.tracker import Param
 from tests.capture.hidden import hidden, hide
 from tests.capture.problems import classifier
@@ -199,3 +200,48 @@ def test_a_loss_that_is_put_in_place_of_another_is_recorded_anew() -> None:
     assert run.captured is not None
     assert run.captured.recorded >= 2
     assert run.history["loss"][20] > 10 * last
+
+
+def test_rows_of_short_batches_count_in_the_means_of_a_captured_run() -> None:
+    means = []
+    for capture in (False, True):
+        p = classifier(1)
+        ((x, y),) = p.data
+        sizes = [4, 4, 4, 2, 4, 4, 3]
+        data = [(x[:n].copy(), y[:n].copy()) for n in sizes]
+        run = Run(p.loss, data, p.opt, capture=capture, epochs=20)
+        run.train()
+        assert list(run.record.rows) == sizes * 20
+        means.append(run.epoch_losses.tolist())
+    assert run.captured is not None
+    assert run.captured.replayed > 70
+    assert means[0] == means[1]
+
+
+@pytest.mark.parametrize("kind", [list, lambda parts: parts[0]])
+def test_batches_that_are_lists_or_single_arrays_are_replayed(kind: Callable[[Any], Any]) -> None:
+    ends = []
+    for capture in (False, True):
+        W = param(np.ones(3))
+        rng = np.random.default_rng(0)
+        data = [kind((rng.random((2, 3)), rng.random(2))) for _ in range(30)]
+        loss = lambda x, y=0.5, W=W: ((x @ W - y) ** 2).sum()
+        run = Run(loss, data, SGD([W], 0.01), capture=capture, epochs=3)
+        run.train()
+        ends.append((list(run.history["loss"]), W.data.tobytes()))
+    assert ends[0] == ends[1]
+    assert run.captured is not None
+    assert run.captured.replayed > 60
+
+
+def test_an_update_that_is_refused_leaves_running_statistics_as_they_were() -> None:
+    ends = []
+    for capture in (False, True):
+        p = classifier(40, SGD, BatchNorm(8, relu))
+        run = Run(p.loss, list(p.data), p.opt, model=p.model, capture=capture)
+        run.step(30)
+        p.opt.η = 1e38  # the weights would overflow
+        with pytest.raises(NotFinite) as refused:
+            run.step(5)
+        ends.append((refused.value.step, run.steps, everything(run, p.model)))
+    assert ends[0] == ends[1]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 
+import numpy as np
 import pytest
 
 import fluxmagic
-from fluxmagic import ADAM, SGD, BatchNorm, Dropout, capture, relu, train
+from fluxmagic import ADAM, SGD, BatchNorm, Dropout, capture, param, relu, train
 from fluxmagic.capture import step as step_module
 from fluxmagic.optimise import OPTIMISERS
 from tests.capture.hidden import hidden, hide
@@ -113,3 +114,21 @@ def test_the_verification_at_the_end_leaves_everything_as_it_is(end):
         train(p.loss, p.data, p.opt, cb=note, capture=capture_it)
         ends.append((losses, bits(p), p.opt.n))
     assert ends[0] == ends[1]
+
+
+def test_a_loss_that_copies_its_parameters_is_refused():
+    ends = []
+    for capture_it in (False, True):
+        W, copied = param(np.ones(3)), np.zeros(3)
+
+        def loss(x, W=W, copied=copied):
+            copied[...] = W.data
+            return ((W - x) ** 2).sum()
+
+        opt, losses = SGD([W], 0.1), []
+        step = capture(loss, opt) if capture_it else None
+        for k in range(20):
+            losses.append(step(float(k % 3))) if step else train(loss, [float(k % 3)], opt, cb=losses.append)
+        ends.append((losses, W.data.tobytes(), copied.tobytes()))
+    assert ends[0] == ends[1]
+    assert "copies what the update changes" in step.report.reason
