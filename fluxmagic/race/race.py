@@ -13,7 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import index
 from typing import Any
 
@@ -145,6 +145,12 @@ class Race(Joinable):
     def __getitem__(self, key: str | int) -> Run:
         """Give a contestant by its number, its key, or a part of its key that no other one has."""
         return self.runs[find_key(key, self.runs)] if isinstance(key, str) else list(self.runs.values())[index(key)]
+
+    def __contains__(self, x: object) -> bool:
+        """Tell whether `race[x]` gives a contestant, or x is one."""
+        with suppress(LookupError):
+            x = self[x] if isinstance(x, (str, int)) else x
+        return x in self.runs.values()
 
     def __iter__(self) -> Iterator[Run]:
         return iter(self.runs.values())

@@ -79,6 +79,16 @@ def test_afterwards_parameters_statistics_and_generators_are_as_before(make):
         assert [*problem.bits(), str(default.bit_generator.state)] == before
 
 
+def test_what_a_race_has_is_what_its_keys_numbers_and_contestants_say():
+    race = race_on(valley(), VALLEY, steps=9)
+    for x in (*race.runs, *race, 0, -1, "SGD", "ρ 0.99"):
+        assert x in race
+    other = race_on(valley(), VALLEY, steps=9)
+    for x in ("Adagrad", "Momentum", len(race), other[0], None):  # two are Momentum
+        assert x not in race
+    assert [run in race for run in race] == [True] * len(race)
+
+
 def test_a_dial_turned_in_mid_race_is_the_contestant_s_own():
     race = race_on(valley(), VALLEY, steps=40)
     race.step(10)
