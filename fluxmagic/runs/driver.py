@@ -9,7 +9,7 @@ from typing import Any, Protocol
 __all__ = ["SLICE_SECONDS", "Driver", "Joinable"]
 
 SLICE_SECONDS = 0.02
-"""For so long training keeps an event loop that it shares."""
+"""The time for which training keeps an event loop that it shares."""
 
 
 class Driver(Protocol):

@@ -161,7 +161,7 @@ class SteppedRun(RunViews, Joinable):
             self._finish()
 
     def advance(self, seconds: float, steps: int | None = None) -> None:
-        """Train for about so long, one step at least and `steps` at most: for a driver that shares its thread.
+        """Train for about that many seconds, one step at least and `steps` at most: a driver shares its thread so.
 
         The state stays "running", unless the run ends, pauses or stops.
         """

@@ -201,7 +201,7 @@ class Loop:
         state.params = params
         if sum(p.size for p in params) == 2:
             self.record.begin_path(params)
-        if optimisers.spec is not None:
+        if not optimisers.is_built:
             zero_grads([], l)
             optimisers.build(found)
         self.params_final = self.problem.strict and optimisers.cls is not None and set(found) <= set(params)

@@ -124,7 +124,7 @@ class LossMap:
         return _widened(low, high, max(1.5, 1.5 * float(np.abs([low, high]).max())))
 
     def advance(self, seconds: float) -> bool:
-        """Evaluate for about so long, one point at least; tell whether the grid is another one.
+        """Evaluate for about that many seconds, one point at least; tell whether the grid is another one.
 
         Nothing happens as long as there is no batch.
         """
@@ -150,7 +150,7 @@ class LossMap:
         return self.grid is not before
 
     def finish(self, seconds: float = math.inf) -> None:
-        """Evaluate until the grid is done, or for about so long."""
+        """Evaluate until the grid is done, or for about that many seconds."""
         end = self.clock() + seconds
         while not self.is_done and (left := end - self.clock()) > 0:
             self.advance(min(left, 1.0))

@@ -14,7 +14,7 @@ import numpy as np
 from fluxmagic.optimise.inputs import as_optimisers
 from fluxmagic.optimise.optimiser import OPTIMISERS, Optimiser
 from fluxmagic.runs.record import Event, Setting
-from fluxmagic.tracker import Param
+from fluxmagic.tracker import Param, param
 
 __all__ = ["Opt", "OptimiserSet", "OptimiserState", "Turns", "check_values", "optimiser_class"]
 
@@ -29,13 +29,6 @@ class OptimiserState(NamedTuple):
     cls: type[Optimiser]
     state: dict[str, Any]
     schedules: dict[str, Callable[[int], float]]
-
-
-class Spec(NamedTuple):
-    """An optimiser that is not built yet: its parameters are not known."""
-
-    cls: type[Optimiser]
-    settings: dict[str, Any]
 
 
 def optimiser_class(opt: str | type[Optimiser]) -> type[Optimiser]:
@@ -104,7 +97,7 @@ class Turns(tuple[Event, ...]):
 
 
 class _Unwatched:
-    """Stands for an optimiser whose hyper-parameters cannot change: a function, a list, or a specification."""
+    """Stands for an optimiser whose hyper-parameters cannot change: a function, or a list."""
 
     version = 0
 
@@ -113,13 +106,11 @@ class _Unwatched:
 class OptimiserSet:
     """The optimisers of a run."""
 
-    opt: Any = None  # as given or activated; None while it is a specification
-    opts: list[Any] = field(default_factory=list)  # what makes an update
+    active: Any = None  # as given or activated; over a stand-in while the parameters are not known
+    opts: list[Any] = field(default_factory=list)  # what makes an update; empty until they are known
     watched: Any = _Unwatched  # its direct changes are noticed
     version: int = 0  # its number of assignments at the last look
-    spec: Spec | None = None  # the active one, before the optimiser is built
     _by_key: dict[str, Optimiser] = field(default_factory=dict)
-    _specs: dict[str, Spec] = field(default_factory=dict)
     _seen: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -128,14 +119,14 @@ class OptimiserSet:
         new = cls()
         if isinstance(opt, str) or (isinstance(opt, type) and issubclass(opt, Optimiser)):
             kind = optimiser_class(opt)
-            new._specify(kind, check_values(kind, hypers))
+            new._put(kind([param(0.0)], **check_values(kind, hypers)))
         elif hypers:
             raise TypeError(
                 f"{', '.join(hypers)}: hyper-parameters go with the name or class of an optimiser, and this one is "
                 "made already"
             )
         else:
-            new.opt, new.opts = opt, as_optimisers(opt)
+            new.active, new.opts = opt, as_optimisers(opt)
             single = isinstance(opt, Optimiser)
             new._by_key = {
                 o.name if single else f"{o.name} {i}": o for i, o in enumerate(new.opts) if isinstance(o, Optimiser)
@@ -143,49 +134,47 @@ class OptimiserSet:
             new._look()
         return new
 
-    def _specify(self, cls: type[Optimiser], given: dict[str, Any]) -> None:
-        new = Spec(cls, {k: given.get(k, h.default) for k, h in cls.hypers.items()})
-        self.spec = self._specs.setdefault(cls.__name__, new)
-
     # -- what is active ------------------------------------------------------------------------------------
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the parameters are known."""
+        return bool(self.opts)
+
+    @property
+    def opt(self) -> Opt:
+        """What is active; None while its parameters are not known."""
+        return self.active if self.is_built else None
 
     @property
     def cls(self) -> type[Optimiser] | None:
         """The active class; None for a function or a list."""
-        if self.spec is not None:
-            return self.spec.cls
-        return type(self.opt) if isinstance(self.opt, Optimiser) else None
+        return type(self.active) if isinstance(self.active, Optimiser) else None
 
     @property
     def name(self) -> str:
         """The name of what is active."""
-        if isinstance(self.opt, (list, tuple)):
-            return " + ".join(map(_label, self.opt))
-        return _label(self.opt if self.spec is None else self.spec.cls)
+        return " + ".join(map(_label, self.active if isinstance(self.active, (list, tuple)) else [self.active]))
 
     @property
     def kind(self) -> str:
         """What a function or a list is called in messages."""
-        return "a list of optimisers" if isinstance(self.opt, (list, tuple)) else "a plain function"
+        return "a list of optimisers" if isinstance(self.active, (list, tuple)) else "a plain function"
 
     @property
     def settings(self) -> dict[str, Any]:
         """The hyper-parameters by name: a number, or the schedule."""
-        if self.spec is not None:
-            return dict(self.spec.settings)
-        return {**self.opt.values, **self.opt.schedules} if isinstance(self.opt, Optimiser) else {}
+        return {**self.active.values, **self.active.schedules} if isinstance(self.active, Optimiser) else {}
 
     @property
     def values(self) -> dict[str, float]:
         """The present values of the hyper-parameters by name."""
-        if self.spec is not None:
-            return {k: v(0) if callable(v) else v for k, v in self.spec.settings.items()}
-        return self.opt.values if isinstance(self.opt, Optimiser) else {}
+        return self.active.values if isinstance(self.active, Optimiser) else {}
 
     @property
     def updates(self) -> int:
         """Updates that the active optimiser has made."""
-        return self.opt.n if isinstance(self.opt, Optimiser) else 0
+        return self.active.n if isinstance(self.active, Optimiser) else 0
 
     @property
     def params(self) -> list[Param]:
@@ -199,38 +188,34 @@ class OptimiserSet:
     def set_value(self, name: str, new: Setting) -> Setting:
         """Set a hyper-parameter, and return its old setting."""
         old = self.settings[name]
-        if self.spec is not None:
-            self.spec.settings[name] = new
-        else:
-            setattr(self.opt, name, new)
-            self._look()
+        setattr(self.active, name, new)
+        self._look()
         return old
 
     def prepare(self, cls: type[Optimiser]) -> Optimiser | None:
         """Build what `activate` will need; None if it needs nothing, or the parameters are not known."""
-        if self.spec is not None or type(self._by_key.get(cls.__name__)) is cls:
+        if not self.is_built or type(self._by_key.get(cls.__name__)) is cls:
             return None
         return cls(self.params)
 
     def activate(self, cls: type[Optimiser], prepared: Optimiser | None = None) -> None:
         """Activate the optimiser of a class: the earlier one, or else the one prepared, or a new one."""
-        if self.spec is not None:
-            self._specify(cls, {})
-        elif type(self.opt) is not cls:
+        if type(self.active) is not cls:
             kept = self._by_key.get(cls.__name__)
-            self._put(kept if type(kept) is cls else prepared or cls(self.opt.params))
+            self._put(kept if type(kept) is cls else prepared or cls(self.active.params))
 
     def _put(self, opt: Optimiser) -> None:
-        self._by_key[opt.name] = self.opt = opt
-        self.opts[:] = [opt]
+        self._by_key[opt.name] = self.active = opt
+        if self.is_built:
+            self.opts[:] = [opt]
         self._look()
 
     def build(self, params: list[Param]) -> None:
-        """Build the specified optimisers, now that the parameters are known."""
-        if self.spec is not None:
-            self._by_key |= {name: cls(params, **settings) for name, (cls, settings) in self._specs.items()}
-            active, self.spec = self._by_key[self.name], None
-            self._put(active)
+        """Build the optimisers again, now that the parameters are known."""
+        if not self.is_built:
+            self._by_key = {k: type(o)(params, **o.values | o.schedules) for k, o in self._by_key.items()}
+            self.opts[:] = [self._by_key[self.name]]
+            self._put(self.opts[0])
 
     def zero_grads(self) -> None:
         """Clear the gradients of all parameters."""
@@ -239,8 +224,8 @@ class OptimiserSet:
                 opt.clear()
 
     def _look(self) -> None:
-        if isinstance(self.opt, Optimiser):
-            self.watched = self.opt
+        if isinstance(self.active, Optimiser):
+            self.watched = self.active
         self.version = self.watched.version
         self._seen = self.settings
 
@@ -274,16 +259,15 @@ class OptimiserSet:
 
     def restore(self, states: Mapping[str, OptimiserState], active: str, params: list[Param]) -> None:
         """Return to copied states."""
-        for key in set(self._by_key) - set(states):
-            del self._by_key[key]
+        self._by_key = {k: o for k, o in self._by_key.items() if k in states and self.is_built}
         for key, (cls, kept, schedules) in states.items():
             opt = self._by_key.get(key)
             if type(opt) is not cls:
                 opt = self._by_key[key] = cls(params)
             opt.load_state_dict(kept, schedules)
-        self.spec = None
         if active:
-            self._put(self._by_key[active])
+            self.opts[:] = [self._by_key[active]]
+            self._put(self.opts[0])
 
     def fresh_copy(self, params: list[Param]) -> Opt:
         """Make optimisers of the same classes over the same parameters, which share no state with these."""

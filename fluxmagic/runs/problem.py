@@ -14,7 +14,7 @@ from fluxmagic.runs.archive import AnyPath
 from fluxmagic.runs.cursor import Batch
 from fluxmagic.runs.evaluate import evaluate
 
-__all__ = ["MissingLoss", "Problem", "as_metrics", "positive"]
+__all__ = ["MissingLoss", "Problem", "as_metrics", "positive", "refuse_given"]
 
 RESERVED = frozenset(("step", "epoch", "seconds", "loss", "valid", "opt"))
 
@@ -129,3 +129,9 @@ def positive(name: str, value: object) -> int:
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} is a positive integer, not {value!r}")
     return int(value)
+
+
+def refuse_given(options: Mapping[str, object], saved: set[str]) -> None:
+    """Refuse options that a file has."""
+    for name in sorted(options.keys() & saved):
+        raise TypeError(f"{name} is in the file: leave it out")

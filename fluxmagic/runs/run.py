@@ -23,7 +23,7 @@ from fluxmagic.runs.lines import SnapshotStore
 from fluxmagic.runs.log import Log
 from fluxmagic.runs.loop import Loop
 from fluxmagic.runs.optimisers import Opt, OptimiserSet, Turns
-from fluxmagic.runs.problem import Problem, as_metrics
+from fluxmagic.runs.problem import Problem, as_metrics, refuse_given
 from fluxmagic.runs.record import Setting
 from fluxmagic.runs.script import CellSource
 from fluxmagic.runs.state import ModelState, TrainingState
@@ -212,9 +212,11 @@ class Run(RewindableRun):
 
         Loss and data are as the run had them; `params` are of the same shapes and dtypes, in the same order, and get
         the values of the file.  Without these three the run can be looked at, and not trained.  `schedules` has the
-        user's own schedules by hyper-parameter, a list if there were several; `options` are those of `Run`: valid,
-        metrics.  What does not fit is an ArchiveError, a ValueError that lists it all.
+        user's own schedules by hyper-parameter, a list if there were several; `options` are those of `Run` that the
+        file does not have: valid, metrics, model, until, patience, log.  What does not fit is an ArchiveError, a
+        ValueError that lists it all.
         """
+        refuse_given(options, {"epochs", "steps", "seed", "name", "capture"})
         with checkpoint.reading(path, loss, data, params, schedules) as file:
             run = cls(file.loss, file.data, file.record.opt, **file.arguments, **options)
             run.begin_at(lambda state: file.line(state, run.problem))

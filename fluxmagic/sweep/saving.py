@@ -25,8 +25,10 @@ from fluxmagic.sweep.views import SweepViews
 from fluxmagic.tracker import Param
 from fluxmagic.version import __version__
 
-__all__ = ["Loaded", "reading", "save"]
+__all__ = ["OPTIONS", "Loaded", "reading", "save"]
 
+OPTIONS = ("samples", "seeds", "seed", "halving", "name")
+"""Arguments of a sweep that a file holds, beside its grid, and what ranks the points."""
 KEPT = ENDS[:-1]
 """States of trials that a file holds; the others begin again."""
 
@@ -171,7 +173,7 @@ class Loaded:
         """Give the other arguments of the sweep."""
         s = self.saved
         ranks = {"max" if s.largest else "min": s.objective}
-        return {k: getattr(s, k) for k in ("samples", "seeds", "seed", "halving", "name")} | ranks
+        return {k: getattr(s, k) for k in OPTIONS} | ranks
 
     def enter(self, trials: list[Trial], setup: Setup) -> Starts:
         """Bring trials to where they ended, if all fits the model; give the starts by seed."""

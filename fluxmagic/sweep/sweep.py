@@ -16,7 +16,7 @@ from fluxmagic.runs import Run
 from fluxmagic.runs.archive import AnyPath
 from fluxmagic.runs.cursor import Data
 from fluxmagic.runs.driver import Joinable
-from fluxmagic.runs.problem import as_metrics, positive
+from fluxmagic.runs.problem import as_metrics, positive, refuse_given
 from fluxmagic.sweep import saving
 from fluxmagic.sweep.grid import LENGTHS, MAX_TRIALS, Grid
 from fluxmagic.sweep.places import On, check_place, place_of
@@ -49,17 +49,19 @@ class Sweep(SweepViews, Joinable):
     epochs, steps : int, optional
         The length of each trial, as for `Run`.
     seeds : int, optional
-        Repeat each point with so many seeds, from `seed` on (default 0): layers draw their weights anew by `reset`, and
-        each run its order of the data and dropout.  Without it every trial begins with the weights as they are.
+        Repeat each point with that many seeds, from `seed` on: layers draw their weights anew by `reset`, and each run
+        its order of the data and dropout.  Without it every trial begins with the weights as they are.
     seed : int, optional
+        Of the draws and of each trial's run.  Default: 0 with `seeds`, otherwise one from the default generator.
     samples : int, optional
+        The number of points to draw, where the grid has a distribution.
     max, min : str, optional
         A metric that ranks the points; default: the least validation loss, without `valid` the least mean loss over
         the rows of the last epoch.  Points are ranked by the median over their seeds.
     halving : int, optional
         After 1/halving² and 1/halving of its steps keep ⌈n/halving⌉ of n points.
     on : int, Executor or Client, optional
-        So many processes of this machine (`loky`), a `concurrent.futures.Executor`, or a Dask client; default: trials
+        That many processes of this machine (`loky`), a `concurrent.futures.Executor`, or a Dask client; default: trials
         take turns in this process.
     timeout : float, optional
         Seconds for each trial, from which on it has failed.
@@ -127,7 +129,7 @@ class Sweep(SweepViews, Joinable):
         if isinstance(data, Iterator):
             raise TypeError("the data is a generator, which one trial would exhaust: pass a list, or a function")
         if halving is not None and positive("halving", halving) < 2:
-            raise ValueError("halving is 2 or more: each time one point in so many is kept")
+            raise ValueError(f"halving is 2 or more, since each rung keeps one point in {halving}")
         if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
             raise ValueError(f"timeout is a positive number of seconds, not {timeout!r}")
         if seed is not None and not (isinstance(seed, (int, np.integer)) and seed >= 0):
@@ -157,8 +159,8 @@ class Sweep(SweepViews, Joinable):
     def train(self, *, cb: Option = None) -> None:
         """Train all trials to their ends, or to `pause`, `stop` or an interrupt; go on with what is not done.
 
-        `cb`, a function or a list, is called after each turn; one that takes an argument gets the sweep.  A trial that
-        fails or diverges does not end the sweep.
+        `cb`, a function or a list, is called several times a second; one that takes an argument gets the sweep.  A
+        trial that fails or diverges does not end the sweep.
         """
         self._drive(callbacks=as_callbacks(cb))
 
@@ -169,7 +171,7 @@ class Sweep(SweepViews, Joinable):
             self._leave("paused")
 
     def advance(self, seconds: float, steps: int | None = None) -> None:
-        """Train for about so long, or until `steps` more trials have ended; the state stays "running"."""
+        """Train for about that many seconds, or until `steps` more trials have ended; the state stays "running"."""
         self._drive(until=time.perf_counter() + seconds, most=steps, ends_loop=False)
 
     def pause(self) -> None:
@@ -313,12 +315,13 @@ class Sweep(SweepViews, Joinable):
         """Read the sweep that `save` wrote; `train` goes on with what is not done.  The model stays as it is.
 
         Loss, data and parameters are as the sweep had them; `schedules` has the user's own schedules by
-        hyper-parameter, `options` are those of `Sweep`: valid, metrics, model, until, patience, on, timeout.  What does
-        not fit is an ArchiveError, a ValueError.
+        hyper-parameter, `options` are those of `Sweep` that the file does not have: valid, metrics, model, until,
+        patience, on, timeout.  What does not fit is an ArchiveError, a ValueError.
         """
+        refuse_given(options, {"grid", "epochs", "steps", "max", "min", *saving.OPTIONS})
         params = list(params)
         with saving.reading(path, schedules, params) as file:
-            sweep = cls(loss, data, params, file.grid(), **{**options, **file.options})
+            sweep = cls(loss, data, params, file.grid(), **options, **file.options)
             sweep.starts = file.enter(sweep.trials, sweep.setup)
         sweep.steps_per_epoch, sweep.level = file.saved.steps_per_epoch, file.saved.level
         sweep.state = "done" if sweep.finished else "stopped"

@@ -368,3 +368,14 @@ def test_the_file_has_the_version_of_the_package(saved):
     meta = archive.read(saved[2], "run")[0]
     assert meta["fluxmagic"] == __import__("fluxmagic").__version__
     assert meta["environment"]["numerics"] >= 1
+
+
+@pytest.mark.parametrize("name", ["epochs", "steps", "seed", "name", "capture"])
+def test_an_option_that_the_file_has_is_refused(tmp_path, name):
+    W = fluxmagic.param(1.0)
+    run = fluxmagic.Run(lambda x: (W - x) ** 2, [0.0] * 3, "SGD")
+    run.step()
+    run.save(tmp_path / "a")
+    with pytest.raises(TypeError, match=f"^{name} is in the file: leave it out"):
+        fluxmagic.Run.load(tmp_path / "a", run.loss, run.data, [W], **{name: 2})
+    assert W.run_ref() is run

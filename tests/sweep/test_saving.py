@@ -121,3 +121,12 @@ def test_an_optimiser_that_is_not_defined_is_named(tmp_path):
     del OPTIMISERS["Mine"]
     with pytest.raises(ArchiveError, match="unknown optimiser Mine: define the class first"):
         Sweep.load(tmp_path / "s", sweep.setup.loss, sweep.setup.data, [W])
+
+
+@pytest.mark.parametrize("name", ["grid", "steps", "epochs", "min", "seeds", "name"])
+def test_an_option_that_the_file_has_is_refused(tmp_path, name):
+    sweep, W = line_sweep({"η": [0.1]})
+    sweep.train()
+    sweep.save(tmp_path / "s")
+    with pytest.raises(TypeError, match=f"^{name} is in the file"):
+        Sweep.load(tmp_path / "s", sweep.setup.loss, sweep.setup.data, [W], **{name: 2})
