@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -109,12 +107,13 @@ def record(view: LossView, attempt: Attempt) -> tuple[float, Recording]:
     if reason := hidden_in(within.places):
         raise NotRecorded(reason)
     users = {cls for opt in attempt.opts for cls in reach.users_classes(type(opt).__mro__)}
-    rules = [(cls.__name__, f, reach.Reach(f).fingerprint()) for cls in users for f in reach.methods(cls)]
+    rules = [(cls.__name__, reach.Reach(f)) for cls in users for f in reach.methods(cls)]
+    before = [(name, rule.places, Surroundings(rule, rule.places)) for name, rule in rules]
     taken = _RecordedStep(view, attempt, within)
     value, recorder = taken.take(), taken.recorder
     if kept := recorder.alive():
         recorder.reason = f"the loss keeps {len(kept)} of its arrays for later"
-    recorder.reason = recorder.reason or _changes_of_rules(rules)
+    recorder.reason = recorder.reason or _changes_of_rules(before)
     return value, Recording(recorder, taken.result, taken.unreached, taken.places)
 
 
@@ -128,29 +127,23 @@ class _RecordedStep:
         self.result: int | None = None
         self.places = view.watched(within.places)
         self.started = self.done = False
-        self.before = within.fingerprint()
-        self.surroundings, self.gradients = Surroundings(self.places), Gradients(self.params)
-        self.states = _global_generators()
+        self.surroundings, self.gradients = Surroundings(within, self.places), Gradients(self.params)
 
     def take(self) -> float:
         """Take the step; where it is not recorded, put all back and raise NotRecorded."""
         recorder = self.recorder
         try:
-            try:
-                with ops_become(FollowedOp):
-                    on_loss = None if self.attempt.on_loss is None else self.on_loss
-                    return self.attempt._replace(on_loss=on_loss).take(self.loss, self.backward)
-            finally:
-                if recorder.alive():
-                    _put_plain(self.view)
+            with ops_become(FollowedOp):
+                on_loss = None if self.attempt.on_loss is None else self.on_loss
+                return self.attempt._replace(on_loss=on_loss).take(self.loss, self.backward)
         except BaseException as error:
             if self.done:
                 raise
             recorder.undo.restore()
+            self.surroundings.restore()
             if not isinstance(error, (Exception, CallsOutside)):
                 raise
             self.gradients.restore()
-            self.surroundings.restore()
             reason = recorder.reason or str(error)
             if not isinstance(error, (NotRecorded, CallsOutside)):
                 reason = f"{type(error).__name__} while the step was recorded: {error}"
@@ -184,9 +177,10 @@ class _RecordedStep:
             n = back_counting(l)
         self.unreached = [p for p in self.params if p.grad_is_zero]
         recorder = self.recorder
-        reason = recorder.reason or _hidden_changes(self.view, self.before, recorder, self.states)
-        if reason is not None:
-            raise NotRecorded(reason)
+        if recorder.reason is None and (changed := self.surroundings.changed(recorder.undo.generators)):
+            recorder.reason = f"the loss changes {changed}"
+        if recorder.reason is not None:
+            raise NotRecorded(recorder.reason)
         found = self.bits(l)
         recorder.undo.restore()
         self.gradients.restore()
@@ -219,44 +213,14 @@ class Gradients:
         return [None if p.grad_is_zero else p.gradient.tobytes() for p, _, _ in self._kept]
 
 
-def _put_plain(view: LossView) -> None:
-    """Put plain arrays in the places where the loss has kept recorded ones."""
-
-    def plain(x: object) -> object:
-        if isinstance(x, tuple) and any(type(part) is Recorded for part in x):
-            return reach.remake(x, map(plain, x))
-        return x.array if type(x) is Recorded else x
-
-    for place in reach.Reach(view.reads).places:
-        if place.is_writable and (now := plain(place.value)) is not place.value:
-            place.put(now)
-
-
-def _hidden_changes(view: LossView, before: reach.Fingerprint, recorder: Recorder, states: object) -> str | None:
-    """Say what the step has changed, or kept, beside its result."""
-    after = reach.Reach(view.reads).fingerprint()
-    if changed := reach.difference(before, after, recorder.undo.generators, view.bound):
-        return f"the loss changes {changed}"
-    if states != _global_generators():
-        return "the loss draws from Python's or NumPy's global generator"
-    return None
-
-
-def _changes_of_rules(rules: Sequence[tuple[str, object, reach.Fingerprint]]) -> str | None:
-    """Say what the rule of a user's optimiser has changed beside its state."""
-    for name, rule, before in rules:
-        after = reach.Reach(rule)
-        if changed := reach.difference(before, after.fingerprint(), ()):
+def _changes_of_rules(rules: Sequence[tuple[str, Sequence[reach.Place], Surroundings]]) -> str | None:
+    """Say what the rule of a user's optimiser has changed beside its state, or may read that changes unseen."""
+    for name, places, before in rules:
+        if changed := before.changed(()):
             return f"the rule of {name} changes {changed}"
-        if hidden := hidden_in(after.places):
+        if hidden := hidden_in(places):
             return hidden.replace("the loss", f"the rule of {name}")
     return None
-
-
-def _global_generators() -> object:
-    module = sys.modules.get("numpy.random")
-    state = module.get_state() if module else None
-    return random.getstate(), None if state is None else (state[1].tobytes(), *state[2:])
 
 
 @contextmanager

@@ -99,6 +99,8 @@ def of_places(writer: Writer, places: Sequence[Place]) -> Iterator[str]:
             yield f"if [*{writer.name(x, 'w')}] != {writer.name([*x])}: return None"
     absent = writer.name(ABSENT)
     for place in places:
+        if place.value is ABSENT and place.kind != "item":
+            continue
         owner = writer.name(place.owner, "w")
         if place.kind == "cell":
             read = f"{owner}.cell_contents"

@@ -64,6 +64,8 @@ def _is_hidden(x: object) -> bool:
         return set("".join(x.types)) <= set("O->")  # of a user's function
     if isinstance(x, types.BuiltinFunctionType):
         return not isinstance(x.__self__, (types.ModuleType, type, np.ufunc, re.Pattern, *NUMBERS))
+    if isinstance(x, random.SystemRandom):
+        return True
     if isinstance(x, type):
         return not (is_foreign(cls) or is_ours(cls))  # its metaclass
     if isinstance(x, (*CONTAINERS, *NUMBERS)):
@@ -150,8 +152,4 @@ def _outside(frame: types.FrameType, event: str, f: object) -> str | None:
 def _names_a_namespace(frame: types.FrameType) -> bool:
     """Tell whether a function names a module or class of the user, of which only named attributes are looked at."""
     named = [frame.f_globals.get(name) for name in frame.f_code.co_names]
-    return any(isinstance(x, (types.ModuleType, type)) and not is_foreign(x) and not _is_of_package(x) for x in named)
-
-
-def _is_of_package(x: object) -> bool:
-    return is_ours(x) or getattr(x, "__name__", "").startswith("fluxmagic")
+    return any(isinstance(x, (types.ModuleType, type)) and not is_foreign(x) and not is_ours(x) for x in named)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import builtins
 import dis
 import functools
-import random
 import sys
 import types
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any, NamedTuple
@@ -28,11 +27,10 @@ __all__ = [
     "ABSENT",
     "MOST_ITEMS",
     "NUMBERS",
-    "Fingerprint",
+    "WITHOUT_PLACES",
     "Place",
     "Reach",
     "arrays_in",
-    "difference",
     "is_ours",
     "methods",
     "remake",
@@ -49,7 +47,6 @@ SLOT = types.MemberDescriptorType
 METHODS = (property, classmethod, staticmethod, types.FunctionType)
 CONTAINERS = (dict, list, tuple, deque)
 WITHOUT_PLACES = (Tracked, np.random.Generator, set, frozenset, Op, types.MethodType)
-Fingerprint = dict[object, tuple[str, object]]
 
 ABSENT = object()
 """Lies where nothing does."""
@@ -78,8 +75,13 @@ class Place(NamedTuple):
     value: object
 
     def put(self, value: object) -> None:
-        """Assign, past properties and `__setattr__`."""
-        if self.kind == "cell":
+        """Assign, past properties and `__setattr__`; ABSENT removes."""
+        if value is ABSENT:
+            if self.kind == "item":
+                self.owner.pop(self.key, None)
+            else:
+                delattr(self.owner, "cell_contents" if self.kind == "cell" else self.key)
+        elif self.kind == "cell":
             self.owner.cell_contents = value
         elif isinstance(self.owner, type):
             type.__setattr__(self.owner, self.key, value)
@@ -157,16 +159,6 @@ class Reach:
             if isinstance(place.owner, (types.ModuleType, type)) and not is_foreign(place.owner):
                 self._roots.append(place.value)  # nor does it enter these
 
-    def fingerprint(self) -> Fingerprint:
-        """Say what lies there: plain data by value, all else by identity; generators by their state."""
-        found: Fingerprint = {(id(p.owner), p.key): (p.path, _mark(p.value)) for p in self.places}
-        for path, x in self.objects:
-            if isinstance(x, (list, dict, set)):
-                found[id(x)] = path, len(x)
-            elif isinstance(x, np.random.Generator):
-                found[id(x)] = path, repr(x.bit_generator.state)
-        return found
-
 
 @functools.lru_cache(maxsize=1024)
 def users_classes(mro: tuple[type, ...]) -> tuple[type, ...]:
@@ -209,18 +201,18 @@ def _items(x: object, path: str) -> Iterator[Place]:
 
 def is_ours(x: object) -> bool:
     """Whether something is of this package."""
-    return str(getattr(x, "__module__", None)).partition(".")[0] == "fluxmagic"
+    return str(getattr(x, "__module__", None) or getattr(x, "__name__", "")).partition(".")[0] == "fluxmagic"
 
 
 def _of_function(f: types.FunctionType, path: str) -> Iterator[Place]:
     """Yield what a function names: closure, globals, and attributes of modules and classes; and its code."""
     yield Place(f"{path or f.__name__}.__code__", "attribute", f, "__code__", f.__code__)
     for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
-        with suppress(ValueError):  # not bound yet
-            yield Place(name, "cell", cell, None, cell.cell_contents)
+        place = Place(name, "cell", cell, None, None)
+        yield place._replace(value=place.current)
     for name in global_names(f.__code__):
         yield Place(name, "item", f.__globals__, name, f.__globals__.get(name, ABSENT))
-        if name not in f.__globals__ and isinstance(value := vars(builtins).get(name), NUMBERS):
+        if name not in f.__globals__ and isinstance(value := vars(builtins).get(name, ABSENT), NUMBERS):
             yield Place(name, "item", vars(builtins), name, value)
     yield from _of_namespaces(f)
     arguments = f.__code__.co_varnames[: f.__code__.co_argcount]
@@ -275,8 +267,7 @@ def _of_object(x: object, path: str) -> Iterator[Place]:
             if k.startswith("__") or k in own:
                 continue
             if isinstance(v, SLOT):
-                if hasattr(x, k):
-                    yield Place(f"{path}.{k}", "attribute", x, k, getattr(x, k))
+                yield Place(f"{path}.{k}", "attribute", x, k, getattr(x, k, ABSENT))
             elif isinstance(v, (*NUMBERS, np.ndarray)):
                 yield Place(f"{path}.{k}", "attribute", x, k, v)
 
@@ -318,40 +309,3 @@ def swapped(found: Iterable[Place], other: Callable[[np.ndarray], object]) -> It
         for place, now in done:
             if place.current is now:  # the loss has assigned nothing here
                 place.put(place.value)
-
-
-# -- has the loss changed something? -------------------------------------------------------------------
-
-
-def _mark(x: object, depth: int = 4) -> object:
-    if isinstance(x, NUMBERS):
-        return repr(x)
-    if isinstance(x, (random.Random, np.random.RandomState)):
-        return id(x), repr(x.__reduce__())
-    if isinstance(x, (list, tuple, set, frozenset, dict)) and len(x) <= MOST_ITEMS and depth:
-        keys = list(x) if isinstance(x, dict) else range(len(x))
-        return keys, [_mark(item, depth - 1) for item in (x.values() if isinstance(x, dict) else x)]
-    return id(x), len(x) if isinstance(x, (list, dict, set)) else None
-
-
-def difference(
-    before: Fingerprint, after: Fingerprint, generators: Iterable[object], bound: Collection[str] = ()
-) -> str | None:
-    """Name the first place in which something else lies; known generators and names that are bound aside."""
-    known = {*map(id, generators)}
-    for key in (*before, *after):
-        a, b = before.get(key), after.get(key)
-        if isinstance(key, tuple) and key[1] in bound:
-            continue
-        if key not in known and (a is None or b is None or a[1] != b[1]):
-            path = (a or b or ("", None))[0]
-            return _element(path.lstrip("."), a and a[1], b and b[1])
-    return None
-
-
-def _element(path: str, before: object, after: object) -> str:
-    """Name the item of a container that differs."""
-    if isinstance(before, tuple) and isinstance(after, tuple) and before[0] == after[0] and isinstance(before[1], list):
-        key, a, b = next((k, a, b) for k, a, b in zip(before[0], before[1], after[1]) if a != b)
-        return _element(f"{path}[{key!r}]", a, b)
-    return path

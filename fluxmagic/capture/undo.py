@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from fluxmagic.capture.reach import Place
+from fluxmagic.capture.reach import WITHOUT_PLACES, Place, Reach, is_ours
+from fluxmagic.layers.traversal import is_foreign
 
 __all__ = ["Surroundings", "Undo"]
 
@@ -58,36 +60,71 @@ class Undo:
 
 
 class Surroundings:
-    """What lies in the places of a loss, what containers and objects there hold, and all generators."""
+    """What lies in the places of a loss, what containers, objects and classes there hold, and all generators."""
 
-    def __init__(self, places: Sequence[Place]) -> None:
-        self._places = places
-        values: list[Any] = [*{id(x): x for p in places for x in (p.value, p.owner)}.values()]
-        objects = (x for x in values if hasattr(x, "__dict__") and not isinstance(x, (type, ModuleType)))
-        values = [p.value for p in places] + [vars(x) for x in objects]
-        self._contents = [(x, copy.copy(x)) for x in values if isinstance(x, (list, dict, set, deque))]
-        self._states: list[tuple[Any, Any]] = [(random.setstate, random.getstate())]
-        for x in (np.random, *values):
-            if isinstance(x, random.Random):
-                self._states.append((x.setstate, x.getstate()))
-            elif isinstance(x, np.random.Generator):
-                bits = x.bit_generator
-                self._states.append((partial(setattr, bits, "state"), bits.state))
-            elif x is np.random or isinstance(x, np.random.RandomState):
-                self._states.append((x.set_state, x.get_state()))
+    def __init__(self, within: Reach, watched: Sequence[Place]) -> None:
+        self._places = watched
+        found = {id(x): (path, x) for path, x in (*within.objects, *((p.path, p.value) for p in within.places))}
+        self._contents: list[tuple[str, Any, Any]] = []
+        self._states: list[tuple[str, Any, Callable[[], Any], Callable[[Any], object], Any]] = []
+        for path, x in (*GLOBAL_GENERATORS.items(), *found.values()):
+            if (access := _state_of(x)) is not None:
+                self._states.append((path, x, *access, access[0]()))
+            elif isinstance(x, (list, dict, set, deque)):
+                self._contents.append((path, x, copy.copy(x)))
+            elif hasattr(x, "__dict__") and not isinstance(x, (type, ModuleType, *WITHOUT_PLACES)):
+                self._contents.append((path, vars(x), dict(vars(x))))
+        spaces = {id(x): x for p in within.places for x in (p.owner, p.value) if isinstance(x, (type, ModuleType))}
+        self._namespaces = [(x, set(vars(x))) for x in spaces.values() if not is_foreign(x) and not is_ours(x)]
+
+    def changed(self, known: Iterable[object]) -> str | None:
+        """Name the first place or container in which something else lies, or generator that moved; known ones aside."""
+        for place in self._places:
+            if place.current is not place.value:
+                return place.path.lstrip(".")
+        for path, x, before in self._contents:
+            if not _same(x, before):
+                added = [k for k in x if k not in before] if isinstance(x, dict) else []
+                return ".".join([path, *map(str, added[:1])]).lstrip(".")
+        for namespace, names in self._namespaces:
+            if added := [k for k in vars(namespace) if k not in names]:
+                return f"{namespace.__name__}.{added[0]}"
+        others = (s for s in self._states if all(x is not s[1] for x in known))
+        return next((path for path, _, get, _, before in others if pickle.dumps(get()) != pickle.dumps(before)), None)
 
     def restore(self) -> None:
         """Put it back: containers first, since a place may be an item that was removed."""
-        for x, before in self._contents:
-            if len(x) != len(before) or any(a is not b for a, b in zip(_parts(x), _parts(before), strict=True)):
+        for _, x, before in self._contents:
+            if not _same(x, before):
                 x.clear()
                 (x.extend if isinstance(x, (list, deque)) else x.update)(before)
         for place in self._places:
             if place.is_writable and place.current is not place.value:
                 place.put(place.value)
-        for put, state in self._states:
-            put(state)
+        for namespace, names in self._namespaces:
+            for k in set(vars(namespace)) - names:
+                delattr(namespace, k)
+        for *_, put, before in self._states:
+            put(before)
 
 
-def _parts(x: Any) -> list[object]:  # noqa: ANN401 - a container
-    return [*x, *x.values()] if isinstance(x, dict) else [*x]
+GLOBAL_GENERATORS = {
+    "Python's global generator (random.…)": random,
+    "NumPy's global generator (np.random.…)": np.random,
+}
+
+
+def _state_of(x: Any) -> tuple[Callable[[], Any], Callable[[Any], object]] | None:  # noqa: ANN401
+    """Return what reads the state of a generator, and what puts it back."""
+    if isinstance(x, random.Random) or x is random:
+        return x.getstate, x.setstate
+    if isinstance(x, np.random.Generator):
+        return (lambda: x.bit_generator.state), partial(setattr, x.bit_generator, "state")
+    return (x.get_state, x.set_state) if isinstance(x, np.random.RandomState) or x is np.random else None
+
+
+def _same(x: Any, before: Any) -> bool:  # noqa: ANN401 - containers
+    if len(x) != len(before):
+        return False
+    keys = not isinstance(x, dict) or all(a is b for a, b in zip(x.values(), before.values(), strict=True))
+    return keys and all(a is b for a, b in zip(x, before, strict=True))

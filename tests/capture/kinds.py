@@ -320,3 +320,66 @@ def a_function_of_a_library_that_is_replaced(W):
         np.sinc = (lambda x: x) if changed else originals[1]
 
     return (lambda x, y: mse(W, np.sinc(x), y) * math.lgamma(3.5)), replace
+
+
+class _Slotted:
+    __slots__ = ("n",)
+
+
+class _Bare:
+    pass
+
+
+def counts_in(name: str, make: Callable[[], Any]) -> None:
+    """Add a loss that counts its steps in an attribute which is not there before the first."""
+
+    def counter(W: Any) -> Loss:
+        owner = make()
+
+        def loss(x: Any, y: Any) -> Any:
+            owner.n = getattr(owner, "n", 0) + 1
+            return mse(W, x, y) * owner.n
+
+        return loss
+
+    counter.__name__ = f"counts in {name}"
+    leak("changes")(counter)
+
+
+counts_in("a slot", _Slotted)
+counts_in("an object", _Bare)
+counts_in("a class", lambda: type("Fresh", (), {}))
+counts_in("a module", lambda: types.ModuleType("fresh"))
+counts_in("a function", lambda: lambda: 0)
+
+
+@leak("changes")
+def counts_in_a_cell_that_is_bound_late(W):
+    def loss(x, y):
+        nonlocal n
+        try:
+            n += 1
+        except NameError:
+            n = 1
+        return mse(W, x, y) * n
+
+    if W is None:
+        n = 0
+    return loss
+
+
+@leak("changes")
+def counts_in_a_global_that_is_not_there(W):
+    names: dict[str, Any] = {"mse": mse, "W": W}
+    exec(
+        "def loss(x, y):\n    global n\n    try:\n        n += 1\n    except NameError:\n        n = 1\n"
+        "    return mse(W, x, y) * n",
+        names,
+    )
+    return names["loss"]
+
+
+@leak("SystemRandom")
+def the_generator_of_the_system(W):
+    rng = random.SystemRandom()
+    return lambda x, y: mse(W, x, y) * (1 if rng else 0)
