@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from html import escape
 
 from fluxmagic.jupyter.controls import widgets as w
-from fluxmagic.jupyter.controls.layout import grid, make_choice, row, set_visible
+from fluxmagic.jupyter.controls.layout import grid, make_choice, set_visible
 from fluxmagic.jupyter.controls.sliders import HyperparameterSlider, set_options
 from fluxmagic.jupyter.controls.transport import Controls
 from fluxmagic.jupyter.formatting import format_number
@@ -18,23 +18,18 @@ __all__ = ["Dials", "make_sliders", "overridden_schedules"]
 
 
 class Dials:
-    """The dials of the run of controls.  What is turned is a request.
+    """The dials of the run of controls: a menu of optimisers, and a box of sliders.  What is turned is a request."""
 
-    `more` is the button that unfolds what is off by default.
-    """
-
-    def __init__(self, controls: Controls, more: Sequence[w.Widget]) -> None:
+    def __init__(self, controls: Controls) -> None:
         self._controls = controls
         self._made: dict[type[Optimiser], tuple[dict[str, HyperparameterSlider], w.Widget]] = {}
         self._chosen: str = self._run.opt_name
         tooltip = "which optimiser updates the parameters"
-        self.optimiser = make_choice("optimiser", self._names(), self._chosen, tooltip, "16em")
+        self.optimiser = make_choice("optimiser", self._names(), self._chosen, tooltip, "14em")
         self.optimiser.disabled = self._run.opt_class is None
-        self.optimiser.style.description_width, self.optimiser.layout.margin = "6.5em", "2px"
         self.optimiser.observe(self._on_optimiser, "value")
         self._effective_rate = w.HTML(layout=w.Layout(margin="5px 8px"))
-        self._room = w.Box(layout=w.Layout(width="100%"))
-        self.box = w.VBox([row([self.optimiser, *more]), self._room], layout=w.Layout(width="100%"))
+        self.box = w.Box(layout=w.Layout(width="100%"))
         controls.hear(self._effective_rate)
 
     @property
@@ -72,8 +67,8 @@ class Dials:
         if cls not in self._made:
             self._made[cls] = self._make(cls, values)
         sliders, box = self._made[cls]
-        if self._room.children != (box,):
-            self._room.children = (box,)
+        if self.box.children != (box,):
+            self.box.children = (box,)
         for k, slider in sliders.items():
             slider.show(values[k])
             used = not slider.foldable or values[k] != slider.hyper.default

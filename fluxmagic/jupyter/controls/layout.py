@@ -119,19 +119,20 @@ def grid(children: Sequence[w.Widget], *, first_is_wide: bool) -> w.Widget:
 
 
 class TimeLine:
-    """A slider that is as wide as the axis above it; its label is beside it."""
+    """A slider that is as wide as the axis above it, its label beside it; and what stands beside both, or below."""
 
-    def __init__(self, slider: w.Widget, name: str) -> None:
-        slider.layout.width, slider.layout.margin = "100%", "0"
+    def __init__(self, slider: w.Widget, beside: w.Widget, name: str) -> None:
+        slider.layout.margin = "0"
         slider.add_class("fluxmagic-time")
         self._slider, self._name = slider, name
         self._style = w.HTML(layout=w.Layout(display="none"))
-        self.box = w.VBox([self._style, slider], layout=w.Layout(width="100%"))
+        self.box = row([self._style, slider, beside])
 
     def place(self, start: float, end: float) -> None:
         """Put it under an axis whose ends are given as shares of the width."""
-        self._slider.style.description_width = f"calc({100 * start:.2f}% - {GAP}px)"
-        width = f"{100 * (end - start):.2f}%"
+        self._slider.layout.width = f"{100 * end:.2f}%"
+        self._slider.style.description_width = f"calc({100 * start / end:.2f}% - {GAP}px)"
+        width = f"{100 * (1 - start / end):.2f}%"
         self._style.value = f"<style>.{self._name} .fluxmagic-time .slider-container {{ flex: 0 0 {width} }}</style>"
 
 

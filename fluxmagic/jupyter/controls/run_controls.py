@@ -43,8 +43,8 @@ class RunControls(Controls):
         self.axis = Axis(0.08, 0.98, 0.0, 1.0)  # the picture's axis of steps, above the time line
         self.position = PositionSlider("step", STEP_TIP, self.clock)
         self._start = StartFields(lambda: self.run, self.requests)
-        self.dials = Dials(self, [*self.group("more"), self._start.box])
-        self._time_line = TimeLine(self.position.slider, self.name)
+        self.dials = Dials(self)
+        self._time_line = TimeLine(self.position.slider, self._start.box, self.name)
         self.code = w.HTML(layout=w.Layout(display="none", width="100%"))
         self._overridden = w.HTML(layout=w.Layout(margin="2px 6px"))  # the schedules that are off
         self._schedule = row([self._overridden, *self.group("schedule")])
@@ -58,6 +58,9 @@ class RunControls(Controls):
             row([*self.group("rewind"), self.position.field, *self.group("history"), *views]),
             self.code,
         ]
+
+    def menus(self) -> Sequence[w.Widget]:
+        return [self.dials.optimiser]
 
     def _view_widget(self, v: View) -> w.Widget:
         widget = make_choice(v.label, list(v.options), v.chosen, v.tooltip)

@@ -34,14 +34,14 @@ class StartFields:
         self.chosen: list[float] | None = None  # what was typed and is not yet the run's start
         self._requests = requests
         self._shown = [math.nan, math.nan]
-        layout = {"width": "13em", "margin": "2px 8px 2px 2px"}
+        layout = {"width": "12em", "margin": "2px 0 2px 12px"}
         self._fields = [w.Text(continuous_update=False, layout=w.Layout(**layout)) for _ in range(2)]
         for i, field in enumerate(self._fields):
             field.tooltip = "where the run starts; Restart goes there"
             field.style.description_width = "auto"
             field.observe(partial(self._on_field, i), "value")
         self.box = row(self._fields)
-        self.box.layout.width = "auto"
+        self.box.layout.width, self.box.layout.margin = "auto", "0 0 0 auto"
         set_visible(self.box, False)
 
     def _on_field(self, i: int, change: w.Change) -> None:

@@ -109,9 +109,10 @@ class Controls:
         self._on_speed = self.on_value(self._speed, lambda speed: setattr(self.pace, "speed", speed))
         field = w.Text(continuous_update=False)
         self.on_value(field, self._hear_page)
-        transport = row([*self.group("transport"), self._speed, self._tick, *self.group("close")])
-        children = [transport, self._words, self._message, self._failure, *self.body()]
-        self.box = panel_box(children, self.name, field)
+        body = self.body()
+        menus = [self._speed, *self.menus(), *self.group("more")]
+        transport = row([*self.group("transport"), *menus, self._tick, *self.group("close")])
+        self.box = panel_box([transport, self._words, self._message, self._failure, *body], self.name, field)
         self.hear(self.box)
         self.show()
 
@@ -120,6 +121,10 @@ class Controls:
     def body(self) -> Sequence[w.Widget]:
         """Give the widgets below the transport."""
         return [self.image]
+
+    def menus(self) -> Sequence[w.Widget]:
+        """Give the menus beside that of the speed; `body` was called before."""
+        return ()
 
     def show_body(self) -> None:
         """Show what `body` has; called where no request waits."""

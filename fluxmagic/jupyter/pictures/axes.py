@@ -72,7 +72,7 @@ def make_figure(width: float = WIDTH, height: float = ROW) -> Figure:
 
 
 def width_on(page_width: int) -> float:
-    """Give the width of a picture, in inches, whose text has 9 pixels or more on a page of so many."""
+    """Give the width of a picture, in inches, whose text has 9 pixels or more on a page that is so wide."""
     return min(WIDTH, max(page_width, 300) / PIXELS_AN_INCH)
 
 

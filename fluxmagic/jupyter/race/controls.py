@@ -88,9 +88,8 @@ class RaceControls(Controls):
     def body(self) -> Sequence[w.Widget]:
         self._contestants = [_Row(self, key, i) for i, key in enumerate(self.run.runs)]
         self._start = StartFields(lambda: self.run[0], self.requests, self.run.restart)
-        last = row([self._start.box, *self.group("more")])
-        self._dials = w.VBox([*(r.box for r in self._contestants), last], layout=w.Layout(width="100%"))
-        return [self._dials, self.image]
+        self._dials = w.VBox([r.box for r in self._contestants], layout=w.Layout(width="100%"))
+        return [self._dials, self.image, self._start.box]
 
     def restart(self) -> None:
         self._start.restart()
