@@ -17,15 +17,8 @@ from fluxmagic.runs.loop import Hooks, Loop
 from fluxmagic.runs.record import Record
 from fluxmagic.runs.state import Snapshot, Values
 
-__all__ = [
-    "ReplayMismatch",
-    "check_same_weights",
-    "has_other_numerics",
-    "reapply_events",
-    "recompute",
-    "retake",
-    "values_at",
-]
+__all__ = ["ReplayMismatch", "check_same_weights", "has_other_numerics", "reapply_events", "recompute", "retake"]
+__all__ += ["put_back", "values_at"]
 
 TOLERANCE = 1e-4
 """Relative difference of losses that is allowed under other numerics."""

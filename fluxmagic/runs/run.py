@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -16,10 +18,10 @@ from fluxmagic.lazy import LazyMethod
 from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.optimise.train import captures
 from fluxmagic.runs import archive, checkpoint, script
-from fluxmagic.runs.archive import AnyPath
+from fluxmagic.runs.archive import AnyPath, ArchiveError
 from fluxmagic.runs.cursor import Data, DataCursor
 from fluxmagic.runs.early_stopping import EarlyStopping
-from fluxmagic.runs.lines import SnapshotStore
+from fluxmagic.runs.lines import Abandoned, SnapshotStore
 from fluxmagic.runs.log import Log
 from fluxmagic.runs.loop import Loop
 from fluxmagic.runs.optimisers import Opt, OptimiserSet, Turns
@@ -30,7 +32,7 @@ from fluxmagic.runs.state import ModelState, TrainingState
 from fluxmagic.runs.timeline import RewindableRun
 from fluxmagic.tracker import Param
 
-__all__ = ["Run"]
+__all__ = ["Run", "saved_script"]
 
 
 class Run(RewindableRun):
@@ -130,6 +132,7 @@ class Run(RewindableRun):
         state = TrainingState(optimisers, DataCursor(data), rng)
         snapshots, lines = SnapshotStore(snapshot_bytes), None if log is None else Log(log)
         super().__init__(Loop(problem, state, Turns(turns), snapshots, lines, captures(capture)), early)
+        self._abandoned = Abandoned(snapshot_bytes)
         self.seed = seed
         self.name = name
         self.id = os.urandom(8).hex()  # a file has it, and is known by it to be of this run
@@ -230,3 +233,23 @@ class Run(RewindableRun):
         """
         with self._between():
             return script.write_script(self._loop, path, module, self.name, self.source)
+
+
+def saved_script(run: Run, name: str | None = None) -> str:
+    """Save a run beside the script that loads it; give the script, whose first line says where the run is.
+
+    The file is NAME.npz in the working directory; NAME-2.npz, and so on, where that is not a file of this run.
+    """
+    stem = re.sub(r"[^\w.-]+", "_", str(name or run.name or "run")).strip("._") or "run"
+    stem = stem.encode()[:200].decode(errors="ignore")
+    names = itertools.chain([f"{stem}.npz"], (f"{stem}-{i}.npz" for i in itertools.count(2)))
+    path = next(path for path in names if not os.path.lexists(path) or _is_of(run, path))
+    run.save(path)
+    return f"# The run is saved in {path}\n{run.as_code(path=path)}"
+
+
+def _is_of(run: Run, path: str) -> bool:
+    try:
+        return archive.read(path, "run")[0].get("id") == run.id
+    except (ArchiveError, OSError):
+        return False

@@ -21,16 +21,8 @@ from fluxmagic.runs.optimisers import Turns
 from fluxmagic.runs.record import Event, Record
 from fluxmagic.runs.schema import mismatch, one_of, short_text, whole
 
-__all__ = [
-    "COLUMNS",
-    "OwnSchedules",
-    "SavedGenerator",
-    "SavedOptimiser",
-    "SavedRecord",
-    "SavedRun",
-    "SavedSnapshot",
-    "Settings",
-]
+__all__ = ["COLUMNS", "OwnSchedules", "SavedGenerator", "SavedOptimiser", "SavedRecord", "SavedRun", "SavedSnapshot"]
+__all__ += ["Settings", "to_file"]
 
 OwnSchedules = Mapping[str, list[Callable[[int], float]]]
 """The user's own schedules of each hyper-parameter, in the order in which they came."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import itertools
-import os
 import re
 import symtable
 import textwrap
@@ -12,17 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from keyword import iskeyword
-from typing import Protocol
 
 from fluxmagic.greek import ascii_name
 from fluxmagic.optimise import schedules as ready_made
-from fluxmagic.runs import archive
-from fluxmagic.runs.archive import AnyPath, ArchiveError
+from fluxmagic.runs.archive import AnyPath
 from fluxmagic.runs.loop import Loop
 from fluxmagic.runs.record import Event, Record
 from fluxmagic.version import __version__
 
-__all__ = ["CellSource", "own_schedules", "saved_script", "write_script"]
+__all__ = ["CellSource", "own_schedules", "write_script"]
 
 _TIME = re.compile(r"""get_ipython\(\)\.run_line_magic\('time', ('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\)""")
 """What IPython makes of `%time EXPRESSION`; parameters could not be found in its text."""
@@ -47,16 +43,6 @@ class CellSource:
     names: str  # what a batch is bound to: "x, y"
     data: str  # the expression that gives the batches
     body: str  # the loss: statements, the last of them an expression; `%` and `!` as IPython transforms them
-
-
-class SaveableRun(Protocol):
-    """A run that can be saved and written as a script."""
-
-    id: str
-    name: str | None
-
-    def save(self, path: AnyPath) -> None: ...
-    def as_code(self, *, path: AnyPath) -> str: ...
 
 
 def write_script(loop: Loop, path: AnyPath, module: str, name: object, cell: CellSource | None) -> str:
@@ -110,26 +96,6 @@ def write_script(loop: Loop, path: AnyPath, module: str, name: object, cell: Cel
     except SyntaxError as error:
         raise ValueError(f"the cell cannot be written as a function of a script: {error.msg}") from None
     return script
-
-
-def saved_script(run: SaveableRun, name: str | None = None) -> str:
-    """Save a run beside the script that loads it; give the script, whose first line says where the run is.
-
-    The file is NAME.npz in the working directory; NAME-2.npz, and so on, where that is not a file of this run.
-    """
-    stem = re.sub(r"[^\w.-]+", "_", str(name or run.name or "run")).strip("._") or "run"
-    stem = stem.encode()[:200].decode(errors="ignore")
-    names = itertools.chain([f"{stem}.npz"], (f"{stem}-{i}.npz" for i in itertools.count(2)))
-    path = next(path for path in names if not os.path.lexists(path) or _is_of(run, path))
-    run.save(path)
-    return f"# The run is saved in {path}\n{run.as_code(path=path)}"
-
-
-def _is_of(run: SaveableRun, path: str) -> bool:
-    try:
-        return archive.read(path, "run")[0].get("id") == run.id
-    except (ArchiveError, OSError):
-        return False
 
 
 def own_schedules(record: Record) -> dict[str, list[Callable[[int], float]]]:

@@ -11,11 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fluxmagic.runs import ownership
-from fluxmagic.runs.early_stopping import EarlyStopping
 from fluxmagic.runs.environment import environment
 from fluxmagic.runs.lifecycle import SteppedRun
 from fluxmagic.runs.lines import Abandoned, Line, Stretch
-from fluxmagic.runs.loop import Loop
 from fluxmagic.runs.optimisers import Turns
 from fluxmagic.runs.record import Setting
 from fluxmagic.runs.replay import (
@@ -38,9 +36,7 @@ DIVERGENCE_FACTOR = 10.0  # a loss that has grown by this factor says that the w
 class RewindableRun(SteppedRun):
     """A run with its present line, and the lines that it has left."""
 
-    def __init__(self, loop: Loop, early: EarlyStopping) -> None:
-        super().__init__(loop, early)
-        self._abandoned = Abandoned(loop.snapshots.budget)
+    _abandoned: Abandoned
 
     @property
     def abandoned(self) -> list[Stretch]:

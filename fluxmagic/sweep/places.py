@@ -20,12 +20,8 @@ from fluxmagic.sweep.setup import Setup, Spec, Starts
 __all__ = ["Here", "Lost", "On", "Place", "PlaceError", "check_place", "place_of"]
 
 
-Freight = Any
-Order = Any
-"""Of `worker`, which imports cloudpickle."""
-Client = Any
-Engine = Any
-"""Of loky and distributed, which are imported if they are used."""
+Foreign = Any
+"""Of loky, distributed, or `worker`, which are imported if they are used."""
 On = Any
 """Where trials run: None, a number, an executor or a client."""
 
@@ -94,12 +90,12 @@ class _Remote(Place):
     threads = 1
     executors: dict[str, Executor]
 
-    def __init__(self, freight: Freight) -> None:
+    def __init__(self, freight: Foreign) -> None:
         self._worker = import_module("fluxmagic.sweep.worker")
         self._freight = freight
         self._versions = self._worker.versions()
 
-    def order(self, job: Job | None) -> Order:
+    def order(self, job: Job | None) -> Foreign:
         """Make the message for a job, or the one that brings what the sweep needs."""
         freight = self._freight
         if job is None:
@@ -136,7 +132,7 @@ class Processes(_Remote):
 
     ours = stocked_first = True
 
-    def __init__(self, n: int, freight: Freight) -> None:
+    def __init__(self, n: int, freight: Foreign) -> None:
         super().__init__(freight)
         self._loky = _engine("loky", "sweep")
         self.threads = max((os.cpu_count() or 1) // n, 1)
@@ -153,7 +149,7 @@ class Processes(_Remote):
         return Lost(str(error), idle=idle)
 
     def kill(self, worker: str) -> None:
-        executor: Engine = self.executors.pop(worker, None)
+        executor: Foreign = self.executors.pop(worker, None)
         if executor is not None:
             executor.shutdown(wait=False, kill_workers=True)
 
@@ -165,7 +161,7 @@ class Processes(_Remote):
 class InExecutor(_Remote):
     """An executor of the user's: which worker takes a job does not show."""
 
-    def __init__(self, executor: Executor, freight: Freight) -> None:
+    def __init__(self, executor: Executor, freight: Foreign) -> None:
         super().__init__(freight)
         self.executors = {"executor": executor}
         self._capacity = int(getattr(executor, "_max_workers", None) or os.cpu_count() or 1)
@@ -194,7 +190,7 @@ class OnDask(_Remote):
 
     stocked_first = True
 
-    def __init__(self, client: Client, freight: Freight) -> None:
+    def __init__(self, client: Foreign, freight: Foreign) -> None:
         super().__init__(freight)
         if client.asynchronous:
             raise TypeError("on: the Dask client is asynchronous; pass Client(address)")
@@ -211,7 +207,7 @@ class OnDask(_Remote):
             raise self.gone(RuntimeError(f"it is {self._client.status}"))
         return asyncio.run_coroutine_threadsafe(self._send(worker, self.order(job)), self._client.loop.asyncio_loop)
 
-    async def _send(self, worker: str, order: Order) -> Reply:
+    async def _send(self, worker: str, order: Foreign) -> Reply:
         client = self._client
         try:
             if worker not in await client.nthreads(asynchronous=True):  # the job would wait for it
@@ -270,7 +266,7 @@ def _gone(what: str, error: BaseException, instead: str) -> PlaceError:
     return PlaceError(f"the {what} cannot be used any more ({type(error).__name__}: {error}): pass {instead} as `on`")
 
 
-def _engine(module: str, extra: str) -> Engine:
+def _engine(module: str, extra: str) -> Foreign:
     try:
         return import_module(module)
     except ImportError as error:

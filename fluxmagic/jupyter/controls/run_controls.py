@@ -25,7 +25,7 @@ from fluxmagic.jupyter.controls.transport import Button, Controls, always, has_s
 from fluxmagic.jupyter.formatting import progress
 from fluxmagic.jupyter.pictures.limits import Axis
 from fluxmagic.runs import Run
-from fluxmagic.runs.script import saved_script
+from fluxmagic.runs.run import saved_script
 
 __all__ = ["BUTTONS", "VIEWS", "RunControls"]
 

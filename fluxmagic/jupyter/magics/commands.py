@@ -39,7 +39,8 @@ from fluxmagic.jupyter.magics.values import (
 )
 from fluxmagic.optimise import OPTIMISERS, Optimiser
 from fluxmagic.runs import Run
-from fluxmagic.runs.script import own_schedules, saved_script
+from fluxmagic.runs.run import saved_script
+from fluxmagic.runs.script import own_schedules
 
 if TYPE_CHECKING:
     from fluxmagic.jupyter.driving.presentation import Presentation
