@@ -7,13 +7,11 @@ program, and the next step is taken both ways.  What a program does not stand fo
 from __future__ import annotations
 
 import _signal
-import math
 import signal
 import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from time import perf_counter, sleep
 from types import FrameType
 from typing import Any
 
@@ -22,7 +20,7 @@ from fluxmagic.capture.attempt import Attempt, LossView, NotRecorded, check_opti
 from fluxmagic.capture.compare import difference, way
 from fluxmagic.capture.loss_program import CannotReplay, LossProgram, Recording, Replay, build
 from fluxmagic.capture.report import Report, StepsDiffer
-from fluxmagic.capture.verify import StepState, taken_back
+from fluxmagic.capture.verify import Schedule, StepState, taken_back
 from fluxmagic.optimise.inputs import Batch, Loss
 from fluxmagic.optimise.interrupts import InterruptGuard
 from fluxmagic.optimise.optimiser import Optimiser
@@ -38,7 +36,6 @@ MOST_RECORDINGS = 16  # of one kind of batch, and one more for so many replayed 
 REPLAYED_PER_RECORDING = 100
 COMPILE_AFTER = 100  # replayed steps: compiling takes 0.1 to 1 s, which a run of a few steps does not gain
 MOST_FAILURES = 3  # recordings in a row that cannot be replayed
-PAUSE_EVERY = 0.02  # seconds
 
 
 # -- interrupts of steps that no loop takes ------------------------------------------------------------
@@ -100,6 +97,7 @@ class CapturedStep:
     loss : callable
     guard : InterruptGuard
         Of steps that no loop takes; exposed for the loss and the reverse pass.
+    schedule : Schedule
     replay : callable
         Replays a step of the kind of the last one.
     """
@@ -111,15 +109,11 @@ class CapturedStep:
         self.guard.shielded = True
         self._raises = raises  # StepsDiffer, where the ways of a step differ; it is not taken then
         self._view = LossView.of(loss)
-        self._longest = verify  # steps from one verification to the next, at most
         self._kinds: dict[object, _Kind] = {}
         self._n_failures = 0
         self._lock = threading.Lock()
         self._quiet = SilentContext()  # apart from the tracker's, which rules within a program may enter
-        self._checked = 0  # replayed steps at the last verification
-        self._gap = 1  # steps from there to the next one
-        self._last: int | None = None  # step of a run, which is verified
-        self._paused = 0.0  # when other threads were let in
+        self.schedule = Schedule(self.report, verify)
         self._opts: list[Any] = []
         self.replay: Replay = _none
         self._program: LossProgram | None = None  # that was replayed last
@@ -155,18 +149,14 @@ class CapturedStep:
         return f"CapturedStep({self.report})"
 
     def __reduce__(self) -> tuple[Any, ...]:  # a copy records anew
-        return CapturedStep, (self.loss, self._opts, self._longest, self._raises)
+        return CapturedStep, (self.loss, self._opts, self.schedule.longest, self._raises)
 
     def begin(self, opts: list[Any], step: int, last: int | None) -> None:
         """Go on after a step of a run with these optimisers; the last step, where it is known, is verified."""
         if opts != self._opts:
             self._follow(opts)
-        self._last = last
-        self._plan(step)
-
-    def verify_next(self) -> None:
-        """Take the next step both ways."""
-        self._gap = 1
+        self.schedule.last = last
+        self.schedule.plan(step)
 
     def take(
         self,
@@ -186,11 +176,6 @@ class CapturedStep:
                 return value
         return self._other(Attempt(d, batch, opts, step, guard, strict, on_loss))
 
-    def _plan(self, step: int) -> None:
-        """Let steps be replayed after this one, up to the next that is verified."""
-        left = math.inf if self._last is None else self._last - step - 1
-        self.report.due = min(self._checked + self._gap - 1, self.report.replayed + left)
-
     def _other(self, attempt: Attempt) -> float:
         """Take a step for which the program at hand does not stand, or is not to."""
         self.replay = _none
@@ -202,7 +187,7 @@ class CapturedStep:
             self.warn()
             return self._ordinary(attempt)
         finally:
-            self._plan(attempt.step)
+            self.schedule.plan(attempt.step)
 
     def _recorded_or_replayed(self, attempt: Attempt) -> float:
         if self._n_failures >= MOST_FAILURES or not attempt.opts:
@@ -278,7 +263,7 @@ class CapturedStep:
         for program in self._programs:
             program.step = None
         self.replay = _none
-        self.verify_next()
+        self.schedule.verify_next()
 
     def _refuse(self, reason: str) -> None:
         """Go the ordinary way from now on."""
@@ -340,7 +325,7 @@ class CapturedStep:
         StepsDiffer
             If they differ.  The step is not taken, and no other one is replayed.
         """
-        self._let_others_in()
+        self.schedule.let_others_in()
         report, before = self.report, StepState(program.program, self._opts)
         report.due = report.replayed + 1
         value = replay(*attempt.batch)
@@ -365,20 +350,20 @@ class CapturedStep:
             )
             raise StepsDiffer(report.reason)
         report.verified += 1
-        self._gap = min(2 * self._gap, self._longest) if program.verified else 2
-        self._checked, program.verified = report.replayed, True
+        self.schedule.verified(again=program.verified)
+        program.verified = True
         return ordinary
 
     def _write(self, program: LossProgram, batch: Sequence[object], compiled: bool) -> None:
         """Write a program anew; the next step is verified again."""
         with machine_code.timed(self.report):
             program.write(batch, self._opts, compiled)
-        self.verify_next()
+        self.schedule.verify_next()
 
     def differs(self, d: Batch, guard: InterruptGuard) -> bool:
         """Take one more step both ways, where steps were replayed since the last verified one, and take it back."""
         program = self._program
-        if program is None or program.step is None or self.report.replayed == self._checked:
+        if program is None or program.step is None or not self.schedule.n_unverified:
             return False
         attempt = Attempt(d, d if isinstance(d, (tuple, list)) else (d,), self._opts, self.report.steps, guard)
         try:
@@ -390,25 +375,14 @@ class CapturedStep:
         except Exception:  # the next step raises it
             return False
         finally:
-            self._plan(attempt.step)
+            self.schedule.plan(attempt.step)
         return False
 
     def warn(self) -> None:
         """Say that replayed steps may have been wrong."""
-        n = self.report.replayed - self._checked
-        warnings.warn(
-            f"{self.report.reason}. Ordinary steps follow; the last {n} were replayed", RuntimeWarning, stacklevel=5
-        )
-
-    def _let_others_in(self) -> None:
-        """Give the interpreter up for 60 µs, 0.3 % of the time, where other threads may wait for it.
-
-        Such a thread asks for it after 5 ms in which it was not given up.  The calls of NumPy in a verification give it
-        up for less than 1 µs, in which the thread seldom gets it, and its 5 ms begin anew.
-        """
-        if threading.active_count() > 1 and perf_counter() > self._paused + PAUSE_EVERY:
-            sleep(1e-6)
-            self._paused = perf_counter()
+        n = self.schedule.n_unverified
+        message = f"{self.report.reason}. Ordinary steps follow; the last {n} were replayed"
+        warnings.warn(message, RuntimeWarning, stacklevel=5)
 
     @property
     def _compiles(self) -> bool:

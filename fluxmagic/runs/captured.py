@@ -59,7 +59,7 @@ class CapturedSteps:
         place = record, state.step - self._step.report.steps
         if self._place != place:  # the run was elsewhere
             self._place, self.verified = place, None
-            self._step.verify_next()
+            self._step.schedule.verify_next()
         self._step.begin(state.optimisers.opts, state.step, last)
         return self._step.take
 

@@ -11,6 +11,7 @@ import pytest
 import fluxmagic
 from fluxmagic import ADAM, SGD, BatchNorm, Dropout, capture, param, relu, train
 from fluxmagic.capture import step as step_module
+from fluxmagic.capture import verify
 from fluxmagic.optimise import OPTIMISERS
 from tests.capture.hidden import hidden, hide
 from tests.capture.problems import assert_same_bits, bits, captured, classifier, linear_regression, regression
@@ -51,7 +52,7 @@ def test_a_program_is_compiled_after_a_hundred_replayed_steps(monkeypatch):
 
 def test_a_tight_loop_lets_other_threads_in_when_a_step_is_verified(monkeypatch):
     pauses = []
-    monkeypatch.setattr(step_module, "sleep", pauses.append)
+    monkeypatch.setattr(verify, "sleep", pauses.append)
     p = linear_regression(600)
     step, done = capture(p.loss, p.opt), threading.Event()
     for batch in p.data[:300]:
