@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from fluxmagic import generators
-from fluxmagic.capture import guards, native
+from fluxmagic.capture import guards
 from fluxmagic.capture.calls import Call, Program, Ref
 from fluxmagic.capture.plan import plan
 from fluxmagic.capture.reach import Place
@@ -98,7 +100,7 @@ class LossProgram:
         # small enough to be updated without a copy
         flats = [opt.memory.flat for opt in opts]
         limits = [(δ, flat.limit / len(flat.segments)) for flat in flats for _, δ in flat.segments]
-        body = native.write(writer, program.calls, layouts, limits, compiled)
+        body = _body(writer, program, layouts, limits, compiled)
         if states:  # what is drawn for a step that turns out to be another one is put back
             lines += [f"{before} = {now}" for now, before in states]
             restore = [f"    {now} = {before}" for now, before in states]
@@ -146,6 +148,27 @@ class LossProgram:
         step = writer.function("step", self._arguments, body)
         self.source = step.source  # type: ignore[attr-defined]
         self.step = partial(quiet, step) if is_numpys or writer.lines else step
+
+
+def _body(
+    writer: Writer, program: Program, layouts: dict[int, np.ndarray], limits: list[Any], compiled: bool
+) -> list[str]:
+    """Write the calls, and that the loss is finite and gradients are small: sums of squares within limits."""
+    if compiled:
+        from fluxmagic.capture import native  # needs llvmlite
+
+        lines, is_checked = native.write(writer, program.calls, layouts, limits)
+        if is_checked:
+            return lines
+    else:
+        lines = writer.write(program.calls)
+    assert program.result is not None
+    squares = [f"{writer.method(δ, 'dot')}({writer.name(δ, 'a')}) <= {limit!r}" for δ, limit in limits]
+    return [
+        *lines,
+        f"value = {writer.method(Ref(program.result), 'item')}()",
+        *(f"if not {test}: return None" for test in (f"{writer.name(math.isfinite, 'isfinite')}(value)", *squares)),
+    ]
 
 
 def build(recording: Recording, batch: Sequence[object], opts: Sequence[Optimiser], compiled: bool) -> LossProgram:

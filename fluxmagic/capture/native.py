@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.capture import inner_loops, machine_code
+from fluxmagic.capture import inner_loops
 from fluxmagic.capture.calls import Call, Program, Ref, outs
 from fluxmagic.capture.elementwise import COMPARISONS, FUSED
 from fluxmagic.capture.inner_loops import Invocation, Operand
@@ -18,40 +18,24 @@ from fluxmagic.capture.pieces import FusedCall, Piece
 from fluxmagic.capture.plan import carry_out
 from fluxmagic.capture.text import Writer
 
-__all__ = ["can_compile", "write"]
+__all__ = ["Limits", "write"]
 
 KINDS = {np.dtype(t) for t in (np.float32, np.float64, np.int64, np.bool_)}
 SIGNS: dict[object, str] = {operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">=", operator.eq: "=="}
 Build = Callable[[Sequence[Operand]], list[Invocation]]
 Limits = Sequence[tuple[np.ndarray, float]]
+"""Gradients, each with the largest sum of its squares."""
 Tests = list[tuple[str, float, bool]]
 
 
-def can_compile() -> bool:
-    """Tell whether machine code can be made of calls of NumPy."""
-    return machine_code.has_compiler() and inner_loops.are_as_expected()
-
-
 def write(
-    writer: Writer,
-    program_calls: Sequence[Call],
-    layouts: Mapping[int, np.ndarray],
-    limits: Limits,
-    compiled: bool,
-) -> list[str]:
-    """Write calls as `writer.write` does, or in machine code, then that the loss is finite and gradients within limits.
+    writer: Writer, program_calls: Sequence[Call], layouts: Mapping[int, np.ndarray], limits: Limits
+) -> tuple[list[str], bool]:
+    """Write calls as `writer.write` does, in machine code where that can be, and tell whether all of it is.
 
-    A limit is a gradient and the largest sum of its squares.  The layouts of arrays of the batch, by their numbers, are
-    to be looked at in machine code.
+    Then it has checked that the loss is finite and gradients are within limits.  The layouts of arrays of the batch, by
+    their numbers, are to be looked at in machine code.
     """
-    result = writer.program.result
-    assert result is not None
-    if not compiled:
-        return [
-            *writer.write(program_calls),
-            f"value = {writer.method(Ref(result), 'item')}()",
-            *_checks(writer, limits),
-        ]
     lines: list[str] = []
     translator = _Translator(writer.program, program_calls, layouts)
     for k, c in enumerate(program_calls):
@@ -59,17 +43,8 @@ def write(
             writer.forget_spreads(c)
         else:
             lines += [*_piece(translator, writer), *writer.write([*translator.views_of(c), c])]
-    if translator.check(result, limits):
-        return [*lines, *_piece(translator, writer)]
-    lines += [*_piece(translator, writer), f"value = {writer.method(Ref(result), 'item')}()"]
-    return lines + _checks(writer, limits)
-
-
-def _checks(writer: Writer, limits: Limits) -> list[str]:
-    """Write that the loss is finite, and gradients are small."""
-    squares = [f"{writer.method(δ, 'dot')}({writer.name(δ, 'a')}) <= {limit!r}" for δ, limit in limits]
-    tests = [f"{writer.name(math.isfinite, 'isfinite')}(value)", *squares]
-    return [f"if not {test}: return None" for test in tests]
+    is_checked = translator.check(writer.program.result, limits)
+    return [*lines, *_piece(translator, writer)], is_checked
 
 
 def _piece(translator: _Translator, writer: Writer) -> list[str]:
@@ -125,9 +100,9 @@ class _Translator:
             del self._buffers[n]
         return False
 
-    def check(self, result: int, limits: Limits) -> bool:
+    def check(self, result: int | None, limits: Limits) -> bool:
         """Add that the loss is finite, and gradients are small; False if the loss has no place."""
-        if result not in self._buffers:
+        if result is None or result not in self._buffers:
             return False
         self.piece.guard(Operand(self._buffers[result]), [("<", math.inf, True), (">", -math.inf, True)])
         for δ, limit in limits:

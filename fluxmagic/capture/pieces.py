@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from llvmlite import ir
+from llvmlite.ir import Block, IRBuilder, Value
 
 from fluxmagic.capture.elementwise import Call, Loop, ir_type
 from fluxmagic.capture.inner_loops import Invocation, Operand
 from fluxmagic.capture.machine_code import MachineCode, call_api, constant, field
-
-if TYPE_CHECKING:
-    from llvmlite.ir import Block, IRBuilder, Value
 
 __all__ = ["FusedLoop", "Piece"]
 
@@ -45,8 +44,6 @@ class Piece:
         return code.bind((code, self._held)), self._batch
 
     def _write(self, b: IRBuilder, _: Value, args: Value) -> Value:
-        from llvmlite import ir
-
         self._args = args
         self._another = b.append_basic_block()
         leave = ir.IRBuilder(self._another)
@@ -111,14 +108,10 @@ class Piece:
     # -- emitting --------------------------------------------------------------------------------------
 
     def _array(self, b: IRBuilder, number: int) -> Value:
-        from llvmlite import ir
-
         return b.load(b.gep(self._args, [ir.IntType(64)(self._batch.index(number))]))
 
     def _address(self, b: IRBuilder, number: int, offset: int) -> Value:
         """Emit the address of an array of the batch."""
-        from llvmlite import ir
-
         size = ir.IntType(64)
         return b.add(field(b, self._array(b, number), 0, size), size(offset))
 
@@ -128,8 +121,6 @@ class Piece:
         b.position_at_end(going_on)
 
     def _emit_layouts(self, b: IRBuilder, arrays: Mapping[int, np.ndarray]) -> None:
-        from llvmlite import ir
-
         size, short = ir.IntType(64), ir.IntType(32)
         for number, a in arrays.items():
             found = self._array(b, number)
@@ -142,14 +133,10 @@ class Piece:
                     self._require(b, b.icmp_signed("==", b.load(b.gep(given, [size(k)])), size(n)))
 
     def _pointer(self, b: IRBuilder, o: Operand) -> Value:
-        from llvmlite import ir
-
         address = ir.IntType(64)(o.array.ctypes.data) if o.number < 0 else self._address(b, o.number, o.offset)
         return b.inttoptr(address, ir_type(o.array.dtype).as_pointer())
 
     def _emit_invocation(self, b: IRBuilder, invocation: Invocation) -> None:
-        from llvmlite import ir
-
         size, byte = ir.IntType(64), ir.IntType(8).as_pointer()
         f = b.inttoptr(size(invocation.address), ir.FunctionType(ir.VoidType(), [byte] * 4).as_pointer())
         pointers, (count, n) = size(invocation.pointers.ctypes.data), invocation.pointers.shape
@@ -168,8 +155,6 @@ class Piece:
             _emit_loop(b, count, call)
 
     def _emit_guard(self, b: IRBuilder, o: Operand, tests: Sequence[tuple[str, float, bool]]) -> None:
-        from llvmlite import ir
-
         p, is_bad = self._pointer(b, o), b.alloca(ir.IntType(1))
         b.store(ir.IntType(1)(0), is_bad)
         compare = "icmp_signed" if o.array.dtype.kind == "i" else "fcmp_ordered"
@@ -199,8 +184,6 @@ class Piece:
 
 def _emit_loop(b: IRBuilder, n: int, body: Callable[[IRBuilder, Value], None]) -> None:
     """Emit a loop of n ≥ 1 turns; go on behind it."""
-    from llvmlite import ir
-
     size, start, head, end = ir.IntType(64), b.block, b.append_basic_block(), b.append_basic_block()
     b.branch(head)
     b.position_at_end(head)
@@ -284,8 +267,6 @@ class FusedLoop:
 
     def emit(self, b: IRBuilder, pointer: Callable[[IRBuilder, Operand], Value]) -> None:
         """Emit the loop."""
-        from llvmlite import ir
-
         stored = [k for k, value in self._written.items() if self._is_needed(value)]
         keys = self._keys.values()
         dtypes, strides = [key.operand.array.dtype for key in keys], [key.strides for key in keys]

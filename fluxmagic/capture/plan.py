@@ -8,6 +8,7 @@ from __future__ import annotations
 import operator
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import count
 
 import numpy as np
 
@@ -24,20 +25,16 @@ def plan(calls: list[Call], values: list[Value], inputs: list[int], result: int 
     """Make a program of recorded calls."""
     program = Program(list(calls), values, inputs, result)
     for c in program.calls:
-        if c.target is not None and values[c.target.number].source == "made" and _is_first_write(program, c):
-            c.out, c.target = c.target.number, None  # the array was made to be filled
+        number = -1 if c.target is None else c.target.number
+        is_made = c.target is not None and values[number].source == "made"
+        if is_made and c is next(d for d in program.calls if number in d.written):
+            c.out, c.target = number, None  # the array was made to be filled
             if c.kind == "set":
                 c.kind, c.args = "copy", c.args[1:]
     drop_ones(program)
     drop_dead(program)
-    stores = write_in_place(program)
-    place(program, stores)
+    place(program, write_in_place(program))
     return program
-
-
-def _is_first_write(program: Program, c: Call) -> bool:
-    number = c.target.number if c.target else -1
-    return c is next(d for d in program.calls if number in d.written)
 
 
 def _rename(program: Program, aliases: dict[int, int]) -> None:
@@ -180,26 +177,6 @@ def dtype_of(program: Program, x: Array) -> np.dtype[np.generic] | None:
     return program.values[x.number].dtype if type(x) is Ref else getattr(x, "dtype", None)
 
 
-class Memory:
-    """Stretches of memory: one that is given back is used again for a value of the same size."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._free: defaultdict[int, list[np.ndarray]] = defaultdict(list)
-
-    def take(self, n: int) -> np.ndarray:
-        """Return n bytes."""
-        if self._free[n]:
-            return self._free[n].pop()
-        self.count += 1
-        # at changing places of a page: a load whose address ends as that of a store before would wait for it
-        return aligned(n, 5 * self.count)
-
-    def give_back(self, raw: np.ndarray) -> None:
-        """Let it be used again."""
-        self._free[raw.nbytes].append(raw)
-
-
 def aligned(n: int, turn: int = 0) -> np.ndarray:
     """Return n bytes that begin a cache line, that many lines after the start of a page."""
     raw = np.zeros(n + 2 * PAGE, np.uint8)
@@ -224,7 +201,8 @@ def place(program: Program, stores: dict[int, np.ndarray]) -> None:
     dying: defaultdict[int, list[int]] = defaultdict(list)
     for root, k in last.items():
         dying[k].append(root)
-    memory, held = Memory(), dict[int, np.ndarray]()
+    free: defaultdict[int, list[np.ndarray]] = defaultdict(list)  # memory by its size, to be used again
+    held, turns = dict[int, np.ndarray](), count(1)
     for k, c in enumerate(program.calls):
         if _is_placed(program, c):
             v = values[c.out]
@@ -233,15 +211,17 @@ def place(program: Program, stores: dict[int, np.ndarray]) -> None:
             elif (old := _taken_over(program, c, dying[k], held)) is not None:
                 held[v.number], buffers[v.number] = held.pop(old), buffers[old]  # NumPy sees that it is one object
             else:
-                held[v.number] = raw = memory.take(max(v.nbytes, 1))
+                n = max(v.nbytes, 1)
+                # at changing places of a page: a load whose address ends as that of a store before would wait for it
+                held[v.number] = raw = free[n].pop() if free[n] else aligned(n, 5 * next(turns))
                 buffers[v.number] = as_value(v, raw)
         elif c.kind == "view" and all(n in buffers for n in c.read):
             view = carry_out(c, buffers)
             if np.may_share_memory(view, buffers[c.read[0]]):
                 buffers[c.out] = view
-        for root in dying[k]:
-            if root in held:
-                memory.give_back(held.pop(root))
+        for root in held.keys() & dying[k]:
+            raw = held.pop(root)
+            free[raw.nbytes].append(raw)
 
 
 def _taken_over(program: Program, c: Call, dying: Iterable[int], held: dict[int, np.ndarray]) -> int | None:

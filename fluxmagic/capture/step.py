@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from fluxmagic.capture import guards, machine_code, native
+from fluxmagic.capture import guards, inner_loops, machine_code
 from fluxmagic.capture.attempt import Attempt, LossView, NotRecorded, check_optimisers, record
 from fluxmagic.capture.compare import difference, way
 from fluxmagic.capture.loss_program import CannotReplay, LossProgram, Recording, Replay, build
@@ -244,7 +244,7 @@ class CapturedStep:
                 return value
         if len(kind.programs) >= MOST_WAYS:  # what was changed may come back, as test mode does
             kind.programs = [p for p in kind.programs if not guards.changed_place(p.places)]
-            self._count_ways()
+            self.report.ways = len(self._programs)
         return None
 
     def _ordinary(self, attempt: Attempt) -> float:
@@ -269,9 +269,6 @@ class CapturedStep:
         """Go the ordinary way from now on."""
         self.report.reason = reason
         self._n_failures, self._program = MOST_FAILURES, None
-
-    def _count_ways(self) -> None:
-        self.report.ways = sum(len(kind.programs) for kind in self._kinds.values())
 
     def _recorded(self, kind: _Kind, attempt: Attempt) -> float:
         """Take an ordinary step that is recorded; the second recording of a way makes a program."""
@@ -308,7 +305,7 @@ class CapturedStep:
             raise CannotReplay(reason)
         with machine_code.timed(self.report):
             kind.programs.append(build(recording, attempt.batch, attempt.opts, self._compiles))
-        self._count_ways()
+        self.report.ways = len(self._programs)
         self._n_failures, self.report.reason = 0, None
 
     def _fail(self, reason: str) -> None:
@@ -388,4 +385,4 @@ class CapturedStep:
     def _compiles(self) -> bool:
         """Whether what is written from now on is to be machine code."""
         enough = self.report.replayed >= COMPILE_AFTER and self.report.is_compilable
-        return enough and native.can_compile()
+        return enough and machine_code.has_compiler() and inner_loops.are_as_expected()

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from fluxmagic import SGD, capture, param
-from fluxmagic.capture import inner_loops, machine_code, native
+from fluxmagic.capture import inner_loops, machine_code
 from fluxmagic.capture.inner_loops import Operand
 from tests.capture.test_bits import check, trained
 
-pytest.importorskip("llvmlite")
+native = pytest.importorskip("fluxmagic.capture.native")
 STEPS = 24
 
 
