@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fluxmagic.capture import reach
 from fluxmagic.capture.calls import replace
 from fluxmagic.capture.loss_program import CannotReplay, Recording
 from fluxmagic.capture.outside import CallsOutside, hidden_in, refusing_calls
+from fluxmagic.capture.reach import Place, Reach, methods, swapped, users_classes
 from fluxmagic.capture.recorded import Recorded
 from fluxmagic.capture.recording import FollowedOp, Recorder
 from fluxmagic.capture.undo import Surroundings
@@ -52,41 +51,26 @@ class Attempt(NamedTuple):
         return train_step(loss, self.d, self.opts, self.step, self.guard, self.strict, self.on_loss, backward)
 
 
-@dataclass
-class LossView:
-    """A loss, and what the body of a notebook's cell says of itself.
-
-    Attributes
-    ----------
-    loss : callable
-    recorded : callable
-        The same, but names that it binds are restored.
-    bind : callable or None
-        Binds the names of a batch, as a cell's loss does beside its value.
-    reads : object
-        Where the search for what it can reach begins.
-    bound : set of str
-        The global names that it binds.
-    """
+class LossView(NamedTuple):
+    """A loss, and what the body of a notebook's cell says of itself."""
 
     loss: Loss
     recorded: Loss
+    """The same, but names that it binds are restored."""
     bind: Callable[..., object] | None
+    """Binds the names of a batch, as a cell's loss does beside its value."""
     reads: object
+    """Where the search for what it can reach begins."""
     bound: frozenset[str]
+    """The global names that it binds."""
 
     @classmethod
     def of(cls, loss: Any) -> LossView:  # noqa: ANN401
         """Look at a loss."""
-        return cls(
-            loss,
-            getattr(loss, "without_rebinding", loss),
-            getattr(loss, "bind", None),
-            getattr(loss, "body", loss),
-            frozenset(getattr(loss, "rebound_names", ())),
-        )
+        recorded, body = getattr(loss, "without_rebinding", loss), getattr(loss, "body", loss)
+        return cls(loss, recorded, getattr(loss, "bind", None), body, frozenset(getattr(loss, "rebound_names", ())))
 
-    def watched(self, places: Sequence[reach.Place]) -> list[reach.Place]:
+    def watched(self, places: Sequence[Place]) -> list[Place]:
         """Return the places that are looked at in each step: but for names that it binds, and items of tuples."""
         found = (p for p in places if not isinstance(p.owner, tuple))
         return [p for p in found if not (p.kind == "item" and p.key in self.bound)]
@@ -103,11 +87,11 @@ def record(view: LossView, attempt: Attempt) -> tuple[float, Recording]:
     NotRecorded
         If the step cannot be replayed, fails while it is recorded, or is another one then.
     """
-    within = reach.Reach(view.reads)
+    within = Reach(view.reads)
     if reason := hidden_in(within.places):
         raise NotRecorded(reason)
-    users = {cls for opt in attempt.opts for cls in reach.users_classes(type(opt).__mro__)}
-    rules = [(cls.__name__, reach.Reach(f)) for cls in users for f in reach.methods(cls)]
+    users = {cls for opt in attempt.opts for cls in users_classes(type(opt).__mro__)}
+    rules = [(cls.__name__, Reach(f)) for cls in users for f in methods(cls)]
     before = [(name, rule.places, Surroundings(rule, rule.places)) for name, rule in rules]
     taken = _RecordedStep(view, attempt, within)
     value, recorder = taken.take(), taken.recorder
@@ -120,14 +104,15 @@ def record(view: LossView, attempt: Attempt) -> tuple[float, Recording]:
 class _RecordedStep:
     """A step on recorded arrays, and what it has to put back."""
 
-    def __init__(self, view: LossView, attempt: Attempt, within: reach.Reach) -> None:
+    def __init__(self, view: LossView, attempt: Attempt, within: Reach) -> None:
         self.view, self.attempt, self.recorder = view, attempt, Recorder()
         self.params = list(dict.fromkeys(p for opt in attempt.opts for p in opt.params))
         self.unreached: list[Param] = []
         self.result: int | None = None
         self.places = view.watched(within.places)
         self.started = self.done = False
-        self.surroundings, self.gradients = Surroundings(within, self.places), Gradients(self.params)
+        self.surroundings = Surroundings(within, self.places)
+        self.were_zero = [p.grad_is_zero for p in self.params]
 
     def take(self) -> float:
         """Take the step; where it is not recorded, put all back and raise NotRecorded."""
@@ -139,11 +124,10 @@ class _RecordedStep:
         except BaseException as error:
             if self.done:
                 raise
-            recorder.undo.restore()
+            self.restore()
             self.surroundings.restore()
             if not isinstance(error, (Exception, CallsOutside)):
                 raise
-            self.gradients.restore()
             reason = recorder.reason or str(error)
             if not isinstance(error, (NotRecorded, CallsOutside)):
                 reason = f"{type(error).__name__} while the step was recorded: {error}"
@@ -153,9 +137,15 @@ class _RecordedStep:
     def recording(self) -> Iterator[None]:
         """Within it, recorded arrays lie in the places of plain ones."""
         recorder = self.recorder
-        swapped = reach.swapped(self.places, recorder.external)
-        with recorder.recording(), _recorded_params(self.params, recorder), swapped, refusing_calls(recorder):
+        own = [Place("", "attribute", p, k, getattr(p, k)) for p in self.params for k in ("value", "gradient")]
+        with recorder.recording(), swapped([*own, *self.places], recorder.external), refusing_calls(recorder):
             yield
+
+    def restore(self) -> None:
+        """Put back arrays, among them gradients, and generators."""
+        self.recorder.undo.restore()
+        for p, was_zero in zip(self.params, self.were_zero, strict=True):
+            p.grad_is_zero = was_zero
 
     def loss(self, *batch: object) -> Option:
         recorder = self.recorder
@@ -170,7 +160,7 @@ class _RecordedStep:
     def on_loss(self, l: Tracked) -> None:
         assert self.attempt.on_loss is not None
         self.attempt.on_loss(l)
-        self.gradients, self.started = Gradients(self.params), True  # it clears what was there before
+        self.were_zero, self.started = [p.grad_is_zero for p in self.params], True  # it clears what was there before
 
     def backward(self, l: Tracked) -> int:
         with self.recording():
@@ -182,8 +172,7 @@ class _RecordedStep:
         if recorder.reason is not None:
             raise NotRecorded(recorder.reason)
         found = self.bits(l)
-        recorder.undo.restore()
-        self.gradients.restore()
+        self.restore()
         again = self.view.recorded(*self.attempt.batch)
         back_counting(again)
         if self.bits(again) != found:
@@ -193,27 +182,11 @@ class _RecordedStep:
 
     def bits(self, l: Tracked) -> object:
         """Return what is compared: the loss, gradients, arrays and generators."""
-        return repr(float(l.data)), self.gradients.bits(), self.recorder.undo.bits(self.places)
+        gradients = [None if p.grad_is_zero else p.gradient.tobytes() for p in self.params]
+        return repr(float(l.data)), gradients, self.recorder.undo.bits(self.places)
 
 
-class Gradients:
-    """The gradients of parameters, as they are now."""
-
-    def __init__(self, params: Sequence[Param]) -> None:
-        self._kept = [(p, p.grad_is_zero, p.gradient.copy()) for p in params]
-
-    def restore(self) -> None:
-        """Put them back."""
-        for p, is_zero, gradient in self._kept:
-            p.grad_is_zero = is_zero
-            p.gradient[...] = gradient
-
-    def bits(self) -> list[bytes | None]:
-        """Return what is compared of the present ones."""
-        return [None if p.grad_is_zero else p.gradient.tobytes() for p, _, _ in self._kept]
-
-
-def _changes_of_rules(rules: Sequence[tuple[str, Sequence[reach.Place], Surroundings]]) -> str | None:
+def _changes_of_rules(rules: Sequence[tuple[str, Sequence[Place], Surroundings]]) -> str | None:
     """Say what the rule of a user's optimiser has changed beside its state, or may read that changes unseen."""
     for name, places, before in rules:
         if changed := before.changed(()):
@@ -221,19 +194,6 @@ def _changes_of_rules(rules: Sequence[tuple[str, Sequence[reach.Place], Surround
         if hidden := hidden_in(places):
             return hidden.replace("the loss", f"the rule of {name}")
     return None
-
-
-@contextmanager
-def _recorded_params(params: Sequence[Param], recorder: Recorder) -> Iterator[None]:
-    before = [(p, p.value, p.gradient) for p in params]
-    try:
-        for p, value, gradient in before:
-            p.value = recorder.external(value)
-            p.gradient = recorder.external(gradient)  # type: ignore[assignment]
-        yield
-    finally:
-        for p, value, gradient in before:
-            p.value, p.gradient = value, gradient
 
 
 def check_optimisers(opts: Sequence[object]) -> None:

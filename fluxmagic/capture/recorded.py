@@ -249,33 +249,23 @@ class RecordedNumber:
     def __init__(self, recorder: Recorder, value: float, ref: Ref) -> None:
         self.recorder, self.value, self.ref = recorder, value, ref
 
-    def _compare(self, f: Callable[..., Any], other: object) -> bool:
-        plain = other.value if type(other) is RecordedNumber else other
-        return self.recorder.guard(f, (self, other), bool(f(self.value, plain)))  # type: ignore[no-any-return]
-
-    def __le__(self, other: object) -> bool:
-        return self._compare(operator.le, other)
-
-    def __lt__(self, other: object) -> bool:
-        return self._compare(operator.lt, other)
-
-    def __ge__(self, other: object) -> bool:
-        return self._compare(operator.ge, other)
-
-    def __gt__(self, other: object) -> bool:
-        return self._compare(operator.gt, other)
-
-    def __eq__(self, other: object) -> bool:
-        return self._compare(operator.eq, other)
-
-    def __ne__(self, other: object) -> bool:
-        return self._compare(operator.ne, other)
-
     def __float__(self) -> float:
         return self.recorder.leak("float()", float(self.value))  # type: ignore[no-any-return]
 
     def __format__(self, spec: str) -> str:
         return self.recorder.leak("a format", format(self.value, spec))  # type: ignore[no-any-return]
+
+
+def _comparison(f: Callable[..., Any]) -> Callable[..., bool]:
+    def compare(self: RecordedNumber, other: object) -> bool:
+        plain = other.value if type(other) is RecordedNumber else other
+        return self.recorder.guard(f, (self, other), bool(f(self.value, plain)))  # type: ignore[no-any-return]
+
+    return compare
+
+
+for _name in ("lt", "le", "eq", "ne", "ge", "gt"):
+    setattr(RecordedNumber, f"__{_name}__", _comparison(getattr(operator, _name)))
 
 
 class WatchedGenerator:
