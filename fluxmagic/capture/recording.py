@@ -91,6 +91,7 @@ class Recorder:
         self.undo = Undo()
         self._alive: list[weakref.ref[Recorded]] = []
         self.in_rule = False
+        self._where: tuple[str, int] | None = None  # of all calls of a rule
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -178,7 +179,9 @@ class Recorder:
 
     def _add(self, kind: str, function: Function | str, args: Option, options: Option, **more: Option) -> Call:
         given = tuple([x.ref if type(x) is Recorded else x if type(x) in LEAVES else self._refer(x) for x in args])
-        call = Call(kind, function, given, self._refer(options) if options else {}, where=user_line(), **more)
+        call = Call(
+            kind, function, given, self._refer(options) if options else {}, where=self._where or user_line(), **more
+        )
         if _active.recorder is self:
             self.calls.append(call)
         return call
@@ -334,7 +337,7 @@ class Recorder:
         args = tuple([self.external(a) if type(a) is np.ndarray else a for a in args])
         if op is not HOOK:
             mark, n_values = len(self.calls), len(self.values)
-            outer, self.in_rule = self.in_rule, True
+            outer, self.in_rule, self._where = (self.in_rule, self._where), True, self._where or user_line()
             try:
                 result = f(*args, **options)
                 return (
@@ -347,7 +350,7 @@ class Recorder:
                     raise
                 del self.calls[mark:]
             finally:
-                self.in_rule = outer
+                self.in_rule, self._where = outer
         if "grad_out" in options:
             options = {**options, "grad_out": [False if b is False else None for b in options["grad_out"]]}
         given = [(x.array, x.array.copy()) for x in recorded_in((args, options))]
