@@ -132,6 +132,8 @@ class SteppedRun(RunViews, Joinable):
     def snapshot(self) -> dict[str, np.ndarray]:
         """Copy the weights after a whole step, by their places in the model; from any thread."""
         with self._between():
+            if self.state != "running":
+                self.verify()
             names, weights = self.problem.names(), self.training.current.values.params or [p.value for p in self.params]
             return {names.get(id(p), str(i)): weights[i].copy() for i, p in enumerate(self.params)}
 
@@ -219,9 +221,7 @@ class SteppedRun(RunViews, Joinable):
     ) -> float | None:
         """Take n steps, or fewer: to the end, a halt, an interrupt or that time.  Return the last loss."""
         loop, control, guard = self._loop, self.control, self._loop.guard
-        on_epoch = self._on_epoch if self.early_stopping.is_wanted else None
-        hooks = Hooks(self._on_start, on_epoch)
-        value, first = None, loop.state.step + 1
+        value, first, hooks = None, loop.state.step + 1, self._hooks
         while n > 0 and not (control.halt or loop.is_finished):
             with control, loop.state.using_rng:
                 if control.halt:
@@ -248,23 +248,31 @@ class SteppedRun(RunViews, Joinable):
                     for f in callbacks:
                         f(value)
             if guard.presses:
-                self._settle(hooks, rests=True)
+                self._settle(rests=True)
                 guard.check()
                 if not guard.ends_loop:
                     break  # the outer loop has been told
             if time.perf_counter() >= until:
                 break
-        self._settle(hooks, until == math.inf and loop.state.step > first)
+        self._settle(until == math.inf and loop.state.step > first)
         return value
 
-    def _settle(self, hooks: Hooks, rests: bool) -> None:
+    def _settle(self, rests: bool) -> None:
         """Verify captured steps where the run comes to rest; after a single step this would take two."""
-        loop = self._loop
-        if not (rests or self.control.halt or loop.is_finished):
-            return
-        with self.control, loop.state.using_rng:
-            if loop.captured.differ(loop.state, loop.guard):
-                retake(loop, hooks, self.early_stopping.rewind)
+        if rests or self.control.halt or self._loop.is_finished:
+            self.verify()
+
+    def verify(self) -> None:
+        """Verify captured steps, as is done before they are copied or saved; wrong ones are taken again."""
+        loop, training = self._loop, self.training
+        with self._between(), without_fp_warnings():
+            is_here = not (self.control.in_batch or training.parked or training.last)
+            if is_here and loop.captured.differ(training, loop.guard):
+                retake(loop, self._hooks, self.early_stopping.rewind)
+
+    @property
+    def _hooks(self) -> Hooks:
+        return Hooks(self._on_start, self._on_epoch if self.early_stopping.is_wanted else None)
 
     def _on_start(self, params: list[Param], values: Mapping[str, float]) -> None:
         self.early_stopping.try_condition(values)

@@ -197,6 +197,7 @@ class Run(RewindableRun):
                     "a run cannot be saved by its own loss, in the middle of a step: save it in a callback"
                 )
             self._loop.record_direct_changes()
+            self.verify()
             state = "paused" if self.state == "running" else self.state
             about, arrays = checkpoint.copied(self._loop, id=self.id, name=self.name, seed=self.seed, state=state)
         archive.write(path, "run", about, arrays)

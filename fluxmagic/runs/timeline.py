@@ -93,6 +93,7 @@ class RewindableRun(SteppedRun):
                     f"the loss and the metrics of a run cannot {what} that run: a batch is being worked on"
                 )
             check()
+            self.verify()
             with self._recomputing():
                 before, log = self.line(), self.log
                 self.log = None

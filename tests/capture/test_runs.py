@@ -161,6 +161,32 @@ def test_steps_that_are_wrong_when_a_run_comes_to_rest_are_taken_again(end: str)
     assert everything(run, model)[:2] == everything(other, copy)[:2]
 
 
+@pytest.mark.parametrize("use", ["save", "branch", "rewind", "snapshot"])
+def test_single_steps_that_are_wrong_are_taken_again_before_they_are_used(use: str, tmp_path: Path) -> None:
+    run, model = a_run(True, with_hidden)
+    for _ in range(48):  # each is a call, after which nothing is verified
+        if run.steps == 40:
+            hide(2)
+        run.step()
+    wrong = everything(run, model)
+    if use == "save":
+        run.save(tmp_path / "run")
+        assert Run.load(tmp_path / "run").history["loss"].tolist() == run.history["loss"].tolist()
+    elif use == "snapshot":
+        run.snapshot()
+    else:
+        run.branch("other") if use == "branch" else run.rewind(48)
+    (event,) = run.events
+    first = int(event.old.split()[1])
+    assert (run.steps, event.name) == (48, "capture")
+    assert everything(run, model) != wrong
+    other, copy = a_run(False, with_hidden)
+    for k in range(48):
+        hide(1 if k + 1 < first else 2)
+        other.step()
+    assert everything(run, model)[:2] == everything(other, copy)[:2]
+
+
 def test_a_retaken_step_is_kept_in_the_file(tmp_path: Path) -> None:
     run, _ = a_run(True, with_hidden)
     run.step(42)
