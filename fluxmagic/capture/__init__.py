@@ -42,9 +42,9 @@ def capture(loss: Loss, opt: object, *, verify: int = 256) -> CapturedStep:
     `bytearray`, a weak reference, a large list, an iterator, an array of a subclass), or that calls the system (files,
     the clock, the environment, `print`), is refused with the reason: its steps are ordinary ones.
 
-    What the standard library, NumPy and compiled extensions keep in their own modules is not looked at, such as the
-    precision of `decimal` or a function of NumPy that is replaced.  Where a loss reads that, a change is noticed by the
-    next verification, which may be up to `verify` steps later; one that changes back before is not noticed.  A `Run` is
+    Of what the standard library, NumPy and compiled extensions keep in their own modules only what the loss names is
+    looked at, and not, say, the precision of `decimal`.  Where a loss reads that, a change is noticed by the next
+    verification, which may be up to `verify` steps later; one that changes back before is not noticed.  A `Run` is
     verified also where it comes to rest, and takes wrong steps again.
 
     Examples

@@ -19,6 +19,9 @@ from fluxmagic.layers.traversal import is_foreign
 __all__ = ["Surroundings", "Undo"]
 
 
+Container = list[Any] | dict[Any, Any] | set[Any] | deque[Any]
+
+
 class Undo:
     """Arrays and generators, each with a copy from before its first change."""
 
@@ -109,22 +112,23 @@ class Surroundings:
 
 
 GLOBAL_GENERATORS = {
-    "Python's global generator (random.…)": random,
-    "NumPy's global generator (np.random.…)": np.random,
+    "Python's global generator (random.…)": random.getstate.__self__,  # type: ignore[attr-defined]
+    "NumPy's global generator (np.random.…)": np.random.get_state.__self__,  # type: ignore[attr-defined]
 }
 
 
-def _state_of(x: Any) -> tuple[Callable[[], Any], Callable[[Any], object]] | None:  # noqa: ANN401
+def _state_of(x: object) -> tuple[Callable[[], Any], Callable[[Any], object]] | None:
     """Return what reads the state of a generator, and what puts it back."""
-    if isinstance(x, random.Random) or x is random:
+    if isinstance(x, random.Random):
         return x.getstate, x.setstate
     if isinstance(x, np.random.Generator):
         return (lambda: x.bit_generator.state), partial(setattr, x.bit_generator, "state")
-    return (x.get_state, x.set_state) if isinstance(x, np.random.RandomState) or x is np.random else None
+    return (x.get_state, x.set_state) if isinstance(x, np.random.RandomState) else None
 
 
-def _same(x: Any, before: Any) -> bool:  # noqa: ANN401 - containers
+def _same(x: Container, before: Container) -> bool:
     if len(x) != len(before):
         return False
-    keys = not isinstance(x, dict) or all(a is b for a, b in zip(x.values(), before.values(), strict=True))
-    return keys and all(a is b for a, b in zip(x, before, strict=True))
+    if isinstance(x, dict) and any(x.get(k, before) is not v for k, v in before.items()):  # type: ignore[union-attr]
+        return False
+    return all(a is b for a, b in zip(x, before, strict=True))
