@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from fluxmagic.jupyter.race.colours import COLOURS
+from fluxmagic.jupyter.race.words import COLOURS
 
 SETUP = """
 %load_ext fluxmagic

@@ -11,7 +11,8 @@ import pytest
 from IPython.testing import globalipapp
 
 from fluxmagic.jupyter.controls import run_controls
-from fluxmagic.jupyter.driving import run_presentation, views
+from fluxmagic.jupyter.driving import views
+from fluxmagic.jupyter.pictures import plot
 from tests.jupyter.kernels import INTERPRETERS, Kernel
 from tests.jupyter.outputs import Output
 
@@ -116,9 +117,9 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     """A page that takes no input; no curve is remembered."""
     page = Page(takes_input=False)
     monkeypatch.setattr(views, "display", page.display)
-    run_presentation.forget_curves()
+    plot.forget_curves()
     yield page
-    run_presentation.forget_curves()
+    plot.forget_curves()
 
 
 @pytest.fixture

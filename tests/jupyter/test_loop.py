@@ -118,9 +118,8 @@ def test_a_branch_takes_the_runs_place_and_the_runs_curve_stays_in_grey(page, mo
     assert first.parent is run
     assert [r.state for r in (run, first, second)] == ["paused", "paused", "done"]
     assert [r.steps for r in (run, first, second)] == [5, 30, 200]
-    assert view.run is view.picture.curve.run is second
+    assert view.run is view.picture.run is second
     assert [s.n for s in view.picture.earlier] == [5, 30]
-    assert view.picture.curve.earlier == view.picture.earlier
     assert "run_c" in page.outputs[0].data[-1]["text/plain"]
 
 

@@ -9,9 +9,9 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 
 from fluxmagic import SGD, Race, Run, landscapes, param
-from fluxmagic.jupyter.driving import run_presentation, views
+from fluxmagic.jupyter.driving import views
 from fluxmagic.jupyter.driving.panel import Panel
-from fluxmagic.jupyter.pictures import loss_picture
+from fluxmagic.jupyter.pictures import loss_picture, plot
 from fluxmagic.runs.loss_map import LossMap
 from tests.jupyter.panel_page import ControlsPage
 from tests.jupyter.problems import quadratic
@@ -36,7 +36,7 @@ def test_in_a_panel_a_branch_takes_the_runs_place(page, namespace, monkeypatch):
         await until(lambda: "run_b" in namespace and namespace["run_b"].steps > run.steps + 20)
         assert panel.run is buttons.controls.run is namespace["run_b"]
         assert (run.state, panel.run.state) == ("paused", "running")
-        assert [d.n for d in run_presentation.recent_curves(panel.run)] == [run.steps]  # drawn in grey
+        assert [d.n for d in plot.recent_curves(panel.run)] == [run.steps]  # drawn in grey
         assert (run.driver, panel.run.driver) == (None, panel)
         buttons.press("Pause")
         await until(lambda: panel.run.state == "paused")

@@ -7,7 +7,7 @@ import pytest
 
 from fluxmagic import SGD, Panel, Run, landscapes, param
 from fluxmagic.jupyter.controls.run_controls import RunControls
-from fluxmagic.jupyter.driving.run_presentation import RunPicture
+from fluxmagic.jupyter.pictures.plot import Curve
 from tests.jupyter.panel_page import ControlsPage
 from tests.jupyter.problems import quadratic
 
@@ -85,10 +85,10 @@ def test_other_runs_have_no_such_fields(page):
 
 
 def test_the_picture_follows(page):
-    picture = RunPicture(page.controls.run, [])
+    picture = Curve(page.controls.run)
     type_in(page, 0, "1.5")
     picture.follow(page.controls)
     picture.frame()
-    (ball,) = [x for x in picture.curve.figure.axes[1].lines if x.get_zorder() == 5]
+    (ball,) = [x for x in picture.figure.axes[1].lines if x.get_zorder() == 5]
     assert ball.get_xdata().tolist() == [1.5]
     assert isinstance(Panel(page.controls.run), Panel)

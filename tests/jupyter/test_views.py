@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from fluxmagic import SGD, Run, param
-from fluxmagic.jupyter.driving import run_presentation, views
+from fluxmagic.jupyter.driving import views
 from fluxmagic.jupyter.driving.draw_budget import DrawBudget
 from fluxmagic.jupyter.driving.loop import run_loop, train_in_cell
-from fluxmagic.jupyter.driving.run_presentation import recent_curves
 from fluxmagic.jupyter.driving.views import ImageView, TextView, WidgetView, frontend_kind
+from fluxmagic.jupyter.pictures import plot
+from fluxmagic.jupyter.pictures.plot import recent_curves
 from tests.jupyter.outputs import Clock, open_widgets
 from tests.jupyter.panel_page import ControlsPage
 from tests.jupyter.problems import quadratic
@@ -177,11 +178,11 @@ def test_a_curve_that_cannot_be_drawn_is_a_message_and_the_training_goes_on(page
     def fail(self):
         raise ValueError("no such\nglyph")
 
-    monkeypatch.setattr(run_presentation.Curve, "frame", fail)
+    monkeypatch.setattr(plot.Curve, "frame", fail)
     view = ImageView(quadratic())
     view.draw()
     assert "the curve cannot be drawn: ValueError: no such glyph" in page.outputs[1].data[-1]["text/plain"]
-    monkeypatch.setattr(run_presentation.Curve, "picture", fail)
+    monkeypatch.setattr(plot.Curve, "picture", fail)
     run_loop(view)
     assert view.run.state == "done"
     assert "20 steps" in page.outputs[1].data[-1]["text/plain"]
@@ -189,7 +190,7 @@ def test_a_curve_that_cannot_be_drawn_is_a_message_and_the_training_goes_on(page
 
 
 def test_a_curve_that_cannot_be_drawn_leaves_no_widget(page, monkeypatch):
-    monkeypatch.setattr(run_presentation.Curve, "frame", lambda self: 1 / 0)
+    monkeypatch.setattr(plot.Curve, "frame", lambda self: 1 / 0)
     before = open_widgets()
     run = quadratic()
     view = WidgetView(run)

@@ -4,8 +4,8 @@ import ipywidgets
 import pytest
 
 from fluxmagic.jupyter.controls import widgets
-from fluxmagic.jupyter.race.colours import colour_of
 from fluxmagic.jupyter.race.controls import RaceControls
+from fluxmagic.jupyter.race.words import colour_of
 from tests.jupyter.panel_page import ControlsPage, plain
 from tests.race.problems import VALLEY, network, race_on, valley
 

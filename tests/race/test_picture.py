@@ -9,9 +9,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from fluxmagic import Race
-from fluxmagic.jupyter.race.colours import COLOURS
 from fluxmagic.jupyter.race.picture import RacePicture
-from fluxmagic.jupyter.race.words import progress, summary
+from fluxmagic.jupyter.race.words import COLOURS, progress, summary
 from tests.race.problems import THREE, VALLEY, X, Y, network, race_on, valley
 
 # Machado, Oliveira and Fernandes (2009): what is left of colours without one of the three kinds of cones

@@ -9,8 +9,8 @@ from matplotlib.image import imread
 
 from fluxmagic.jupyter.magics import commands
 from fluxmagic.jupyter.pictures import axes
-from fluxmagic.jupyter.race.colours import colour_of
 from fluxmagic.jupyter.race.plane_picture import draw_plane
+from fluxmagic.jupyter.race.words import colour_of
 from tests.race.problems import THREE, network, race_on
 
 

@@ -23,7 +23,6 @@ from fluxmagic.jupyter.controls.sliders import PositionSlider, exact
 from fluxmagic.jupyter.controls.start_fields import StartFields
 from fluxmagic.jupyter.controls.transport import Button, Controls, always, has_steps, more
 from fluxmagic.jupyter.formatting import progress
-from fluxmagic.jupyter.pictures.limits import Axis
 from fluxmagic.runs import Run
 from fluxmagic.runs.run import saved_script
 
@@ -39,8 +38,7 @@ class RunControls(Controls):
     def body(self) -> Sequence[w.Widget]:
         if self.run.opt_class is None:
             self.show_message(f"{self.run.opt_name} is {self.run.opt_kind}: it has no dials")
-        self.view = {v.name: v.options[v.chosen] for v in VIEWS}  # how the curve is to be drawn
-        self.axis = Axis(0.08, 0.98, 0.0, 1.0)  # the picture's axis of steps, above the time line
+        self.view = {v.name: v.options[v.chosen] for v in VIEWS}
         self.position = PositionSlider("step", STEP_TIP, self.clock)
         self._start = StartFields(lambda: self.run, self.requests)
         self.dials = Dials(self)

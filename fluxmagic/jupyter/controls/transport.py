@@ -23,6 +23,7 @@ from fluxmagic.jupyter.driving.draw_budget import Clock
 from fluxmagic.jupyter.driving.pace import SPEEDS, Pace
 from fluxmagic.jupyter.driving.trainable import Trainable
 from fluxmagic.jupyter.formatting import format_number
+from fluxmagic.jupyter.pictures.limits import Axis
 
 __all__ = [
     "PAUSE", "TRANSPORT", "Button", "Controls", "always", "close", "has_steps", "more", "play", "restart",
@@ -87,6 +88,8 @@ class Controls:
         self.pending_steps = 0  # single ones that were asked for
         self.stopped = self.closed = False  # whether that button was pressed
         self.pace = Pace(speed)
+        self.view: dict[str, object] = {}  # how the picture is to be drawn: values of its attributes
+        self.axis = Axis(0.08, 0.98, 0.0, 1.0)  # the picture's axis of steps, above the time line
         self.width = WIDTH  # of the box in a page, in px
         self.presses = 0  # of a pointer, and releases: odd while it is held
         self.was_loaded_anew = False  # the page: outputs do not reach it

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from fluxmagic.jupyter.controls.transport import Controls
 from fluxmagic.jupyter.driving.trainable import Trainable
+from fluxmagic.jupyter.pictures.limits import Axis
 
 __all__ = ["PRESENTATIONS", "Picture", "Presentation", "presentation"]
 
@@ -19,13 +20,17 @@ class Picture(Protocol):
     """A picture that is drawn often, and stays."""
 
     def follow(self, controls: Controls) -> None:
-        """Draw what the controls show, and as they say."""
+        """Draw as the controls say."""
 
     def frame(self) -> bytes:
         """Draw it as it is now, cheaply, as a PNG; empty if there is nothing to be seen yet."""
 
     def picture(self) -> bytes:
         """Draw it as it stays, as a PNG."""
+
+    @property
+    def axis(self) -> Axis:
+        """Where the axis of steps was drawn."""
 
     @property
     def is_unfinished(self) -> bool:
@@ -53,7 +58,7 @@ class Presentation(NamedTuple):
 
 PRESENTATIONS = {
     "Run": "fluxmagic.jupyter.driving.run_presentation",
-    "Race": "fluxmagic.jupyter.race.presentation",
+    "Race": "fluxmagic.jupyter.race.picture",
     "Sweep": "fluxmagic.jupyter.sweep.picture",
 }
 """The modules, by the names of classes; they are imported when one is shown."""

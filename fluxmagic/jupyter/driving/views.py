@@ -262,9 +262,12 @@ class WidgetView(ImageView):
     def _draw(self) -> None:
         """Draw the controls' run, which Branch changes, as the controls say."""
         if self.run is not self.controls.run:
+            self.picture.close()
             self.run, self._png = self.controls.run, None
+            self.picture = self.presentation.picture(self.run)
         self.picture.follow(self.controls)
         super()._draw()
+        self.controls.axis = self.picture.axis
         self.controls.show(self.budget.share)
 
     def _show_picture(self) -> None:

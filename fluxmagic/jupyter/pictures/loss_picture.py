@@ -7,7 +7,7 @@ beside them as contours, with a ball for each run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -22,6 +22,7 @@ from fluxmagic.jupyter.pictures.downsample import MinMaxSeries
 from fluxmagic.jupyter.pictures.legend import Legend
 from fluxmagic.jupyter.pictures.limits import (
     EMPTY,
+    Axis,
     Limits,
     before_divergence,
     is_wide,
@@ -33,6 +34,9 @@ from fluxmagic.jupyter.pictures.marks import Mark, Marks
 from fluxmagic.jupyter.pictures.png import png
 from fluxmagic.runs import Run
 from fluxmagic.runs.loss_map import LossMap, names_of_two, trains_two_numbers
+
+if TYPE_CHECKING:
+    from fluxmagic.jupyter.controls.transport import Controls
 
 __all__ = ["LossPicture", "add_line"]
 
@@ -131,6 +135,26 @@ class LossPicture:
         return []
 
     # -- what is shown -------------------------------------------------------------------------------------
+
+    def follow(self, controls: Controls) -> None:
+        """Draw as the controls say."""
+        self.page_width, self.leaves_time = controls.width, controls.pace.is_limited
+        for name, value in controls.view.items():
+            setattr(self, name, value)
+
+    @property
+    def axis(self) -> Axis:
+        """Where the axis of steps was drawn, and from where to where it goes."""
+        place, (left, right) = self._ax.get_position(), self._ax.get_xlim()
+        return Axis(place.x0, place.x1, left, right)
+
+    @property
+    def rich(self) -> list[dict[str, str]]:
+        """What is shown below the picture."""
+        return []
+
+    def close(self) -> None:
+        """Learn that it is shown no more."""
 
     @property
     def is_empty(self) -> bool:
@@ -260,7 +284,8 @@ class LossPicture:
 
     @np.errstate(all="ignore")
     def picture(self) -> bytes:
-        """Draw the losses as they stay, as a PNG: sharper, and the axes close around them."""
+        """Draw the losses as they stay, as a PNG: wider, sharper, and the axes close around them."""
+        self.page_width = axes.DISPLAY_SIZE["width"]
         self._update()
         self._set_contours(FINAL_MAP_SECONDS)
         self._set_beside(True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
@@ -18,13 +20,13 @@ from fluxmagic.jupyter.pictures.beside import shown_beside
 from fluxmagic.jupyter.pictures.contours import MOST, PathSeries, Trail
 from fluxmagic.jupyter.pictures.downsample import MinMaxSeries, RunSeries, loss_series, stretch_series
 from fluxmagic.jupyter.pictures.legend import WIDEST, Legend, rows_of_names
-from fluxmagic.jupyter.pictures.limits import Axis, Limits, before_divergence, data_range, loss_range, within
+from fluxmagic.jupyter.pictures.limits import Limits, before_divergence, data_range, loss_range, within
 from fluxmagic.jupyter.pictures.loss_picture import LossPicture, add_line
 from fluxmagic.jupyter.pictures.marks import Mark, find_marks
 from fluxmagic.jupyter.pictures.shown import ShownAxes, ShownValue
 from fluxmagic.runs import Run
 
-__all__ = ["Curve"]
+__all__ = ["Curve", "forget_curves", "recent_curves"]
 
 MAX_EPOCH_DOTS = 60  # evaluations until which each has a dot
 
@@ -99,10 +101,13 @@ class Curve(LossPicture):
         return super().is_empty and not self.shown
 
     @property
-    def axis(self) -> Axis:
-        """Where the axis of steps was drawn, and from where to where it goes."""
-        place, (left, right) = self._ax.get_position(), self._ax.get_xlim()
-        return Axis(place.x0, place.x1, left, right)
+    def rich(self) -> list[dict[str, str]]:
+        return [{**v.rendered.rich, "text/plain": v.rendered.text} for v in self.shown if v.is_rich]
+
+    def close(self) -> None:
+        for old in [r for r in _recent if r[1]() is self.run]:
+            _recent.remove(old)
+        _recent.append((self.run.name, weakref.ref(self.run), self.loss))
 
     # -- what is shown -------------------------------------------------------------------------------------
 
@@ -161,6 +166,25 @@ class Curve(LossPicture):
 
     def __repr__(self) -> str:
         return f"Curve({self.run!r})"
+
+
+# What was shown last: the runs themselves may be large, and are not held.
+_recent: deque[tuple[str | None, weakref.ref[Run], MinMaxSeries]] = deque(maxlen=3)
+
+
+def recent_curves(run: Run) -> list[MinMaxSeries]:
+    """Give the losses of recent runs of the same name, and of those that this is a branch of; to be drawn in grey."""
+    stems, stem = set(), run.parent
+    while stem is not None:
+        stems.add(stem)
+        stem = stem.parent
+    recent = [(name, ref(), loss) for name, ref, loss in _recent]
+    return [loss for name, other, loss in recent if other is not run and (name == run.name or other in stems)]
+
+
+def forget_curves() -> None:
+    """Forget all recent runs."""
+    _recent.clear()
 
 
 def _add_metric_axes(ax: Axes, metrics: list[str]) -> Axes | None:

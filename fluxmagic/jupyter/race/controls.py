@@ -11,8 +11,7 @@ from fluxmagic.jupyter.controls.layout import row, set_visible
 from fluxmagic.jupyter.controls.sliders import HyperparameterSlider
 from fluxmagic.jupyter.controls.start_fields import StartFields
 from fluxmagic.jupyter.controls.transport import Controls, more
-from fluxmagic.jupyter.race.colours import colour_of
-from fluxmagic.jupyter.race.words import loss_of, progress
+from fluxmagic.jupyter.race.words import colour_of, loss_of, progress
 from fluxmagic.optimise import Optimiser
 from fluxmagic.race import Race
 

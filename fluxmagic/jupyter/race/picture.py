@@ -10,19 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fluxmagic.jupyter.controls.transport import Controls
+from fluxmagic.jupyter.driving.presentation import Presentation
 from fluxmagic.jupyter.pictures import axes
 from fluxmagic.jupyter.pictures.contours import PathSeries, Trail
 from fluxmagic.jupyter.pictures.downsample import MinMaxSeries, RunSeries, stretch_series
 from fluxmagic.jupyter.pictures.legend import Legend, rows_of_names
 from fluxmagic.jupyter.pictures.limits import Limits, loss_range, within
 from fluxmagic.jupyter.pictures.loss_picture import LossPicture, add_line
-from fluxmagic.jupyter.race.colours import COLOURS, colour_of
-from fluxmagic.jupyter.race.words import loss_of
+from fluxmagic.jupyter.race.controls import RaceControls
+from fluxmagic.jupyter.race.words import COLOURS, colour_of, loss_of, progress, summary
 from fluxmagic.race import Race
 from fluxmagic.runs import Run
 
-__all__ = ["RacePicture"]
+__all__ = ["PRESENTATION", "RacePicture"]
 
 STYLES: dict[str, dict[str, Any]] = {
     "loss": {"lw": 1.8},
@@ -85,18 +85,6 @@ class RacePicture(LossPicture):
         self._values = dict.fromkeys(self._lanes, "")  # in the legend
         super().__init__(race, list(race))
 
-    @property
-    def rich(self) -> list[dict[str, str]]:
-        """Nothing is shown below the picture."""
-        return []
-
-    def follow(self, controls: Controls) -> None:
-        """Draw as the controls say."""
-        self.page_width, self.leaves_time = controls.width, controls.pace.is_limited
-
-    def close(self) -> None:
-        """A race leaves no curve for later ones."""
-
     def picture(self) -> bytes:
         self.page_width = axes.DISPLAY_SIZE["width"]
         self._values = {key: f" {loss_of(self.race, key)}" for key in self._lanes}
@@ -142,3 +130,6 @@ class RacePicture(LossPicture):
 
     def _trails(self) -> list[Trail]:
         return [lane.path.trail(lane.run, key, lane.colour) for key, lane in self._lanes.items()]
+
+
+PRESENTATION = Presentation(RacePicture, RaceControls, progress, summary)

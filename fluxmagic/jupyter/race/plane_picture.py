@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 
 from fluxmagic.jupyter.pictures import axes
 from fluxmagic.jupyter.pictures.contours import Contours, Trail
-from fluxmagic.jupyter.race.colours import colour_of
+from fluxmagic.jupyter.race.words import colour_of
 from fluxmagic.landscapes import Landscape
 from fluxmagic.race.plane import Plane
 from fluxmagic.runs.loss_map import Grid, View

@@ -1,4 +1,4 @@
-"""A race in words: the progress line, and the summary that stays."""
+"""A race in words, the progress line and the summary that stays, and in colours."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ import math
 from fluxmagic.jupyter.formatting import format_duration, format_number, format_value, gestures
 from fluxmagic.race import Race
 
-__all__ = ["loss_of", "progress", "summary"]
+__all__ = ["COLOURS", "colour_of", "loss_of", "progress", "summary"]
 
 MAX_TURNS_LISTED = 5  # of a contestant
+COLOURS = ("#37459b", "#ea8904", "#99194b", "#19c576", "#ca00ff", "#aa8ceb", "#de96c1", "#7f5803")
+"""Any two differ by 29 or more in CIELAB, also to readers without one of the three kinds of cones."""
+
+
+def colour_of(number: int) -> str:
+    """Give the colour of a contestant."""
+    return COLOURS[number % len(COLOURS)]
 
 
 def progress(race: Race, speed: float = math.inf) -> str:

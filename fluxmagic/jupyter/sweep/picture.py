@@ -19,6 +19,7 @@ from fluxmagic.jupyter.controls.transport import Controls
 from fluxmagic.jupyter.driving.presentation import Presentation
 from fluxmagic.jupyter.pictures import axes
 from fluxmagic.jupyter.pictures.limits import (
+    Axis,
     Limits,
     before_divergence,
     data_range,
@@ -45,6 +46,8 @@ MAX_TICKS, MAX_LETTERS = 12, 30  # of an axis of dials; beyond, its labels are t
 
 class SweepPicture:
     """The picture of a sweep."""
+
+    axis = Axis(0.08, 0.98, 0.0, 1.0)  # no time line is below it
 
     def __init__(self, sweep: Sweep) -> None:
         self.sweep = sweep
