@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 __all__ = ["Report", "StepsDiffer"]
 
@@ -46,6 +46,11 @@ class Report:
     def steps(self) -> int:
         """All steps."""
         return self.replayed + self.verified + self.recorded + self.ordinary
+
+    def after(self, earlier: Report | None) -> Report:
+        """Copy the report, with the steps of an earlier one added."""
+        names = ("replayed", "verified", "recorded", "ordinary", "compile_seconds") if earlier else ()
+        return replace(self, **{name: getattr(self, name) + getattr(earlier, name) for name in names})
 
     def __str__(self) -> str:
         if not self.replayed + self.verified:

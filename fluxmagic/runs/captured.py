@@ -26,6 +26,7 @@ class CapturedSteps:
     def __init__(self, wanted: bool) -> None:
         self.wanted = wanted
         self.verified: Snapshot | None = None
+        self.earlier: Report | None = None  # of steps that were taken elsewhere
         self._step: CapturedStep | None = None
         self._again = False
         self._n_verified = 0
@@ -34,7 +35,7 @@ class CapturedSteps:
     @property
     def report(self) -> Report | None:
         """How the steps were taken; None if all are ordinary."""
-        return None if self._step is None else self._step.report
+        return self.earlier if self._step is None else self._step.report.after(self.earlier)
 
     @property
     def replay(self) -> Replay | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fluxmagic.capture.report import Report
 from fluxmagic.runs.record import Record
 from fluxmagic.runs.state import Snapshot, Values
 
@@ -26,6 +27,7 @@ class Line:
     best: tuple[int, Values] | None  # the best epoch's so far, and after which step
     state: str  # "paused", "done", …
     environment: dict[str, Any]  # where the steps were computed
+    captured: Report | None = None  # how they were taken
 
     @property
     def nbytes(self) -> int:

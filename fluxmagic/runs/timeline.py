@@ -48,7 +48,7 @@ class RewindableRun(SteppedRun):
         state = self.training
         shown = None if state.last is None else state.current.values
         best, env = self.early_stopping.best, dict(self.environment)
-        return Line(self.record, self.snapshots.start, state.capture(), shown, best, self.state, env)
+        return Line(self.record, self.snapshots.start, state.capture(), shown, best, self.state, env, self.captured)
 
     def begin_at(self, line_of: Callable[[TrainingState], Line]) -> None:
         """Bring a new run to the end of a line, which is made of its state; after an error all is as before."""
@@ -65,6 +65,7 @@ class RewindableRun(SteppedRun):
                 state.assign_state(before)
                 raise
         self._loop.params_final = self.problem.strict
+        self._loop.captured.earlier = line.captured
         self.state = line.state
 
     def _resume(self, line: Line) -> None:

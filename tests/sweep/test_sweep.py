@@ -7,6 +7,7 @@ import pytest
 
 import fluxmagic
 from fluxmagic import Chain, Dense, Dropout, Run, Sweep, batches, mse, param, params
+from fluxmagic.jupyter.formatting import summary
 from fluxmagic.layers import reset
 from fluxmagic.sweep import loguniform
 from tests.sweep.problems import X, Y, bits, everything, line_sweep, net_sweep, network
@@ -351,3 +352,17 @@ def test_a_trial_that_takes_too_long_has_failed():
     assert [t.state for t in sweep.trials] == ["failed", "done"]
     assert "timed out after" in str(sweep.trials[0].error)
     assert isinstance(sweep.trials[0].error, TimeoutError)
+
+
+@pytest.mark.parametrize("options", [{}, {"halving": 2}])
+def test_the_summary_of_a_trial_says_how_many_of_its_steps_were_replayed(options):
+    sweep, _ = net_sweep({"η": [0.01, 0.03]}, capture=True, epochs=12, **options)
+    sweep.train()
+    run = sweep[sweep.best_trial.spec.index]
+    assert run.captured is not None
+    assert run.captured.steps == run.steps == 60
+    assert run.captured.replayed > 30
+    assert "of 60 steps replayed" in summary(run)
+    sweep, _ = line_sweep({"η": [0.1]})
+    sweep.train()
+    assert sweep[0].captured is None
