@@ -45,21 +45,22 @@ class Recorded(NDArrayOperatorsMixin):
     recorder : Recorder
     ref : Ref
         Its value in the recording.
-    shape, dtype
     array : ndarray or scalar of NumPy
         Unset as long as it is put off.
     """
 
-    __slots__ = ("__weakref__", "array", "dtype", "recorder", "ref", "shape")
+    __slots__ = ("__weakref__", "array", "fixed_dtype", "fixed_shape", "recorder", "ref")
     array: Array
     __array_priority__ = 500.0
     __hash__ = object.__hash__
     __class__ = property(lambda self: np.ndarray)  # for isinstance
 
     def __init__(self, recorder: Recorder, ref: Ref, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.recorder, self.ref, self.shape, self.dtype = recorder, ref, shape, dtype
+        self.recorder, self.ref, self.fixed_shape, self.fixed_dtype = recorder, ref, shape, dtype
 
     number = property(attrgetter("ref.number"))
+    shape = property(attrgetter("fixed_shape"))
+    dtype = property(attrgetter("fixed_dtype"))
     ndim = property(attrgetter("array.ndim"))
     size = property(attrgetter("array.size"))
     itemsize = property(attrgetter("array.itemsize"))

@@ -383,3 +383,13 @@ def counts_in_a_global_that_is_not_there(W):
 def the_generator_of_the_system(W):
     rng = random.SystemRandom()
     return lambda x, y: mse(W, x, y) * (1 if rng else 0)
+
+
+@leak("AttributeError")
+def a_batch_that_gets_another_shape(W):
+    def loss(x, y):
+        x.shape = (x.size,)
+        x.shape = (x.size // 6, 6)
+        return mse(W, x, y)
+
+    return loss
