@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from fluxmagic.capture.lines import is_users, package
-from fluxmagic.capture.reach import MOST_ITEMS, NUMBERS, Place, arrays_in, is_ours
+from fluxmagic.capture.reach import MOST_ITEMS, NUMBERS, Place, arrays_in, is_ours, is_the_users
 from fluxmagic.capture.recording import Recorder
 from fluxmagic.layers.traversal import is_foreign
 
@@ -67,7 +67,7 @@ def _is_hidden(x: object) -> bool:
     if isinstance(x, random.SystemRandom):
         return True
     if isinstance(x, type):
-        return not (is_foreign(cls) or is_ours(cls))  # its metaclass
+        return is_the_users(cls)  # its metaclass
     if isinstance(x, (*CONTAINERS, *NUMBERS)):
         is_large = isinstance(x, CONTAINERS) and len(x) > MOST_ITEMS
         return is_large or isinstance(x, np.void) or (bool(getattr(x, "__dict__", None)) and not is_ours(cls))
@@ -152,4 +152,4 @@ def _outside(frame: types.FrameType, event: str, f: object) -> str | None:
 def _names_a_namespace(frame: types.FrameType) -> bool:
     """Tell whether a function names a module or class of the user, of which only named attributes are looked at."""
     named = [frame.f_globals.get(name) for name in frame.f_code.co_names]
-    return any(isinstance(x, (types.ModuleType, type)) and not is_foreign(x) and not is_ours(x) for x in named)
+    return any(isinstance(x, (types.ModuleType, type)) and is_the_users(x) for x in named)

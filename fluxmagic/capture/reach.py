@@ -32,8 +32,8 @@ __all__ = [
     "Reach",
     "arrays_in",
     "is_ours",
+    "is_the_users",
     "methods",
-    "remake",
     "swapped",
     "users_classes",
 ]
@@ -163,7 +163,7 @@ class Reach:
 @functools.lru_cache(maxsize=1024)
 def users_classes(mro: tuple[type, ...]) -> tuple[type, ...]:
     """Return those of a class and its bases that are neither foreign nor of this package."""
-    return tuple(cls for cls in mro[:-1] if not is_foreign(cls) and not is_ours(cls))
+    return tuple(filter(is_the_users, mro[:-1]))
 
 
 def methods(cls: type) -> Iterator[types.FunctionType]:
@@ -201,7 +201,13 @@ def _items(x: object, path: str) -> Iterator[Place]:
 
 def is_ours(x: object) -> bool:
     """Whether something is of this package."""
-    return str(getattr(x, "__module__", None) or getattr(x, "__name__", "")).partition(".")[0] == "fluxmagic"
+    name = x.__name__ if isinstance(x, types.ModuleType) else str(getattr(x, "__module__", None))
+    return name.partition(".")[0] == "fluxmagic"
+
+
+def is_the_users(x: object) -> bool:
+    """Whether a class, function or module is neither foreign nor of this package."""
+    return not is_foreign(x) and not is_ours(x)
 
 
 def _of_function(f: types.FunctionType, path: str) -> Iterator[Place]:
@@ -233,9 +239,10 @@ def _of_namespaces(f: types.FunctionType) -> Iterator[Place]:
         with suppress(ValueError):
             named[name] = cell.cell_contents
     for name, x in named.items():
-        if isinstance(x, types.ModuleType) or (isinstance(x, type) and not is_foreign(x) and not is_ours(x)):
+        if isinstance(x, types.ModuleType) or (isinstance(x, type) and is_the_users(x)):
             for k in _attribute_names(f.__code__):
-                value = getattr(x, k, ABSENT)
+                # a module's own `__getattr__` may import or warn
+                value = vars(x).get(k, ABSENT) if isinstance(x, types.ModuleType) else getattr(x, k, ABSENT)
                 if value is not ABSENT and value is getattr(x, k):  # a class method is another one each time
                     yield Place(f"{name}.{k}", "attribute", x, k, value)
 
@@ -272,11 +279,6 @@ def _of_object(x: object, path: str) -> Iterator[Place]:
                 yield Place(f"{path}.{k}", "attribute", x, k, v)
 
 
-def remake(x: tuple[object, ...], parts: Iterable[object]) -> tuple[object, ...]:
-    """Make a tuple, or a named one, of the same kind."""
-    return type(x)._make(parts) if hasattr(x, "_fields") else tuple(parts)  # type: ignore[attr-defined]
-
-
 def arrays_in(x: object) -> Iterator[np.ndarray]:
     """Yield an array, or those in a tuple."""
     if isinstance(x, np.ndarray):
@@ -294,8 +296,9 @@ def swapped(found: Iterable[Place], other: Callable[[np.ndarray], object]) -> It
         if type(x) is np.ndarray and x.dtype.kind in "fiub":
             return other(x)
         if isinstance(x, tuple) and (type(x) is tuple or hasattr(x, "_fields")):
-            parts = list(map(swap, x))
-            return x if all(a is b for a, b in zip(x, parts, strict=True)) else remake(x, parts)
+            parts = tuple(map(swap, x))
+            if any(a is not b for a, b in zip(x, parts, strict=True)):
+                return parts if type(x) is tuple else x._make(parts)  # type: ignore[attr-defined]
         return x
 
     done: list[tuple[Place, object]] = []

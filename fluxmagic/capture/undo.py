@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxmagic.capture.reach import WITHOUT_PLACES, Place, Reach, is_ours
-from fluxmagic.layers.traversal import is_foreign
+from fluxmagic.capture.reach import WITHOUT_PLACES, Place, Reach, is_the_users
 
 __all__ = ["Surroundings", "Undo"]
 
@@ -78,7 +77,7 @@ class Surroundings:
             elif hasattr(x, "__dict__") and not isinstance(x, (type, ModuleType, *WITHOUT_PLACES)):
                 self._contents.append((path, vars(x), dict(vars(x))))
         spaces = {id(x): x for p in within.places for x in (p.owner, p.value) if isinstance(x, (type, ModuleType))}
-        self._namespaces = [(x, set(vars(x))) for x in spaces.values() if not is_foreign(x) and not is_ours(x)]
+        self._namespaces = [(x, set(vars(x))) for x in spaces.values() if is_the_users(x)]
 
     def changed(self, known: Iterable[object]) -> str | None:
         """Name the first place or container in which something else lies, or generator that moved; known ones aside."""

@@ -16,6 +16,7 @@ import queue
 import random
 import threading
 import types
+import warnings
 import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tests.capture.leaks import Between, Loss, leak, mse
+from tests.capture.leaks import Between, Loss, leak, mse, quiet
 
 Reader = Callable[[], Any]
 Writer = Callable[[float], object]
@@ -393,3 +394,10 @@ def a_batch_that_gets_another_shape(W):
         return mse(W, x, y)
 
     return loss
+
+
+@leak()
+def an_attribute_that_a_module_makes_up(W):
+    lazy = types.ModuleType("lazy")
+    lazy.__getattr__ = lambda name: warnings.warn(f"lazy.{name} will go", FutureWarning, stacklevel=2)
+    return lambda x, y: mse(W, x, y) * (1 if lazy else x.nothing), quiet
