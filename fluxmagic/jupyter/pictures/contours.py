@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -13,11 +13,10 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.lines import Line2D
 
 from fluxmagic.jupyter.pictures.axes import FONT, INK, SMALL, set_plain_text
-from fluxmagic.landscapes import Landscape
 from fluxmagic.runs import Run
 from fluxmagic.runs.loss_map import Grid, View
 
-__all__ = ["MOST", "Contours", "LossGrid", "Trail", "refine"]
+__all__ = ["MOST", "Contours", "PathSeries", "Surface", "Trail", "refine"]
 
 LEVELS = 14
 FINER = 3  # points of a drawn grid for each one of the computed grid, along an axis
@@ -35,18 +34,24 @@ class Trail(NamedTuple):
     points: np.ndarray  # of shape (n, 2); the ball is at the last one
     held: np.ndarray | None = None  # points that the view has to hold; all where there are none
 
+    def to_be_held(self, view: View) -> np.ndarray:
+        """Give what is to be held, and the ball, whose loss is not known yet, unless it has leapt far from a view."""
+        if self.held is None:
+            return self.points
+        low, high = np.transpose(view)
+        reach = high - low if np.isfinite(low).all() else np.inf
+        ball = self.points[-1:]
+        near = (ball >= low - reach).all() and (ball <= high + reach).all()
+        return np.concatenate([self.held, ball]) if near else self.held
 
-class LossGrid(Protocol):
-    """What contours are drawn of: a `LossMap`, or the loss on another plane."""
 
+class Surface(NamedTuple):
+    """The loss over a part of a plane."""
+
+    title: str
     view: View
-    grid: Grid | None
-    landscape: Landscape | None
-
-    @property
-    def title(self) -> str: ...
-    def hold(self, points: np.ndarray) -> None: ...
-    def advance(self, seconds: float) -> bool: ...
+    grid: Grid | None  # as far as it is known
+    minima: Iterable[np.ndarray] = ()
 
 
 class PathSeries:
@@ -102,15 +107,13 @@ class Contours:
     with every frame.
     """
 
-    def __init__(self, ax: Axes, losses: LossGrid, names: Sequence[str]) -> None:
+    def __init__(self, ax: Axes, names: Sequence[str]) -> None:
         self.ax = ax
-        self.losses = losses
         self.ground: list[Artist] = []
         (self._left,) = ax.plot([], [], lw=1.2, alpha=0.4, animated=True, zorder=2.5, gid="earlier")
         self.moving: list[Artist] = [self._left]
         self._lines: list[tuple[Line2D, Line2D, Line2D]] = []
-        self._grid: Grid | None = None
-        self._view: object = None
+        self._shown: Surface | None = None
         for axis, name in zip((ax.xaxis, ax.yaxis), names, strict=True):
             set_plain_text(axis.set_label_text("", color=INK, fontsize=FONT), name)
             axis.labelpad = 1
@@ -125,25 +128,20 @@ class Contours:
         gap = np.full((1, 2), np.nan)
         self._left.set_data(*np.concatenate([gap, *(part for path in paths for part in (path, gap))]).T)
 
-    def show(self, trails: Sequence[Trail], seconds: float) -> tuple[bool, bool]:
-        """Move the balls, and evaluate the map for about so long; tell whether the axes, and the ground, changed."""
-        for trail in trails:
-            self.losses.hold(trail.points if trail.held is None else self._with_ball(trail))
-        self.losses.advance(seconds)
-        self._set_trails(trails)
-        moved, self._view = self.losses.view != self._view, self.losses.view
-        changed, self._grid = self.losses.grid is not self._grid, self.losses.grid
-        title = self.losses.title
-        if moved or self._title.get_text() != title:
-            moved = True
-            self._title.set_text(title)
-            (x, right), (y, top) = self.losses.view
-            self.ax.set(xlim=(x, right), ylim=(y, top))
+    def show(self, trails: Sequence[Trail], surface: Surface) -> tuple[bool, bool]:
+        """Show trails on a surface; tell whether the axes, and the ground, have changed."""
+        before, self._shown = self._shown, surface
+        self._set_trails(trails, surface.view)
+        moved = before is None or surface[:2] != before[:2]
+        changed = surface.grid is not (before and before.grid)
+        if moved:
+            self._title.set_text(surface.title)
+            self.ax.set(xlim=surface.view[0], ylim=surface.view[1])
         if changed:
-            self._set_ground()
+            self._set_ground(surface)
         return moved, changed
 
-    def _set_trails(self, trails: Sequence[Trail]) -> None:
+    def _set_trails(self, trails: Sequence[Trail], view: View) -> None:
         while len(self._lines) < len(trails):
             path, start, ball = (self.ax.plot([], [], animated=True, zorder=z)[0] for z in (3, 4, 5))
             start.set_clip_on(False)
@@ -152,30 +150,17 @@ class Contours:
             self.moving += [path, start, ball]
         for (path, start, ball), (_, colour, points, _) in zip(self._lines, trails, strict=False):
             path.set(color=colour, lw=1.5, alpha=0.9, solid_joinstyle="round", data=points.T)
-            start.set(marker="o", ms=6, mfc="none", mec=colour, mew=1.5, data=self._inside(points[:1]))
-            ball.set(marker="o", ms=11, mfc=colour, mec="white", mew=1.5, data=self._inside(points[-1:]))
+            ends = np.clip(points[[0, -1]], *np.transpose(view))  # what is out of view is at its edge
+            start.set(marker="o", ms=6, mfc="none", mec=colour, mew=1.5, data=ends[:1].T)
+            ball.set(marker="o", ms=11, mfc=colour, mec="white", mew=1.5, data=ends[1:].T)
         for line in (x for lines in self._lines[len(trails) :] for x in lines):
             line.set_data([], [])
 
-    def _with_ball(self, trail: Trail) -> np.ndarray:
-        """Give what is to be held, and the ball, whose loss is not known yet, unless it has leapt far."""
-        assert trail.held is not None
-        low, high = np.transpose(self.losses.view)
-        reach = high - low if np.isfinite(low).all() else np.inf
-        ball = trail.points[-1:]
-        near = (ball >= low - reach).all() and (ball <= high + reach).all()
-        return np.concatenate([trail.held, ball]) if near else trail.held
-
-    def _inside(self, points: np.ndarray) -> np.ndarray:
-        """Move points that are out of view to its edge."""
-        inside: np.ndarray = np.clip(points, *np.transpose(self.losses.view)).T
-        return inside
-
-    def _set_ground(self) -> None:
+    def _set_ground(self, surface: Surface) -> None:
         for artist in self.ground:
             artist.remove()
         self.ground = []
-        grid = self.losses.grid
+        grid = surface.grid
         if grid is None:
             return
         levels = _levels(grid.z)
@@ -186,7 +171,7 @@ class Contours:
         fill = self.ax.contourf(x, y, z, levels, cmap=SHADES, extend="both", zorder=0.4)
         lines = self.ax.contour(x, y, z, levels, colors=INK, linewidths=0.7, alpha=0.75, linestyles="-", zorder=0.5)
         self.ground = [fill, lines]
-        for minimum in () if self.losses.landscape is None else self.losses.landscape.minima:
+        for minimum in surface.minima:
             self.ground += self.ax.plot(*minimum, marker="+", ms=9, mew=1.6, color=INK)
         for artist in self.ground:
             artist.set_animated(True)

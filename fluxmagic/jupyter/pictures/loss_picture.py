@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 
 from fluxmagic.jupyter.driving.trainable import Trainable
 from fluxmagic.jupyter.pictures import axes
-from fluxmagic.jupyter.pictures.contours import Contours, Trail
+from fluxmagic.jupyter.pictures.contours import Contours, Surface, Trail
 from fluxmagic.jupyter.pictures.downsample import MinMaxSeries
 from fluxmagic.jupyter.pictures.legend import Legend
 from fluxmagic.jupyter.pictures.limits import (
@@ -85,7 +85,7 @@ class LossPicture:
             self.figure, self._ax, beside = self._make_figure(axes.width_on(self.page_width))
             axes.style_steps(self._ax)
             names = names_of_two(self._runs[0]) if self._map else ()
-            self._contours = Contours(beside[0], self._map, names) if self._map else None
+            self._contours = Contours(beside[0], names) if self._map else None
             self._moving, self._legend = self._add_artists(beside[self._map is not None :])
         self._marks = Marks(self._metric_ax or self._ax)
         self._curve_axes = [ax for ax in (self._ax, self._metric_ax) if ax is not None]
@@ -234,7 +234,14 @@ class LossPicture:
 
     def _set_contours(self, seconds: float) -> tuple[bool, bool]:
         """Move the balls, and compute more of the map; tell whether axes, and whether contours have changed."""
-        return self._contours.show(self._trails(), seconds) if self._contours else (False, False)
+        if self._map is None or self._contours is None:
+            return False, False
+        losses, trails = self._map, self._trails()
+        for trail in trails:
+            losses.hold(trail.to_be_held(losses.view))
+        losses.advance(seconds)
+        minima = () if losses.landscape is None else losses.landscape.minima
+        return self._contours.show(trails, Surface(losses.title, losses.view, losses.grid, minima))
 
     # -- drawing -------------------------------------------------------------------------------------------
 

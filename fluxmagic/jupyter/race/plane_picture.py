@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
 from matplotlib.lines import Line2D
 
 from fluxmagic.jupyter.pictures import axes
-from fluxmagic.jupyter.pictures.contours import Contours, Trail
+from fluxmagic.jupyter.pictures.contours import Contours, Surface, Trail
 from fluxmagic.jupyter.race.words import colour_of
-from fluxmagic.landscapes import Landscape
 from fluxmagic.race.plane import Plane
-from fluxmagic.runs.loss_map import Grid, View
+from fluxmagic.runs.loss_map import Grid
 
 __all__ = ["draw_plane"]
 
 WIDTH, HEIGHT, SIDE = 9.0, 5.0, 5.2  # inches: of the picture, and the width of the axes
-
-
-class PlaneMap:
-    """A plane as a grid that is complete."""
-
-    landscape: Landscape | None = None
-
-    def __init__(self, plane: Plane) -> None:
-        x, y = plane.x, plane.y
-        self.view: View = (float(x[0]), float(x[-1])), (float(y[0]), float(y[-1]))
-        self.grid: Grid | None = Grid(x, y, plane.z)
-        self.title = "loss" if plane.rows is None else f"loss of the first {plane.rows:,} rows"
-
-    def hold(self, points: np.ndarray) -> None:
-        """Hold what it holds."""
-
-    def advance(self, seconds: float) -> bool:
-        """Change nothing."""
-        return False
 
 
 def draw_plane(plane: Plane) -> tuple[bytes, dict[str, int]]:
@@ -43,8 +22,10 @@ def draw_plane(plane: Plane) -> tuple[bytes, dict[str, int]]:
         figure = axes.make_figure(WIDTH, HEIGHT)
         ax = figure.add_axes((0.095, 0.125, SIDE / WIDTH, 0.785))
         axes.strip_axes(ax)
-        contours = Contours(ax, PlaneMap(plane), ("first principal component", "second"))
-        contours.show(trails, 0.0)
+        x, y = plane.x, plane.y
+        title = "loss" if plane.rows is None else f"loss of the first {plane.rows:,} rows"
+        view = (float(x[0]), float(x[-1])), (float(y[0]), float(y[-1]))
+        Contours(ax, ("first principal component", "second")).show(trails, Surface(title, view, Grid(x, y, plane.z)))
         lines = [Line2D([], [], color=trail.colour, lw=3) for trail in trails]
         names = [axes.shorten(trail.label, 24) for trail in trails]
         axes.add_legend(figure, lines, names, "upper left", (0.69, 0.925))
