@@ -298,25 +298,21 @@ class Panel:
 
     def wait(self) -> None:
         """Drive the run to its end in the calling cell, as `%%train` does, and leave the last frame there."""
+        view, self._task = self._view, None
         with users_frames_only(get_ipython()):
-            self._drive_in_cell()
-
-    def _drive_in_cell(self) -> None:
-        self._task = None
-        view = self._view
-        if view is None:
-            self._close_view()
-            train_in_cell(self.run, get_ipython())
-            return
-        self._driven_by_cell = True
-        try:
-            view.open_again()
-            run_loop(view, _kernel())
-        finally:
-            self._drive(view.run)
-            self._driven_by_cell = False
-            self._view = None
-            self._close_view()
+            if view is None:
+                self._close_view()
+                train_in_cell(self.run, get_ipython())
+                return
+            self._driven_by_cell = True
+            try:
+                view.open_again()
+                run_loop(view, _kernel())
+            finally:
+                self._drive(view.run)
+                self._driven_by_cell = False
+                self._view = None
+                self._close_view()
 
     async def join(self) -> None:
         """Let the run go on to its end, and leave the last frame in the calling cell; what `await run` does."""

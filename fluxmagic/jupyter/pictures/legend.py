@@ -21,7 +21,7 @@ WIDEST = "0" * VALUE + " so far"
 
 
 class Legend:
-    """The names and values of lines, in rows above axes; `artists` are to be drawn again if it `has_changed`.
+    """The names and values of lines, in rows above axes; `artists` are to be drawn with every frame.
 
     Rows have the axes' width if no `width` is given; that, and the distance `above` the axes, are in inches.
     """
@@ -36,26 +36,17 @@ class Legend:
             sample.set(solid_capstyle="butt", transform=inches, clip_on=False, animated=True)
             self.texts[name] = ax.text(0, 0, "", color=INK, va="center", fontsize=FONT, transform=inches, animated=True)
             self.samples[name] = sample
-        self.has_changed = True
-        self._shown: list[str] = []
         self.artists: list[Artist] = [*self.samples.values(), *self.texts.values()]
 
     def show(self, values: Mapping[str, str]) -> None:
         """Show names with values, and no others."""
-        before = self._shown
         for name, text in self.texts.items():
             text.set_visible(name in values)
             self.samples[name].set_visible(name in values)
         for name, value in values.items():
             set_plain_text(self.texts[name], f"{shorten(name, NAME)} {value}".rstrip())
-        self._shown = [self.texts[name].get_text() for name in values]
-        self.has_changed = before != self._shown
-        if self.has_changed:
-            self._place(values)
-
-    def _place(self, names: Iterable[str]) -> None:
         left, _, right, top = np.divide(self.ax.bbox.extents, self.ax.figure.dpi)
-        rows = _rows([(name, self.texts[name].get_text()) for name in names], self._width or right - left)
+        rows = _rows([(name, self.texts[name].get_text()) for name in values], self._width or right - left)
         for i, row in enumerate(rows):
             x, y = left, top + self._above + 0.17 + LEGEND_ROW * (len(rows) - 1 - i)
             for name, words in row:

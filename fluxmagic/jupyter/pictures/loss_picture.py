@@ -96,9 +96,9 @@ class LossPicture:
         self._limits: Limits | None = None
         self._limits_of: object = None
         # pixels of what is beside; these with the curve's axes, but for that of steps, which moves more often, or None;
-        # with all axes; with contours and marks; with the legend
+        # with all axes; with contours and marks
         self._losses_drawn: object = None
-        self._beside_drawn = self._axes_drawn = self._background = self._named = object()
+        self._beside_drawn = self._axes_drawn = self._background = object()
 
     # -- what a class adds ---------------------------------------------------------------------------------
 
@@ -281,12 +281,9 @@ class LossPicture:
             canvas.restore_region(self._axes_drawn)
             axes.draw_artists([*self._marks.lines, *(self._contours.ground if self._contours else ()), *beside])
             self._background = canvas.copy_from_bbox(self.figure.bbox)
-        if moved or changed or self._legend.has_changed:
-            canvas.restore_region(self._background)
-            axes.draw_artists(self._legend.artists)
-            self._named = canvas.copy_from_bbox(self.figure.bbox)
-        canvas.restore_region(self._named)
-        axes.draw_artists([*self._moving, *(self._contours.moving if self._contours else ()), *self._marks.labels])
+        canvas.restore_region(self._background)
+        paths = self._contours.moving if self._contours else ()
+        axes.draw_artists([*self._legend.artists, *self._moving, *paths, *self._marks.labels])
         return b"" if self.is_empty else png(np.asarray(canvas.buffer_rgba()))
 
     @np.errstate(all="ignore")
