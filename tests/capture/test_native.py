@@ -60,6 +60,18 @@ def test_powers_keep_numpys_bits(power, shape, dtype):
     assert step.report.verified > 1
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_powers_of_two_arrays_keep_numpys_bits_at_the_edges(dtype):
+    exponents = np.array([0, -0.0, 1, 2, 3, 0.5, -1, 1e-30, 17, 1.5, 2.5], dtype)
+    p = param(np.linspace(0.25, 3, 11).astype(dtype))
+    step = capture(lambda x: np.power(p, x).sum() + np.power(x * x + 2, p).sum(), SGD([p], 1e-9))
+    for k in range(12):
+        step(exponents * dtype(1 + k / 8))
+    assert (step.report.reason, step.report.is_compilable) == (None, True)
+    assert step.report.verified > 1
+    assert "piece" in step.source
+
+
 def test_where_tables_are_not_as_expected_all_is_left_to_numpy():
     with mock.patch.object(inner_loops, "are_as_expected", return_value=False):
         _, step = trained("relus", 12, True)
