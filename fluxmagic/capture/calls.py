@@ -29,33 +29,18 @@ class Ref(NamedTuple):
 
 @dataclass(slots=True)
 class Value:
-    """What is known of a value.
+    """What is known of a value; each result of a call has one of its own."""
 
-    Attributes
-    ----------
-    number : int
-        Its place in the list of values; each result has a value of its own.
-    shape, dtype, strides
-        As recorded.  A guard of the program sees to it that they hold.
-    scalar : bool
-        It is a scalar of NumPy (np.float32) or Python, and no array.
-    root : int
-        The value in whose memory it lies: another one for a view, its own number otherwise.
-    source : str
-        "input": an array of the batch.  "external": an array of the user, a parameter or a gradient; or a constant.
-        "made": the result of a call.  "view": a view of its root.
-    array : ndarray or None
-        Of an external value the array itself, which is read and written where it lies.
-    """
-
-    number: int
-    shape: tuple[int, ...]
+    number: int  # its place in the list of values
+    shape: tuple[int, ...]  # as recorded, like dtype and strides: a guard of the program sees to it that they hold
     dtype: np.dtype[Any]
     strides: tuple[int, ...]
-    scalar: bool
-    root: int
+    scalar: bool  # it is a scalar of NumPy (np.float32) or Python, and no array
+    root: int  # the value in whose memory it lies: another one for a view, its own number otherwise
     source: str
-    array: np.ndarray | None = None
+    """"input": an array of the batch.  "external": an array of the user, a parameter or a gradient; or a constant.
+    "made": the result of a call.  "view": a view of its root."""
+    array: np.ndarray | None = None  # of an external value the array itself, which is read and written where it lies
 
     @property
     def size(self) -> int:
@@ -79,47 +64,30 @@ class Value:
 class Call:
     """One call.
 
-    Attributes
-    ----------
-    kind : str
-        How it is carried out:
+    Its kind says how it is carried out:
 
-        - "ufunc": `function(*args, **options)`, element by element, or with a signature as matmul.
-        - "reduce": `function(x, axis, dtype, None, keepdims)`, where function is the `reduce` of a ufunc.
-        - "dot": `a.dot(b)`.
-        - "copy": a copy of `args[0]` in the dtype and layout of the result.
-        - "view": `function(*args, **options)`, whose result lies in the memory of an argument.
-        - "call": `function(*args, **options)`, called as it is.
-        - "draw": the method `function` of the generator `args[0]`, whose draw is announced.
-        - "item": the Python number `args[0].item(*args[1:])`.
-        - "set": `target[args[0]] = args[1]`.
-        - "write": `function(target, *args, **options)`, which writes into the target.
-        - "guard": `function(*args)` has to be `wants`, or the step is not this one.
-    function : callable or str
-        A string is the name of a method of `args[0]`.
-    args : tuple
-    options : dict
-    out : int, nested list of int, or None
-        The values of the result.
-    target : Ref or None
-        The value that is written in place; of a ufunc, reduce or dot as its `out`.
-    effect : bool
-        It is called also if no value needs it: a user's function, a draw.
-    wants : bool
-        Of a guard.
-    where : (str, int)
-        The file and line of the user's code, for messages.
+    - "ufunc": `function(*args, **options)`, element by element, or with a signature as matmul.
+    - "reduce": `function(x, axis, dtype, None, keepdims)`, where function is the `reduce` of a ufunc.
+    - "dot": `a.dot(b)`.
+    - "copy": a copy of `args[0]` in the dtype and layout of the result.
+    - "view": `function(*args, **options)`, whose result lies in the memory of an argument.
+    - "call": `function(*args, **options)`, called as it is.
+    - "draw": the method `function` of the generator `args[0]`, whose draw is announced.
+    - "item": the Python number `args[0].item(*args[1:])`.
+    - "set": `target[args[0]] = args[1]`.
+    - "write": `function(target, *args, **options)`, which writes into the target.
+    - "guard": `function(*args)` has to be `wants`, or the step is not this one.
     """
 
     kind: str
-    function: Callable[..., Any] | str
+    function: Callable[..., Any] | str  # a string is the name of a method of `args[0]`
     args: tuple[Argument, ...]
     options: dict[str, Argument] = field(default_factory=dict)
-    out: Any = None
-    target: Ref | None = None
-    effect: bool = False
-    wants: bool = True
-    where: tuple[str, int] = ("", 0)
+    out: Any = None  # the values of the result: an int, or a nested list of int
+    target: Ref | None = None  # the value that is written in place; of a ufunc, reduce or dot as its `out`
+    effect: bool = False  # it is called also if no value needs it: a user's function, a draw
+    wants: bool = True  # of a guard
+    where: tuple[str, int] = ("", 0)  # the file and line of the user's code, for messages
 
     @property
     def read(self) -> list[int]:
@@ -144,31 +112,20 @@ class Call:
 
 @dataclass
 class Program:
-    """A step as a list of calls: the loss of a batch, and the gradients, written where the optimiser reads them.
+    """A step as a list of calls: the loss of a batch, and the gradients, written where the optimiser reads them."""
 
-    Attributes
-    ----------
-    calls : list of Call
-        They change nothing but `buffers` and the parameters' gradients.
-    effects : list of Call
-        Writes to other arrays (running statistics), made behind the update, when nothing can fail any more.
-    values : list of Value
-    inputs : list of int
-        The values of the batch's arrays, in the order of the loss's arguments.
-    result : int or None
-        The value of the loss; None of an update rule, which only writes.
-    buffers : dict of ndarray
-        For each value that lies at one place in every step: the array that holds it.  Values that are not needed at
-        once share memory, and a value may be made in the very array of one that it takes over.  A value without a
-        buffer (a scalar, the result of a "call") is a new object in every step.
-    """
-
-    calls: list[Call]
+    calls: list[Call]  # they change nothing but `buffers` and the parameters' gradients
     values: list[Value]
-    inputs: list[int]
-    result: int | None
+    inputs: list[int]  # the values of the batch's arrays, in the order of the loss's arguments
+    result: int | None  # the value of the loss; None of an update rule, which only writes
     effects: list[Call] = field(default_factory=list)
+    """Writes to other arrays (running statistics), made behind the update, when nothing can fail any more."""
     buffers: dict[int, np.ndarray] = field(default_factory=dict)
+    """For each value that lies at one place in every step: the array that holds it.
+
+    Values that are not needed at once share memory, and a value may be made in the very array of one that it takes
+    over.  A value without a buffer (a scalar, the result of a "call") is a new object in every step.
+    """
 
     def root(self, number: int) -> int:
         """The value in whose memory a value lies."""

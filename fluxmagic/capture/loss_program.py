@@ -33,23 +33,12 @@ class CannotReplay(Exception):
 
 @dataclasses.dataclass
 class Recording:
-    """What the recording of a step gave.
-
-    Attributes
-    ----------
-    recorder : Recorder
-    result : int or None
-        The value of the loss; None if it follows from nothing that was recorded.
-    unreached : list of Param
-        Parameters that the loss does not depend on.
-    places : list of Place
-        What the loss can reach.
-    """
+    """What the recording of a step gave."""
 
     recorder: Recorder
-    result: int | None
-    unreached: list[Param]
-    places: list[Place]
+    result: int | None  # the value of the loss; None if it follows from nothing that was recorded
+    unreached: list[Param]  # parameters that the loss does not depend on
+    places: list[Place]  # what the loss can reach
 
 
 Replay = Callable[..., float | None]
@@ -57,28 +46,15 @@ Replay = Callable[..., float | None]
 
 
 class LossProgram:
-    """A program, and the function that replays steps.
-
-    Attributes
-    ----------
-    program : Program
-    places : list of Place
-        What the function looks at.
-    step : callable or None
-        The function; None until it is finished for the optimisers at hand.
-    source : str
-        Its text.
-    compiled : bool
-        As far as possible it is machine code.
-    verified : bool
-        A replayed step has been an ordinary one to the bit.
-    """
+    """A program, and the function that replays steps."""
 
     def __init__(self, program: Program, places: list[Place]) -> None:
-        self.program, self.places = program, places
-        self.step: Replay | None = None
-        self.source = ""
-        self.compiled = self.verified = False
+        self.program = program
+        self.places = places  # what the function looks at
+        self.step: Replay | None = None  # the function; None until it is finished for the optimisers at hand
+        self.source = ""  # its text
+        self.compiled = False  # as far as possible it is machine code
+        self.verified = False  # a replayed step has been an ordinary one to the bit
 
     def write(self, batch: Sequence[object], opts: Sequence[Optimiser], compiled: bool) -> None:
         """Write all but the update, for batches of this kind and parameters as they are now."""
@@ -103,16 +79,8 @@ class LossProgram:
         body = _body(writer, program, layouts, limits, compiled)
         if states:  # what is drawn for a step that turns out to be another one is put back
             lines += [f"{before} = {now}" for now, before in states]
-            restore = [f"    {now} = {before}" for now, before in states]
-            lines += [
-                "done = False",
-                "try:",
-                *indent(body),
-                "    done = True",
-                "finally:",
-                "    if not done:",
-                *indent(restore),
-            ]
+            restore = [f"if not done: {now} = {before}" for now, before in states]
+            lines += ["done = False", "try:", *indent([*body, "done = True"]), "finally:", *indent(restore)]
         else:
             lines += body
         self._lines, self._effects = lines, writer.write(program.effects)

@@ -317,10 +317,7 @@ class CapturedStep:
     def _verified(self, program: LossProgram, replay: Replay, attempt: Attempt) -> float | None:
         """Take a step both ways, and keep the ordinary one; None if the program does not stand for it.
 
-        Raises
-        ------
-        StepsDiffer
-            If they differ.  The step is not taken, and no other one is replayed.
+        Where they differ it is not taken, StepsDiffer is raised, and no other step is replayed.
         """
         self.schedule.let_others_in()
         report, before = self.report, StepState(program.program, self._opts)
