@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from types import CodeType, FunctionType, ModuleType
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fluxmagic.landscapes import Landscape
+from fluxmagic.layers.traversal import global_names, traverse
 from fluxmagic.runs.aside import aside, first_batch
 from fluxmagic.runs.cursor import END, Batch
 from fluxmagic.runs.record import count_rows
@@ -213,28 +214,16 @@ def _grown(view: View, low: np.ndarray, high: np.ndarray) -> View:
 
 
 def find_landscape(run: Run) -> Landscape | None:
-    """Give the landscape that a run's loss names, directly or in functions of the same namespace that it names."""
-    functions = [f for f in (run.loss, run.model) if isinstance(f, FunctionType)]
-    for f in functions:  # the list grows meanwhile
-        for value in _values_named(f):
-            if isinstance(value, Landscape):
-                return value
-            if isinstance(value, FunctionType) and value.__globals__ is f.__globals__ and value not in functions:
-                functions.append(value)
+    """Give the landscape that a run's loss names, or a function that it names: a variable, or one of a module."""
+    for _, x in traverse(run.loss, run.model):
+        if isinstance(x, Landscape):
+            return x
+        if isinstance(x, FunctionType):
+            codes = [x.__code__]
+            for code in codes:  # the list grows meanwhile
+                codes += [c for c in code.co_consts if isinstance(c, CodeType)]
+            modules = [m for k in global_names(x.__code__) if isinstance(m := x.__globals__.get(k), ModuleType)]
+            values = (getattr(m, name, None) for m in modules for code in codes for name in code.co_names)
+            if found := next((v for v in values if isinstance(v, Landscape)), None):
+                return found
     return None
-
-
-def _values_named(f: FunctionType) -> Iterator[object]:
-    """Yield the values that a function's code names: variables, and attributes of modules."""
-    codes = [f.__code__]
-    for code in codes:  # the list grows meanwhile
-        codes += [c for c in code.co_consts if isinstance(c, CodeType)]
-    names = [name for code in codes for name in code.co_names]
-    for cell in f.__closure__ or ():
-        with suppress(ValueError):  # an empty cell
-            yield cell.cell_contents
-    for name in names:
-        value = f.__globals__.get(name)
-        yield value
-        if isinstance(value, ModuleType):
-            yield from (getattr(value, n, None) for n in names)
