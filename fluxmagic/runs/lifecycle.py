@@ -305,14 +305,6 @@ class SteppedRun(RunViews, Joinable):
                 raise RuntimeError(f"{self!r} is being trained: its weights are in its parameters already")
             ownership.acquire(self, self.params)
 
-    def reset_weights(self) -> None:
-        """Put back the weights and running statistics of the start, for another run.  This run is parked."""
-        start = self.snapshots.start
-        if start is not None:
-            ownership.acquire(self, self.training.params)
-            self.training.park()
-            self.training.assign(start.values)
-
     def keep_best(self) -> None:
         """Put the best epoch's weights and running statistics back, as the end of a run does.
 

@@ -191,6 +191,14 @@ class RewindableRun(SteppedRun):
         if self.record.path is not None:
             self.record.begin_path(self.params)
 
+    def reset_weights(self) -> None:
+        """Put back the weights and running statistics of the start, for another run.  This run is parked."""
+        start = self.snapshots.start
+        if start is not None:
+            ownership.acquire(self, self.training.params)
+            self.training.park()
+            self.training.assign(start.values)
+
     def put_back(self, step: int) -> None:
         """Put weights and running statistics back as they were after a step; all else goes on from here."""
         with self._going_back("put back", lambda: self._check_step("put_back", step)):

@@ -66,22 +66,21 @@ class Desk:
 
     def __init__(self, make: Callable[[], Setup], starts: Starts, specs: list[Spec]) -> None:
         self._make, self._starts, self._specs = make, starts, specs
-        self._run: Run | None = None
-        self._setup: Setup | None = None
-        self.at: tuple[int, int] | None = None  # trial and step of the run at hand
+        self._kept: tuple[Setup, Run] | None = None  # of the run at hand
+        self.at: tuple[int, int] | None = None  # its trial and step
 
     def work(self, job: Job, threads: int | None = None) -> Report | None:
         """Carry out a job; None if the trial's progress is missing."""
-        if job.progress is None and job.step and self.at != (job.index, job.step):
+        kept = self._kept if self.at == (job.index, job.step) else None
+        if job.progress is None and job.step and kept is None:
             return None
         began = time.perf_counter()
-        spec, at_hand = self._specs[job.index], self.at == (job.index, job.step)
-        setup = self._setup if at_hand and self._setup else self._make()
+        setup = self._make() if kept is None else kept[0]
         error: Exception | None = None
         self.at, end, trace = None, "", ""
         evaluated: tuple[float, Mapping[str, float]] = (math.nan, {})
         with borrowed(setup):
-            run = self._run if at_hand and self._run else self._open(setup, spec, job.progress)
+            run = self._open(setup, self._specs[job.index], job.progress) if kept is None else kept[1]
             try:
                 run.advance(job.seconds, None if job.until is None else max(job.until - run.steps, 1))
                 end = "" if run.state == "running" else "done"
@@ -97,7 +96,7 @@ class Desk:
                 run.state = "paused"
             line = copy_line(run, job.step) if run.snapshots.start is not None else None
         if not end and line is not None:
-            self._setup, self._run, self.at = setup, run, (job.index, line.now.step)
+            self._kept, self.at = (setup, run), (job.index, line.now.step)
         elif line is not None:
             line = without_state(line)
         return Report(job.index, line, end, *evaluated, error, trace, time.perf_counter() - began)

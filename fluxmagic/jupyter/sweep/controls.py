@@ -111,14 +111,11 @@ def has_begun(controls: SweepControls) -> bool:
     return any(t.step or t.ended for t in controls.run.trials)
 
 
-def can_stop(controls: SweepControls) -> bool:
-    return not (controls.run.finished or controls.stopped)
-
-
+STOP_TIP = "end the sweep: what is not done is cancelled"
 TAKE_TIP = "give the weights the values that this trial ended with; while the sweep is paused, or done"
 SweepControls.transport = (
     Button("Play", "play", "go on", "transport", play, can_play, "6.5em", other=PAUSE, is_other=lambda c: c.playing),
-    Button("Stop", "stop", "end the sweep: what is not done is cancelled", "transport", stop, can_stop),
+    Button("Stop", "stop", STOP_TIP, "transport", stop, lambda c: not (c.run.finished or c.stopped)),
     Button("Restart", "undo", "begin again with all trials", "transport", restart, has_begun, "7em"),
     Button("Close", "times", "leave the last picture and a summary", "close", close, always),
 )
