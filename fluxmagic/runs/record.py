@@ -50,9 +50,7 @@ class Best(NamedTuple):
 
 def count_rows(d: object) -> int:
     """Count the rows of a batch: the length of its first array, list or slice, 1 if it has none."""
-    first = d
-    while type(first) is tuple and first:
-        first = first[0]
+    first = d[0] if type(d) is tuple and d else d
     if type(first) is np.ndarray and first.ndim:
         return len(first)  # most are such, and it is done for every step
     if type(d) is float:
