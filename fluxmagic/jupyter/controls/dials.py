@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from html import escape
 
@@ -85,12 +85,6 @@ class Dials:
         box = grid(boxes, first_is_wide=ordered[0][0] == "η")
         self._controls.hear(box)
         return sliders, box
-
-    def tops(self) -> Iterator[w.Widget]:
-        """Give the widgets that hold all others."""
-        yield self.box
-        yield self._effective_rate
-        yield from (box for _, box in self._made.values())
 
 
 def make_sliders(

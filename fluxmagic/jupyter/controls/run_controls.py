@@ -86,10 +86,6 @@ class RunControls(Controls):
     def restart(self) -> None:
         self._start.restart()
 
-    def tops(self) -> Iterator[w.Widget]:
-        yield from super().tops()
-        yield from self.dials.tops()
-
 
 # -- what buttons do; False: the picture needs no answer -----------------------------------------------------
 

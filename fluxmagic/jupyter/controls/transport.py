@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
 from operator import attrgetter
@@ -97,7 +97,7 @@ class Controls:
         self._share = 0.0  # of the processor's time, that was spent drawing
         self.name = f"fluxmagic-{os.urandom(6).hex()}"  # the class of the box in a page, of these controls alone
         self.requests = PageRequests(wake)
-        self._ids: set[str] = set()
+        self._models: dict[str, w.Widget] = {}  # widgets, layouts and styles, by their comms
         self._rows = [r for r in (*(self.transport or TRANSPORT), *self.buttons) if closable or r.act is not close]
         self._buttons = {r.label: make_button(*r[:3], r.width) for r in self._rows}
         for r in self._rows:
@@ -132,10 +132,6 @@ class Controls:
     def show_body(self) -> None:
         """Show what `body` has; called where no request waits."""
 
-    def tops(self) -> Iterator[w.Widget]:
-        """Give the widgets that hold all others; they are closed at the end."""
-        yield self.box
-
     def restart(self) -> None:
         """Bring the training back to its start."""
         self.run.restart()
@@ -145,9 +141,9 @@ class Controls:
         return [self._buttons[r.label] for r in self._rows if r.group == name]
 
     def hear(self, top: w.Widget) -> None:
-        """Let what a page sends of a widget, and of all below it, be a request."""
+        """Let what a page sends of a widget, and of all below it, be a request; they are closed with the controls."""
         for model in w.models(top):
-            self._ids.add(model.model_id)
+            self._models[model.model_id] = model
             if isinstance(model, w.FromPage):
                 model.receive = self.requests.add_state
 
@@ -255,11 +251,11 @@ class Controls:
 
     def has_comm(self, comm: str) -> bool:
         """Tell whether a comm is that of one of the widgets, a layout or a style."""
-        return comm in self._ids
+        return comm in self._models
 
     def close(self, words: str = "") -> None:
         """Take the widgets off the page; one that was loaded anew keeps the picture, and words."""
-        closed = {model for top in self.tops() for model in w.models(top)}
+        closed = {*self._models.values()}
         if self.was_loaded_anew:
             style, field, *_ = self.box.children
             self.box.children = style, field, self.image, w.HTML(f"<pre>{escape(words)}</pre>")
