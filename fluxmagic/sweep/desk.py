@@ -84,6 +84,7 @@ class Desk:
             try:
                 run.advance(job.seconds, None if job.until is None else max(job.until - run.steps, 1))
                 end = "" if run.state == "running" else "done"
+                run.verify()
                 if end or run.steps == job.until:
                     evaluated = evaluate(run, setup.objective)
             except NotFinite as e:
@@ -94,7 +95,7 @@ class Desk:
                 run.environment["BLAS threads"] = threads
             if run.state == "running":
                 run.state = "paused"
-            line = copy_line(run, job.step) if run.snapshots.start is not None else None
+            line = copy_line(run, 0 if run.record.retaken else job.step) if run.snapshots.start is not None else None
         if not end and line is not None:
             self._kept, self.at = (setup, run), (job.index, line.now.step)
         elif line is not None:

@@ -120,8 +120,8 @@ def copy_line(run: Run, first: int = 0) -> Line:
 
 
 def joined(earlier: Line | None, line: Line) -> Line:
-    """Put the columns of the earlier line, up to its end, before those of one that was copied from there on."""
-    if earlier is None or not earlier.now.step:
+    """Put the columns of the earlier line before those of one that was copied from its end on, if it was."""
+    if earlier is None or len(line.record.loss) == line.now.step:
         return line
     record = copy.copy(line.record)
     for name in COLUMNS:

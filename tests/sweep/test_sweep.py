@@ -1,5 +1,7 @@
 """A sweep in this process: trials are runs, and the model stays as it is."""
 
+import decimal
+import math
 import threading
 
 import numpy as np
@@ -10,6 +12,10 @@ from fluxmagic import Chain, Dense, Dropout, Run, Sweep, batches, mse, param, pa
 from fluxmagic.jupyter.formatting import summary
 from fluxmagic.layers import reset
 from fluxmagic.sweep import loguniform
+from fluxmagic.sweep.desk import Desk, Job
+from fluxmagic.sweep.setup import prepare
+from fluxmagic.sweep.trial import joined
+from tests.capture.hidden import hidden, hide
 from tests.sweep.problems import X, Y, bits, everything, line_sweep, net_sweep, network
 
 
@@ -366,3 +372,29 @@ def test_the_summary_of_a_trial_says_how_many_of_its_steps_were_replayed(options
     sweep, _ = line_sweep({"η": [0.1]})
     sweep.train()
     assert sweep[0].captured is None
+
+
+def test_replayed_steps_of_a_slice_that_are_wrong_are_taken_again_before_they_are_reported():
+    W = fluxmagic.param(np.ones(3, np.float32))
+    data = list(np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32))
+
+    def loss(x):
+        return ((W - x) ** 2).sum() * np.float32(hidden())
+
+    sweep = Sweep(loss, data, [W], {"η": [0.01]}, capture=True)
+    specs = [t.spec for t in sweep.trials]
+    with decimal.localcontext():
+        hide(1)
+        starts = prepare(sweep.setup, specs, resets=False).starts
+        desk = Desk(lambda: sweep.setup, starts, specs)
+        line = joined(None, desk.work(Job(0, 0, 40, math.inf)).progress)
+        hide(2)
+        line = joined(line, desk.work(Job(0, 40, 44, math.inf)).progress)
+        (retaken,) = line.record.retaken
+        assert retaken[1] == 44
+        run = Run(loss, data, "SGD", η=0.01)
+        for step in range(1, 45):
+            hide(1 if step < retaken[0] else 2)
+            run.step()
+    assert list(line.record.loss) == run.history["loss"].tolist()
+    assert line.now.values.params[0].tobytes() == W.data.tobytes()
