@@ -125,7 +125,7 @@ def _body(
     if compiled:
         from fluxmagic.capture import native  # needs llvmlite
 
-        lines, is_checked = native.write(writer, program.calls, layouts, limits)
+        lines, is_checked = native.write(writer, layouts, limits)
         if is_checked:
             return lines
     else:

@@ -28,17 +28,15 @@ Limits = Sequence[tuple[np.ndarray, float]]
 Tests = list[tuple[str, float, bool]]
 
 
-def write(
-    writer: Writer, program_calls: Sequence[Call], layouts: Mapping[int, np.ndarray], limits: Limits
-) -> tuple[list[str], bool]:
-    """Write calls as `writer.write` does, in machine code where that can be, and tell whether all of it is.
+def write(writer: Writer, layouts: Mapping[int, np.ndarray], limits: Limits) -> tuple[list[str], bool]:
+    """Write a program's calls, in machine code where that can be, and tell whether its end is.
 
     Then it has checked that the loss is finite and gradients are within limits.  The layouts of arrays of the batch, by
     their numbers, are to be looked at in machine code.
     """
     lines: list[str] = []
-    translator = _Translator(writer.program, program_calls, layouts)
-    for k, c in enumerate(program_calls):
+    translator = _Translator(writer.program, layouts)
+    for k, c in enumerate(writer.program.calls):
         if translator.add(k, c):
             writer.forget_spreads(c)
         else:
@@ -60,7 +58,7 @@ def _piece(translator: _Translator, writer: Writer) -> list[str]:
 class _Translator:
     """Adds calls to a piece."""
 
-    def __init__(self, program: Program, program_calls: Sequence[Call], layouts: Mapping[int, np.ndarray]) -> None:
+    def __init__(self, program: Program, layouts: Mapping[int, np.ndarray]) -> None:
         self.piece = Piece()
         if layouts:
             self.piece.layouts(layouts)
@@ -71,13 +69,13 @@ class _Translator:
             v = program.values[n]
             if v.dtype in KINDS and min(v.strides, default=0) >= 0:
                 self._batch[n] = Operand(_empty(v.shape, v.dtype, v.strides), k)
-        every = [*program_calls, *(c for c in program.effects if c not in program_calls)]
+        every = [*program.calls, *program.effects]
         self._last = {program.root(n): k for k, c in enumerate(every) for n in _reads(c)}
         if program.result is not None:
             self._last[program.root(program.result)] = len(every)
         self._tests: dict[int, Tests] = {}  # by the calls of argmax or argmin that they need
         self._absorbed: set[int] = set()
-        for extreme, absorbed, tests in _range_checks(program_calls):
+        for extreme, absorbed, tests in _range_checks(program.calls):
             self._tests[id(extreme)] = tests
             self._absorbed.update(map(id, absorbed))
         self._externals = {id(v.array) for v in program.values if v.array is not None}
