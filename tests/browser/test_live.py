@@ -125,7 +125,7 @@ def test_a_page_loaded_anew_in_the_middle_finds_the_panel_and_its_dials(notebook
     nb.run_all()
     nb.page.locator(".widget-label", has_text="η").first.wait_for()
     nb.page.wait_for_function(
-        "() => [...document.querySelectorAll('[class*=-width] input')].some(field => field.value.includes(' '))"
+        "() => [...document.querySelectorAll('.fluxmagic-panel-page input')].some(field => field.value.includes(' '))"
     )  # the page has said when it was loaded
     nb.onward()
     nb.save()
