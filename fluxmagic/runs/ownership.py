@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from fluxmagic.runs.state import ModelState, TrainingState
 from fluxmagic.tracker import Param
 
-__all__ = ["Owner", "acquire", "deciding", "owners"]
+__all__ = ["Owner", "acquire", "deciding", "idle_owners", "owners"]
 
 deciding = threading.RLock()
 
@@ -40,6 +40,18 @@ def owners(params: Iterable[Param]) -> list[Owner]:
     return found
 
 
+def idle_owners(params: Iterable[Param], but: Owner | None = None) -> list[Owner]:
+    """Give the owners of parameters, without one of them; RuntimeError if one is in use."""
+    others = [o for o in owners(params) if o is not but]
+    for other in others:
+        if other.in_use:
+            raise RuntimeError(
+                f"these weights are being trained by {other!r}: two runs cannot be active over shared "
+                "parameters. Pause or stop that one first"
+            )
+    return others
+
+
 def acquire(owner: Owner, params: Iterable[Param], before: ModelState | None = None) -> None:
     """Park the other owners of the parameters, and assign the owner's own values.
 
@@ -50,13 +62,7 @@ def acquire(owner: Owner, params: Iterable[Param], before: ModelState | None = N
     with deciding:
         if owner.training.parked is None and all(p.run_ref is ref for p in params):
             return
-        others = [o for o in owners(params) if o is not owner]
-        for other in others:
-            if other.in_use:
-                raise RuntimeError(
-                    f"these weights are being trained by {other!r}: two runs cannot be active over shared "
-                    "parameters. Pause or stop that one first"
-                )
+        others = idle_owners(params, owner)
         known: dict[int, Any] = {}
         if before is not None:
             places: list[object] = [*owner.training.buffers, *owner.training.generators]

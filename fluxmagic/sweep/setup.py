@@ -21,7 +21,7 @@ from fluxmagic.optimise.optimiser import Optimiser
 from fluxmagic.optimise.step import without_fp_warnings
 from fluxmagic.runs import Run
 from fluxmagic.runs.cursor import Data, DataCursor
-from fluxmagic.runs.ownership import owners
+from fluxmagic.runs.ownership import idle_owners, owners
 from fluxmagic.runs.problem import Problem
 from fluxmagic.runs.record import Setting
 from fluxmagic.runs.state import Model, ModelState
@@ -118,10 +118,7 @@ def borrowed(setup: Setup) -> Iterator[None]:
     RuntimeError if a run trains these parameters at this moment.
     """
     with ExitStack() as stack:
-        others = owners(setup.params)
-        for other in others:
-            if other.in_use:
-                raise RuntimeError(f"these weights are being trained by {other!r}: pause or stop that one first")
+        others = idle_owners(setup.params)
         refs = [p.run_ref for p in setup.params]
         before = setup.model_state()
         for other in others:

@@ -129,13 +129,14 @@ class Sweep(SweepViews, Joinable):
         if isinstance(data, Iterator):
             raise TypeError("the data is a generator, which one trial would exhaust: pass a list, or a function")
         if halving is not None and positive("halving", halving) < 2:
-            raise ValueError(f"halving is 2 or more, since each rung keeps one point in {halving}")
+            raise ValueError("halving is 2 or more: each rung keeps one point in that many")
         if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
             raise ValueError(f"timeout is a positive number of seconds, not {timeout!r}")
         if seed is not None and not (isinstance(seed, (int, np.integer)) and seed >= 0):
             raise ValueError(f"seed is one integer, 0 or more, not {seed!r}; seeds=N takes the N seeds from it on")
         check_place(on)
-        n = 1 if seeds is None else positive("seeds", seeds)
+        seeds = None if seeds is None else positive("seeds", seeds)
+        n = seeds or 1
         if seed is None:
             seed = 0 if seeds is not None else _next_seed()
         grid, lengths = dict(grid or {}), {k: v for k, v in (("epochs", epochs), ("steps", steps)) if v is not None}
