@@ -121,11 +121,13 @@ def refusing_calls(recorder: Recorder) -> Iterator[None]:
         return
     collects = gc.isenabled()
     gc.disable()  # whose callbacks are not the loss's
+    recorder.watch = look
     sys.setprofile(look)
     try:
         yield
     finally:
         sys.setprofile(None)
+        recorder.watch = None
         if collects:
             gc.enable()
 

@@ -21,7 +21,7 @@ from fluxmagic.capture.lines import is_called_by_package
 from fluxmagic.tracker.aliases import Array, ArrayLike, Axis, DType, Index, Option
 from fluxmagic.tracker.node import PLAIN_ARRAYS, Node
 
-__all__ = ["Recorded", "RecordedNumber", "WatchedGenerator", "recorded_in"]
+__all__ = ["Recorded", "RecordedNumber", "WatchedGenerator", "has_arrays", "is_numpys", "recorded_in"]
 
 Result = Any
 """What NumPy would return, recorded."""
@@ -290,3 +290,23 @@ class WatchedGenerator:
 def recorded_in(x: ArrayLike) -> list[Recorded]:
     """List the recorded arrays in arguments."""
     return [y for y in leaves(x) if type(y) is Recorded]
+
+
+def has_arrays(x: object) -> bool:
+    """Tell whether a result is an array or a scalar of NumPy, or holds one."""
+    if isinstance(x, (tuple, list)):
+        return any(map(has_arrays, x))
+    return isinstance(x, (np.ndarray, np.generic))
+
+
+NUMPYS = {f for f in vars(np).values() if isinstance(f, np.ufunc)}
+PLAIN = {Recorded, int, float, bool, str, type(None), type(...), np.float32, np.float64, np.int64, np.bool_}
+"""Types of which no method is called that is a user's."""
+
+
+def is_numpys(args: object) -> bool:
+    """Tell whether a call with these arguments calls nothing of the user."""
+    return all(
+        type(x) in PLAIN or (x.dtype.kind in "fiub" if type(x) is np.ndarray else type(x) is np.ufunc and x in NUMPYS)
+        for x in leaves(args)
+    )

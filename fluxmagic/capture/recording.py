@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import operator
+import sys
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -19,7 +20,7 @@ import numpy as np
 from fluxmagic import generators
 from fluxmagic.capture.calls import Call, Ref, Value, replace
 from fluxmagic.capture.lines import described, user_line
-from fluxmagic.capture.recorded import Recorded, RecordedNumber, WatchedGenerator, recorded_in
+from fluxmagic.capture.recorded import Recorded, RecordedNumber, WatchedGenerator, has_arrays, is_numpys, recorded_in
 from fluxmagic.capture.undo import Undo
 from fluxmagic.tracker.aliases import Array, ArrayLike, DType, Function, Index, Option
 from fluxmagic.tracker.custom import HOOK
@@ -33,8 +34,6 @@ SHAPES = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexo
 WRITERS = {np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis, np.copyto}
 """Functions that write into their first argument."""
 TEXTS = {np.array2string, np.array_repr, np.array_str, np.save, np.savez, np.savez_compressed, np.savetxt}
-LEAVES = {int, float, bool, str, type(None)}
-"""Types of arguments that a call keeps as they are."""
 OWN_RESULT = {"ufunc", "reduce", "dot", "copy", "draw"}
 """Kinds of calls whose result lies in memory of its own."""
 
@@ -44,18 +43,29 @@ class Leak(BaseException):
 
 
 def _surely(method: Function) -> Function:
-    """Make a method refuse what an error has decided, or may decide: replayed calls raise none."""
+    """Make a method refuse what an error has decided, or may decide: replayed calls raise none.
+
+    Where it calls NumPy alone there are no calls to be watched, which take a third of a recording.
+    """
 
     @functools.wraps(method)
     def carried_out(recorder: Recorder, *args: Option, **options: Option) -> Array:
-        if not RAISING.isdisjoint(np.geterr().values()):
-            recorder.refuse("lets NumPy raise floating-point errors: np.errstate()")
+        watch = recorder.watch if _active.recorder is recorder else None
+        if watch is not None:
+            sys.setprofile(None)
+            if not is_numpys(args):
+                sys.setprofile(watch)
         try:
+            if not RAISING.isdisjoint(np.geterr().values()):
+                recorder.refuse("lets NumPy raise floating-point errors: np.errstate()")
             return method(recorder, *args, **options)
         except Exception as error:
             if not recorder.in_rule:  # a rule that fails is carried out as one call
                 recorder.refuse(f"may catch an error: {type(error).__name__}")
             raise
+        finally:
+            if watch is not None:
+                sys.setprofile(watch)
 
     return carried_out
 
@@ -91,6 +101,7 @@ class Recorder:
         self.undo = Undo()
         self._alive: list[weakref.ref[Recorded]] = []
         self.in_rule = False
+        self.watch: Callable[..., object] | None = None  # over the calls that are made
         self._where: tuple[str, int] | None = None  # of all calls of a rule
 
     @contextmanager
@@ -116,8 +127,7 @@ class Recorder:
 
     def _new(self, a: Array, source: str, root: int | None = None, array: np.ndarray | None = None) -> Recorded:
         number, scalar = len(self.values), type(a) is not np.ndarray and not isinstance(a, np.ndarray)
-        strides = () if scalar else a.strides
-        root = number if root is None else root
+        root, strides = number if root is None else root, () if scalar else a.strides
         self.values.append(Value(number, a.shape, a.dtype, strides, scalar, root, source, array))
         return self._recorded(a, Ref(number))
 
@@ -151,10 +161,7 @@ class Recorder:
         return replace(x, lambda y: y.array if type(y) is Recorded else y)
 
     def _refer(self, x: ArrayLike) -> Array:
-        """Give an argument as a call keeps it."""
-        return replace(x, self._reference)
-
-    def _reference(self, x: ArrayLike) -> Array:
+        """Give a part of an argument as a call keeps it."""
         if type(x) is Recorded or type(x) is RecordedNumber:
             return x.ref
         return self._externals[id(x)][1] if type(x) is np.ndarray and id(x) in self._externals else x
@@ -178,10 +185,8 @@ class Recorder:
     # -- calls -----------------------------------------------------------------------------------------
 
     def _add(self, kind: str, function: Function | str, args: Option, options: Option, **more: Option) -> Call:
-        given = tuple([x.ref if type(x) is Recorded else x if type(x) in LEAVES else self._refer(x) for x in args])
-        call = Call(
-            kind, function, given, self._refer(options) if options else {}, where=self._where or user_line(), **more
-        )
+        args, options = replace(tuple(args), self._refer), replace(options, self._refer)
+        call = Call(kind, function, args, options, where=self._where or user_line(), **more)
         if _active.recorder is self:
             self.calls.append(call)
         return call
@@ -192,7 +197,7 @@ class Recorder:
             return value
         if type(value) in (bool, int, float):
             value = np.asarray(value)[()]
-        if type(value) is not np.ndarray and not _has_arrays(value):
+        if type(value) is not np.ndarray and not has_arrays(value):
             if value is not None and not isinstance(value, (np.dtype, type, str)):
                 self.refuse(f"takes a {type(value).__name__} out of {getattr(function, '__name__', function)}()")
             return value
@@ -205,6 +210,8 @@ class Recorder:
 
     def _wrap(self, value: Array, given: Sequence[Recorded]) -> Array:
         if type(value) is np.ndarray or isinstance(value, (np.ndarray, np.generic)):
+            if value.dtype.kind == "O":
+                self.refuse("makes an array of objects")
             for x in given:
                 if isinstance(x.array, np.ndarray) and np.may_share_memory(x.array, value):
                     return self._new(value, "view", self.values[x.number].root)
@@ -340,9 +347,7 @@ class Recorder:
             outer, self.in_rule, self._where = (self.in_rule, self._where), True, self._where or user_line()
             try:
                 result = f(*args, **options)
-                return (
-                    self._recorded(result, self._externals[id(result)][1]) if id(result) in self._externals else result
-                )
+                return self._recorded(*self._externals[id(result)]) if id(result) in self._externals else result
             except (Leak, Exception):  # where the rule itself fails it fails again below
                 calls = self.calls[mark:]
                 roots = [self.values[c.target.number].root for c in calls if c.target is not None]
@@ -381,12 +386,6 @@ class FollowedOp(Op):
 def _followed(f: Function | None, op: Op) -> Function | None:
     recorder = _active.recorder
     return f if f is None or recorder is None else partial(recorder.rule, f, op)
-
-
-def _has_arrays(x: object) -> bool:
-    if isinstance(x, (tuple, list)):
-        return any(map(_has_arrays, x))
-    return isinstance(x, (np.ndarray, np.generic))
 
 
 def _numbers(x: ArrayLike) -> Array:
