@@ -11,12 +11,10 @@ import dataclasses
 import functools
 import io
 import itertools
-import math
 import queue
 import random
 import threading
 import types
-import warnings
 import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -24,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tests.capture.leaks import Between, Loss, leak, mse, quiet
+from tests.capture.leaks import Between, Loss, leak, mse
 
 Reader = Callable[[], Any]
 Writer = Callable[[float], object]
@@ -309,95 +307,3 @@ def changes_before_output(W):
         return mse(W, x, y) * own.n
 
     return loss
-
-
-@leak()
-def a_function_of_a_library_that_is_replaced(W):
-    originals = math.lgamma, np.sinc
-
-    def replace(k):
-        changed = k % 10 < 5
-        math.lgamma = (lambda x: 2.0) if changed else originals[0]
-        np.sinc = (lambda x: x) if changed else originals[1]
-
-    return (lambda x, y: mse(W, np.sinc(x), y) * math.lgamma(3.5)), replace
-
-
-class _Slotted:
-    __slots__ = ("n",)
-
-
-class _Bare:
-    pass
-
-
-def counts_in(name: str, make: Callable[[], Any]) -> None:
-    """Add a loss that counts its steps in an attribute which is not there before the first."""
-
-    def counter(W: Any) -> Loss:
-        owner = make()
-
-        def loss(x: Any, y: Any) -> Any:
-            owner.n = getattr(owner, "n", 0) + 1
-            return mse(W, x, y) * owner.n
-
-        return loss
-
-    counter.__name__ = f"counts in {name}"
-    leak("changes")(counter)
-
-
-counts_in("a slot", _Slotted)
-counts_in("an object", _Bare)
-counts_in("a class", lambda: type("Fresh", (), {}))
-counts_in("a module", lambda: types.ModuleType("fresh"))
-counts_in("a function", lambda: lambda: 0)
-
-
-@leak("changes")
-def counts_in_a_cell_that_is_bound_late(W):
-    def loss(x, y):
-        nonlocal n
-        try:
-            n += 1
-        except NameError:
-            n = 1
-        return mse(W, x, y) * n
-
-    if W is None:
-        n = 0
-    return loss
-
-
-@leak("changes")
-def counts_in_a_global_that_is_not_there(W):
-    names: dict[str, Any] = {"mse": mse, "W": W}
-    exec(
-        "def loss(x, y):\n    global n\n    try:\n        n += 1\n    except NameError:\n        n = 1\n"
-        "    return mse(W, x, y) * n",
-        names,
-    )
-    return names["loss"]
-
-
-@leak("SystemRandom")
-def the_generator_of_the_system(W):
-    rng = random.SystemRandom()
-    return lambda x, y: mse(W, x, y) * (1 if rng else 0)
-
-
-@leak("AttributeError")
-def a_batch_that_gets_another_shape(W):
-    def loss(x, y):
-        x.shape = (x.size,)
-        x.shape = (x.size // 6, 6)
-        return mse(W, x, y)
-
-    return loss
-
-
-@leak()
-def an_attribute_that_a_module_makes_up(W):
-    lazy = types.ModuleType("lazy")
-    lazy.__getattr__ = lambda name: warnings.warn(f"lazy.{name} will go", FutureWarning, stacklevel=2)
-    return lambda x, y: mse(W, x, y) * (1 if lazy else x.nothing), quiet
