@@ -45,7 +45,8 @@ def capture(loss: Loss, opt: object, *, verify: int = 256) -> CapturedStep:
     Of what the standard library, NumPy and compiled extensions keep in their own modules only what the loss names is
     looked at, and not, say, the precision of `decimal`.  Where a loss reads that, a change is noticed by the next
     verification, which may be up to `verify` steps later; one that changes back before is not noticed.  A `Run` is
-    verified also where it comes to rest, and takes wrong steps again.
+    verified also where it comes to rest and before it is saved or branched, and takes wrong steps again; `train` is
+    verified also at its end, and warns.
 
     Examples
     --------

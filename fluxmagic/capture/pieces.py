@@ -149,10 +149,7 @@ class Piece:
         def call(b: IRBuilder, i: Value) -> None:
             b.call(f, [b.inttoptr(b.add(pointers, b.mul(i, size(8 * n))), byte), *rest])
 
-        if count == 1:
-            call(b, size(0))
-        else:
-            _emit_loop(b, count, call)
+        _emit_loop(b, count, call)
 
     def _emit_guard(self, b: IRBuilder, o: Operand, tests: Sequence[tuple[str, float, bool]]) -> None:
         p, is_bad = self._pointer(b, o), b.alloca(ir.IntType(1))
