@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fluxmagic.optimise.errors import NotFinite
-from fluxmagic.optimise.flat_buffer import FlatBuffer
+from fluxmagic.optimise.flat_buffer import FlatBuffer, aligned_zeros
 
 __all__ = ["Block", "Memory", "subtract_steps"]
 
@@ -58,13 +58,13 @@ class Memory:
 
     def __init__(self, flat: FlatBuffer, state: tuple[str, ...]) -> None:
         self.flat = flat
-        self.state = {k: [np.zeros_like(p) for p, _ in flat.segments] for k in state}
+        self.state = {k: [aligned_zeros(p.size, p.dtype) for p, _ in flat.segments] for k in state}
         self.size = sum(p.size for p, _ in flat.segments) * (1 + len(state))
         self.blocks: list[Block] = []
         self.constants: dict[np.dtype[np.floating], list[np.ndarray]] = {p.dtype: [] for p, _ in flat.segments}
         self._buffers: list[ctypes.Array[Any]] = [(ctypes.c_float * 0)()]
         for i, (p, grad) in enumerate(flat.segments):
-            tmp = np.empty(min(p.size, BLOCK), p.dtype)
+            tmp = aligned_zeros(min(p.size, BLOCK), p.dtype)
             for start in range(0, p.size, BLOCK):
                 cut = slice(start, start + BLOCK)
                 arrays = {k: segments[i][cut] for k, segments in self.state.items()}
