@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from html import escape
 
 from fluxmagic.jupyter.controls import widgets as w
@@ -23,11 +22,10 @@ class Dials:
     def __init__(self, controls: Controls) -> None:
         self._controls = controls
         self._made: dict[type[Optimiser], tuple[dict[str, HyperparameterSlider], w.Widget]] = {}
-        self._chosen: str = self._run.opt_name
         tooltip = "which optimiser updates the parameters"
-        self.optimiser = make_choice("optimiser", self._names(), self._chosen, tooltip, "14em")
+        self.optimiser = make_choice("optimiser", self._names(), self._run.opt_name, tooltip, "14em")
         self.optimiser.disabled = self._run.opt_class is None
-        self.optimiser.observe(self._on_optimiser, "value")
+        self._on_optimiser = controls.on_value(self.optimiser, self._swap)
         self._effective_rate = w.HTML(layout=w.Layout(margin="5px 8px"))
         self.box = w.Box(layout=w.Layout(width="100%"))
         controls.hear(self._effective_rate)
@@ -43,12 +41,6 @@ class Dials:
 
     # -- what the user does --------------------------------------------------------------------------------
 
-    def _on_optimiser(self, change: w.Change) -> None:
-        new = change["new"]
-        if new != self._chosen:
-            self._chosen = new
-            self._controls.requests.add(partial(self._swap, new))
-
     def _swap(self, name: str) -> None:
         self._run.swap(name)
         self._controls.show_message("")
@@ -61,7 +53,6 @@ class Dials:
         if cls is None:
             return
         if run.opt_name != self.optimiser.value:
-            self._chosen = run.opt_name
             set_options(self.optimiser, self._names(), run.opt_name, self._on_optimiser)
         values = run.values
         if cls not in self._made:

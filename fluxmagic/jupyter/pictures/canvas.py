@@ -7,10 +7,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from matplotlib.backend_bases import GraphicsContextBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.font_manager import FontProperties
-from matplotlib.text import Text
 
 __all__ = ["TextCanvas"]
 
@@ -35,17 +33,7 @@ def _pixels(words: str, font: FontProperties, colour: Colour, dpi: float) -> tup
 class TextRenderer(RendererAgg):
     """A renderer that draws horizontal texts of their pixels."""
 
-    def draw_text(
-        self,
-        gc: GraphicsContextBase,
-        x: float,
-        y: float,
-        s: str,
-        prop: FontProperties,
-        angle: float,
-        ismath: bool | str = False,
-        mtext: Text | None = None,
-    ) -> None:
+    def draw_text(self, gc, x, y, s, prop, angle, ismath=False, mtext=None):  # type: ignore[no-untyped-def]
         if ismath or angle:
             super().draw_text(gc, x, y, s, prop, angle, ismath, mtext)
         else:

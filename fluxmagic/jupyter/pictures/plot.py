@@ -91,12 +91,6 @@ class Curve(LossPicture):
         return [self._raw, self._smooth, *self._evaluations.values()], legend
 
     @property
-    def loss(self) -> MinMaxSeries:
-        """The loss so far, as it is drawn."""
-        self._series.update()
-        return self._series.loss
-
-    @property
     def is_empty(self) -> bool:
         return super().is_empty and not self.shown
 
@@ -105,9 +99,10 @@ class Curve(LossPicture):
         return [{**v.rendered.rich, "text/plain": v.rendered.text} for v in self.shown if v.is_rich]
 
     def close(self) -> None:
+        self._series.update()
         for old in [r for r in _recent if r[1]() is self.run]:
             _recent.remove(old)
-        _recent.append((self.run.name, weakref.ref(self.run), self.loss))
+        _recent.append((self.run.name, weakref.ref(self.run), self._series.loss))
 
     # -- what is shown -------------------------------------------------------------------------------------
 
