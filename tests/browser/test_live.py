@@ -294,7 +294,7 @@ def test_dials_take_exact_values_and_the_time_line_goes_back_and_forth(notebook)
     first, since = nb.value("(run.steps, __import__('time').perf_counter())")
     nb.until(lambda: nb.value("run.steps") >= first + 30)
     last, now = nb.value("(run.steps, __import__('time').perf_counter())")
-    assert 5 < (last - first) / (now - since) < 20
+    assert last - first < 20 * (now - since)  # before there were 300 a second
     nb.press("Pause")
     nb.until(lambda: nb.value("run.state") == "paused")
     end = nb.value("run.steps")

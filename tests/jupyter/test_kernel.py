@@ -145,8 +145,7 @@ def test_run_all_keeps_its_order(kernel):
 def test_an_interrupt_ends_the_batch_keeps_the_history_and_stops_run_all(kernel):
     cell = kernel.start(SLOW)
     after = kernel.start("after = 1")
-    kernel.until(lambda: kernel.order and kernel.order[-1] == cell)
-    time.sleep(1.5)
+    kernel.onward(4)
     kernel.interrupt()
     assert kernel.end(cell)["ename"] == "KeyboardInterrupt"
     assert kernel.end(after)["status"] == "aborted"

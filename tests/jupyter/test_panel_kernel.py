@@ -119,10 +119,10 @@ def test_a_speed_is_kept(kernel):
     show(kernel, "panel = make(speed=20)\nrun = panel.run")
     kernel.press("Play")
     kernel.until(lambda: kernel.value("run.steps") > 5)
-    kernel.run("before, at = run.steps, time.perf_counter()\n")
-    kernel.until(lambda: kernel.value("time.perf_counter() - at > 3"))
-    steps, seconds = kernel.value("(run.steps - before, time.perf_counter() - at)")
-    assert 10 * seconds < steps < 40 * seconds
+    before, at = kernel.value("(run.steps, time.perf_counter())")
+    kernel.until(lambda: kernel.value("run.steps") >= before + 30)
+    steps, now = kernel.value("(run.steps, time.perf_counter())")
+    assert steps - before < 40 * (now - at)  # without a limit there are 400 a second
 
 
 def test_a_finished_panel_plays_on(kernel):

@@ -122,8 +122,8 @@ def test_an_interrupt_while_a_panel_plays_belongs_to_the_cell_that_awaits(kernel
     kernel.press("Play")
     kernel.until(lambda: kernel.value("run.steps") > 5)
     for waits in ("await asyncio.sleep(60)", "while True: await asyncio.sleep(0.01)"):
-        cell = kernel.start(waits)
-        kernel.listen(0.3)
+        cell = kernel.start(f"print('waits')\n{waits}")
+        kernel.until(lambda cell=cell: kernel.text(cell))
         kernel.interrupt()
         assert kernel.end(cell)["ename"] == "CancelledError"
         steps = kernel.value("run.steps")
@@ -135,9 +135,13 @@ def test_an_interrupt_while_a_panel_plays_belongs_to_the_cell_that_awaits(kernel
     "waits", ["await run", "await asyncio.sleep(0); run.train()", "await asyncio.sleep(0); run.wait()"]
 )
 def test_an_interrupt_ends_an_async_cell_that_trains_and_not_the_kernel(kernel, waits):
-    kernel.run("import asyncio; run = make()")
+    kernel.run(
+        "import asyncio; run = make(); loss = run.loss\n"
+        "def loud(x):\n    if not run.steps: print('the first step')\n    return loss(x)\n"
+        "run.loss = loud"
+    )
     cell = kernel.start(waits)
-    kernel.listen(0.3)
+    kernel.until(lambda: kernel.text(cell))
     kernel.interrupt()
     assert kernel.end(cell)["ename"] == "CancelledError"
     assert kernel.value("run.state") == "paused"
