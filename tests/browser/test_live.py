@@ -4,20 +4,7 @@ from __future__ import annotations
 
 import time
 
-SETUP = """
-import time
-import numpy as np
-from fluxmagic import Run, SGD, param
-from fluxmagic.jupyter.driving.loop import train_in_cell
-from fluxmagic.jupyter.driving.panel import Panel
-
-def make(steps=100_000, pause=0.001):
-    W = param(np.ones(3))
-    def loss(x):
-        time.sleep(pause)
-        return ((W - x) ** 2).sum()
-    return Run(loss, [np.zeros(3)] * steps, "SGD", name="run")
-"""
+from tests.jupyter.live.training import SETUP
 
 
 def events(nb, of="events"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -21,17 +20,6 @@ CELL = """%%race --steps 3000 --speed 30 --opt SGD --η 0.001 --opt Momentum --�
 landscapes.rosenbrock(w)"""
 
 
-def steps(nb):
-    """The steps that the panel shows."""
-    found = [m for t in nb.texts() if (m := re.search(r"(?:^|>)step ([\d,]+)/", t))]
-    return int(found[-1][1].replace(",", "")) if found else -1
-
-
-def onward(nb, more=20):
-    here = max(steps(nb), 0)
-    nb.until(lambda: steps(nb) >= here + more)
-
-
 def trails(nb):
     """How many pixels beside the curve each contestant's trail and ball have, and where their middle is."""
     pixels = imread(io.BytesIO(nb.page.locator(".fluxmagic-panel img:visible").first.screenshot()))[..., :3]
@@ -44,24 +32,24 @@ def test_four_balls_move_while_their_dials_are_turned(notebook):
     nb = notebook(1400)
     nb.open([SETUP, CELL, "print('next', race.state)"])
     nb.run_all()
-    nb.until(lambda: steps(nb) > 10)
+    nb.until(lambda: nb.steps > 10)
     before = nb.until(lambda: (found := trails(nb)) and all(n > 20 for n, *_ in found) and found)
     nb.turn("ADAM η", 0.2)
-    onward(nb)
+    nb.onward()
     nb.turn("SGD η", 0.002)
     nb.turn("Momentum ρ", 0.97)
-    onward(nb, 40)
+    nb.onward(40)
     after = trails(nb)
     assert all(np.hypot(a[1] - b[1], a[2] - b[2]) > 1 for a, b in zip(after, before, strict=True))
     nb.press("Restart")
-    nb.until(lambda: 0 <= steps(nb) < 40)
-    onward(nb)
+    nb.until(lambda: 0 <= nb.steps < 40)
+    nb.onward()
     nb.press("Pause")
     nb.until(lambda: nb.is_enabled("Take"))
     nb.press("Take")
     nb.until(lambda: "the weights are those of SGD" in nb.message)
     nb.press("Play")
-    onward(nb)
+    nb.onward()
     nb.press("Stop")
     nb.wait("next stopped")
     turned = nb.value("[[tuple(e)[1:] for e in run.events] for run in race]")

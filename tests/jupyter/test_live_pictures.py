@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.jupyter.kernels import Kernel
+from tests.jupyter.kernels import INTERPRETERS, Kernel
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:zmq", "ignore::DeprecationWarning:jupyter_client")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:zmq", "ignore::DeprecationWarning:jupyter_client"),
+    pytest.mark.parametrize("process", INTERPRETERS[:1], indirect=True),  # pixels are the same in all kernels
+]
 
 BALL = "from fluxmagic import landscapes, param\nw = param(landscapes.rosenbrock.start)"
 TRAIN = "%%train --steps 100000 --opt Momentum --η 0.0003 --speed 30\nlandscapes.rosenbrock(w)"

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.jupyter.kernels import Kernel
+from tests.jupyter.kernels import INTERPRETERS, Kernel
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:zmq", "ignore::DeprecationWarning:jupyter_client")
+
+one_kernel = pytest.mark.parametrize("process", INTERPRETERS[:1], indirect=True)
 
 SETUP = """
 import time, warnings
@@ -80,6 +82,7 @@ def test_a_panels_cell_that_is_executed_again_pauses_and_closes_its_panel(kernel
     assert kernel.value("old.state") == "paused"
 
 
+@one_kernel
 def test_another_panel_over_the_same_parameters_pauses_the_first(kernel):
     show(kernel, "first = panel = make()")
     kernel.press("Play")
@@ -93,6 +96,7 @@ def test_another_panel_over_the_same_parameters_pauses_the_first(kernel):
     kernel.run("first.close()")
 
 
+@one_kernel
 def test_another_panel_of_the_same_run_takes_its_place(kernel):
     show(kernel, "first = panel = make()")
     kernel.press("Play")
@@ -104,6 +108,7 @@ def test_another_panel_of_the_same_run_takes_its_place(kernel):
     kernel.until(lambda: kernel.value("panel.run.steps") > steps)
 
 
+@one_kernel
 def test_a_loss_that_is_not_finite_pauses_a_panel_until_recover_and_play(kernel):
     show(kernel, "panel = make(lambda x: ((W - x) ** 2).sum() * (np.nan if panel.run.steps == 30 else 1.0))")
     kernel.press("Play")
@@ -115,6 +120,7 @@ def test_a_loss_that_is_not_finite_pauses_a_panel_until_recover_and_play(kernel)
     kernel.until(lambda: kernel.value("panel.run.steps") > 60)
 
 
+@one_kernel
 def test_a_speed_is_kept(kernel):
     show(kernel, "panel = make(speed=20)\nrun = panel.run")
     kernel.press("Play")
@@ -125,6 +131,7 @@ def test_a_speed_is_kept(kernel):
     assert steps - before < 40 * (now - at)  # without a limit there are 400 a second
 
 
+@one_kernel
 def test_a_finished_panel_plays_on(kernel):
     show(kernel, "panel = make(n=10, epochs=2)\nrun = panel.run")
     for total in (20, 40, 60):

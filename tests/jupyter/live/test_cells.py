@@ -12,6 +12,7 @@ from tests.jupyter.live.training import (
     events,
     frames,
     left_behind,
+    one_kernel,
     start_training,
     stop,
     turn_twice,
@@ -82,6 +83,7 @@ def test_pause_step_play_and_stop(page):
     assert [e[0] for e in events(page)] == [steps + 2, steps + 2]
 
 
+@one_kernel
 def test_rewind_goes_back_while_the_cell_trains(kernel):
     cell = start_training(kernel)
     kernel.onward(40)
@@ -325,6 +327,7 @@ def test_an_executed_notebook_has_the_picture_and_the_summary_and_no_widget():
         assert "300 steps" in outputs[1].data["text/plain"]
 
 
+@one_kernel
 def test_the_speed_of_the_line_is_that_of_the_panel_and_nothing_without_dials(kernel):
     kernel.run("%load_ext fluxmagic\nw = param(np.ones(2))")
     cell = kernel.start("%%train --steps 100000 --speed 20 --opt SGD\n(w ** 2).sum()")

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
+from tests.jupyter.kernels import INTERPRETERS
+
+one_kernel = pytest.mark.parametrize("started", INTERPRETERS[:1], indirect=True)
+"""For what is the same in kernels of all versions, and is tried on each of them by another test."""
+
 SETUP = """
 import time
 import numpy as np

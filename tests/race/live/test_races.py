@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
-from tests.jupyter.live.training import left_behind
+from tests.jupyter.live.training import left_behind, one_kernel
 
 SETUP = """
 %load_ext fluxmagic
@@ -33,29 +31,18 @@ def turns(page):
     return page.value("[[tuple(e)[1:] for e in run.events] for run in race]")
 
 
-def steps(page):
-    """The steps that the panel shows; a race without epochs begins its line with them."""
-    found = [m for t in page.texts() if (m := re.search(r"(?:^|>)step ([\d,]+)/", t))]
-    return int(found[-1][1].replace(",", "")) if found else -1
-
-
-def onward(page, more=10):
-    here = max(steps(page), 0)
-    page.until(lambda: steps(page) >= here + more)
-
-
 def test_dials_of_two_contestants_act_while_a_cell_races(racing):
     page = racing
     cell = page.start(CELL)
-    page.until(lambda: steps(page) > 10)
+    page.until(lambda: page.steps > 10)
     page.turn("ADAM η", 0.2)
-    onward(page)
+    page.onward()
     page.turn("SGD η", 0.0005)
-    onward(page)
-    page.until(lambda: steps(page) > 1000)
+    page.onward()
+    page.until(lambda: page.steps > 1000)
     page.press("Restart")
-    page.until(lambda: 0 <= steps(page) < 1000)
-    onward(page)
+    page.until(lambda: 0 <= page.steps < 1000)
+    page.onward()
     page.press("Stop")
     assert page.end(cell)["status"] == "ok"
     assert left_behind(page, cell)
@@ -67,15 +54,16 @@ def test_dials_of_two_contestants_act_while_a_cell_races(racing):
     assert page.value("race.state") == "stopped"
     page.end(page.start("p = Panel(race)\np"))  # the buttons come back
     page.press("Play")
-    onward(page)
+    page.onward()
     page.press("Close")
     page.until(lambda: page.value("race.state") == "paused")
 
 
+@one_kernel
 def test_an_interrupt_leaves_every_contestant_whole_and_the_weights_as_before(racing):
     page = racing
     cell = page.start(CELL)
-    page.until(lambda: steps(page) > 10)
+    page.until(lambda: page.steps > 10)
     page.interrupt()
     assert page.end(cell)["ename"] == "KeyboardInterrupt"
     assert page.value("race.state") == "paused"
@@ -88,15 +76,16 @@ def test_an_interrupt_leaves_every_contestant_whole_and_the_weights_as_before(ra
     assert page.value("[a[i].path.tolist() == race[i].path.tolist() for i, a in enumerate(alone)]") == [True, True]
 
 
+@one_kernel
 def test_a_panel_of_a_race_leaves_the_kernel_free_and_gives_the_weights_when_asked(racing):
     page = racing
     page.end(cell := page.start("race = make()\np = Panel(race)\np"))
     page.press("Play")
-    onward(page)
+    page.onward()
     assert page.value("w.data.tolist()") == [-1.2, 1.0]
     page.turn("SGD η", 0.0005)
     page.turn("ADAM η", 0.2)
-    onward(page)
+    page.onward()
     page.press("Pause")
     page.until(lambda: page.value("race.state") == "paused")
     here = page.value("race.steps")

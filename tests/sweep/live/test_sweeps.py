@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from tests.jupyter.live.training import one_kernel
+
 SETUP = """
 %load_ext fluxmagic
 from fluxmagic import Panel
@@ -61,6 +63,7 @@ def test_cells_fill_and_stop_ends_the_cell(page):
     assert page.value("sweep.counts['done']") == done + 2
 
 
+@one_kernel
 @pytest.mark.parametrize("steps", [60, 100_000])
 def test_an_interrupt_leaves_the_sweep_with_what_is_done(sweeping, steps):
     page = sweeping
@@ -73,6 +76,7 @@ def test_an_interrupt_leaves_the_sweep_with_what_is_done(sweeping, steps):
     assert page.value("(len(sweep), W.data.tolist())") == (80, [1.0, 2.0])
 
 
+@one_kernel
 def test_a_map_around_a_run_leaves_the_kernel_free_and_a_click_turns_the_dials(sweeping):
     page = sweeping
     page.run("run = Run(slow, None, 'Momentum', η=0.01, ρ=0.9, steps=1000)\nrun.step(3)")
