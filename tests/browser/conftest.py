@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ import pytest
 from tests.jupyter.panel_page import PanelPage
 
 CHROMIUM = os.environ.get("FLUXMAGIC_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+FAILED = pytest.StashKey[bool]()
 
 
 def _missing() -> str:
@@ -80,12 +82,21 @@ class Server:
             self.process = subprocess.Popen(command, env=env, cwd=root, stdout=log, stderr=subprocess.STDOUT)
         for _ in range(600):
             try:
-                urllib.request.urlopen(f"{self.base}/api?token={self.token}", timeout=2).close()
+                self._ask("status")
                 return
             except OSError:
                 assert self.process.poll() is None, self.log.read_text()
                 time.sleep(0.1)
         raise AssertionError(self.log.read_text())
+
+    def _ask(self, path: str, method: str = "GET") -> bytes:
+        request = urllib.request.Request(f"{self.base}/api/{path}?token={self.token}", method=method)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return bytes(answer.read())
+
+    def end_kernels(self) -> None:
+        for session in json.loads(self._ask("sessions")):
+            self._ask(f"sessions/{session['id']}", "DELETE")
 
     def stop(self) -> None:
         self.process.terminate()
@@ -236,8 +247,16 @@ class Notebook(PanelPage):
         return eval(answer["data"]["text/plain"], {"nan": float("nan"), "inf": float("inf")})
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report
+
+
 @pytest.fixture
-def notebook(server: Server, browser: Any) -> Iterator[Callable[..., Notebook]]:
+def notebook(request: pytest.FixtureRequest, server: Server, browser: Any) -> Iterator[Callable[..., Notebook]]:
     """Makes a page: `notebook(width)`."""
     pages: list[Any] = []
 
@@ -249,3 +268,5 @@ def notebook(server: Server, browser: Any) -> Iterator[Callable[..., Notebook]]:
     yield make
     for page in pages:
         page.close()
+    if FAILED in request.node.stash:  # a cell that goes on would hold up the next test
+        server.end_kernels()
