@@ -107,6 +107,8 @@ class _RecordedStep:
     def __init__(self, view: LossView, attempt: Attempt, within: Reach) -> None:
         self.view, self.attempt, self.recorder = view, attempt, Recorder()
         self.params = list(dict.fromkeys(p for opt in attempt.opts for p in opt.params))
+        others = {x: path for path, x in within.objects if isinstance(x, Param) and x not in set(self.params)}
+        self.others = [(p, path, _slots(p)) for p, path in others.items()]
         self.unreached: list[Param] = []
         self.result: int | None = None
         self.places = view.watched(within.places)
@@ -137,13 +139,17 @@ class _RecordedStep:
     def recording(self) -> Iterator[None]:
         """Within it, recorded arrays lie in the places of plain ones."""
         recorder = self.recorder
-        own = [Place("", "attribute", p, k, getattr(p, k)) for p in self.params for k in ("value", "gradient")]
+        params = [*self.params, *(p for p, *_ in self.others)]
+        own = [Place("", "attribute", p, k, getattr(p, k)) for p in params for k in ("value", "gradient")]
         with recorder.recording(), swapped([*own, *self.places], recorder.external), refusing_calls(recorder):
             yield
 
     def restore(self) -> None:
         """Put back arrays, among them gradients, and generators."""
         self.recorder.undo.restore()
+        for p, _, slots in self.others:
+            for k, v in zip(SLOTS, slots, strict=True):
+                setattr(p, k, v)
         for p, was_zero in zip(self.params, self.were_zero, strict=True):
             p.grad_is_zero = was_zero
 
@@ -167,7 +173,7 @@ class _RecordedStep:
             n = back_counting(l)
         self.unreached = [p for p in self.params if p.grad_is_zero]
         recorder = self.recorder
-        if recorder.reason is None and (changed := self.surroundings.changed(recorder.undo.generators)):
+        if recorder.reason is None and (changed := self.changed()):
             recorder.reason = f"the loss changes {changed}"
         if recorder.reason is not None:
             raise NotRecorded(recorder.reason)
@@ -180,10 +186,25 @@ class _RecordedStep:
         self.done = True
         return n
 
+    def changed(self) -> str | None:
+        """Name what the step has changed beside its result."""
+        undo = self.recorder.undo
+        for p, path, slots in self.others:
+            if any(a is not b or undo.contents(a) is not a for a, b in zip(_slots(p), slots, strict=True)):
+                return path
+        return self.surroundings.changed(undo.generators)
+
     def bits(self, l: Tracked) -> object:
         """Return what is compared: the loss, gradients, arrays and generators."""
         gradients = [None if p.grad_is_zero else p.gradient.tobytes() for p in self.params]
         return repr(float(l.data)), gradients, self.recorder.undo.bits(self.places)
+
+
+SLOTS = ("value", *Param.__slots__)
+
+
+def _slots(p: Param) -> list[Any]:
+    return [getattr(p, k) for k in SLOTS]
 
 
 def _changes_of_rules(rules: Sequence[tuple[str, Sequence[Place], Surroundings]]) -> str | None:

@@ -19,6 +19,8 @@ from fluxmagic.capture.lines import is_users, package
 from fluxmagic.capture.reach import MOST_ITEMS, NUMBERS, Place, arrays_in, is_ours, is_the_users
 from fluxmagic.capture.recording import Recorder
 from fluxmagic.layers.traversal import is_foreign
+from fluxmagic.optimise.optimiser import Optimiser
+from fluxmagic.optimise.train import train
 
 __all__ = ["CallsOutside", "hidden_in", "refusing_calls"]
 
@@ -82,6 +84,13 @@ def _is_hidden(x: object) -> bool:
 
 ENDS = {"return", "c_return", "c_exception"}
 OS = os.getenv.__code__.co_filename
+TRAINING = {
+    train.__code__: "calls train()",
+    Optimiser.__init__.__code__: "makes an optimiser",
+    Optimiser.__call__.__code__: "calls an optimiser",
+}
+"""What changes parameters in memory of its own, or moves them there."""
+FILES = {OS, *(code.co_filename for code in TRAINING)}
 HARMLESS = {list, dict, set, tuple, str, np.ndarray, np.ufunc}
 """Types whose methods do not reach beyond themselves, for speed."""
 SYSTEM = {"_io", "io", "posix", "nt", "time", "_socket", "select", "_contextvars"}
@@ -104,8 +113,11 @@ def refusing_calls(recorder: Recorder) -> Iterator[None]:
     def look(
         frame: types.FrameType, event: str, f: types.BuiltinFunctionType
     ) -> None:  # 5,000 times a recording, 0.1 µs each
-        if event in ENDS or (event == "call" and frame.f_code.co_filename != OS):
+        if event in ENDS or (event == "call" and frame.f_code.co_filename not in FILES):
             return
+        if event == "call" and (what := TRAINING.get(frame.f_code)):
+            recorder.refuse(what)
+            raise CallsOutside
         if event == "c_call" and type(f.__self__) in HARMLESS:
             return
         if (name := _outside(frame, event, f)) and recorder.listens and not _is_importing(frame):

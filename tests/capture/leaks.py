@@ -27,9 +27,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fluxmagic import Chain, Dense, Dropout, param
+from fluxmagic import ADAM, SGD, Chain, Dense, Dropout, back, param, train
 from fluxmagic.layers import testmode
-from fluxmagic.tracker import data
+from fluxmagic.tracker import data, update
 from tests.capture.hidden import hidden, hide
 
 Loss = Callable[..., Any]
@@ -933,3 +933,56 @@ def a_function_of_the_users_that_numpy_calls(W):
         return x if time.perf_counter() else 0.0
 
     return lambda x, y: mse(W, np.frompyfunc(look, 1, 1)(x).astype(np.float32), y)
+
+
+# -- parameters that another optimiser, or nothing, trains -----------------------------------------------------------
+
+
+def trains(name: str, change: Callable[[Any], Callable[[Any], object]], reason: str) -> None:
+    """Add a loss that changes a parameter of its own before it reads its value."""
+
+    def make(W: Any) -> tuple[Loss, Between]:
+        V = param(np.float32(1.0))
+        act = change(V)
+
+        def loss(x: Any, y: Any) -> Any:
+            act(x)
+            return mse(W, x, y) * V.data
+
+        return loss, quiet
+
+    LEAKS.append(Leak(name, make, reason))
+
+
+def squared(V: Any) -> Any:
+    return (V - 2.0) ** 2
+
+
+def update_by_hand(V: Any) -> None:
+    back(squared(V))
+    update(V, -0.01 * V.grad)
+
+
+def descent(V: Any) -> Any:
+    return lambda: update(V, -0.01 * V.grad)
+
+
+trains("trains within", lambda V: lambda x: train(lambda d: squared(V), [1, 2], descent(V)), "calls train()")
+trains("makes an optimiser", lambda V: lambda x: (back(squared(V)), SGD([V], 0.01)()), "makes an optimiser")
+trains("update", lambda V: lambda x: update_by_hand(V), "")
+trains("writes data", lambda V: lambda x: np.add(V.data, 0.01, out=V.data), "the loss changes V")
+trains("assigns data", lambda V: lambda x: setattr(V, "data", V.data + np.float32(0.01)), "")
+trains("sets a gradient", lambda V: lambda x: back(squared(V)), "the loss changes V")
+
+
+@leak("")
+def calls_an_optimiser(W):
+    V = param(np.float32(1.0))
+    opts = {}
+
+    def loss(x, y):
+        back(squared(V))
+        opts[0]()
+        return mse(W, x, y) * V.data
+
+    return loss, lambda k: opts.setdefault(0, ADAM([V], 0.01))
