@@ -27,7 +27,7 @@ PACKAGE_LIMITS = {
     # Places, deaths, files and what stands around a run came to the 1,300 and 850 planned; 1,110 and 770 are the views.
     ("sweep",): (3_820, 2_450),
     # 1,500 and 1,000 of it are the extra `fast`, 300 and 200 what a loss, a batch or a rule keeps for itself.
-    ("capture",): (4_850, 3_120),
+    ("capture",): (4_860, 3_120),
 }
 # Tables of cases, which grow with what they list.
 LONG_FILES = {"tests/tracker/cases.py", "tests/bench/operation_table.py", "tests/capture/leaks.py"}

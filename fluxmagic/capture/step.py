@@ -10,6 +10,7 @@ import _signal
 import signal
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
@@ -52,6 +53,12 @@ def _install() -> None:
     if threading.current_thread() is threading.main_thread() and callable(now) and not is_a_guards:
         _before = now
         signal.signal(signal.SIGINT, _hold_back)
+
+
+def _uninstall() -> None:
+    """Put back the handler that was there before: `asyncio.run` cancels its task only where it finds Python's own."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is _hold_back:
+        signal.signal(signal.SIGINT, _before)
 
 
 def _hold_back(number: int, frame: FrameType | None) -> None:
@@ -118,6 +125,7 @@ class CapturedStep:
         self.replay: Replay = _none
         self._program: LossProgram | None = None  # that was replayed last
         self._follow(opts)
+        weakref.finalize(self, _uninstall).atexit = False  # the next step of another one installs it again
 
     def __call__(self, *batch: object) -> float:
         """Take one step; return the loss.  Errors are those of `train`, and nothing is updated then."""

@@ -341,3 +341,16 @@ def test_verification_comes_at_growing_distances() -> None:
     assert at[:4] == [3, 5, 9, 17]
     assert max(b - a for a, b in pairwise(at)) <= 256
     assert len(at) < 20
+
+
+def test_interrupts_go_where_they_went_once_no_captured_step_is_left() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    W = param(1.0)
+    first, second = (capture(lambda x: W * x, SGD([W], 0.1)) for _ in range(2))
+    first(1.0)
+    second(1.0)
+    del first
+    second(1.0)
+    assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    del second
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
