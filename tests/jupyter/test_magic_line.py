@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from IPython.core.error import UsageError
 
@@ -115,6 +115,7 @@ def test_a_composed_line_is_split_into_its_parts(name, expr, options):
 
 
 @settings(deadline=None, max_examples=200)
+@example("\0")
 @given(st.text("xin ,=-#'\"()[]{}$\\?!:;ηa1\t\f\x00", max_size=40))
 def test_any_text_is_split_or_refused(line):
     try:

@@ -128,6 +128,8 @@ def split_assignments(text: str) -> tuple[str, list[tuple[str, str]]]:
 
 def top_level_tokens(text: str) -> Iterator[tokenize.TokenInfo]:
     """Yield the tokens outside of brackets, and the brackets; an open bracket or string is a UsageError."""
+    if "\0" in text:
+        raise UsageError(f"there is a null character in {text!r}")
     opened: list[tokenize.TokenInfo] = []
     try:
         for t in tokenize.generate_tokens(io.StringIO(text).readline):
