@@ -62,12 +62,12 @@ def _uninstall() -> None:
 
 
 def _hold_back(number: int, frame: FrameType | None) -> None:
-    """Handle SIGINT: within a step that is changing something the first waits for its end."""
+    """Handle SIGINT: within a step the first waits for its end, a second one for that of an update."""
     f = frame
     while f is not None and f.f_code is not CapturedStep.__call__.__code__:
         f = f.f_back
     guard = None if f is None else f.f_locals["self"].guard
-    if guard is not None and guard.shielded and not guard.presses:
+    if guard is not None and guard.presses < 1 + guard.shielded:
         guard.presses += 1
     else:
         _before(number, frame)

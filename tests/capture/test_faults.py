@@ -282,6 +282,29 @@ def test_an_interrupt_within_the_update_of_a_step_without_a_loop_waits_for_its_e
     assert made.everything() == other.everything()
 
 
+def test_an_interrupt_within_the_loss_of_a_step_without_a_loop_waits_for_its_end_and_a_second_one_does_not() -> None:
+    for presses in (1, 2):
+        made, other = make("batchnorm"), make("batchnorm")
+        batch = next(batches(made.net, 1))
+        taken = []
+
+        def loss(*batch: Any, made: Trained = made, presses: int = presses, taken: list[int] = taken) -> Any:
+            l = made.net.loss(*batch)
+            for _ in range(presses):
+                os.kill(os.getpid(), signal.SIGINT)
+            taken.append(1)
+            return l
+
+        step = capture(loss, made.opt)
+        with pytest.raises(KeyboardInterrupt):
+            step(*batch)
+        assert bool(taken) == (presses == 1)
+        train(other.net.loss, [batch] * made.opt.n, other.opt)
+        assert made.opt.n == (presses == 1)
+        if presses == 1:
+            assert made.everything() == other.everything()
+
+
 def test_an_optimiser_over_the_same_parameters_made_later_is_seen() -> None:
     ends = []
     for captured in (False, True):
