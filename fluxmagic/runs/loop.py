@@ -224,10 +224,11 @@ class Loop:
         attention: Sized = (),
         old: Record | None = None,
     ) -> None:
-        """Take at most n steps: to the end of the epoch, until that time, or until `attention` is not empty.
+        """Take at most n steps: to the end of the run, until that time, or until `attention` is not empty.
 
-        With an old record the steps are computed again, and its evaluations are used.  A step of a small model takes
-        20 µs, and 1 µs where it is replayed: most of this loop is left out until something is due.
+        With an old record the steps are computed again, to the end of an epoch, and its evaluations are used.  A step
+        of a small model takes 20 µs, and 1 µs where it is replayed: most of this loop is left out until something is
+        due.
         """
         on_loss = self._on_first_loss(hooks)
         record, state, guard, problem, captured = self.record, self.state, self.guard, self.problem, self.captured
@@ -274,7 +275,7 @@ class Loop:
                 raise self._explained(rejected.pop())  # no variable of this frame, which it holds, refers to it
             if self._end_step(step, hooks, old) or now >= until or attention or guard.presses:
                 return
-            before, replay, due = clock(), captured.replay, self._next_due(hooks)
+            seconds, replay, due, before = record.elapsed, captured.replay, self._next_due(hooks), clock()
 
     def _take(
         self, take: Callable[..., float], d: Batch, step: int, on_loss: Callable[[Tracked], None] | None
@@ -292,14 +293,13 @@ class Loop:
             raise
 
     def _end_step(self, step: int, hooks: Hooks, old: Record | None) -> bool:
-        """Do what is due after a step; tell whether an epoch has ended."""
+        """Do what is due after a step; tell whether the run ends with it, or an epoch that is computed again."""
         record, cursor, snapshots, now = self.record, self.state.cursor, self.snapshots, time.perf_counter()
         ended = record.stepwise and hooks.on_epoch is not None and hooks.on_epoch()
         at_end = cursor.position == cursor.length and (old is None or old.ended(step))
         if at_end and cursor.next(self.guard) is END:
-            self.end_epoch(hooks, old)
+            ended = self.end_epoch(hooks, old) or old is not None
             record.seconds[-1] += time.perf_counter() - now
-            ended = True
         if step % snapshots.stride == 0 and old is None:
             snapshots.add(self.state.capture())
         self.captured.end_step(self.state)
