@@ -17,19 +17,30 @@ from tests.jupyter.panel_page import ControlsPage
 from tests.jupyter.problems import quadratic
 
 
+def shown(panel):
+    """Show a panel; give the page that has its controls."""
+    DisplayFormatter().ipython_display_formatter(panel)
+    return ControlsPage(panel.controls)
+
+
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+def run_apart(coroutine):
+    """Run it in a thread of its own: the browser's tests leave a loop running in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, coroutine).result(60)
+
+
 def test_in_a_panel_a_branch_takes_the_runs_place(page, namespace, monkeypatch):
     monkeypatch.setattr(views, "frontend_kind", lambda shell: "widgets")
     run = quadratic(name="run", epochs=10**6)
     panel = Panel(run)
 
     async def use():
-        DisplayFormatter().ipython_display_formatter(panel)
-        buttons = ControlsPage(panel.controls)
-
-        async def until(condition):
-            while not condition():
-                await asyncio.sleep(0.01)
-
+        buttons = shown(panel)
         buttons.press("Play")
         await until(lambda: run.steps > 20)
         buttons.press("Branch")
@@ -49,8 +60,7 @@ def test_in_a_panel_a_branch_takes_the_runs_place(page, namespace, monkeypatch):
         assert panel.run.state == "paused"
         panel.close()
 
-    with ThreadPoolExecutor(1) as thread:  # the browser's tests leave a loop running in this one
-        thread.submit(asyncio.run, use()).result(60)
+    run_apart(use())
 
 
 @pytest.mark.parametrize("begun", [False, True])
@@ -71,13 +81,7 @@ def test_the_map_of_the_loss_gets_finer_while_a_panel_does_not_train(page, monke
     panel = Panel(make(lambda: landscapes.rosenbrock(w)))
 
     async def use():
-        DisplayFormatter().ipython_display_formatter(panel)
-        buttons = ControlsPage(panel.controls)
-
-        async def until(condition):
-            while not condition():
-                await asyncio.sleep(0.01)
-
+        buttons = shown(panel)
         if begun:
             buttons.press("Play")
             await until(lambda: panel.run.steps)
@@ -89,8 +93,7 @@ def test_the_map_of_the_loss_gets_finer_while_a_panel_does_not_train(page, monke
         assert maps[-1].grid.z.shape == (41, 41)
         panel.close()
 
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, use()).result(60)
+    run_apart(use())
 
 
 def test_a_panel_is_made_from_loss_data_and_parameters():
