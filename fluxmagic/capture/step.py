@@ -62,14 +62,12 @@ def _uninstall() -> None:
 
 
 def _hold_back(number: int, frame: FrameType | None) -> None:
-    """Handle SIGINT: within a step the first waits for its end, a second one for that of an update."""
+    """Handle SIGINT: within a step as its guard says."""
     f = frame
     while f is not None and f.f_code is not CapturedStep.__call__.__code__:
         f = f.f_back
     guard = None if f is None else f.f_locals["self"].guard
-    if guard is not None and guard.presses < 1 + guard.shielded:
-        guard.presses += 1
-    else:
+    if guard is None or not guard.hold_back():
         _before(number, frame)
 
 

@@ -57,9 +57,13 @@ class InterruptGuard:
         return self
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.presses += 1
-        if self.presses > 2 or (self.presses == 2 and not self.shielded):
+        if not self.hold_back():
             self.deliver(frame)
+
+    def hold_back(self) -> bool:
+        """Count an interrupt; tell whether it waits: the first one does, a second one within a shield."""
+        self.presses += 1
+        return self.presses <= 1 + self.shielded
 
     def deliver(self, frame: FrameType | None) -> None:
         """Call the handler installed before the outermost guard."""
